@@ -1,0 +1,82 @@
+"""The checks that `detect_anomaly` adds: NaN at its birth, and saved arrays that changed."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nn_tensor._device import namespace_of
+
+if TYPE_CHECKING:
+    from nn_tensor._autograd import Node
+    from nn_tensor._op import Rule
+
+_OURS = frozenset(
+    {"nn_tensor", "nn_layers", "nn_optim", "nn_losses", "nn_transformer", "nn_io", "contextlib"}
+)
+
+
+def caller() -> str:
+    """Return the place in the user's program that is being executed, as ``file:line in name``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS:
+            break
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+
+
+def has_nan(value: Any) -> bool:
+    """Tell whether an array or Tensor of floating numbers holds a NaN."""
+    array = getattr(value, "data", value) if hasattr(value, "requires_grad") else value
+    kind = getattr(getattr(array, "dtype", None), "kind", "")
+    return kind in "fc" and kind != "" and bool(namespace_of(array).isnan(array).any())
+
+
+def arrays_in(arguments: tuple[Any, ...]) -> Iterator[Any]:
+    """Yield the arrays among the values that a node saved, those inside tuples included."""
+    for value in arguments:
+        if isinstance(value, tuple):
+            yield from arrays_in(value)
+        elif hasattr(value, "base") and hasattr(value, "dtype"):
+            yield value
+
+
+def _checksum(array: Any) -> int:
+    host = array if isinstance(array, (np.ndarray, np.generic)) else array.get()
+    return zlib.crc32(np.ascontiguousarray(host).tobytes())
+
+
+class Origin:
+    """Where a node was recorded, and what the arrays that it saved held."""
+
+    __slots__ = ("name", "place", "sums")
+
+    def __init__(self, node: Node, description: str) -> None:
+        self.name = description
+        self.place = caller()
+        self.sums = [_checksum(array) for array in self._saved(node)]
+
+    @staticmethod
+    def _saved(node: Node) -> Iterator[Any]:
+        for _, _, _, arguments in node.edges or ():
+            yield from arrays_in(arguments)
+
+    def check_saved(self, node: Node) -> None:
+        for array, before in zip(self._saved(node), self.sums, strict=True):
+            if _checksum(array) != before:
+                raise RuntimeError(
+                    f"{self.name} called at {self.place} saved an array of shape {array.shape} "
+                    "that was changed in place before backward"
+                )
+
+    def check_gradient(self, rule: Rule, incoming: Any, outgoing: Any) -> None:
+        if has_nan(outgoing) and not has_nan(incoming):
+            raise FloatingPointError(
+                f"the gradient of {self.name} with respect to {rule.wrt} holds NaN; it was called "
+                f"at {self.place}"
+            )

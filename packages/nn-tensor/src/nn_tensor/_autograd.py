@@ -1,0 +1,310 @@
+"""The graph of recorded operations, and the walk back through it.
+
+A recorded Tensor points to a `Node`, and a node points to the nodes and leaf Tensors that it was
+computed from: never to its own output, so no cycle keeps memory waiting for the collector.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nn_tensor import _anomaly
+from nn_tensor._device import device_of, device_scope, namespace_of
+from nn_tensor._modes import enable_grad, no_grad
+
+if TYPE_CHECKING:
+    from nn_tensor._op import OpInfo, Rule
+    from nn_tensor._tensor import Tensor
+
+__all__ = ["Node", "mark_written", "propagate", "unbroadcast_grad", "writes"]
+
+Array = Any
+next_sequence = itertools.count(1).__next__
+
+
+class Node:
+    """One recorded operation.
+
+    `edges` holds, for each input that needs a gradient: its position among the inputs, its parent
+    (the node or the leaf Tensor that it came from), its rule, and what the rule declared it needs.
+    It becomes None when `backward` has used and freed the node.
+    """
+
+    __slots__ = ("clock", "debug", "dtype", "edges", "hooks", "op", "recipe", "sequence", "shape")
+
+    op: OpInfo
+    edges: tuple[tuple[int, Node | Tensor, Rule, tuple[Any, ...]], ...] | None
+    recipe: tuple[Any, ...] | None  # what recomputes the kept values, for higher derivatives
+    sequence: int  # later operations have larger numbers: the order of the walk
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    clock: int
+    hooks: dict[int, Callable[..., Any]] | None
+    debug: _anomaly.Origin | None
+
+
+class _Writes:
+    """When each block of memory was last written in place, on one clock for all.
+
+    A node remembers the clock at its recording. Memory that is written later than that and was
+    saved by the node makes its gradient wrong, which `backward` reports.
+    """
+
+    def __init__(self) -> None:
+        self.clock = 0
+        self._last: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self._lock = threading.Lock()
+
+    def mark(self, array: Array) -> None:
+        owner = _owner(array)
+        key = id(owner)
+        with self._lock:
+            self.clock += 1
+            entry = self._last.get(key)
+            if entry is not None and entry[1]() is owner:
+                self._last[key] = (self.clock, entry[1])
+            else:
+                last = self._last  # the callback must not keep `self` in a cycle
+
+                def forget(reference: Any) -> None:
+                    if (now := last.get(key)) is not None and now[1] is reference:
+                        del last[key]
+
+                self._last[key] = (self.clock, weakref.ref(owner, forget))
+
+    def since(self, clock: int, array: Array) -> bool:
+        owner = _owner(array)
+        entry = self._last.get(id(owner))
+        return entry is not None and entry[0] > clock and entry[1]() is owner
+
+
+def _owner(array: Array) -> Array:
+    while type(array.base) is type(array):
+        array = array.base
+    return array
+
+
+writes = _Writes()
+
+
+def mark_written(array: Array) -> None:
+    """Tell autograd that `array` was changed in place.
+
+    Code that writes into ``tensor.data`` by itself (an optimizer's kernel) calls this, so that a
+    later `backward` through an operation that saved the array raises instead of computing a
+    wrong gradient.
+
+    >>> import numpy as np
+    >>> from nn_tensor import Tensor
+    >>> from nn_tensor.extend import mark_written
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> y = x * x
+    >>> x.data[0] = 5.0
+    >>> mark_written(x.data)
+    >>> y.backward()
+    Traceback (most recent call last):
+        ...
+    RuntimeError: multiply saved an array of shape (1,) that was changed in place before backward
+    """
+    writes.mark(array)
+
+
+def _check_unwritten(node: Node) -> None:
+    for _, _, _, arguments in node.edges or ():
+        for array in _anomaly.arrays_in(arguments):
+            if writes.since(node.clock, array):
+                raise RuntimeError(
+                    f"{node.op.name} saved an array of shape {array.shape} that was changed in "
+                    "place before backward"
+                )
+
+
+def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
+    r"""Sum `grad` down to `shape`: the reverse of broadcasting from `shape`.
+
+    Args:
+        grad: an array or Tensor whose shape `shape` broadcasts to.
+        shape: the shape of the input that was broadcast.
+
+    Raises:
+        ValueError: if `shape` does not broadcast to the shape of `grad`.
+
+    >>> import numpy as np
+    >>> unbroadcast_grad(np.ones((2, 3)), (3,))
+    array([2., 2., 2.])
+    """
+    if grad.shape == shape:
+        return grad
+    if not _broadcasts(shape, grad.shape):
+        raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
+    extra = grad.ndim - len(shape)
+    stretched = [extra + axis for axis, length in enumerate(shape) if length == 1]
+    axes = (*range(extra), *(axis for axis in stretched if grad.shape[axis] != 1))
+    total = grad.sum(axis=axes)
+    return total if total.shape == shape else total.reshape(shape)
+
+
+def _broadcasts(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    if len(shape) > len(larger):
+        return False
+    aligned = larger[len(larger) - len(shape) :]
+    return all(n in (1, m) for n, m in zip(shape, aligned, strict=True))
+
+
+def _fit(grad: Any, shape: tuple[int, ...]) -> Any:
+    """Give `grad` the shape of its input: rules may leave it broadcast, or not yet broadcast."""
+    if _broadcasts(shape, grad.shape):
+        return unbroadcast_grad(grad, shape)
+    if isinstance(grad, (np.ndarray, np.generic)):
+        return np.broadcast_to(grad, shape)
+    if hasattr(grad, "requires_grad"):
+        return grad.broadcast_to(shape)
+    return namespace_of(grad).broadcast_to(grad, shape)
+
+
+def propagate(
+    seeds: Sequence[tuple[Node | Tensor, Any]],
+    *,
+    retain: bool,
+    create: bool,
+    targets: Sequence[Node | Tensor] | None = None,
+) -> dict[Node | Tensor, Any]:
+    """Carry gradients from `seeds` back through the graph.
+
+    Returns the total gradient of each leaf that was reached, or of each of `targets`. Gradients
+    are arrays, or Tensors with a graph of their own if `create` is set.
+    """
+    wanted = None if targets is None else _ancestry(seeds, targets)
+    kept = None if targets is None else set(targets)
+    totals: dict[Node | Tensor, Any] = {}
+    results: dict[Node | Tensor, Any] = {}
+    summed: set[Node | Tensor] = set()  # totals that are sums of ours, so addition may reuse them
+    heap: list[int] = []
+    waiting: dict[int, Node] = {}
+
+    for parent, gradient in seeds:
+        if parent in totals:
+            totals[parent] = totals[parent] + gradient
+        else:
+            totals[parent] = gradient
+            if type(parent) is Node:
+                heappush(heap, -parent.sequence)
+                waiting[parent.sequence] = parent
+
+    scope: Any = enable_grad() if create else no_grad()
+    with scope:
+        while heap:
+            node = waiting.pop(-heappop(heap))
+            grad = totals.pop(node)
+            summed.discard(node)
+            if node.hooks:
+                grad = run_hooks(node.hooks, grad)
+            if kept is not None and node in kept:
+                results[node] = grad
+            edges = node.edges
+            if edges is None:
+                raise RuntimeError(
+                    f"backward: the graph through {node.op.name} was freed by an earlier backward; "
+                    "pass retain_graph=True to that one"
+                )
+            if node.clock != writes.clock:
+                _check_unwritten(node)
+            if node.debug is not None:
+                node.debug.check_saved(node)
+            if create:
+                edges = node.op.as_tensors(node)
+            if not retain:
+                node.edges = node.recipe = None
+            on_cpu = type(grad) is np.ndarray
+            for _, parent, rule, arguments in edges:
+                if wanted is not None and parent not in wanted:
+                    continue
+                if on_cpu:
+                    gradient = rule.function(grad, *arguments)
+                else:
+                    with device_scope(grad):
+                        gradient = rule.function(grad, *arguments)
+                if gradient.shape != parent.shape:
+                    gradient = _fit(gradient, parent.shape)
+                if gradient.dtype is not parent.dtype and gradient.dtype != parent.dtype:
+                    gradient = gradient.astype(parent.dtype)
+                if node.debug is not None:
+                    node.debug.check_gradient(rule, grad, gradient)
+                if parent in totals:
+                    total = totals[parent]
+                    if create or parent not in summed:
+                        totals[parent] = total + gradient
+                        summed.add(parent)
+                    else:
+                        total += gradient
+                        totals[parent] = total  # a total without axes is no array to add into
+                elif type(parent) is Node:
+                    totals[parent] = gradient
+                    heappush(heap, -parent.sequence)
+                    waiting[parent.sequence] = parent
+                else:
+                    totals[parent] = gradient if create else _owned(gradient, grad, arguments)
+    for parent, total in totals.items():
+        results[parent] = total
+    return results
+
+
+def _owned(gradient: Array, grad: Array, arguments: tuple[Any, ...]) -> Array:
+    """Return a gradient that a leaf may keep: a copy of what others can still see."""
+    if type(gradient) is np.ndarray or not isinstance(gradient, np.generic):
+        shared = gradient is grad or gradient.base is not None
+        if not shared and not any(gradient is value for value in arguments):
+            return gradient
+    return namespace_of(gradient).array(gradient, order="C")
+
+
+def _ancestry(
+    seeds: Sequence[tuple[Node | Tensor, Any]], targets: Sequence[Node | Tensor]
+) -> set[Node | Tensor]:
+    """Return the targets and every node between them and the seeds."""
+    wanted: set[Node | Tensor] = set(targets)
+    nodes: dict[int, Node] = {}
+    stack = [parent for parent, _ in seeds if type(parent) is Node]
+    while stack:
+        node = stack.pop()
+        if node.sequence not in nodes:
+            nodes[node.sequence] = node
+            stack.extend(edge[1] for edge in node.edges or () if type(edge[1]) is Node)
+    for sequence in sorted(nodes):  # parents come before what was computed from them
+        node = nodes[sequence]
+        if any(edge[1] in wanted for edge in node.edges or ()):
+            wanted.add(node)
+    return wanted
+
+
+def run_hooks(hooks: dict[int, Callable[..., Any]], grad: Any) -> Any:
+    """Let each hook see, and perhaps replace, a gradient on its way."""
+    from nn_tensor._tensor import Tensor
+
+    is_tensor = isinstance(grad, Tensor)
+    tensor = grad if is_tensor else Tensor(grad)
+    for hook in tuple(hooks.values()):
+        replaced = hook(tensor)
+        if replaced is None:
+            continue
+        if not isinstance(replaced, Tensor):
+            replaced = Tensor(replaced, device=tensor.device)
+        if replaced.shape != tensor.shape:
+            raise ValueError(
+                f"hook: must return a gradient of shape {tensor.shape}, got {replaced.shape}"
+            )
+        tensor = replaced.astype(tensor.dtype)
+    return tensor if is_tensor else tensor.data
+
+
+def same_device(name: str, array: Array, other: Array) -> None:
+    """Raise unless both arrays lie on one device."""
+    if device_of(array) != device_of(other):
+        raise ValueError(f"{name}: is on {device_of(array)!s}, expected {device_of(other)!s}")

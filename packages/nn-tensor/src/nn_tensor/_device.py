@@ -1,0 +1,145 @@
+"""Where arrays live: device strings, array modules and moves between them.
+
+CuPy is imported here and nowhere else, and only once something asks for CUDA.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import re
+import sys
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Device", "device_of", "has_cuda", "namespace_of", "parse_device", "put", "xp_for"]
+
+# NumPy and CuPy share no array type that checkers know, so arrays are `Any` in annotations.
+Array = Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Device:
+    """A place where arrays live; ``str()`` gives the spelling that users write."""
+
+    kind: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.index == 0 else f"{self.kind}:{self.index}"
+
+
+CPU = Device("cpu")
+_DEVICE_PATTERN = re.compile(r"cpu|cuda(?::(\d+))?")
+
+
+def parse_device(device: str | Device) -> Device:
+    """Parse ``'cpu'``, ``'cuda'`` or ``'cuda:N'`` (``'cuda'`` is ``'cuda:0'``).
+
+    The spelling alone is checked here; whether the device answers is checked when it is used.
+
+    Raises:
+        ValueError: for another spelling.
+        TypeError: for anything but a string or a `Device`.
+
+    >>> str(parse_device("cuda:1")), parse_device("cuda:0") == parse_device("cuda")
+    ('cuda:1', True)
+    """
+    if isinstance(device, Device):
+        return device
+    if not isinstance(device, str):
+        raise TypeError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    match = _DEVICE_PATTERN.fullmatch(device)
+    if match is None:
+        raise ValueError(f"device: expected 'cpu', 'cuda' or 'cuda:N', got {device!r}")
+    return CPU if device == "cpu" else Device("cuda", int(match[1] or 0))
+
+
+@functools.cache
+def _cuda_problem() -> str | None:
+    """Say what keeps CUDA from working, or None where it works."""
+    try:
+        import cupy
+    except ModuleNotFoundError as error:
+        if error.name != "cupy":
+            return f"CuPy does not import ({error}); reinstall it: pip install 'nn-tensor[cuda13]'"
+        return "CuPy is not installed: pip install 'nn-tensor[cuda13]' (or [cuda12])"
+    except Exception as error:  # a broken CuPy raises whatever its loader raises
+        return f"CuPy is installed but does not import ({type(error).__name__}: {error})"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        return f"no NVIDIA driver answers ({error}): install or update the driver"
+    if count == 0:
+        return "the NVIDIA driver sees no device"
+    try:
+        float(cupy.ones(2).sum())
+    except Exception as error:
+        return f"the CUDA libraries are incomplete ({error}): pip install 'cupy-cuda13x[ctk]'"
+    return None
+
+
+def has_cuda() -> bool:
+    """Tell whether CuPy imports and a CUDA device answers (asked once, then remembered)."""
+    return _cuda_problem() is None
+
+
+def xp_for(device: Device) -> Any:
+    """Return the array module of a device: NumPy, or CuPy where CUDA works.
+
+    Raises:
+        RuntimeError: if CUDA cannot be used; the message says which part is missing.
+        ValueError: if there are fewer devices than the index asks for.
+    """
+    if device.kind == "cpu":
+        return np
+    problem = _cuda_problem()
+    if problem is not None:
+        raise RuntimeError(f"device {str(device)!r} cannot be used: {problem}")
+    import cupy
+
+    count = cupy.cuda.runtime.getDeviceCount()
+    if device.index >= count:
+        raise ValueError(f"device: {str(device)!r} does not exist, there are {count} CUDA devices")
+    return cupy
+
+
+def is_array(value: object) -> bool:
+    """Tell whether `value` is a NumPy or CuPy array (or NumPy scalar), without importing CuPy."""
+    return isinstance(value, (np.ndarray, np.generic)) or _is_cupy(value)
+
+
+def _is_cupy(value: object) -> bool:
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(value, getattr(cupy, "ndarray", ()))
+
+
+def namespace_of(array: Array) -> Any:
+    """Return the module whose functions compute on `array`: NumPy, or CuPy for its arrays."""
+    if _is_cupy(array):
+        return sys.modules["cupy"]
+    return np
+
+
+def device_of(array: Array) -> Device:
+    """Return the device that holds `array`; Python numbers count as being on the CPU."""
+    return Device("cuda", array.device.id) if _is_cupy(array) else CPU
+
+
+def device_scope(array: Array) -> contextlib.AbstractContextManager[Any]:
+    """Make the device of `array` the current one: CuPy allocates and launches on that."""
+    return array.device if _is_cupy(array) else contextlib.nullcontext()
+
+
+def put(array: Array, device: Device) -> Array:
+    """Return `array` on `device`: itself if it is there already, otherwise a copy."""
+    here = device_of(array)
+    if here == device:
+        return array
+    xp = xp_for(device)
+    if device == CPU:
+        return sys.modules["cupy"].asnumpy(array)
+    with xp.cuda.Device(device.index):
+        return xp.asarray(array)

@@ -1,0 +1,73 @@
+"""Gradients as a function of outputs and inputs, beside `Tensor.backward`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nn_tensor._autograd import propagate, run_hooks
+from nn_tensor._errors import describe
+from nn_tensor._tensor import Tensor
+
+__all__ = ["grad"]
+
+ArrayLike = Any
+
+
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    gradient: ArrayLike | None = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+) -> Any:
+    r"""Return the derivative of `outputs` with respect to `inputs`, and touch no ``.grad``.
+
+    .. math:: \sum_k \left(\frac{\partial\, \text{outputs}_k}{\partial x_i}\right)^T g_k
+
+    Args:
+        outputs: a Tensor, or several whose derivatives are summed.
+        inputs: a leaf or intermediate Tensor, or a sequence of them.
+        gradient: as for `Tensor.backward`; a sequence of as many if `outputs` is a sequence.
+        retain_graph: keep the graph for another walk; by default as `create_graph`.
+        create_graph: record, so that the result can be differentiated again.
+
+    Returns:
+        A Tensor, or a tuple of them if `inputs` is a sequence; zeros where `outputs` do not
+        depend on an input.
+
+    Raises:
+        RuntimeError: as `Tensor.backward`, or if an input does not require a gradient.
+
+    >>> x = Tensor(2.0, requires_grad=True)
+    >>> first = grad(x ** 3, x, create_graph=True)
+    >>> first.item(), grad(first, x).item()
+    (12.0, 12.0)
+    """
+    several = not isinstance(inputs, Tensor)
+    wanted: list[Tensor] = list(inputs) if several else [inputs]  # type: ignore[list-item]
+    single = isinstance(outputs, Tensor)
+    starts: list[Tensor] = [outputs] if single else list(outputs)  # type: ignore[list-item]
+    seeds: list[Any] = [gradient] if single else list(gradient or [None] * len(starts))
+    if len(seeds) != len(starts):
+        raise ValueError(f"gradient: expected {len(starts)}, one for each output, got {len(seeds)}")
+    for position, tensor in enumerate(wanted):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"inputs[{position}]: expected a Tensor, got {describe(tensor)}")
+        if not tensor._requires_grad:
+            raise RuntimeError(f"inputs[{position}]: does not require a gradient")
+    found = propagate(
+        [(t._edge(), t._seed(g, create_graph)) for t, g in zip(starts, seeds, strict=True)],
+        retain=create_graph if retain_graph is None else retain_graph,
+        create=create_graph,
+        targets=[tensor._edge() for tensor in wanted],
+    )
+    results = []
+    for tensor in wanted:
+        total = found.get(tensor._edge())
+        if total is None:
+            total = tensor.xp.zeros_like(tensor._data)
+        if tensor._node is None and tensor._hooks:
+            total = run_hooks(tensor._hooks, total)
+        results.append(total if isinstance(total, Tensor) else Tensor(total))
+    return tuple(results) if several else results[0]

@@ -1,0 +1,103 @@
+"""Kernels: one computation with up to three implementations, chosen in one place.
+
+The *reference* is a function of an array module and arrays that runs everywhere and says what the
+others must compute. A *cpu* column is a plain function in numba's subset of Python, compiled when
+it is first needed and only where the ``fast`` extra is installed. A *cuda* column is a function of
+CuPy and arrays.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nn_tensor._modes import Switch, modes
+
+__all__ = ["Kernel", "kernel", "use_kernels"]
+
+_CHOICES = ("auto", "reference")
+
+
+@functools.cache
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
+
+
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    import numba
+
+    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    return compiled
+
+
+class Kernel:
+    """A computation on arrays and the columns that implement it."""
+
+    def __init__(self, reference: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, reference)
+        self.reference = reference
+        self.cpu_column: Callable[..., Any] | None = None
+        self.cuda_column: Callable[..., Any] | None = None
+        self._compiled: Callable[..., Any] | None = None
+
+    def cpu(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the decorated function, called without `xp`, as the numba implementation."""
+        self.cpu_column = function
+        return function
+
+    def cuda(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the decorated function, called with CuPy as `xp`, as the CUDA implementation."""
+        self.cuda_column = function
+        return function
+
+    def __call__(self, xp: Any, *arguments: Any) -> Any:
+        """Run the best column for `xp`, or the reference inside ``use_kernels("reference")``."""
+        if modes.kernels == "auto":
+            if xp is not np:
+                if self.cuda_column is not None:
+                    return self.cuda_column(xp, *arguments)
+            elif self.cpu_column is not None and _has_numba():
+                if self._compiled is None:
+                    self._compiled = _compile(self.cpu_column)
+                return self._compiled(*arguments)
+        return self.reference(xp, *arguments)
+
+
+def kernel(reference: Callable[..., Any]) -> Kernel:
+    """Declare the decorated function, ``f(xp, *arguments)``, as the reference of a `Kernel`.
+
+    >>> from nn_tensor.extend import kernel
+    >>> import numpy as np
+    >>> @kernel
+    ... def axpy(xp, a, x, y):
+    ...     return a * x + y
+    >>> @axpy.cuda
+    ... def _(cp, a, x, y):
+    ...     return cp.ElementwiseKernel("T a, T x, T y", "T z", "z = a * x + y", "axpy")(a, x, y)
+    >>> axpy(np, 2.0, np.ones(2), np.ones(2))
+    array([3., 3.])
+    """
+    return Kernel(reference)
+
+
+class use_kernels(Switch):  # noqa: N801 - a context manager, as no_grad
+    """Choose the column that kernels run in this thread: ``"auto"`` or ``"reference"``.
+
+    Raises:
+        ValueError: for another choice.
+
+    >>> from nn_tensor import Tensor, erf, use_kernels
+    >>> with use_kernels("reference"):
+    ...     y = erf(Tensor([0.0]))
+    """
+
+    _mode = "kernels"
+
+    def __init__(self, choice: str) -> None:
+        if choice not in _CHOICES:
+            raise ValueError(f"choice: expected one of {_CHOICES}, got {choice!r}")
+        self._value = choice

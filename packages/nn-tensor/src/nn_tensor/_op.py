@@ -1,0 +1,483 @@
+"""How an operation is declared, and what happens when it is called.
+
+An operation is a forward function on arrays with its backward rules directly under it::
+
+    @op
+    def multiply(xp, x, y, /):
+        return xp.multiply(x, y)
+
+    @multiply.gradient("x")
+    def _(g, y):
+        return g * y
+
+    @multiply.gradient("y")
+    def _(g, x):
+        return g * x
+
+`xp` is the array module of the inputs (NumPy or CuPy). Parameters before the ``/`` (or a ``*xs``)
+take arrays, those after it are options. A rule is given the gradient of the output, ``g``, and
+*what its parameters name*: inputs, options, ``out``, the shape or device of an input (``x_shape``,
+``x_device``), or a value that the forward keeps. Nothing else is held until `backward`.
+
+Rules are written in operators and operations, so they run on arrays for a first derivative and on
+Tensors, recording, for higher ones. The driver undoes broadcasting (both ways: a rule may return
+a gradient that still has to be broadcast to its input) and casts to the input's dtype.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Concatenate, Generic, ParamSpec, overload
+
+import numpy as np
+
+from nn_tensor import _anomaly
+from nn_tensor._autograd import Node, next_sequence, writes
+from nn_tensor._device import device_of, device_scope, is_array, namespace_of
+from nn_tensor._errors import describe_call, explain
+from nn_tensor._modes import modes
+from nn_tensor._tensor import Tensor, array_from_python
+
+__all__ = ["Op", "OpInfo", "Rule", "array_module", "op"]
+
+P = ParamSpec("P")
+Array = Any
+
+_SCALARS = frozenset({float, int, bool})
+_EXPLAINED = (ValueError, TypeError, IndexError)
+_new = object.__new__
+_ndarray = np.ndarray
+
+
+class Rule:
+    """How the gradient of the output becomes the gradient of one input."""
+
+    __slots__ = ("function", "needs", "pick", "wrt")
+
+    def __init__(self, function: Callable[..., Any], wrt: str, info: OpInfo) -> None:
+        names = list(inspect.signature(function).parameters)
+        if wrt:
+            label = f"gradient of {info.name} with respect to {wrt}"
+            function.__code__ = function.__code__.replace(co_name=label)
+            names = names[1:]
+        self.function = function
+        self.wrt = wrt
+        self.needs = names
+        sources = [info.source(name) for name in names]
+        parameters = ", ".join(["position", "out", *info.inputs, *info.options, *info.keeps])
+        values = "".join(f"{source}," for source in sources)
+        self.pick: Callable[..., tuple[Any, ...]] = eval(
+            f"lambda {parameters}: ({values})", {"device_of": device_of, "shape_of": shape_of}
+        )
+
+
+class OpInfo:
+    """The declaration of one operation, as its call and the backward walk read it."""
+
+    def __init__(self, forward: Callable[..., Any], keeps: tuple[str, ...]) -> None:
+        self.name = forward.__name__
+        self.forward = forward
+        self.keeps = keeps
+        self.rules: dict[int, Rule] = {}
+        self.recompute: Rule | None = None
+        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        inputs = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
+        several = [p for p in parameters if p.kind is p.VAR_POSITIONAL]
+        options = [p for p in parameters if p not in inputs and p not in several]
+        if bool(inputs) == bool(several):
+            raise TypeError(
+                f"op {self.name}: array inputs come after xp, before '/', or as one '*xs'"
+            )
+        self.variadic = bool(several)
+        self.inputs = [p.name for p in inputs or several]
+        self.options = [p.name for p in options]
+        self.defaults = tuple(p.default for p in options)
+        self.signature = inspect.signature(forward).replace(parameters=parameters)
+        if self.variadic and options:
+            self.forward = _with_named_options(forward, self.options)
+
+    def source(self, name: str) -> str:
+        """Return the expression that finds what a rule calls `name`."""
+        if name in ("out", *self.inputs, *self.options, *self.keeps):
+            return name
+        stem, _, attribute = name.rpartition("_")
+        if self.variadic:
+            if name == "position":
+                return name
+            if name == f"{self.inputs[0]}_shape":
+                return f"tuple(map(shape_of, {stem}))"
+        elif stem in self.inputs and attribute in ("shape", "device"):
+            return f"{attribute}_of({stem})"
+        known = ["out", *self.inputs, *self.options, *self.keeps]
+        raise TypeError(f"op {self.name}: a rule asks for {name!r}, which is none of {known}")
+
+    def bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
+        """Order the options of one call as they were declared."""
+        if not named and len(given) == len(self.options):
+            return given
+        if len(given) > len(self.options):
+            expected = len(self.inputs) + len(self.options)
+            raise TypeError(
+                f"{self.name}: takes {expected} arguments ({', '.join(self.signature.parameters)})"
+                f", got {len(given) + len(self.inputs)}"
+            )
+        values = [*given, *self.defaults[len(given) :]]
+        for name, value in named.items():
+            if name not in self.options:
+                raise TypeError(f"{self.name}: unknown argument {name!r}, it takes {self.options}")
+            position = self.options.index(name)
+            if position < len(given):
+                raise TypeError(f"{self.name}: argument {name!r} was given twice")
+            values[position] = value
+        for name, value in zip(self.options, values, strict=True):
+            if value is inspect.Parameter.empty:
+                raise TypeError(f"{self.name}: argument {name!r} is missing")
+        return tuple(values)
+
+    def as_tensors(self, node: Node) -> tuple[Any, ...]:
+        """Return a node's edges with Tensors, tied into the graph, in place of saved arrays."""
+        edges = node.edges or ()
+        parents = {position: parent for position, parent, _, _ in edges}
+        kept: dict[str, Any] = {}
+
+        def tied(name: str, value: Any) -> Any:
+            if name in kept:
+                return kept[name]
+            if name == "out":
+                return link(value, node)
+            if self.variadic and name == self.inputs[0]:
+                return tuple(link(x, parents.get(i)) for i, x in enumerate(value))
+            if name in self.inputs or name in self.keeps:
+                position = self.inputs.index(name) if name in self.inputs else -1
+                return link(value, parents.get(position))
+            return value
+
+        def arguments_of(rule: Rule, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(tied(n, a) for n, a in zip(rule.needs, arguments, strict=True))
+
+        if self.recompute is not None and node.recipe is not None:
+            values = self.recompute.function(*arguments_of(self.recompute, node.recipe))
+            kept = dict(zip(self.keeps, values, strict=True))
+        return tuple((i, parent, rule, arguments_of(rule, a)) for i, parent, rule, a in edges)
+
+
+def _with_named_options(forward: Callable[..., Any], options: list[str]) -> Callable[..., Any]:
+    """Let options that can only be given by name be given last, as those of other operations."""
+    count = len(options)
+
+    def run(xp: Any, *values: Any) -> Any:
+        named = dict(zip(options, values[-count:], strict=True))
+        return forward(xp, *values[:-count], **named)
+
+    return run
+
+
+class Op(Generic[P]):
+    """An operation: call it on Tensors or arrays, declare its rules with `gradient`.
+
+    Only type checkers see this class: at run time an operation is an ordinary function that
+    carries these attributes.
+    """
+
+    info: OpInfo
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor:
+        raise TypeError
+
+    def gradient(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare the decorated function as the rule for the named inputs."""
+        raise TypeError
+
+    def kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare how the kept values follow from inputs, options and ``out``."""
+        raise TypeError
+
+
+def array_module(x: Any) -> Any:
+    """Return the module that computes on an array or Tensor: NumPy, or CuPy for its arrays.
+
+    >>> from nn_tensor import Tensor
+    >>> from nn_tensor.extend import array_module
+    >>> array_module(Tensor([1.0])).__name__
+    'numpy'
+    """
+    return namespace_of(x._data if isinstance(x, Tensor) else x)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a Tensor, an array, a nested list or a number."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
+
+
+def link(value: Any, parent: Node | Tensor | None) -> Any:
+    """Return a saved array as a Tensor that stands where it stood in the graph."""
+    if not is_array(value):
+        return value
+    if isinstance(parent, Tensor) and parent._data is value:
+        return parent
+    tensor = Tensor(value)
+    if parent is not None:
+        tensor._requires_grad = True
+        tensor._node = parent
+    return tensor
+
+
+@overload
+def op(forward: Callable[Concatenate[Any, P], Any]) -> Op[P]: ...
+@overload
+def op(*, keeps: tuple[str, ...]) -> Callable[[Callable[Concatenate[Any, P], Any]], Op[P]]: ...
+def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
+    """Declare an operation from its forward function on arrays; see `nn_tensor.extend`.
+
+    Args:
+        forward: ``forward(xp, *inputs, /, **options)``; inputs come before the ``/``.
+        keeps: names of values that the forward returns after its output for the rules to use.
+            What follows smoothly from the inputs needs a `kept` function, which recomputes it
+            with operations when a higher derivative asks; masks and indices are constants.
+    """
+    if forward is None:
+        return functools.partial(op, keeps=keeps)
+    info = OpInfo(forward, keeps)
+    apply = _dispatcher(info)
+    functools.update_wrapper(apply, forward)
+    del apply.__wrapped__  # type: ignore[attr-defined]
+    annotations = {k: v for k, v in forward.__annotations__.items() if k != "xp"}
+    apply.__annotations__ = annotations
+    apply.__signature__ = info.signature  # type: ignore[attr-defined]
+
+    def gradient(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            for name in inputs:
+                info.rules[info.inputs.index(name)] = Rule(function, name, info)
+            return function
+
+        return declare
+
+    def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+        info.recompute = Rule(function, "", info)
+        return function
+
+    apply.info = info  # type: ignore[attr-defined]
+    apply.gradient = gradient  # type: ignore[attr-defined]
+    apply.kept = kept  # type: ignore[attr-defined]
+    return apply
+
+
+def _dispatcher(info: OpInfo) -> Callable[..., Any]:
+    if info.variadic:
+        return _variadic(info)
+    if info.options or info.keeps or len(info.inputs) > 2:
+        return _fixed(info)
+    return _unary(info) if len(info.inputs) == 1 else _binary(info)
+
+
+def _variadic(info: OpInfo) -> Callable[..., Any]:
+    def apply(*inputs: Any, **named: Any) -> Any:
+        return call(info, inputs, info.bind((), named))
+
+    return apply
+
+
+def _fixed(info: OpInfo) -> Callable[..., Any]:
+    arity = len(info.inputs)
+    bind = info.bind
+
+    def apply(*arguments: Any, **named: Any) -> Any:
+        if len(arguments) < arity:
+            missing = info.inputs[len(arguments)]
+            raise TypeError(f"{info.name}: argument {missing!r} is missing")
+        return call(info, arguments[:arity], bind(arguments[arity:], named))
+
+    return apply
+
+
+# The next two are `call` written out for the operations that programs are mostly made of, one or
+# two inputs without options, where the bookkeeping would cost more than the arithmetic.
+
+
+def _unary(info: OpInfo) -> Callable[..., Any]:
+    forward, rules = info.forward, info.rules
+
+    def apply(x: Any, /) -> Any:
+        if type(x) is not Tensor or type(x._data) is not _ndarray or modes.anomaly:
+            return call(info, (x,), ())
+        a = x._data
+        try:
+            out = forward(np, a)
+        except _EXPLAINED as error:
+            raise explain(info, [a], (), error) from error
+        if type(out) is not _ndarray:
+            out = np.asarray(out)
+        result = _new(Tensor)
+        result._data = out
+        result._grad = result._hooks = None
+        if x._requires_grad and modes.grad and rules and out.dtype.kind == "f":
+            rule = rules[0]
+            parent = x._node
+            result._node = _node(
+                info, ((0, x if parent is None else parent, rule, rule.pick(0, out, a)),), out
+            )
+            result._requires_grad = True
+        else:
+            result._node = None
+            result._requires_grad = False
+        return result
+
+    return apply
+
+
+def _binary(info: OpInfo) -> Callable[..., Any]:
+    forward, rules = info.forward, info.rules
+
+    def apply(x: Any, y: Any, /) -> Any:
+        if type(x) is Tensor:
+            a = x._data
+            b = y._data if type(y) is Tensor else y
+        elif type(y) is Tensor:
+            a, b = x, y._data
+        else:
+            return call(info, (x, y), ())
+        if (
+            (type(a) is not _ndarray and type(a) not in _SCALARS)
+            or (type(b) is not _ndarray and type(b) not in _SCALARS)
+            or modes.anomaly
+        ):
+            return call(info, (x, y), ())
+        try:
+            out = forward(np, a, b)
+        except _EXPLAINED as error:
+            raise explain(info, [a, b], (), error) from error
+        if type(out) is not _ndarray:
+            out = np.asarray(out)
+        result = _new(Tensor)
+        result._data = out
+        result._node = result._grad = result._hooks = None
+        result._requires_grad = False
+        x_needs = type(x) is Tensor and x._requires_grad
+        y_needs = type(y) is Tensor and y._requires_grad
+        if (x_needs or y_needs) and modes.grad and rules and out.dtype.kind == "f":
+            edges = []
+            for position, needs, value in ((0, x_needs, x), (1, y_needs, y)):
+                if needs and position in rules:
+                    rule = rules[position]
+                    parent = value._node
+                    edges.append(
+                        (
+                            position,
+                            value if parent is None else parent,
+                            rule,
+                            rule.pick(position, out, a, b),
+                        )
+                    )
+            if edges:
+                result._node = _node(info, tuple(edges), out)
+                result._requires_grad = True
+        return result
+
+    return apply
+
+
+def call(info: OpInfo, inputs: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
+    """Compute one operation, and record it if a Tensor among `inputs` requires a gradient."""
+    values = []
+    tensors = needs_grad = elsewhere = False
+    for x in inputs:
+        if isinstance(x, Tensor):
+            tensors = True
+            if x._requires_grad:
+                needs_grad = True
+            x = x._data
+        elif type(x) not in _SCALARS and not is_array(x):
+            x = array_from_python(x)
+        values.append(x)
+        if type(x) is not _ndarray:
+            elsewhere = True
+    try:
+        if elsewhere:
+            out = _call_elsewhere(info, values, options)
+        else:
+            out = info.forward(np, *values, *options)
+    except _EXPLAINED as error:
+        raise explain(info, values, options, error) from error
+    kept: Any = ()
+    if info.keeps:
+        out, *kept = out
+    if not tensors:
+        return out
+    if type(out) is not _ndarray and isinstance(out, np.generic):
+        out = np.asarray(out)
+    result = _new(Tensor)
+    result._data = out
+    result._node = result._grad = result._hooks = None
+    result._requires_grad = False
+    if needs_grad and modes.grad and info.rules and out.dtype.kind == "f":
+        _record(info, inputs, values, options, kept, result)
+    if modes.anomaly:
+        _inspect(info, values, options, result)
+    return result
+
+
+def _record(
+    info: OpInfo,
+    inputs: tuple[Any, ...],
+    values: list[Any],
+    options: tuple[Any, ...],
+    kept: tuple[Any, ...],
+    result: Tensor,
+) -> None:
+    arguments = [tuple(values)] if info.variadic else values
+    edges = []
+    for position, x in enumerate(inputs):
+        if isinstance(x, Tensor) and x._requires_grad:
+            rule = info.rules.get(0 if info.variadic else position)
+            if rule is not None:
+                saved = rule.pick(position, result._data, *arguments, *options, *kept)
+                edges.append((position, x._edge(), rule, saved))
+    if not edges:
+        return
+    result._node = node = _node(info, tuple(edges), result._data)
+    result._requires_grad = True
+    if info.recompute is not None:
+        node.recipe = info.recompute.pick(0, result._data, *arguments, *options, *kept)
+
+
+def _node(info: OpInfo, edges: tuple[Any, ...], out: Array) -> Node:
+    node = _new(Node)
+    node.op = info
+    node.edges = edges
+    node.sequence = next_sequence()
+    node.shape = out.shape
+    node.dtype = out.dtype
+    node.clock = writes.clock
+    node.recipe = node.hooks = node.debug = None
+    return node
+
+
+def _call_elsewhere(info: OpInfo, values: list[Any], options: tuple[Any, ...]) -> Any:
+    """Compute where an input is not a NumPy array: a Python number, or an array on a device."""
+    arrays = [value for value in values if is_array(value)]
+    if not arrays:
+        return info.forward(np, *values, *options)
+    first = arrays[0]
+    for other in arrays[1:]:
+        if device_of(other) != device_of(first):
+            raise ValueError(
+                f"the inputs are on different devices, {device_of(first)!s} and "
+                f"{device_of(other)!s}; move one with .to(...)"
+            )
+    if isinstance(first, (_ndarray, np.generic)):
+        return info.forward(np, *values, *options)
+    with device_scope(first):
+        return info.forward(namespace_of(first), *values, *options)
+
+
+def _inspect(info: OpInfo, values: list[Any], options: tuple[Any, ...], result: Tensor) -> None:
+    description = describe_call(info, values, options)
+    if _anomaly.has_nan(result._data) and not any(map(_anomaly.has_nan, values)):
+        raise FloatingPointError(
+            f"{description} made NaN of inputs without one, called at {_anomaly.caller()}"
+        )
+    if isinstance(result._node, Node):
+        result._node.debug = _anomaly.Origin(result._node, description)

@@ -1,0 +1,426 @@
+"""`Tensor`: an array, where it lives, and how it was computed."""
+
+from __future__ import annotations
+
+import weakref
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nn_tensor import ops
+from nn_tensor._autograd import Node, propagate, run_hooks, same_device, writes
+from nn_tensor._device import Device, device_of, is_array, parse_device, put, xp_for
+from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
+from nn_tensor._errors import describe
+from nn_tensor._methods import Methods
+from nn_tensor._modes import no_grad
+from nn_tensor._operators import Operators
+
+__all__ = ["Tensor", "array_from_python"]
+
+Array = Any
+ArrayLike = Any
+
+
+def array_from_python(value: Any) -> Array:
+    """Return Python numbers, nested sequences or a foreign array-like as a NumPy array.
+
+    Floating values that come from Python become float32; data that has a dtype keeps it.
+    """
+    if isinstance(value, Tensor):
+        return value._data
+    has_dtype = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+    if isinstance(value, (list, tuple)):
+        value, has_dtype = _unwrap(value)
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"data: expected numbers in a regular nesting; {error}") from None
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"data: expected numbers or booleans, got {describe(value)}")
+    if array.dtype.kind == "f" and not has_dtype:
+        array = array.astype(DEFAULT_FLOAT)
+    return array
+
+
+def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
+    """Replace Tensors in nested lists by arrays; tell whether every leaf brought a dtype."""
+    items = []
+    typed = bool(sequence)
+    for item in sequence:
+        if isinstance(item, Tensor):
+            item = item.numpy()
+        elif isinstance(item, (list, tuple)):
+            item, inner = _unwrap(item)
+            typed = typed and inner
+        elif not is_array(item):
+            typed = False
+        items.append(item)
+    return items, typed
+
+
+class Tensor(Operators, Methods):
+    """An array on a device that remembers how it was computed.
+
+    Args:
+        data: anything array-like. Python floats and lists of them become float32, integers stay
+            integers, and an array keeps its dtype and its memory: nothing is copied unless
+            `device` or `dtype` ask for it.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; by default where `data` is.
+        dtype: anything that `parse_dtype` reads; by default that of `data`.
+        requires_grad: whether `backward` should compute a gradient for it; integers become
+            float32 then.
+
+    Raises:
+        TypeError: if `data` does not hold numbers or booleans in a regular nesting.
+        RuntimeError: if `device` cannot be used; the message says what is missing.
+
+    >>> x = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    Tensor([2., 4., 6.])
+    """
+
+    __slots__ = ()
+    __hash__ = object.__hash__
+
+    def __init__(
+        self,
+        data: ArrayLike,
+        device: str | Device | None = None,
+        dtype: Any = None,
+        requires_grad: bool = False,
+    ) -> None:
+        if isinstance(data, Tensor):
+            data = data._data
+        array = data if is_array(data) else array_from_python(data)
+        if type(array) is not np.ndarray and isinstance(array, (np.generic, np.ndarray)):
+            array = np.asarray(array)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        if dtype is not None:
+            array = array.astype(parse_dtype(dtype), copy=False)
+        if requires_grad and array.dtype.kind in "biu":
+            if dtype is not None:
+                raise TypeError(
+                    f"dtype: a Tensor that requires a gradient must be floating, got {array.dtype}"
+                )
+            array = array.astype(DEFAULT_FLOAT)
+        self._data = array if device is None else put(array, parse_device(device))
+        self._node = self._grad = self._hooks = None
+        self._requires_grad = False
+        if requires_grad:
+            self.requires_grad = True
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether `backward` computes a gradient for it, or through it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value and not is_floating(self._data.dtype):
+            raise TypeError(
+                f"requires_grad: gradients need a floating dtype, this Tensor is {self.dtype}; "
+                "use .astype('float32') first"
+            )
+        if not value and self._node is not None:
+            raise RuntimeError(
+                "requires_grad: cannot be cleared on the result of an operation; take .detach()"
+            )
+        self._requires_grad = bool(value)
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user and not by a recorded operation."""
+        return self._node is None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` has accumulated.
+
+        Zeros for a leaf that requires a gradient and has none yet; None for any other Tensor
+        (see `retain_grad`).
+        """
+        if self._grad is None and self._requires_grad and self._node is None:
+            return Tensor(self.xp.zeros_like(self._data))
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: ArrayLike | None) -> None:
+        if value is None:
+            self._grad = None
+            return
+        gradient = value if isinstance(value, Tensor) else Tensor(value)
+        if gradient.shape != self.shape:
+            raise ValueError(f"grad: expected shape {self.shape}, got {gradient.shape}")
+        same_device("grad", gradient._data, self._data)
+        self._grad = gradient.astype(self.dtype)
+
+    @property
+    def T(self) -> Tensor:
+        """The Tensor with its axes reversed."""
+        return ops.transpose(self)
+
+    def detach(self) -> Tensor:
+        """Return a Tensor of the same memory that has no history and requires no gradient."""
+        return Tensor(self._data)
+
+    def copy(self) -> Tensor:
+        """Return a copy in memory of its own; gradients flow through it."""
+        return ops.copy(self)
+
+    # Where and in which type it lives
+
+    def to(self, device: str | Device | None = None, dtype: Any = None) -> Tensor:
+        """Return it on `device`, and in `dtype` if given; gradients flow back to where it was.
+
+        Raises:
+            RuntimeError: if the device cannot be used; the message says what is missing.
+        """
+        moved = self
+        if device is not None:
+            target = parse_device(device)
+            xp_for(target)
+            if target != device_of(self._data):
+                moved = ops.to_device(self, target)
+        return moved if dtype is None else moved.astype(dtype)
+
+    def cpu(self) -> Tensor:
+        """Return it on the CPU."""
+        return self.to("cpu")
+
+    def astype(self, dtype: Any) -> Tensor:
+        """Return it in another data type; itself if it has that type already."""
+        parsed = parse_dtype(dtype)
+        return self if parsed == self._data.dtype else ops.cast(self, parsed)
+
+    def set_device(self, device: str | Device) -> None:
+        """Move this very Tensor, and its gradient, so that whoever holds it sees the move."""
+        target = parse_device(device)
+        data = put(self._data, target)
+        grad = None if self._grad is None else Tensor(put(self._grad._data, target))
+        self.data = data
+        self._grad = grad
+
+    def set_dtype(self, dtype: Any) -> None:
+        """Convert this very Tensor, and its gradient, to another data type."""
+        parsed = parse_dtype(dtype)
+        grad = None if self._grad is None else self._grad.detach().astype(parsed)
+        self.data = self._data.astype(parsed, copy=False)
+        self._grad = grad
+
+    # Gradients
+
+    def backward(
+        self,
+        gradient: ArrayLike | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Accumulate into ``grad`` of every leaf the derivative of this Tensor.
+
+        Args:
+            gradient: the derivative of the final value with respect to this Tensor; it
+                broadcasts to this Tensor's shape. Optional for a single element, where it is 1.
+            retain_graph: keep the graph for another `backward`; by default as `create_graph`.
+            create_graph: record the gradients themselves, so that they can be differentiated.
+
+        Raises:
+            RuntimeError: if nothing was recorded, if the graph was freed by an earlier
+                `backward`, or if an array that an operation saved was changed in place.
+            ValueError: if `gradient` is missing for several elements, or does not broadcast.
+
+        >>> x = Tensor([3.0], requires_grad=True)
+        >>> (x ** 2).backward()
+        >>> x.grad
+        Tensor([6.])
+        """
+        seed = self._seed(gradient, create_graph)
+        retain = create_graph if retain_graph is None else retain_graph
+        found = propagate([(self._edge(), seed)], retain=retain, create=create_graph)
+        for leaf, total in found.items():
+            if isinstance(leaf, Tensor):
+                leaf._accumulate(total)
+
+    def zero_grad(self) -> None:
+        """Forget the gradient: it reads as zeros until the next `backward`."""
+        self._grad = None
+
+    def _edge(self) -> Node | Tensor:
+        return self if self._node is None else self._node
+
+    def _seed(self, gradient: ArrayLike | None, create_graph: bool) -> Any:
+        if not self._requires_grad:
+            raise RuntimeError(
+                "backward: this Tensor does not require a gradient and was not computed from "
+                "one that does"
+            )
+        if gradient is None:
+            if self.size != 1:
+                raise ValueError(
+                    f"backward: a Tensor of shape {self.shape} needs a gradient that broadcasts "
+                    "to its shape; without one it must have a single element"
+                )
+            seed = Tensor(self.xp.ones_like(self._data))
+        else:
+            seed = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
+            same_device("gradient", seed._data, self._data)
+            try:
+                seed = seed.astype(self.dtype).broadcast_to(self.shape)
+            except ValueError:
+                raise ValueError(
+                    f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
+                ) from None
+        if create_graph:
+            return seed
+        return seed._data if self._node is not None else self.xp.array(seed._data)
+
+    def _accumulate(self, total: Any) -> None:
+        if self._hooks:
+            total = run_hooks(self._hooks, total)
+        if isinstance(total, Tensor):
+            self._grad = total if self._grad is None else self._grad + total
+        elif self._grad is None:
+            self._grad = Tensor(total)
+        elif self._grad._requires_grad or not self._grad._data.flags.writeable:
+            self._grad = Tensor(self._grad._data + total)
+        else:
+            writes.mark(self._grad._data)
+            self._grad._data += total
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+        """Call ``hook(gradient)`` whenever this Tensor's gradient has been computed.
+
+        The hook may return another gradient to use instead; it must not change the one it gets.
+
+        Returns:
+            A function that removes the hook.
+
+        Raises:
+            RuntimeError: if this Tensor does not require a gradient.
+
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> remove = x.register_hook(lambda g: g * 10)
+        >>> x.sum().backward()
+        >>> x.grad
+        Tensor([10., 10.])
+        """
+        if not self._requires_grad:
+            raise RuntimeError("register_hook: this Tensor does not require a gradient")
+        if not callable(hook):
+            raise TypeError(f"hook: expected a function of the gradient, got {hook!r}")
+        owner: Any
+        if isinstance(self._node, Node):
+            owner = self._node
+            owner.hooks = hooks = owner.hooks or {}
+        else:
+            self._hooks = hooks = self._hooks or {}
+        key = max(hooks, default=0) + 1
+        hooks[key] = hook
+
+        def remove() -> None:
+            hooks.pop(key, None)
+
+        return remove
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of an intermediate result in its ``grad``, as leaves do.
+
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> y = x * 2
+        >>> y.retain_grad()
+        >>> (y * y).sum().backward()
+        >>> y.grad
+        Tensor([4., 8.])
+        """
+        if self._node is None:
+            return
+        reference = weakref.ref(self)
+
+        def keep(gradient: Tensor) -> None:
+            tensor = reference()
+            if tensor is not None:
+                tensor._accumulate(gradient if gradient._requires_grad else gradient._data.copy())
+
+        self.register_hook(keep)
+
+    @staticmethod
+    def no_grad() -> no_grad:
+        """Return `nn_tensor.no_grad`, which switches recording off in this thread."""
+        return no_grad()
+
+    # With the rest of the world
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if device_of(self._data).kind != "cpu":
+            raise TypeError(
+                "implicit conversion of a CUDA Tensor to a NumPy array is not allowed; use .numpy()"
+            )
+        return np.array(self._data, dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        operation = _numpy_counterparts().get(ufunc.__name__)
+        if method != "__call__" or operation is None or options:
+            raise TypeError(
+                f"np.{ufunc.__name__} ({method}, options {sorted(options)}) has no counterpart on "
+                "Tensors; use a function of nn_tensor, or take .numpy() first"
+            )
+        return operation(*inputs)
+
+    def __array_function__(
+        self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        operation = _numpy_counterparts().get(function.__name__)
+        if operation is None:
+            raise TypeError(
+                f"np.{function.__name__} has no counterpart on Tensors; take .numpy() first"
+            )
+        return operation(*args, **kwargs)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._data.__dlpack_device__()
+
+    def __reduce__(self) -> Any:
+        if self._node is not None:
+            raise TypeError(
+                "copying or pickling: this Tensor is the result of a recorded operation; "
+                "take .detach() first"
+            )
+        return _restore, (self.numpy().copy(), self.device, self._requires_grad)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        rebuild, arguments = self.__reduce__()
+        copied: Tensor = rebuild(*arguments)
+        if self._grad is not None:
+            copied._grad = Tensor(self._grad._data.copy())
+        memo[id(self)] = copied
+        return copied
+
+
+@functools.cache
+def _numpy_counterparts() -> dict[str, Callable[..., Any]]:
+    """Return what NumPy's own functions do when they are given a Tensor, by their names."""
+    public = {name: value for name, value in vars(ops).items() if callable(value)}
+    return {
+        **public,
+        "absolute": ops.abs,
+        "amax": ops.max,
+        "amin": ops.min,
+        "bitwise_invert": ops.invert,
+        "mod": ops.remainder,
+        "ndim": lambda x: x.ndim,
+        "shape": lambda x: x.shape,
+        "size": lambda x: x.size,
+    }
+
+
+def _restore(array: Array, device: str, requires_grad: bool) -> Tensor:
+    return Tensor(array, device=device, requires_grad=requires_grad)

@@ -1,0 +1,554 @@
+"""Functions of one variable, element by element.
+
+What is constant between jumps (`sign`, `floor`, ...) has no rule: no gradient flows through it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nn_tensor._op import op
+from nn_tensor.ops import _special
+
+__all__ = [
+    "abs",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "ceil",
+    "cos",
+    "cosh",
+    "erf",
+    "exp",
+    "exp2",
+    "expm1",
+    "floor",
+    "log",
+    "log10",
+    "log1p",
+    "log2",
+    "logaddexp",
+    "round",
+    "sigmoid",
+    "sign",
+    "sin",
+    "sinh",
+    "softplus",
+    "sqrt",
+    "square",
+    "tan",
+    "tanh",
+    "trunc",
+]
+
+LN2 = math.log(2.0)
+LN10 = math.log(10.0)
+
+
+@op
+def exp(xp: Any, x: Any, /) -> Any:
+    """Return ``e**x``.
+
+    >>> from nn_tensor import Tensor, exp
+    >>> exp(Tensor([0.0, -1000.0]))
+    Tensor([1., 0.])
+    """
+    return xp.exp(x)
+
+
+@exp.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * out
+
+
+@op
+def exp2(xp: Any, x: Any, /) -> Any:
+    """Return ``2**x``.
+
+    >>> from nn_tensor import Tensor, exp2
+    >>> exp2(Tensor([0.0, 3.0]))
+    Tensor([1., 8.])
+    """
+    return xp.exp2(x)
+
+
+@exp2.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * out * LN2
+
+
+@op
+def expm1(xp: Any, x: Any, /) -> Any:
+    """Return ``e**x - 1``, accurate near 0.
+
+    >>> from nn_tensor import Tensor, expm1
+    >>> expm1(Tensor([0.0, -1000.0]))
+    Tensor([ 0., -1.])
+    """
+    return xp.expm1(x)
+
+
+@expm1.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * (out + 1)
+
+
+@op
+def log(xp: Any, x: Any, /) -> Any:
+    """Return the natural logarithm.
+
+    >>> from nn_tensor import Tensor, log
+    >>> log(Tensor([1.0]))
+    Tensor([0.])
+    """
+    return xp.log(x)
+
+
+@log.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / x
+
+
+@op
+def log2(xp: Any, x: Any, /) -> Any:
+    """Return the logarithm to base 2.
+
+    >>> from nn_tensor import Tensor, log2
+    >>> log2(Tensor([1.0, 8.0]))
+    Tensor([0., 3.])
+    """
+    return xp.log2(x)
+
+
+@log2.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / (x * LN2)
+
+
+@op
+def log10(xp: Any, x: Any, /) -> Any:
+    """Return the logarithm to base 10.
+
+    >>> from nn_tensor import Tensor, log10
+    >>> log10(Tensor([1.0, 100.0]))
+    Tensor([0.       , 2.0000002])
+    """
+    return xp.log10(x)
+
+
+@log10.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / (x * LN10)
+
+
+@op
+def log1p(xp: Any, x: Any, /) -> Any:
+    """Return ``log(1 + x)``, accurate near 0.
+
+    >>> from nn_tensor import Tensor, log1p
+    >>> log1p(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.log1p(x)
+
+
+@log1p.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / (1 + x)
+
+
+@op
+def sqrt(xp: Any, x: Any, /) -> Any:
+    """Return the square root.
+
+    >>> from nn_tensor import Tensor, sqrt
+    >>> sqrt(Tensor([4.0, 9.0]))
+    Tensor([2., 3.])
+    """
+    return xp.sqrt(x)
+
+
+@sqrt.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g / (2 * out)
+
+
+@op
+def square(xp: Any, x: Any, /) -> Any:
+    """Return ``x * x``.
+
+    >>> from nn_tensor import Tensor, square
+    >>> square(Tensor([2.0, 3.0]))
+    Tensor([4., 9.])
+    """
+    return xp.square(x)
+
+
+@square.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * (2 * x)
+
+
+@op
+def abs(xp: Any, x: Any, /) -> Any:
+    """Return the absolute value; its derivative at 0 is 0.
+
+    >>> from nn_tensor import Tensor, abs
+    >>> abs(Tensor([-2.0, 3.0]))
+    Tensor([2., 3.])
+    """
+    return xp.abs(x)
+
+
+@abs.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * sign(x)
+
+
+@op
+def sin(xp: Any, x: Any, /) -> Any:
+    """Return the sine of `x` in radians.
+
+    >>> from nn_tensor import Tensor, sin
+    >>> sin(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.sin(x)
+
+
+@sin.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * cos(x)
+
+
+@op
+def cos(xp: Any, x: Any, /) -> Any:
+    """Return the cosine of `x` in radians.
+
+    >>> from nn_tensor import Tensor, cos
+    >>> cos(Tensor([0.0]))
+    Tensor([1.])
+    """
+    return xp.cos(x)
+
+
+@cos.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return -g * sin(x)
+
+
+@op
+def tan(xp: Any, x: Any, /) -> Any:
+    """Return the tangent of `x` in radians.
+
+    >>> from nn_tensor import Tensor, tan
+    >>> tan(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.tan(x)
+
+
+@tan.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * (1 + out * out)
+
+
+@op
+def arcsin(xp: Any, x: Any, /) -> Any:
+    """Return the angle in [-pi/2, pi/2] whose sine is `x`.
+
+    >>> from nn_tensor import Tensor, arcsin
+    >>> arcsin(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.arcsin(x)
+
+
+@arcsin.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / sqrt((1 - x) * (1 + x))
+
+
+@op
+def arccos(xp: Any, x: Any, /) -> Any:
+    """Return the angle in [0, pi] whose cosine is `x`.
+
+    >>> from nn_tensor import Tensor, arccos
+    >>> arccos(Tensor([1.0]))
+    Tensor([0.])
+    """
+    return xp.arccos(x)
+
+
+@arccos.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return -g / sqrt((1 - x) * (1 + x))
+
+
+@op
+def arctan(xp: Any, x: Any, /) -> Any:
+    """Return the angle in [-pi/2, pi/2] whose tangent is `x`.
+
+    >>> from nn_tensor import Tensor, arctan
+    >>> arctan(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.arctan(x)
+
+
+@arctan.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / (1 + x * x)
+
+
+@op
+def sinh(xp: Any, x: Any, /) -> Any:
+    """Return the hyperbolic sine.
+
+    >>> from nn_tensor import Tensor, sinh
+    >>> sinh(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.sinh(x)
+
+
+@sinh.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * cosh(x)
+
+
+@op
+def cosh(xp: Any, x: Any, /) -> Any:
+    """Return the hyperbolic cosine.
+
+    >>> from nn_tensor import Tensor, cosh
+    >>> cosh(Tensor([0.0]))
+    Tensor([1.])
+    """
+    return xp.cosh(x)
+
+
+@cosh.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * sinh(x)
+
+
+@op
+def tanh(xp: Any, x: Any, /) -> Any:
+    """Return the hyperbolic tangent, in (-1, 1).
+
+    >>> from nn_tensor import Tensor, tanh
+    >>> tanh(Tensor([-1000.0, 0.0, 1000.0]))
+    Tensor([-1.,  0.,  1.])
+    """
+    return xp.tanh(x)
+
+
+@tanh.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * (1 - out * out)
+
+
+@op
+def arcsinh(xp: Any, x: Any, /) -> Any:
+    """Return the inverse of `sinh`.
+
+    >>> from nn_tensor import Tensor, arcsinh
+    >>> arcsinh(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.arcsinh(x)
+
+
+@arcsinh.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / sqrt(x * x + 1)
+
+
+@op
+def arccosh(xp: Any, x: Any, /) -> Any:
+    """Return the inverse of `cosh`, for ``x >= 1``.
+
+    >>> from nn_tensor import Tensor, arccosh
+    >>> arccosh(Tensor([1.0]))
+    Tensor([0.])
+    """
+    return xp.arccosh(x)
+
+
+@arccosh.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / sqrt((x - 1) * (x + 1))
+
+
+@op
+def arctanh(xp: Any, x: Any, /) -> Any:
+    """Return the inverse of `tanh`, for ``-1 < x < 1``.
+
+    >>> from nn_tensor import Tensor, arctanh
+    >>> arctanh(Tensor([0.0]))
+    Tensor([0.])
+    """
+    return xp.arctanh(x)
+
+
+@arctanh.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g / ((1 - x) * (1 + x))
+
+
+@op
+def sign(xp: Any, x: Any, /) -> Any:
+    """Return -1, 0 or 1, as `x` is negative, zero or positive.
+
+    >>> from nn_tensor import Tensor, sign
+    >>> sign(Tensor([-2.0, 0.0, 3.0]))
+    Tensor([-1.,  0.,  1.])
+    """
+    return xp.sign(x)
+
+
+@op
+def floor(xp: Any, x: Any, /) -> Any:
+    """Return the largest whole number at most `x`.
+
+    >>> from nn_tensor import Tensor, floor
+    >>> floor(Tensor([1.5, -1.5]))
+    Tensor([ 1., -2.])
+    """
+    return xp.floor(x)
+
+
+@op
+def ceil(xp: Any, x: Any, /) -> Any:
+    """Return the smallest whole number at least `x`.
+
+    >>> from nn_tensor import Tensor, ceil
+    >>> ceil(Tensor([1.5, -1.5]))
+    Tensor([ 2., -1.])
+    """
+    return xp.ceil(x)
+
+
+@op
+def trunc(xp: Any, x: Any, /) -> Any:
+    """Return the whole part of `x`, cut towards 0.
+
+    >>> from nn_tensor import Tensor, trunc
+    >>> trunc(Tensor([1.5, -1.5]))
+    Tensor([ 1., -1.])
+    """
+    return xp.trunc(x)
+
+
+@op
+def round(xp: Any, x: Any, /, decimals: int = 0) -> Any:
+    """Return `x` rounded to `decimals` places, halves to the even neighbour.
+
+    >>> from nn_tensor import Tensor, round
+    >>> round(Tensor([0.5, 1.5, 1.26]), 1)
+    Tensor([0.5, 1.5, 1.3])
+    """
+    return xp.round(x, decimals)
+
+
+@op
+def sigmoid(xp: Any, x: Any, /) -> Any:
+    r"""Return the logistic function :math:`1 / (1 + e^{-x})`, in (0, 1).
+
+    >>> from nn_tensor import Tensor, sigmoid
+    >>> sigmoid(Tensor([-1000.0, 0.0, 1000.0]))
+    Tensor([0. , 0.5, 1. ])
+    """
+    # e^min(x, 0) / (1 + e^-|x|) never overflows and keeps the small values on the left exact
+    below = xp.exp(-xp.abs(x))
+    below += 1
+    result = xp.exp(xp.minimum(x, 0))
+    result /= below
+    return result
+
+
+@sigmoid.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * (out * (1 - out))
+
+
+@op
+def softplus(xp: Any, x: Any, /) -> Any:
+    r"""Return :math:`\log(1 + e^x)`, a smooth `relu`, without overflow.
+
+    >>> from nn_tensor import Tensor, softplus
+    >>> softplus(Tensor([-1000.0, 1000.0]))
+    Tensor([   0., 1000.])
+    """
+    result = xp.log1p(xp.exp(-xp.abs(x)))
+    result += xp.maximum(x, 0)
+    return result
+
+
+@softplus.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * sigmoid(x)
+
+
+@op
+def erf(xp: Any, x: Any, /) -> Any:
+    r"""Return the error function :math:`\frac{2}{\sqrt{\pi}} \int_0^x e^{-t^2} dt`.
+
+    >>> from nn_tensor import Tensor, erf
+    >>> erf(Tensor([-6.0, 0.0, 6.0]))
+    Tensor([-1.,  0.,  1.])
+    """
+    return _special.erf(xp, x)
+
+
+@erf.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * (2 / math.sqrt(math.pi)) * exp(-x * x)
+
+
+@op
+def arctan2(xp: Any, y: Any, x: Any, /) -> Any:
+    """Return the angle, in [-pi, pi], of the point with coordinates `x` and `y`.
+
+    >>> from nn_tensor import Tensor, arctan2
+    >>> arctan2(Tensor([0.0]), Tensor([1.0]))
+    Tensor([0.])
+    """
+    return xp.arctan2(y, x)
+
+
+@arctan2.gradient("y")
+def _(g: Any, y: Any, x: Any) -> Any:
+    return g * x / (x * x + y * y)
+
+
+@arctan2.gradient("x")
+def _(g: Any, y: Any, x: Any) -> Any:
+    return -g * y / (x * x + y * y)
+
+
+@op
+def logaddexp(xp: Any, x: Any, y: Any, /) -> Any:
+    r"""Return :math:`\log(e^x + e^y)` without overflow.
+
+    >>> from nn_tensor import Tensor, logaddexp
+    >>> logaddexp(Tensor([1000.0]), Tensor([0.0]))
+    Tensor([1000.])
+    """
+    return xp.logaddexp(x, y)
+
+
+@logaddexp.gradient("x")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return g * sigmoid(x - y)
+
+
+@logaddexp.gradient("y")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return g * sigmoid(y - x)

@@ -1,0 +1,253 @@
+"""Reading and writing chosen elements.
+
+Reading at an index and adding into zeros at that index are each other's gradient, so each pair is
+written once: `get_item` with `_put_item`, `gather` with `scatter_add`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nn_tensor._dtype import parse_dtype
+from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
+from nn_tensor._kernel import kernel
+from nn_tensor._op import op
+
+__all__ = ["gather", "get_item", "one_hot", "scatter_add", "set_item", "take"]
+
+
+@op
+def get_item(xp: Any, x: Any, /, index: Any) -> Any:
+    """Return ``x[index]``: slices, integers, None, ``...``, and arrays of integers or booleans."""
+    return x[plain_index(xp, index)]
+
+
+@get_item.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], index: Any) -> Any:
+    return _put_item(g, index, x_shape)
+
+
+@op
+def _put_item(xp: Any, g: Any, /, index: Any, shape: tuple[int, ...]) -> Any:
+    """Return zeros of `shape` to which `g` was added at `index`, repeated places adding up."""
+    index = plain_index(xp, index)
+    result = xp.zeros(shape, dtype=g.dtype)
+    if is_basic(index) or getattr(getattr(index, "dtype", None), "kind", "") == "b":
+        result[index] = g
+    else:
+        add_at(xp, result, index, g)
+    return result
+
+
+@_put_item.gradient("g")
+def _(g: Any, index: Any) -> Any:
+    return get_item(g, index)
+
+
+@op
+def set_item(xp: Any, x: Any, value: Any, /, index: Any) -> Any:
+    """Return a copy of `x` in which the elements at `index` are `value`."""
+    result = xp.array(x, copy=True)
+    write_item(xp, result, index, value)
+    return result
+
+
+@set_item.gradient("x")
+def _(g: Any, index: Any, value_shape: tuple[int, ...]) -> Any:
+    return set_item(g, 0, index)
+
+
+@set_item.gradient("value")
+def _(g: Any, index: Any) -> Any:
+    return get_item(g, index)
+
+
+@kernel
+def add_at(xp: Any, target: Any, index: Any, values: Any) -> None:
+    """Add `values` to `target` at `index`, in place; repeated places add up."""
+    rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
+    if getattr(rows, "dtype", np.dtype(bool)).kind in "iu" and target.ndim > 1:
+        _add_rows(target, rows, values)
+    else:
+        np.add.at(target, index, values)
+
+
+@add_at.cuda
+def _(cp: Any, target: Any, index: Any, values: Any) -> None:
+    cp.add.at(target, index, values)
+
+
+def _add_rows(target: Any, rows: Any, values: Any) -> None:
+    """Add rows to `target`: sorted first, then summed run by run, far faster than `add.at`."""
+    flat = rows.reshape(-1)
+    if flat.size == 0:
+        return
+    flat = np.where(flat < 0, flat + target.shape[0], flat)
+    values = np.broadcast_to(values, rows.shape + target.shape[1:])
+    values = values.reshape(flat.size, *target.shape[1:])
+    order = np.argsort(flat, kind="stable")
+    flat = flat[order]
+    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
+    target[flat[starts]] += np.add.reduceat(values[order], starts, axis=0)
+
+
+@op
+def take(xp: Any, x: Any, indices: Any, /, axis: int | None = None) -> Any:
+    """Return the elements of `x` at `indices` along `axis`, or of the flattened `x`.
+
+    Args:
+        indices: integers of any shape, which takes the place of the axis in the result; negative
+            ones count from the end.
+
+    Raises:
+        IndexError: if an index is out of bounds.
+        TypeError: if `indices` are not integers.
+
+    >>> from nn_tensor import Tensor, take
+    >>> take(Tensor([10.0, 20.0, 30.0]), [2, 0])
+    Tensor([30., 10.])
+    """
+    length = x.size if axis is None else x.shape[axis]
+    indices = check_integers(xp, indices, length, least=-length)
+    return xp.take(x, indices, axis=axis)
+
+
+@take.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], indices: Any, axis: int | None) -> Any:
+    indices = getattr(indices, "data", indices) if hasattr(indices, "requires_grad") else indices
+    if axis is None:
+        flat = _put_item(g, indices, (int(np.prod(x_shape)),))
+        return flat.reshape(x_shape)
+    before = (slice(None),) * (axis % len(x_shape))
+    return _put_item(g, (*before, indices), x_shape)
+
+
+def _grid(xp: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """Return the full index of the elements that `indices` choose along `axis`."""
+    grid = list(xp.ogrid[tuple(slice(length) for length in indices.shape)])
+    grid[axis] = indices
+    return tuple(grid)
+
+
+def _check_gather(xp: Any, x: Any, indices: Any, axis: int) -> Any:
+    ndim = x.ndim
+    if not -ndim <= axis < ndim:
+        raise ValueError(f"axis={axis} is out of bounds for shape {x.shape}")
+    indices = check_integers(xp, indices, x.shape[axis])
+    if indices.ndim != ndim or any(
+        m > n
+        for a, (m, n) in enumerate(zip(indices.shape, x.shape, strict=True))
+        if a != axis % ndim
+    ):
+        raise ValueError(
+            f"indices: shape {indices.shape} does not fit into x of shape {x.shape}: expected as "
+            f"many axes, none but axis {axis} longer"
+        )
+    return indices
+
+
+@op
+def gather(xp: Any, x: Any, indices: Any, /, axis: int = -1) -> Any:
+    """Return, for each place in `indices`, the element of `x` whose index along `axis` it holds.
+
+    ``out[i, j] = x[i, indices[i, j]]`` for two axes and ``axis=1``.
+
+    Args:
+        indices: integers, as many axes as `x`, none but `axis` longer.
+
+    Raises:
+        IndexError: if an index is negative or too large.
+        ValueError: if the shape of `indices` does not fit.
+
+    >>> from nn_tensor import Tensor, gather
+    >>> gather(Tensor([[1.0, 2.0], [3.0, 4.0]]), [[1], [0]], axis=1)
+    Tensor([[2.],
+            [3.]])
+    """
+    indices = _check_gather(xp, x, indices, axis)
+    return x[_grid(xp, indices, axis)]
+
+
+@gather.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], indices: Any, axis: int) -> Any:
+    return _scatter(g, indices, axis, x_shape)
+
+
+@op
+def _scatter(xp: Any, g: Any, indices: Any, /, axis: int, shape: tuple[int, ...]) -> Any:
+    result = xp.zeros(shape, dtype=g.dtype)
+    add_at(xp, result, _grid(xp, indices, axis), g)
+    return result
+
+
+@_scatter.gradient("g")
+def _(g: Any, indices: Any, axis: int) -> Any:
+    return gather(g, indices, axis)
+
+
+@op
+def scatter_add(xp: Any, x: Any, indices: Any, values: Any, /, axis: int = -1) -> Any:
+    """Return `x` with `values` added where `indices` point along `axis`; repeats add up.
+
+    ``out = x; out[i, indices[i, j]] += values[i, j]`` for two axes and ``axis=1``.
+
+    Args:
+        indices: integers, as many axes as `x`, none but `axis` longer.
+        values: what to add, of the shape of `indices` or broadcasting to it.
+
+    Raises:
+        IndexError: if an index is negative or too large.
+        ValueError: if the shape of `indices` does not fit.
+
+    >>> from nn_tensor import scatter_add, zeros
+    >>> scatter_add(zeros((2, 2)), [[1, 1], [0, 1]], 1.0, axis=1)
+    Tensor([[0., 2.],
+            [1., 1.]])
+    """
+    indices = _check_gather(xp, x, indices, axis)
+    values = xp.asarray(values)
+    if values.dtype != x.dtype and not np.can_cast(values.dtype, x.dtype, "same_kind"):
+        raise TypeError(f"values: {values.dtype} does not fit into {x.dtype}")
+    result = xp.array(x, copy=True)
+    add_at(xp, result, _grid(xp, indices, axis), xp.broadcast_to(values, indices.shape))
+    return result
+
+
+@scatter_add.gradient("x")
+def _(g: Any) -> Any:
+    return g
+
+
+@scatter_add.gradient("values")
+def _(g: Any, indices: Any, axis: int) -> Any:
+    return gather(g, indices, axis)
+
+
+@op
+def one_hot(
+    xp: Any, indices: Any, /, num_classes: int | None = None, dtype: Any = np.float32
+) -> Any:
+    """Return rows of zeros with a 1 where `indices` point, along a new last axis.
+
+    Args:
+        indices: integers of any shape.
+        num_classes: the length of the new axis; by default one more than the largest index.
+        dtype: of the result.
+
+    Raises:
+        IndexError: if an index is negative or not less than `num_classes`.
+        TypeError: if `indices` are not integers.
+
+    >>> from nn_tensor import Tensor, one_hot
+    >>> one_hot(Tensor([2, 0]), 3)
+    Tensor([[0., 0., 1.],
+            [1., 0., 0.]])
+    """
+    indices = xp.asarray(indices)
+    if num_classes is None:
+        num_classes = int(indices.max()) + 1 if indices.size else 0
+    indices = check_integers(xp, indices, num_classes)
+    classes = xp.arange(num_classes)
+    return (indices[..., None] == classes).astype(parse_dtype(dtype))

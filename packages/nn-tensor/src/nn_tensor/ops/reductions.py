@@ -1,0 +1,351 @@
+"""Reductions over axes, and the normalising functions built on them.
+
+`axis` is None for all axes, an integer or a tuple of integers, as in NumPy.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import Any
+
+import numpy as np
+
+from nn_tensor._op import array_module, op
+from nn_tensor.ops.arithmetic import isfinite
+from nn_tensor.ops.elementwise import exp, sqrt
+from nn_tensor.ops.selection import where
+from nn_tensor.ops.shape import expand_dims, flip, reshape, swapaxes, transpose
+
+__all__ = [
+    "all",
+    "any",
+    "argmax",
+    "argmin",
+    "cumprod",
+    "cumsum",
+    "log_softmax",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "prod",
+    "softmax",
+    "std",
+    "sum",
+    "var",
+]
+
+
+def _restore(reduced: Any, axis: Any, keepdims: bool) -> Any:
+    """Give a reduced value its axes back, with length 1, so that it broadcasts to the input."""
+    if keepdims or axis is None:
+        return reduced
+    return expand_dims(reduced, axis)
+
+
+def _count(shape: tuple[int, ...], axis: Any) -> int:
+    """Return how many elements go into one element of the result."""
+    if axis is None:
+        return math.prod(shape)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    return math.prod(shape[a] for a in axes)
+
+
+@op
+def sum(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the sum over `axis`. Booleans and integers are counted in int64, as in NumPy.
+
+    >>> from nn_tensor import Tensor, sum
+    >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    Tensor([4., 6.])
+    """
+    return xp.sum(x, axis=axis, keepdims=keepdims)
+
+
+@sum.gradient("x")
+def _(g: Any, axis: Any, keepdims: bool) -> Any:
+    return _restore(g, axis, keepdims)
+
+
+@op
+def mean(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the arithmetic mean over `axis`; NaN, with NumPy's warning, over nothing.
+
+    >>> from nn_tensor import Tensor, mean
+    >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    Tensor([2., 3.])
+    """
+    return xp.mean(x, axis=axis, keepdims=keepdims)
+
+
+@mean.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
+    return _restore(g, axis, keepdims) / builtins.max(_count(x_shape, axis), 1)
+
+
+def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
+    r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
+
+    Args:
+        ddof: the :math:`d` of the formula; 0 as in NumPy (PyTorch's default is 1).
+
+    Raises:
+        ValueError: if there are not more than `ddof` elements.
+
+    >>> from nn_tensor import Tensor, var
+    >>> var(Tensor([1.0, 2.0, 3.0, 4.0]))
+    Tensor(1.25)
+    """
+    centred = x - mean(x, axis, True)
+    total = sum(centred * centred, axis, keepdims)
+    count = _count(centred.shape, axis) - ddof
+    if count <= 0:
+        raise ValueError(
+            f"var: axis={axis} of shape {centred.shape} has {count + ddof} elements, "
+            f"expected more than ddof={ddof}"
+        )
+    return total / count
+
+
+def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
+    """Return the standard deviation over `axis`, the square root of `var`.
+
+    >>> from nn_tensor import Tensor, std
+    >>> std(Tensor([1.0, 3.0]))
+    Tensor(1.)
+    """
+    return sqrt(var(x, axis, keepdims, ddof))
+
+
+@op
+def max(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the largest element over `axis`; equal ones share the gradient.
+
+    >>> from nn_tensor import Tensor, max
+    >>> max(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
+    Tensor([5., 4.])
+    """
+    return xp.max(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the smallest element over `axis`; equal ones share the gradient.
+
+    >>> from nn_tensor import Tensor, min
+    >>> min(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
+    Tensor([1., 3.])
+    """
+    return xp.min(x, axis=axis, keepdims=keepdims)
+
+
+@max.gradient("x")
+@min.gradient("x")
+def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
+    chosen = x == _restore(out, axis, keepdims)
+    return _restore(g, axis, keepdims) * chosen / sum(chosen, axis, True)
+
+
+@op
+def prod(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the product over `axis`; its gradient is right where elements are zero, too.
+
+    >>> from nn_tensor import Tensor, prod
+    >>> prod(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
+    Tensor([3., 8.])
+    """
+    return xp.prod(x, axis=axis, keepdims=keepdims)
+
+
+@prod.gradient("x")
+def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
+    if (x == 0).any():
+        others = _product_of_others(x, axis)
+    else:
+        others = _restore(out, axis, keepdims) / x
+    return _restore(g, axis, keepdims) * others
+
+
+def _product_of_others(x: Any, axis: Any) -> Any:
+    """Return for each element the product of the other elements over `axis`."""
+    chosen = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    reduced = [a % x.ndim for a in chosen]
+    kept = [a for a in range(x.ndim) if a not in reduced]
+    order = (*kept, *reduced)
+    rows = transpose(x, order)
+    flat = reshape(rows, (*rows.shape[: len(kept)], -1))
+    itself = array_module(x).eye(flat.shape[-1], dtype=bool)
+    others = prod(where(itself, 1, expand_dims(flat, -2)), -1)
+    inverse = tuple(order.index(a) for a in range(x.ndim))
+    return transpose(reshape(others, rows.shape), inverse)
+
+
+@op
+def argmax(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Return the index of the first largest element over `axis`, or of all elements in order.
+
+    >>> from nn_tensor import Tensor, argmax
+    >>> argmax(Tensor([[1.0, 5.0], [3.0, 2.0]]), axis=1)
+    Tensor([1, 0])
+    """
+    return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def argmin(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
+    """Return the index of the first smallest element over `axis`, or of all elements in order.
+
+    >>> from nn_tensor import Tensor, argmin
+    >>> argmin(Tensor([[1.0, 5.0], [3.0, 2.0]]), axis=1)
+    Tensor([0, 1])
+    """
+    return xp.argmin(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def any(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return whether any element over `axis` is true (non-zero).
+
+    >>> from nn_tensor import Tensor, any
+    >>> any(Tensor([[True, False], [False, False]]), axis=1)
+    Tensor([ True, False])
+    """
+    return xp.any(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def all(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return whether every element over `axis` is true (non-zero).
+
+    >>> from nn_tensor import Tensor, all
+    >>> all(Tensor([[True, True], [True, False]]), axis=1)
+    Tensor([ True, False])
+    """
+    return xp.all(x, axis=axis, keepdims=keepdims)
+
+
+@op
+def cumsum(xp: Any, x: Any, /, axis: int | None = None) -> Any:
+    """Return the running sum along `axis`, or of all elements in order if it is None.
+
+    >>> from nn_tensor import Tensor, cumsum
+    >>> cumsum(Tensor([1.0, 2.0, 3.0]))
+    Tensor([1., 3., 6.])
+    """
+    return xp.cumsum(x, axis=axis)
+
+
+@cumsum.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], axis: int | None) -> Any:
+    along = 0 if axis is None else axis
+    return reshape(flip(cumsum(flip(g, along), along), along), x_shape)
+
+
+@op
+def cumprod(xp: Any, x: Any, /, axis: int | None = None) -> Any:
+    """Return the running product along `axis`, or of all elements in order if it is None.
+
+    >>> from nn_tensor import Tensor, cumprod
+    >>> cumprod(Tensor([1.0, 2.0, 3.0]))
+    Tensor([1., 2., 6.])
+    """
+    return xp.cumprod(x, axis=axis)
+
+
+@cumprod.gradient("x")
+def _(g: Any, x: Any, axis: int | None) -> Any:
+    # out[k] is the product of x[i] for i <= k, so x[j] gets, for every k >= j, g[k] times the
+    # product of the others up to k: a product over i of a (k, j, i) table with ones in it
+    along = 0 if axis is None else axis % x.ndim
+    rows = reshape(x, (-1,)) if axis is None else x
+    last = swapaxes(rows, along, -1)
+    xp = array_module(x)
+    n = xp.arange(last.shape[-1])
+    ones = (n > n[:, None, None]) | (n == n[:, None])
+    others = prod(where(ones, 1, expand_dims(last, (-3, -2))), -1) * (n <= n[:, None])
+    total = sum(expand_dims(swapaxes(g, along, -1), -1) * others, -2)
+    return reshape(swapaxes(total, along, -1), x.shape)
+
+
+@op
+def logsumexp(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""Return :math:`\log \sum e^x` over `axis`, without overflow; -inf over nothing or -inf only.
+
+    >>> from nn_tensor import Tensor, logsumexp
+    >>> logsumexp(Tensor([1000.0, -1000.0]))
+    Tensor(1000.)
+    """
+    largest = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
+    shift = xp.where(xp.isfinite(largest), largest, 0).astype(_floating(x), copy=False)
+    total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
+    with np.errstate(divide="ignore"):
+        result = xp.log(total) + shift
+    return result if keepdims else xp.squeeze(result, axis=_all_axes(x, axis))
+
+
+@logsumexp.gradient("x")
+def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
+    total = _restore(out, axis, keepdims)
+    possible = isfinite(total)
+    weights = exp(x - where(possible, total, 0))
+    return _restore(g, axis, keepdims) * where(possible, weights, 0)
+
+
+@op
+def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
+    r"""Return :math:`e^{x_i} / \sum_j e^{x_j}` along `axis`, without overflow.
+
+    Where every element is -inf the result is zeros, not NaN.
+
+    >>> from nn_tensor import Tensor, softmax
+    >>> softmax(Tensor([1000.0, 1000.0]))
+    Tensor([0.5, 0.5])
+    """
+    largest = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
+    if not xp.isfinite(largest).all():
+        largest = xp.where(largest == -xp.inf, 0, largest)
+    result = xp.subtract(x, largest, dtype=_floating(x))
+    xp.exp(result, out=result)
+    total = xp.sum(result, axis=axis, keepdims=True)
+    total[total == 0] = 1
+    result /= total
+    return result
+
+
+@softmax.gradient("x")
+def _(g: Any, axis: int, out: Any) -> Any:
+    weighted = g * out
+    return weighted - out * sum(weighted, axis, True)
+
+
+@op
+def log_softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
+    r"""Return :math:`x_i - \log \sum_j e^{x_j}` along `axis`, accurate for any size of `x`.
+
+    >>> from nn_tensor import Tensor, log_softmax
+    >>> log_softmax(Tensor([1000.0, 0.0]))
+    Tensor([    0., -1000.])
+    """
+    largest = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
+    if not xp.isfinite(largest).all():
+        largest = xp.where(largest == -xp.inf, 0, largest)
+    result = xp.subtract(x, largest, dtype=_floating(x))
+    total = xp.sum(xp.exp(result), axis=axis, keepdims=True)
+    total[total == 0] = 1
+    result -= xp.log(total)
+    return result
+
+
+@log_softmax.gradient("x")
+def _(g: Any, axis: int, out: Any) -> Any:
+    return g - exp(out) * sum(g, axis, True)
+
+
+def _floating(x: Any) -> Any:
+    """Return the dtype of the results: that of `x` if it is floating, as NumPy's functions."""
+    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _all_axes(x: Any, axis: Any) -> Any:
+    return tuple(range(x.ndim)) if axis is None else axis
