@@ -1,0 +1,166 @@
+"""Train a network to read handwritten digits, save it, and load it again.
+
+    python docs/examples/digits.py
+
+The digits come with this file: 1,797 images of 8×8 pixels (see data/README.md). A fifth of them
+is held out, the network never trains on it. For MNIST, or anything in its format, name the folder:
+
+    python docs/examples/digits.py --data mnist --epochs 10
+
+Needs nn-layers, nn-losses, nn-optim, nn-io and tqdm.
+"""
+
+import argparse
+import math
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from idx import read_idx_folder
+from nn_io import load_state_dict_from_file, save_model_parameters
+from nn_layers import Dense, Flatten, ReLU, Sequential
+from nn_losses import Accuracy, SoftmaxCrossEntropyLoss
+from nn_optim import Adam
+from nn_tensor import Tensor
+from tqdm import tqdm
+
+DIGITS = Path(__file__).parent / "data" / "optdigits.csv.gz"
+
+
+def load_data(folder, rng):
+    """Return images in the range 0 to 1 and labels: of the training set, then of the test set."""
+    if folder is None:
+        table = np.loadtxt(DIGITS, delimiter=",", dtype=np.uint8)
+        sets, largest = [(table[:, :64].reshape(-1, 8, 8), table[:, 64])], 16
+    else:
+        sets, largest = read_idx_folder(folder), 255
+    if len(sets) == 1:
+        images, labels = sets[0]
+        order = rng.permutation(len(images))
+        held_out = len(images) // 5
+        if held_out == 0:
+            raise ValueError(f"{folder}: {len(images)} images are too few to hold out a fifth")
+        sets = [(images[part], labels[part]) for part in (order[held_out:], order[:held_out])]
+    return [(x.astype(np.float32) / largest, y.astype(np.int64)) for x, y in sets]
+
+
+def build_model(height, width, classes, rng, device):
+    """Return a network that gives each image one score per class."""
+    first, second = Dense(height * width, 256, rng=rng), Dense(256, 256, rng=rng)
+    last = Dense(256, classes, rng=rng)
+    return Sequential([Flatten(), first, ReLU(), second, ReLU(), last], device=device)
+
+
+def vary(images, rng):
+    """Return the images moved by up to 0.6 pixels each way, with noise: new ones in each epoch."""
+    for axis in (1, 2):
+        move = 1.2 * rng.random((len(images), 1, 1), dtype=np.float32) - 0.6
+        neighbour = np.where(move > 0, np.roll(images, 1, axis), np.roll(images, -1, axis))
+        images = images + abs(move) * (neighbour - images)
+    return images + 0.1 * rng.standard_normal(images.shape, dtype=np.float32)
+
+
+def predict(model, images):
+    """Return the scores of all images, without recording gradients."""
+    model.eval()
+    with model.no_grad():
+        return model(images)
+
+
+def train(model, train_set, test_set, args, rng):
+    """Train, print a line per epoch, and return the accuracy on the test set."""
+    images, labels = train_set
+    train_tensors = [Tensor(a, device=args.device) for a in train_set]
+    test_tensors = [Tensor(a, device=args.device) for a in test_set]
+    loss_function, accuracy = SoftmaxCrossEntropyLoss(), Accuracy()
+    optimizer = Adam(model.parameters, lr=args.lr)
+    total = args.epochs * math.ceil(len(images) / args.batch_size)
+    # disable=None: the bar appears in a terminal only, a log gets just the lines
+    with tqdm(total=total, unit="batch", leave=False, disable=None, file=sys.stdout) as bar:
+        for epoch in range(args.epochs):
+            optimizer.lr = args.lr * (1 - epoch / args.epochs)
+            model.train()
+            loss_sum = 0.0
+            order = rng.permutation(len(images))
+            for start in range(0, len(order), args.batch_size):
+                chosen = order[start : start + args.batch_size]
+                batch = Tensor(vary(images[chosen], rng), device=args.device)
+                loss = loss_function(model(batch), Tensor(labels[chosen], device=args.device))
+                model.zero_grad()
+                loss.backward()
+                optimizer.step()
+                loss_sum += loss.item() * len(chosen)
+                bar.update()
+            on_train, on_test = (
+                float(accuracy(predict(model, x), y)) for x, y in (train_tensors, test_tensors)
+            )
+            bar.write(
+                f"epoch {epoch + 1:2}/{args.epochs}"
+                f"  loss {loss_sum / len(images):.4f}"
+                f"  accuracy: train {on_train:7.2%}, test {on_test:7.2%}"
+            )
+            sys.stdout.flush()
+    return on_test
+
+
+def parse_arguments(argv):
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="digits.py",
+        description="Train a network to read handwritten digits, save it, and load it again.",
+    )
+    add = parser.add_argument
+    add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
+    add("--data", type=Path, metavar="DIR", help="folder of IDX files, such as MNIST, plain or .gz")
+    add("--epochs", type=int, default=30, help="rounds of training (%(default)s)")
+    add("--batch-size", type=int, default=32, help="images per step (%(default)s)")
+    add("--lr", type=float, default=0.003, help="learning rate at first (%(default)s)")
+    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    add("--output", type=Path, metavar="FILE", help="keep the model: .safetensors, .npz or .pkl")
+    args = parser.parse_args(argv)
+    for name in ("epochs", "batch_size", "lr"):
+        if not 0 < getattr(args, name) < math.inf:
+            parser.error(f"--{name.replace('_', '-')}: expected a positive number")
+    if args.output and args.output.suffix not in (".safetensors", ".npz", ".pkl"):
+        parser.error(f"--output {args.output}: must end in .safetensors, .npz or .pkl")
+    if args.output and not args.output.parent.is_dir():
+        parser.error(f"--output {args.output}: no such folder")
+    return parser, args
+
+
+def main(argv=None):
+    """Run the example."""
+    parser, args = parse_arguments(argv)
+    try:
+        rng = np.random.default_rng(args.seed)
+        train_set, test_set = load_data(args.data, rng)
+        Tensor(0.0, device=args.device)
+    except (OSError, RuntimeError, ValueError) as error:
+        parser.error(str(error))
+
+    height, width = train_set[0].shape[1:]
+    classes = 1 + max(labels.max() for _, labels in (train_set, test_set))
+    model = build_model(height, width, classes, rng, args.device)
+    print(f"{len(train_set[0])} images to train with, {len(test_set[0])} held out for the test")
+    print(f"test accuracy {train(model, train_set, test_set, args, rng):.2%}")
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = args.output or Path(folder) / "digits.safetensors"
+        try:
+            save_model_parameters(model, path)
+        except OSError as error:
+            sys.exit(f"{parser.prog}: error: {error}")
+        fresh = build_model(height, width, classes, rng, args.device)
+        fresh.load_state_dict(load_state_dict_from_file(path))
+    images = Tensor(test_set[0], device=args.device)
+    before, after = (predict(m, images).numpy().tobytes() for m in (model, fresh))
+    if before != after:
+        sys.exit("error: the loaded model predicts something else")
+    place = args.output or "a temporary file (--output FILE keeps it)"
+    print(f"saved to {place}")
+    print(f"loaded into a new model: its {len(test_set[0])} predictions are the same, bit for bit")
+
+
+if __name__ == "__main__":
+    main()
