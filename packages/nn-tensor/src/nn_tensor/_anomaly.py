@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +46,8 @@ def arrays_in(arguments: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _checksum(array: Any) -> int:
+    import zlib
+
     host = array if isinstance(array, (np.ndarray, np.generic)) else array.get()
     return zlib.crc32(np.ascontiguousarray(host).tobytes())
 

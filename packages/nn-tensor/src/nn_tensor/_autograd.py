@@ -186,8 +186,7 @@ def propagate(
     totals: dict[Node | Tensor, Any] = {}
     results: dict[Node | Tensor, Any] = {}
     summed: set[Node | Tensor] = set()  # totals that are sums of ours, so addition may reuse them
-    heap: list[int] = []
-    waiting: dict[int, Node] = {}
+    heap: list[tuple[int, Node]] = []
 
     for parent, gradient in seeds:
         if parent in totals:
@@ -195,15 +194,15 @@ def propagate(
         else:
             totals[parent] = gradient
             if type(parent) is Node:
-                heappush(heap, -parent.sequence)
-                waiting[parent.sequence] = parent
+                heappush(heap, (-parent.sequence, parent))
 
     scope: Any = enable_grad() if create else no_grad()
     with scope:
         while heap:
-            node = waiting.pop(-heappop(heap))
+            node = heappop(heap)[1]
             grad = totals.pop(node)
-            summed.discard(node)
+            if summed:
+                summed.discard(node)
             if node.hooks:
                 grad = run_hooks(node.hooks, grad)
             if kept is not None and node in kept:
@@ -247,8 +246,7 @@ def propagate(
                         totals[parent] = total  # a total without axes is no array to add into
                 elif type(parent) is Node:
                     totals[parent] = gradient
-                    heappush(heap, -parent.sequence)
-                    waiting[parent.sequence] = parent
+                    heappush(heap, (-parent.sequence, parent))
                 else:
                     totals[parent] = gradient if create else _owned(gradient, grad, arguments)
     for parent, total in totals.items():
@@ -279,7 +277,8 @@ def _ancestry(
             stack.extend(edge[1] for edge in node.edges or () if type(edge[1]) is Node)
     for sequence in sorted(nodes):  # parents come before what was computed from them
         node = nodes[sequence]
-        if any(edge[1] in wanted for edge in node.edges or ()):
+        # a node that was freed is walked into, which raises: what lies behind it is not known
+        if node.edges is None or any(edge[1] in wanted for edge in node.edges):
             wanted.add(node)
     return wanted
 

@@ -6,7 +6,6 @@ CuPy is imported here and nowhere else, and only once something asks for CUDA.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import re
 import sys
@@ -20,15 +19,26 @@ __all__ = ["Device", "device_of", "has_cuda", "namespace_of", "parse_device", "p
 Array = Any
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Device:
     """A place where arrays live; ``str()`` gives the spelling that users write."""
 
-    kind: str
-    index: int = 0
+    __slots__ = ("index", "kind")
+
+    def __init__(self, kind: str, index: int = 0) -> None:
+        self.kind = kind
+        self.index = index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Device) and (self.kind, self.index) == (other.kind, other.index)
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.index))
 
     def __str__(self) -> str:
         return self.kind if self.index == 0 else f"{self.kind}:{self.index}"
+
+    def __repr__(self) -> str:
+        return f"Device({str(self)!r})"
 
 
 CPU = Device("cpu")

@@ -9,7 +9,6 @@ CuPy and arrays.
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +23,8 @@ _CHOICES = ("auto", "reference")
 
 @functools.cache
 def _has_numba() -> bool:
+    import importlib.util
+
     return importlib.util.find_spec("numba") is not None
 
 

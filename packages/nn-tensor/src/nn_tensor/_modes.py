@@ -7,7 +7,6 @@ defaults in every build of CPython.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -42,6 +41,8 @@ class Switch(contextlib.ContextDecorator):
         setattr(modes, *modes.saved.pop())
 
     def __call__(self, function: F) -> F:
+        import inspect
+
         if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
             raise TypeError(
                 f"{type(self).__name__}: cannot decorate {function.__qualname__}, whose body runs "

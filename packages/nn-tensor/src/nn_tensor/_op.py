@@ -56,21 +56,25 @@ class Rule:
 
     __slots__ = ("function", "needs", "pick", "wrt")
 
+    pick: Callable[..., tuple[Any, ...]]
+
     def __init__(self, function: Callable[..., Any], wrt: str, info: OpInfo) -> None:
-        names = list(inspect.signature(function).parameters)
-        if wrt:
+        code = function.__code__
+        names = list(code.co_varnames[: code.co_argcount])
+        if wrt:  # so that tracebacks and profiles say which rule it is
             label = f"gradient of {info.name} with respect to {wrt}"
-            function.__code__ = function.__code__.replace(co_name=label)
+            function.__code__ = code.replace(co_name=label)
             names = names[1:]
         self.function = function
         self.wrt = wrt
         self.needs = names
         sources = [info.source(name) for name in names]
-        parameters = ", ".join(["position", "out", *info.inputs, *info.options, *info.keeps])
-        values = "".join(f"{source}," for source in sources)
-        self.pick: Callable[..., tuple[Any, ...]] = eval(
-            f"lambda {parameters}: ({values})", {"device_of": device_of, "shape_of": shape_of}
-        )
+
+        def compile_and_pick(*values: Any) -> tuple[Any, ...]:
+            self.pick = info.picker(sources)
+            return self.pick(*values)
+
+        self.pick = compile_and_pick
 
 
 class OpInfo:
@@ -82,7 +86,8 @@ class OpInfo:
         self.keeps = keeps
         self.rules: dict[int, Rule] = {}
         self.recompute: Rule | None = None
-        parameters = list(inspect.signature(forward).parameters.values())[1:]
+        signature = inspect.signature(forward)
+        parameters = list(signature.parameters.values())[1:]
         inputs = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
         several = [p for p in parameters if p.kind is p.VAR_POSITIONAL]
         options = [p for p in parameters if p not in inputs and p not in several]
@@ -94,7 +99,7 @@ class OpInfo:
         self.inputs = [p.name for p in inputs or several]
         self.options = [p.name for p in options]
         self.defaults = tuple(p.default for p in options)
-        self.signature = inspect.signature(forward).replace(parameters=parameters)
+        self.signature = signature.replace(parameters=parameters)
         if self.variadic and options:
             self.forward = _with_named_options(forward, self.options)
 
@@ -112,6 +117,14 @@ class OpInfo:
             return f"{attribute}_of({stem})"
         known = ["out", *self.inputs, *self.options, *self.keeps]
         raise TypeError(f"op {self.name}: a rule asks for {name!r}, which is none of {known}")
+
+    def picker(self, sources: list[str]) -> Callable[..., tuple[Any, ...]]:
+        """Return the function that takes from all values of a call those that a rule needs."""
+        parameters = ", ".join(["position", "out", *self.inputs, *self.options, *self.keeps])
+        values = "".join(f"{source}," for source in sources)
+        known = {"device_of": device_of, "shape_of": shape_of}
+        picker: Callable[..., tuple[Any, ...]] = eval(f"lambda {parameters}: ({values})", known)
+        return picker
 
     def bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
         """Order the options of one call as they were declared."""
@@ -358,21 +371,17 @@ def _binary(info: OpInfo) -> Callable[..., Any]:
         x_needs = type(x) is Tensor and x._requires_grad
         y_needs = type(y) is Tensor and y._requires_grad
         if (x_needs or y_needs) and modes.grad and rules and out.dtype.kind == "f":
-            edges = []
-            for position, needs, value in ((0, x_needs, x), (1, y_needs, y)):
-                if needs and position in rules:
-                    rule = rules[position]
-                    parent = value._node
-                    edges.append(
-                        (
-                            position,
-                            value if parent is None else parent,
-                            rule,
-                            rule.pick(position, out, a, b),
-                        )
-                    )
+            edges: tuple[Any, ...] = ()
+            if x_needs and 0 in rules:
+                rule = rules[0]
+                parent = x._node
+                edges = ((0, x if parent is None else parent, rule, rule.pick(0, out, a, b)),)
+            if y_needs and 1 in rules:
+                rule = rules[1]
+                parent = y._node
+                edges += ((1, y if parent is None else parent, rule, rule.pick(1, out, a, b)),)
             if edges:
-                result._node = _node(info, tuple(edges), out)
+                result._node = _node(info, edges, out)
                 result._requires_grad = True
         return result
 

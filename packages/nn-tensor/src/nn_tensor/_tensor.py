@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -162,6 +162,16 @@ class Tensor(Operators, Methods):
         self._grad = gradient.astype(self.dtype)
 
     @property
+    def has_grad(self) -> bool:
+        """Whether a gradient is there; without one ``grad`` of a leaf reads as zeros.
+
+        >>> x = Tensor([1.0], requires_grad=True)
+        >>> x.has_grad, x.grad
+        (False, Tensor([0.]))
+        """
+        return self._grad is not None
+
+    @property
     def T(self) -> Tensor:
         """The Tensor with its axes reversed."""
         return ops.transpose(self)
@@ -287,7 +297,7 @@ class Tensor(Operators, Methods):
             self._grad = total if self._grad is None else self._grad + total
         elif self._grad is None:
             self._grad = Tensor(total)
-        elif self._grad._requires_grad or not self._grad._data.flags.writeable:
+        elif self._grad._requires_grad or not getattr(self._grad._data.flags, "writeable", True):
             self._grad = Tensor(self._grad._data + total)
         else:
             writes.mark(self._grad._data)

@@ -9,7 +9,7 @@ gives the same values on every device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,8 @@ __all__ = [
     "zeros_like",
 ]
 
-Rng = np.random.Generator | int | None
+if TYPE_CHECKING:  # numpy.random takes time to import and is needed only where numbers are drawn
+    Rng = np.random.Generator | int | None
 DeviceLike = str | Device
 
 

@@ -1,0 +1,209 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox>=2025.10.16"]
+# ///
+"""The checks of this workspace: `uv run noxfile.py`, or `nox` where it is installed.
+
+The default sessions use the Python that runs nox. On demand: `-s matrix` tests on every supported
+Python that is found here, `-s docs` builds the pages. What follows `--` goes to pytest.
+
+The tests for CUDA skip themselves where no device answers; NN_REQUIRE_CUDA=1 makes that a failure.
+NN_CUDA=12 or 13 chooses the CuPy to install; by default the driver decides.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.10.16"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.reuse_venv = "yes"
+# A Python that is not here is skipped, also where CI is set.
+nox.options.error_on_missing_interpreters = False
+
+ROOT = Path(__file__).resolve().parent
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+MANIFEST = nox.project.load_toml(ROOT / "pyproject.toml")
+PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"]["members"]]
+DEVICES = ["cpu", "cuda"]
+
+each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
+each_device = nox.parametrize("device", DEVICES, ids=DEVICES)
+
+
+def group(name):
+    """List the requirements of a dependency group."""
+    return nox.project.dependency_groups(MANIFEST, name)
+
+
+def with_siblings(package):
+    """List the packages of the workspace that a package requires, itself last."""
+    manifest = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")
+    names = [re.match(r"[\w-]+", text)[0] for text in manifest["project"]["dependencies"]]
+    below = [below for name in names if name in PACKAGES for below in with_siblings(name)]
+    return [*dict.fromkeys(below), package]
+
+
+def editable(packages, extras=()):
+    """Give the arguments that install packages from the tree, and extras of nn-tensor."""
+    suffix = {"nn-tensor": f"[{','.join(extras)}]"} if extras else {}
+    return [a for name in packages for a in ("-e", f"packages/{name}{suffix.get(name, '')}")]
+
+
+def extras_for(device):
+    """List the extras of nn-tensor that a device under test needs on this machine."""
+    if device == "cpu":
+        return ["fast"]
+    version = os.environ.get("NN_CUDA")
+    if not version and shutil.which("nvidia-smi"):
+        answer = subprocess.run(["nvidia-smi"], capture_output=True, text=True, check=False)
+        match = re.search(r"CUDA Version: (\d+)", answer.stdout)
+        version = match and match[1]
+    return [f"cuda{min(int(version), 13)}"] if version else []
+
+
+def run_tests(session, packages, paths, device, *further):
+    """Install packages from the tree and run tests on one device."""
+    session.install(*editable(packages, extras_for(device)), *group("test"), *further)
+    session.run("python", "-m", "pytest", *paths, f"--device={device}", *session.posargs)
+
+
+@nox.session(tags=["fast"])
+def lint(session):
+    """Check style, format and the manifests."""
+    session.install(*group("lint"))
+    session.run("python", "tools/check_workspace.py")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check", "--diff")
+
+
+@nox.session(tags=["fast"])
+def boundaries(session):
+    """Hold the layers: who may import whom."""
+    session.install(*group("boundaries"))
+    sources = os.pathsep.join(str(ROOT / "packages" / name / "src") for name in PACKAGES)
+    session.run("lint-imports", env={"PYTHONPATH": sources})
+
+
+@nox.session(tags=["fast"])
+def types(session):
+    """Check the types of the sources."""
+    session.install(*group("types"))
+    session.run("mypy", *(f"packages/{name}/src" for name in PACKAGES))
+
+
+@nox.session
+@each_device
+@each_package
+def tests(session, package, device):
+    """Test a package on a device, installed with what it declares."""
+    run_tests(session, with_siblings(package), [f"packages/{package}/tests"], device)
+
+
+@nox.session
+@each_device
+def integration(session, device):
+    """Test the packages together on a device."""
+    run_tests(session, PACKAGES, ["tests-integration"], device, *group("examples"))
+
+
+@nox.session
+def snippets(session):
+    """Run what README.md, the pages of docs/ and the docstrings show.
+
+    A package's README runs with that package alone, in the session `isolation`.
+    """
+    session.install(*editable(PACKAGES), *group("test"), *group("examples"))
+    pages = sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)
+    session.run("python", "tools/run_snippets.py", "--allow-none", "README.md", *map(str, pages))
+    sources = [f"packages/{name}/src" for name in PACKAGES]
+    session.run("python", "-m", "pytest", "--doctest-modules", *sources)
+
+
+@nox.session
+def examples(session):
+    """Run the main example, shortened."""
+    session.install(*editable(PACKAGES), *group("examples"))
+    session.run("python", "docs/examples/digits.py", "--epochs", "1")
+
+
+@nox.session
+def oracle(session):
+    """Compare with PyTorch, where pip finds a CPU build.
+
+    The public index has no version with this suffix, so that no plain install brings the build
+    for CUDA with its gigabytes: pip has to be told of a place that has it.
+    """
+    session.install("pip")
+    try:
+        session.run("python", "-m", "pip", "install", "-qqq", "--no-compile", "torch==2.13.0+cpu")
+    except nox.command.CommandFailed:
+        session.skip("pip finds no CPU build of PyTorch")
+    modules = [
+        p for name in PACKAGES for p in (ROOT / "packages" / name).glob("tests/**/test_*.py")
+    ]
+    modules += ROOT.glob("tests-integration/**/test_*.py")
+    compared = [str(path) for path in modules if "torch" in path.read_text(encoding="utf-8")]
+    run_tests(session, PACKAGES, compared, "cpu", *group("examples"))
+
+
+@nox.session
+@nox.parametrize("resolution", ["highest", "lowest-direct"], ids=["newest", "oldest"])
+def isolation(session, resolution):
+    """Test each wheel outside the checkout, with the newest or oldest that it declares."""
+    session.install("uv")
+    start = session.python or sys.executable
+    with tempfile.TemporaryDirectory() as folder:
+        wheels = Path(folder) / "wheels"
+        session.run("uv", "build", "-q", "--all-packages", "--no-sources", "-o", str(wheels))
+        built = {path.name.split("-")[0].replace("_", "-"): path for path in wheels.glob("*.whl")}
+        # The siblings come from here, and never from an index that has something of their name.
+        ours = Path(folder) / "constraints.txt"
+        ours.write_text("".join(f"{name} @ {path.as_uri()}\n" for name, path in built.items()))
+        for package in PACKAGES:
+            session.chdir(ROOT)
+            source = Path("packages") / package
+            home = Path(folder) / package
+            session.run("uv", "venv", "-q", "-p", start, str(home / ".venv"))
+            python = home / (".venv/Scripts/python.exe" if os.name == "nt" else ".venv/bin/python")
+            isolated = [str(python), "-I"]
+            install = ["uv", "pip", "install", "-q", "-p", str(python), "--no-sources"]
+            # Only wheels: the oldest NumPy that a new Python can use is the oldest built for it.
+            declared = ["-c", str(ours), "--only-binary", ":all:", "--resolution", resolution]
+            if resolution != "highest" and package == "nn-tensor":
+                declared += ["--extra", "fast"]  # the oldest numba, with the oldest NumPy
+            session.run(*install, *declared, str(built[package]), "-r", f"{source}/pyproject.toml")
+            module = package.replace("-", "_")
+            session.run(*isolated, "tools/import_check.py", module, external=True)
+            session.run(*isolated, "tools/run_snippets.py", f"{source}/README.md", external=True)
+            session.run(*install, *group("test"))
+            shutil.copytree(source / "tests", home / "tests")
+            session.chdir(home)
+            settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
+            pytest = [*isolated, "-m", "pytest", *settings, "tests", *session.posargs]
+            session.run(*pytest, external=True)
+
+
+@nox.session(python=PYTHONS, default=False, download_python="never")
+@each_device
+@each_package
+def matrix(session, package, device):
+    """Test a package on a device, on every supported Python that is found here."""
+    run_tests(session, with_siblings(package), [f"packages/{package}/tests"], device)
+
+
+@nox.session(default=False)
+def docs(session):
+    """Build the pages, with warnings as errors."""
+    session.install(*group("docs"))
+    session.run("sphinx-build", "-W", "-n", "--keep-going", "docs", "docs/_build")
+
+
+if __name__ == "__main__":
+    nox.main()
