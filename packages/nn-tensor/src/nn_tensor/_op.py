@@ -466,7 +466,8 @@ def _node(info: OpInfo, edges: tuple[Any, ...], out: Array) -> Node:
 
 def _call_elsewhere(info: OpInfo, values: list[Any], options: tuple[Any, ...]) -> Any:
     """Compute where an input is not a NumPy array: a Python number, or an array on a device."""
-    arrays = [value for value in values if is_array(value)]
+    # NumPy's scalars are values and not places: they combine with arrays on any device
+    arrays = [v for v in values if is_array(v) and not isinstance(v, np.generic)]
     if not arrays:
         return info.forward(np, *values, *options)
     first = arrays[0]
@@ -476,7 +477,7 @@ def _call_elsewhere(info: OpInfo, values: list[Any], options: tuple[Any, ...]) -
                 f"the inputs are on different devices, {device_of(first)!s} and "
                 f"{device_of(other)!s}; move one with .to(...)"
             )
-    if isinstance(first, (_ndarray, np.generic)):
+    if isinstance(first, _ndarray):
         return info.forward(np, *values, *options)
     with device_scope(first):
         return info.forward(namespace_of(first), *values, *options)

@@ -84,6 +84,7 @@ def _add_rows(target: Any, rows: Any, values: Any) -> None:
     flat = rows.reshape(-1)
     if flat.size == 0:
         return
+    flat = flat.astype(np.intp, copy=False)  # small types cannot hold the length
     flat = np.where(flat < 0, flat + target.shape[0], flat)
     values = np.broadcast_to(values, rows.shape + target.shape[1:])
     values = values.reshape(flat.size, *target.shape[1:])

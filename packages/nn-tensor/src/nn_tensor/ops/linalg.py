@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nn_tensor._op import array_module, op, shape_of
+from nn_tensor.ops.arithmetic import multiply
 from nn_tensor.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 
 __all__ = ["dot", "einsum", "matmul", "outer", "tensordot"]
@@ -15,7 +16,8 @@ __all__ = ["dot", "einsum", "matmul", "outer", "tensordot"]
 @op
 def _matmul(xp: Any, x: Any, y: Any, /) -> Any:
     if y.ndim == 2 and x.ndim > 2:  # one large product instead of many small ones
-        return xp.matmul(x.reshape(-1, x.shape[-1]), y).reshape(*x.shape[:-1], y.shape[1])
+        rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+        return xp.matmul(rows, y).reshape(*x.shape[:-1], y.shape[1])
     return xp.matmul(x, y)
 
 
@@ -72,7 +74,7 @@ def dot(x: Any, y: Any) -> Any:
     """
     first, second = shape_of(x), shape_of(y)
     if not first or not second:
-        return x * y
+        return multiply(x, y)
     if len(second) <= 2:
         return matmul(x, y)
     return tensordot(x, y, ([len(first) - 1], [len(second) - 2]))
@@ -86,7 +88,7 @@ def outer(x: Any, y: Any) -> Any:
     Tensor([[3., 4.],
             [6., 8.]])
     """
-    return reshape(x, (-1, 1)) * reshape(y, (1, -1))
+    return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
 
 
 def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Any:
@@ -105,6 +107,10 @@ def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Any:
     """
     first, second = shape_of(x), shape_of(y)
     if isinstance(axes, int):
+        if not 0 <= axes <= min(len(first), len(second)):
+            raise ValueError(
+                f"tensordot: axes={axes} is not a number of axes of shapes {first} and {second}"
+            )
         left, right = list(range(len(first) - axes, len(first))), list(range(axes))
     else:
         left, right = ([a] if isinstance(a, int) else list(a) for a in axes)

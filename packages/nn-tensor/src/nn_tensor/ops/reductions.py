@@ -10,9 +10,10 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
-from nn_tensor._op import array_module, op
-from nn_tensor.ops.arithmetic import isfinite
+from nn_tensor._op import array_module, op, shape_of
+from nn_tensor.ops.arithmetic import isfinite, subtract
 from nn_tensor.ops.elementwise import exp, sqrt
 from nn_tensor.ops.selection import where
 from nn_tensor.ops.shape import expand_dims, flip, reshape, swapaxes, transpose
@@ -48,8 +49,7 @@ def _count(shape: tuple[int, ...], axis: Any) -> int:
     """Return how many elements go into one element of the result."""
     if axis is None:
         return math.prod(shape)
-    axes = axis if isinstance(axis, tuple) else (axis,)
-    return math.prod(shape[a] for a in axes)
+    return math.prod(shape[a] for a in normalize_axis_tuple(axis, len(shape), "axis"))
 
 
 @op
@@ -97,15 +97,15 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
     >>> var(Tensor([1.0, 2.0, 3.0, 4.0]))
     Tensor(1.25)
     """
-    centred = x - mean(x, axis, True)
-    total = sum(centred * centred, axis, keepdims)
-    count = _count(centred.shape, axis) - ddof
-    if count <= 0:
+    shape = shape_of(x)
+    elements = _count(shape, axis)
+    if elements <= ddof:
         raise ValueError(
-            f"var: axis={axis} of shape {centred.shape} has {count + ddof} elements, "
+            f"var: axis={axis} of shape {shape} has {elements} elements, "
             f"expected more than ddof={ddof}"
         )
-    return total / count
+    centred = subtract(x, mean(x, axis, True))
+    return sum(centred * centred, axis, keepdims) / (elements - ddof)
 
 
 def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
@@ -276,8 +276,7 @@ def logsumexp(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> A
     >>> logsumexp(Tensor([1000.0, -1000.0]))
     Tensor(1000.)
     """
-    largest = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
-    shift = xp.where(xp.isfinite(largest), largest, 0).astype(_floating(x), copy=False)
+    shift = _shift(xp, x, axis)
     total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
     with np.errstate(divide="ignore"):
         result = xp.log(total) + shift
@@ -302,12 +301,9 @@ def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     >>> softmax(Tensor([1000.0, 1000.0]))
     Tensor([0.5, 0.5])
     """
-    largest = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
-    if not xp.isfinite(largest).all():
-        largest = xp.where(largest == -xp.inf, 0, largest)
-    result = xp.subtract(x, largest, dtype=_floating(x))
+    result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
     xp.exp(result, out=result)
-    total = xp.sum(result, axis=axis, keepdims=True)
+    total = xp.asarray(xp.sum(result, axis=axis, keepdims=True))
     total[total == 0] = 1
     result /= total
     return result
@@ -327,11 +323,8 @@ def log_softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     >>> log_softmax(Tensor([1000.0, 0.0]))
     Tensor([    0., -1000.])
     """
-    largest = xp.max(x, axis=axis, keepdims=True, initial=-xp.inf)
-    if not xp.isfinite(largest).all():
-        largest = xp.where(largest == -xp.inf, 0, largest)
-    result = xp.subtract(x, largest, dtype=_floating(x))
-    total = xp.sum(xp.exp(result), axis=axis, keepdims=True)
+    result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
+    total = xp.asarray(xp.sum(xp.exp(result), axis=axis, keepdims=True))
     total[total == 0] = 1
     result -= xp.log(total)
     return result
@@ -345,6 +338,17 @@ def _(g: Any, axis: int, out: Any) -> Any:
 def _floating(x: Any) -> Any:
     """Return the dtype of the results: that of `x` if it is floating, as NumPy's functions."""
     return x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _shift(xp: Any, x: Any, axis: Any) -> Any:
+    """Return what to subtract so that no exponential overflows: the largest element, or 0.
+
+    The 0 stands for a largest element that is infinite, or of no elements at all.
+    """
+    if x.size == 0:
+        return xp.sum(x, axis=axis, keepdims=True, dtype=_floating(x))
+    largest = xp.max(x, axis=axis, keepdims=True).astype(_floating(x), copy=False)
+    return xp.where(xp.isinf(largest), 0, largest)
 
 
 def _all_axes(x: Any, axis: Any) -> Any:

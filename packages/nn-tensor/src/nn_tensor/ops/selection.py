@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from nn_tensor._op import op
 
 __all__ = ["clip", "maximum", "minimum", "relu", "where"]
@@ -18,9 +20,9 @@ def where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
     Tensor([1., 0.])
     """
     if isinstance(x, (int, float)) and hasattr(y, "dtype"):
-        x = xp.asarray(x, dtype=xp.result_type(y.dtype, x))
+        x = xp.asarray(x, dtype=np.result_type(y.dtype, x))
     elif isinstance(y, (int, float)) and hasattr(x, "dtype"):
-        y = xp.asarray(y, dtype=xp.result_type(x.dtype, y))
+        y = xp.asarray(y, dtype=np.result_type(x.dtype, y))
     return xp.where(condition, x, y)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nn_tensor import _device
+from nn_tensor._dtype import parse_dtype
 from nn_tensor._op import op, shape_of
 
 __all__ = [
@@ -239,7 +240,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     >>> split(Tensor([1.0, 2.0, 3.0]), [1])
     [Tensor([1.]), Tensor([2., 3.])]
     """
-    length = x.shape[axis]
+    length = x.shape[_within("split", axis, x)]
     if isinstance(sections, (int, np.integer)):
         if sections < 1 or length % sections:
             raise ValueError(f"split: sections={sections} does not divide the length {length}")
@@ -389,7 +390,7 @@ def _(g: Any) -> Any:
 @op
 def cast(xp: Any, x: Any, /, dtype: Any) -> Any:
     """Return `x` in another data type; `Tensor.astype` is the way to call it."""
-    return xp.asarray(x).astype(dtype)
+    return xp.asarray(x).astype(parse_dtype(dtype))
 
 
 @cast.gradient("x")
@@ -400,7 +401,7 @@ def _(g: Any) -> Any:
 @op
 def to_device(xp: Any, x: Any, /, device: Any) -> Any:
     """Return `x` on another device; `Tensor.to` is the way to call it."""
-    return _device.put(x, device)
+    return _device.put(x, _device.parse_device(device))
 
 
 @to_device.gradient("x")

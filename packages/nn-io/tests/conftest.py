@@ -1,0 +1,14 @@
+"""The helpers beside the tests are importable under pytest's importlib mode too."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(params=[".safetensors", ".npz", ".pkl"])
+def ending(request: pytest.FixtureRequest) -> str:
+    """Each format that is known."""
+    return str(request.param)

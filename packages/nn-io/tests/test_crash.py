@@ -1,0 +1,44 @@
+"""However a writer stops, one whole file stands there: the old one or the new one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork()")
+
+# Per format, and as many at single bytes, each once by a signal and once by an error.
+KILLS = int(os.environ.get("NN_IO_KILLS", "24"))
+
+
+def test_stopped_writers_leave_a_whole_file() -> None:
+    script = Path(__file__).with_name("io_crash.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(KILLS)],
+        # One thread, so that forking is safe.
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    print(report)
+    for result in report.values():
+        assert result["random"]["kills"] == KILLS
+        assert result["random"]["versions"] > 0
+        assert result["bytes"]["killed"] == result["bytes"]["refused"] >= min(KILLS, 20)
+        assert result["events"]["stopped"] >= 10
+        assert result["crowd"]["reads"] > 0
+        if Path("/proc/self/fd").is_dir():
+            # Named only for the moment between link and rename; the next save removes it.
+            assert result["random"]["litter"] <= 2 + KILLS // 20
+            assert result["events"]["litter"] <= 3

@@ -1,0 +1,86 @@
+"""Any flipped bit and any cut in a file of ours is an error that names the file."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nn_io import FileFormatError, load_state_dict_from_file, save_model_parameters
+
+STATES: dict[str, dict[str, Any]] = {
+    "with metadata": {
+        "0.weights": np.arange(3, dtype=np.float32),
+        "__metadata__": {"class": "Sequential", "shapes": [[3]]},
+        "0.bias": np.array([True, False]),
+    },
+    "without metadata": {"w": np.arange(2, dtype=np.int16)},
+    "empty": {},
+}
+
+
+@pytest.fixture(params=STATES)
+def path(request: pytest.FixtureRequest, ending: str, tmp_path: Path) -> Path:
+    path = tmp_path / f"model{ending}"
+    save_model_parameters(STATES[request.param], path)
+    return path
+
+
+def _assert_refused(path: Path, how: str) -> None:
+    with pytest.raises(FileFormatError, match="^" + re.escape(f"{path}: ")):
+        pytest.fail(f"{how} loaded as {load_state_dict_from_file(path)}")
+
+
+def test_every_flipped_bit_is_seen(path: Path) -> None:
+    content = path.read_bytes()
+    with open(path, "r+b", buffering=0) as file:
+        for place, byte in enumerate(content):
+            for bit in range(8):
+                os.pwrite(file.fileno(), bytes([byte ^ 1 << bit]), place)
+                _assert_refused(path, f"bit {bit} of byte {place} flipped")
+            os.pwrite(file.fileno(), bytes([byte]), place)
+    load_state_dict_from_file(path)
+
+
+def test_every_cut_is_seen(path: Path) -> None:
+    for size in reversed(range(path.stat().st_size)):
+        os.truncate(path, size)
+        _assert_refused(path, f"cut to {size} bytes")
+
+
+def test_every_lengthening_is_seen(path: Path) -> None:
+    content = path.read_bytes()
+    for more in (b"\0", b"\n", b" ", b".", b"0" * 64, content):
+        path.write_bytes(content + more)
+        _assert_refused(path, f"with {len(more)} bytes more")
+
+
+def test_swapped_halves_of_two_files_are_seen(ending: str, tmp_path: Path) -> None:
+    one, two = tmp_path / f"one{ending}", tmp_path / f"two{ending}"
+    save_model_parameters({"w": np.zeros(100)}, one)
+    save_model_parameters({"w": np.ones(100)}, two)
+    first, second = one.read_bytes(), two.read_bytes()
+    assert len(first) == len(second)
+    middle = len(first) // 2
+    one.write_bytes(first[:middle] + second[middle:])
+    _assert_refused(one, "two halves")
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.npz"
+    np.savez(path, w=np.zeros(4))
+    from nn_io import _npz
+
+    read = _npz.read
+
+    def slow_read(source: Any) -> Any:
+        state = read(source)
+        os.utime(path, ns=(0, 0))
+        return state
+
+    monkeypatch.setattr(_npz, "read", slow_read)
+    with pytest.raises(FileFormatError, match="changed while"):
+        load_state_dict_from_file(path)
