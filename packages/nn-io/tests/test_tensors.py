@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from nn_tensor import Tensor
-
 from nn_io import load_state_dict_from_file, save_model_parameters
+from nn_tensor import Tensor
 
 
 def test_tensors_are_saved_from_their_device(device: str, tmp_path: Path, ending: str) -> None:

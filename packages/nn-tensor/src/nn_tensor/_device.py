@@ -139,7 +139,17 @@ def device_of(array: Array) -> Device:
 
 
 def device_scope(array: Array) -> contextlib.AbstractContextManager[Any]:
-    """Make the device of `array` the current one: CuPy allocates and launches on that."""
+    """Return a context in which the device of `array` is the current one.
+
+    CuPy allocates and launches on the current device, so code that writes into an array by itself
+    does so inside this context; for NumPy's arrays it does nothing.
+
+    >>> import numpy as np
+    >>> from nn_tensor.extend import device_scope
+    >>> values = np.zeros(2)
+    >>> with device_scope(values):
+    ...     values[...] = 1
+    """
     return array.device if _is_cupy(array) else contextlib.nullcontext()
 
 

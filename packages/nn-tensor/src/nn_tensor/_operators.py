@@ -10,6 +10,7 @@ import numpy as np
 from nn_tensor import ops
 from nn_tensor._autograd import writes
 from nn_tensor._base import TensorBase
+from nn_tensor._device import device_scope
 from nn_tensor._indices import write_item
 from nn_tensor._modes import modes, no_grad
 
@@ -191,7 +192,8 @@ def _change(tensor: Any, sign: str, operation: Any, value: ArrayLike) -> Any:
     with no_grad():
         result = operation(tensor, value)
     _check_fit(tensor, sign, result)
-    _writable(tensor, sign)[...] = result._data
+    with device_scope(tensor._data):
+        _writable(tensor, sign)[...] = result._data
     writes.mark(tensor._data)
     return tensor
 
@@ -201,7 +203,8 @@ def _assign(tensor: Any, index: Any, value: ArrayLike) -> None:
         _replace(tensor, "item assignment", ops.set_item(tensor, value, index))
         return
     array = value._data if isinstance(value, TensorBase) else value
-    write_item(tensor.xp, _writable(tensor, "item assignment"), index, array)
+    with device_scope(tensor._data):
+        write_item(tensor.xp, _writable(tensor, "item assignment"), index, array)
     writes.mark(tensor._data)
 
 

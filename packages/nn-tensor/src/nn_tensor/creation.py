@@ -96,6 +96,8 @@ def _make(
     else:
         with xp.cuda.Device(where.index):
             array = getattr(xp, function)(*arguments, dtype=parsed)
+    if parsed is None and is_floating(array.dtype):
+        array = array.astype(DEFAULT_FLOAT, copy=False)
     return Tensor(array, requires_grad=requires_grad)
 
 
@@ -189,8 +191,11 @@ def arange(
     >>> arange(3)
     Tensor([0, 1, 2])
     """
+    for value in (start, stop, step):
+        if not isinstance(value, (int, float, np.number, type(None))):
+            raise TypeError(f"arange: expected numbers, got {value!r}")
     if step == 0:
-        raise ValueError("step: must not be 0")
+        raise ValueError(f"step: must not be 0, got {step}")
     if stop is None:
         start, stop = 0, start
     if dtype is None and any(isinstance(value, float) for value in (start, stop, step)):
@@ -211,6 +216,8 @@ def linspace(
     >>> linspace(0, 1, 3)
     Tensor([0. , 0.5, 1. ])
     """
+    if not isinstance(count, (int, np.integer)):
+        raise TypeError(f"count: expected an integer, got {count!r}")
     if count < 0:
         raise ValueError(f"count: expected at least 0, got {count}")
     return _make("linspace", (start, stop, count), dtype, device, requires_grad)
@@ -274,7 +281,10 @@ def _floats(kind: str, shape: tuple[Any, ...], rng: Rng, dtype: Any) -> tuple[An
     if not is_floating(parsed):
         raise TypeError(f"dtype: expected a floating type, got {parsed}")
     drawn_as = parsed if parsed.itemsize >= 4 and parsed.itemsize <= 8 else DEFAULT_FLOAT
-    return getattr(random_generator(rng), kind)(_shape(shape), dtype=drawn_as.type), parsed
+    drawn = getattr(random_generator(rng), kind)(_shape(shape), dtype=drawn_as.type)
+    if kind == "random" and parsed != drawn_as:  # what is close to 1 must not be rounded to it
+        drawn = np.minimum(drawn, np.nextafter(parsed.type(1), parsed.type(0)))
+    return drawn, parsed
 
 
 def randint(
@@ -293,10 +303,16 @@ def randint(
     >>> randint(0, 10, (2, 3), rng=0).shape
     (2, 3)
     """
+    for name, bound in (("low", low), ("high", high)):
+        if not isinstance(bound, (int, np.integer)):
+            raise TypeError(f"{name}: expected an integer, got {bound!r}")
     if low >= high:
         raise ValueError(f"high: expected more than low={low}, got {high}")
+    parsed = parse_dtype(dtype)
+    if parsed.kind in "iu" and not np.iinfo(parsed).min <= low < high <= np.iinfo(parsed).max + 1:
+        raise ValueError(f"dtype: {parsed} does not hold all integers from {low} to {high - 1}")
     drawn = random_generator(rng).integers(low, high, _shape((shape,)), dtype=np.int64)
-    return _drawn(drawn, parse_dtype(dtype), device, False)
+    return _drawn(drawn, parsed, device, False)
 
 
 def randperm(count: int, rng: Rng = None, device: DeviceLike = "cpu") -> Tensor:

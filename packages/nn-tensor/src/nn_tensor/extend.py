@@ -32,8 +32,10 @@ Tensor([12.])
 from nn_tensor._autograd import mark_written as mark_written
 from nn_tensor._device import Device as Device
 from nn_tensor._device import device_of as device_of
+from nn_tensor._device import device_scope as device_scope
 from nn_tensor._device import put as put
 from nn_tensor._device import xp_for as xp_for
+from nn_tensor._errors import describe as describe
 from nn_tensor._kernel import Kernel as Kernel
 from nn_tensor._kernel import kernel as kernel
 from nn_tensor._op import array_module as array_module
@@ -45,7 +47,9 @@ __all__ = [
     "Kernel",
     "add_at",
     "array_module",
+    "describe",
     "device_of",
+    "device_scope",
     "kernel",
     "mark_written",
     "op",

@@ -81,7 +81,7 @@ def gradcheck(
     if wrt is None:
         wrt = [i for i, x in enumerate(values) if x.dtype.kind == "f"]
         if not wrt:
-            raise ValueError(f"inputs: none is floating, got {[describe(x) for x in inputs]}")
+            raise ValueError(f"inputs: none is floating, got {[describe(x) for x in values]}")
     for position in wrt:
         if values[position].dtype.kind != "f":
             raise TypeError(f"inputs[{position}]: not floating, got {describe(inputs[position])}")

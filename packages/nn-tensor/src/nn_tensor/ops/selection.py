@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._dtype import DEFAULT_FLOAT
 from nn_tensor._op import op
 
 __all__ = ["clip", "maximum", "minimum", "relu", "where"]
@@ -23,6 +24,9 @@ def where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
         x = xp.asarray(x, dtype=np.result_type(y.dtype, x))
     elif isinstance(y, (int, float)) and hasattr(x, "dtype"):
         y = xp.asarray(y, dtype=np.result_type(x.dtype, y))
+    elif type(x) is float or type(y) is float:  # both are Python's
+        x = xp.asarray(x, dtype=DEFAULT_FLOAT)
+        y = xp.asarray(y, dtype=DEFAULT_FLOAT)
     return xp.where(condition, x, y)
 
 

@@ -182,11 +182,11 @@ def _(g: Any) -> Any:
 
 
 @op
-def _join(xp: Any, *xs: Any, axis: int | None) -> Any:
+def _concatenate(xp: Any, *xs: Any, axis: int | None) -> Any:
     return xp.concatenate(xs, axis=axis)
 
 
-@_join.gradient("xs")
+@_concatenate.gradient("xs")
 def _(g: Any, position: int, xs_shape: tuple[tuple[int, ...], ...], axis: int | None) -> Any:
     shape = xs_shape[position]
     if axis is None:
@@ -206,7 +206,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
     Tensor([1., 2., 3.])
     """
     tensors = _sequence("concatenate", tensors)
-    return _join(*tensors, axis=axis)
+    return _concatenate(*tensors, axis=axis)
 
 
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
@@ -221,7 +221,7 @@ def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     shapes = {shape_of(tensor) for tensor in tensors}
     if len(shapes) > 1:
         raise ValueError(f"stack: tensors must have one shape, got {sorted(shapes)}")
-    return _join(*(expand_dims(tensor, axis) for tensor in tensors), axis=axis)
+    return _concatenate(*(expand_dims(tensor, axis) for tensor in tensors), axis=axis)
 
 
 def _sequence(name: str, tensors: Any) -> list[Any]:

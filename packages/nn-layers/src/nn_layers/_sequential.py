@@ -1,0 +1,119 @@
+"""`Sequential`: layers in a row."""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import Any, Self, overload
+
+from nn_tensor.extend import Device, describe
+
+from nn_layers._model import BaseModel
+from nn_layers._module import Base_Layer
+
+__all__ = ["Sequential"]
+
+
+class Sequential(BaseModel):
+    r"""Layers one after the other: :math:`y = f_n(\dots f_2(f_1(x)))`.
+
+    Args:
+        layers: the layers, or one list or other iterable of them.
+        device: where to move all of them; by default each stays where it is.
+
+    Raises:
+        TypeError: if something is not a layer; the message names its position.
+
+    A layer is reached by its position, a slice is a `Sequential` of the same layers, and without
+    layers it returns its input.
+
+    >>> from nn_layers import Dense, ReLU
+    >>> from nn_tensor import ones
+    >>> model = Sequential([Dense(4, 8), ReLU(), Dense(8, 2)], device="cpu")
+    >>> model(ones(3, 4)).shape
+    (3, 2)
+    >>> model[-1]
+    Dense(8→2)
+    """
+
+    def __init__(
+        self,
+        *layers: Base_Layer | Iterable[Base_Layer],
+        device: str | Device | None = None,
+    ) -> None:
+        super().__init__()
+        given: Any = layers
+        if len(layers) == 1 and not isinstance(layers[0], Base_Layer):
+            given = layers[0] if isinstance(layers[0], Iterable) else layers
+        self.layers: list[Base_Layer] = []
+        self.extend(given)
+        if device is not None:
+            self.set_device(device)
+
+    def _children(self) -> Iterable[tuple[Any, Any]]:
+        return chain(enumerate(self.layers), vars(self).items())
+
+    def forward(self, x: Any) -> Any:
+        """Return the output of the last layer."""
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def append(self, layer: Base_Layer) -> Self:
+        """Put `layer` at the end; return the model itself.
+
+        Raises:
+            TypeError: if it is not a layer.
+        """
+        return self.extend([layer])
+
+    def extend(self, layers: Iterable[Base_Layer]) -> Self:
+        """Put all of `layers` at the end; return the model itself.
+
+        Raises:
+            TypeError: if one is not a layer; then none is taken.
+        """
+        start = len(self.layers)
+        self.layers += [_checked(layer, start + i) for i, layer in enumerate(layers)]
+        return self
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Base_Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Base_Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Base_Layer | Sequential:
+        if isinstance(index, slice):
+            return Sequential(self.layers[index])
+        return self.layers[self._position(index)]
+
+    def __setitem__(self, index: int, layer: Base_Layer) -> None:
+        position = self._position(index)
+        self.layers[position] = _checked(layer, position)
+
+    def __delitem__(self, index: int) -> None:
+        del self.layers[self._position(index)]
+
+    def _position(self, index: int) -> int:
+        index, count = operator.index(index), len(self.layers)
+        if not -count <= index < count:
+            raise IndexError(f"index {index} is out of range, there are {count} layers")
+        return index % count
+
+
+def _checked(layer: Any, position: int) -> Base_Layer:
+    if isinstance(layer, Base_Layer):
+        return layer
+    hint = ""
+    if inspect.isclass(layer):
+        hint = f"; write {layer.__name__}(...) to make one"
+    elif callable(layer):
+        hint = "; a function goes into the forward of a class of your own"
+    raise TypeError(f"layers[{position}]: expected a layer, got {describe(layer)}{hint}")
