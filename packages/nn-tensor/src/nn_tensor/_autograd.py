@@ -206,7 +206,7 @@ def propagate(
             if node.hooks:
                 grad = run_hooks(node.hooks, grad)
             if kept is not None and node in kept:
-                results[node] = grad
+                results[node] = grad if create else namespace_of(grad).array(grad)
             edges = node.edges
             if edges is None:
                 raise RuntimeError(
@@ -217,6 +217,8 @@ def propagate(
                 _check_unwritten(node)
             if node.debug is not None:
                 node.debug.check_saved(node)
+            if wanted is not None and not any(edge[1] in wanted for edge in edges):
+                continue  # a target: the walk ends here, and what lies below stays whole
             if create:
                 edges = node.op.as_tensors(node)
             if not retain:

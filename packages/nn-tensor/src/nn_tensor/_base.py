@@ -140,4 +140,10 @@ class TensorBase:
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if spec and self.size == 1 else format(str(self), spec)
+        if not spec:
+            return str(self)
+        if self.size != 1:
+            raise ValueError(
+                f"format: {spec!r} needs exactly one element, this Tensor has shape {self.shape}"
+            )
+        return format(self.item(), spec)

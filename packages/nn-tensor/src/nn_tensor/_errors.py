@@ -37,8 +37,11 @@ def explain(
     """Return `error` with the call that caused it in front of its reason."""
     reason = str(error)
     if "broadcast" in reason and "together" in reason:
-        shapes = " and ".join(str(v.shape) for v in values if getattr(v, "shape", ()) != ())
-        reason = f"the shapes {shapes} do not broadcast together"
+        shapes = [str(v.shape) for v in values if getattr(v, "shape", ()) != ()]
+        if len(shapes) > 1:
+            reason = f"the shapes {' and '.join(shapes)} do not broadcast together"
+        else:
+            reason = "the shapes do not broadcast together"
     message = f"{describe_call(info, values, options)}: {reason}"
     try:
         return type(error)(message)

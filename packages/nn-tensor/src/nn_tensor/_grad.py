@@ -45,15 +45,15 @@ def grad(
     (12.0, 12.0)
     """
     several = not isinstance(inputs, Tensor)
-    wanted: list[Tensor] = list(inputs) if several else [inputs]  # type: ignore[list-item]
-    single = isinstance(outputs, Tensor)
-    starts: list[Tensor] = [outputs] if single else list(outputs)  # type: ignore[list-item]
-    seeds: list[Any] = [gradient] if single else list(gradient or [None] * len(starts))
+    wanted = _tensors("inputs", inputs)
+    starts = _tensors("outputs", outputs)
+    if isinstance(outputs, Tensor):
+        seeds = [gradient]
+    else:
+        seeds = [None] * len(starts) if gradient is None else list(gradient)
     if len(seeds) != len(starts):
         raise ValueError(f"gradient: expected {len(starts)}, one for each output, got {len(seeds)}")
     for position, tensor in enumerate(wanted):
-        if not isinstance(tensor, Tensor):
-            raise TypeError(f"inputs[{position}]: expected a Tensor, got {describe(tensor)}")
         if not tensor._requires_grad:
             raise RuntimeError(f"inputs[{position}]: does not require a gradient")
     found = propagate(
@@ -62,12 +62,25 @@ def grad(
         create=create_graph,
         targets=[tensor._edge() for tensor in wanted],
     )
-    results = []
-    for tensor in wanted:
+    results: list[Tensor] = []
+    for position, tensor in enumerate(wanted):
         total = found.get(tensor._edge())
+        if any(tensor is other for other in wanted[:position]) and not create_graph:
+            total = None if total is None else tensor.xp.array(total)
         if total is None:
             total = tensor.xp.zeros_like(tensor._data)
         if tensor._node is None and tensor._hooks:
             total = run_hooks(tensor._hooks, total)
         results.append(total if isinstance(total, Tensor) else Tensor(total))
     return tuple(results) if several else results[0]
+
+
+def _tensors(name: str, given: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    if isinstance(given, Tensor):
+        return [given]
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(f"{name}: expected a Tensor or several in a list, got {describe(given)}")
+    for position, tensor in enumerate(given):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}[{position}]: expected a Tensor, got {describe(tensor)}")
+    return list(given)

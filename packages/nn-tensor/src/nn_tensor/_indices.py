@@ -41,8 +41,8 @@ def write_item(xp: Any, target: Any, index: Any, value: Any) -> None:
         raise TypeError(f"item assignment: {value.dtype} does not fit into {target.dtype}")
     try:
         target[plain_index(xp, index)] = value
-    except ValueError as error:
-        raise ValueError(
+    except (ValueError, IndexError) as error:
+        raise type(error)(
             f"item assignment: a value of shape {np.shape(value)} at {index!r} into shape "
             f"{target.shape}: {error}"
         ) from None

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._device import device_scope, is_array
 from nn_tensor._modes import Switch, modes
 
 __all__ = ["Kernel", "kernel", "use_kernels"]
@@ -33,6 +34,11 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
     compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     return compiled
+
+
+def _compilable(arguments: tuple[Any, ...]) -> bool:
+    """Tell whether numba knows the types: it has neither long doubles nor half precision."""
+    return all(x.dtype.itemsize in (1, 4, 8) for x in arguments if isinstance(x, np.ndarray))
 
 
 class Kernel:
@@ -60,8 +66,9 @@ class Kernel:
         if modes.kernels == "auto":
             if xp is not np:
                 if self.cuda_column is not None:
-                    return self.cuda_column(xp, *arguments)
-            elif self.cpu_column is not None and _has_numba():
+                    with device_scope(next(filter(is_array, arguments), None)):
+                        return self.cuda_column(xp, *arguments)
+            elif self.cpu_column is not None and _has_numba() and _compilable(arguments):
                 if self._compiled is None:
                     self._compiled = _compile(self.cpu_column)
                 return self._compiled(*arguments)

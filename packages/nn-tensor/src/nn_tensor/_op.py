@@ -81,7 +81,7 @@ class OpInfo:
     """The declaration of one operation, as its call and the backward walk read it."""
 
     def __init__(self, forward: Callable[..., Any], keeps: tuple[str, ...]) -> None:
-        self.name = forward.__name__
+        self.name = forward.__name__.lstrip("_")
         self.forward = forward
         self.keeps = keeps
         self.rules: dict[int, Rule] = {}
@@ -370,7 +370,9 @@ def _binary(info: OpInfo) -> Callable[..., Any]:
         result._requires_grad = False
         x_needs = type(x) is Tensor and x._requires_grad
         y_needs = type(y) is Tensor and y._requires_grad
-        if (x_needs or y_needs) and modes.grad and rules and out.dtype.kind == "f":
+        if (x_needs or y_needs) and modes.grad and rules:
+            if out.dtype.kind != "f":
+                return call(info, (x, y), ())
             edges: tuple[Any, ...] = ()
             if x_needs and 0 in rules:
                 rule = rules[0]
@@ -390,7 +392,7 @@ def _binary(info: OpInfo) -> Callable[..., Any]:
 
 def call(info: OpInfo, inputs: tuple[Any, ...], options: tuple[Any, ...]) -> Any:
     """Compute one operation, and record it if a Tensor among `inputs` requires a gradient."""
-    values = []
+    values: list[Any] = []
     tensors = needs_grad = elsewhere = False
     for x in inputs:
         if isinstance(x, Tensor):
@@ -399,7 +401,7 @@ def call(info: OpInfo, inputs: tuple[Any, ...], options: tuple[Any, ...]) -> Any
                 needs_grad = True
             x = x._data
         elif type(x) not in _SCALARS and not is_array(x):
-            x = array_from_python(x)
+            x = _convert(info, inputs, len(values))
         values.append(x)
         if type(x) is not _ndarray:
             elsewhere = True
@@ -421,11 +423,27 @@ def call(info: OpInfo, inputs: tuple[Any, ...], options: tuple[Any, ...]) -> Any
     result._data = out
     result._node = result._grad = result._hooks = None
     result._requires_grad = False
-    if needs_grad and modes.grad and info.rules and out.dtype.kind == "f":
-        _record(info, inputs, values, options, kept, result)
+    if needs_grad and modes.grad and info.rules:
+        if out.dtype.kind == "c":
+            raise TypeError(
+                f"{describe_call(info, values, options)}: the result is complex, and gradients "
+                "are not defined through complex numbers here; use no_grad() or .detach()"
+            )
+        if out.dtype.kind == "f":
+            _record(info, inputs, values, options, kept, result)
     if modes.anomaly:
         _inspect(info, values, options, result)
     return result
+
+
+def _convert(info: OpInfo, inputs: tuple[Any, ...], position: int) -> Array:
+    """Return an input of Python values as an array; its floats are in the dtype of the others."""
+    dtypes = [x.dtype for x in inputs if hasattr(x, "dtype") and x.dtype.kind == "f"]
+    try:
+        return array_from_python(inputs[position], *dtypes[:1])
+    except (TypeError, ValueError) as error:
+        name = f"xs[{position}]" if info.variadic else info.inputs[position]
+        raise type(error)(f"{info.name}: {name}: {error}") from None
 
 
 def _record(

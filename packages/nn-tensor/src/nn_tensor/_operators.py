@@ -114,9 +114,13 @@ class Operators(TensorBase):
     # Comparisons and logic
 
     def __eq__(self, other: ArrayLike) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented  # so that Python says they differ, as it does of other objects
         return ops.equal(self, other)
 
     def __ne__(self, other: ArrayLike) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented
         return ops.not_equal(self, other)
 
     def __lt__(self, other: ArrayLike) -> Tensor:
@@ -209,6 +213,11 @@ def _assign(tensor: Any, index: Any, value: ArrayLike) -> None:
 
 
 def _replace(tensor: Any, sign: str, result: Any) -> Any:
+    if tensor._data.base is not None:
+        raise RuntimeError(
+            f"{sign}: this Tensor is a view, and whoever shares its memory would not see a change "
+            "that is part of a graph; use a new name for the result, or take .copy() first"
+        )
     _check_fit(tensor, sign, result)
     result = result.astype(tensor.dtype)
     tensor._data, tensor._node, tensor._grad = result._data, result._node, None

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from nn_tensor import ops
-from nn_tensor._autograd import Node, propagate, run_hooks, same_device, writes
-from nn_tensor._device import Device, device_of, is_array, parse_device, put, xp_for
+from nn_tensor._autograd import Node, propagate, run_hooks, same_device
+from nn_tensor._device import Device, device_of, device_scope, is_array, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
 from nn_tensor._methods import Methods
@@ -24,10 +24,10 @@ Array = Any
 ArrayLike = Any
 
 
-def array_from_python(value: Any) -> Array:
+def array_from_python(value: Any, dtype: np.dtype[Any] = DEFAULT_FLOAT) -> Array:
     """Return Python numbers, nested sequences or a foreign array-like as a NumPy array.
 
-    Floating values that come from Python become float32; data that has a dtype keeps it.
+    Floating values that come from Python get `dtype`; data that has a dtype keeps it.
     """
     if isinstance(value, Tensor):
         return value._data
@@ -37,11 +37,11 @@ def array_from_python(value: Any) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise type(error)(f"data: expected numbers in a regular nesting; {error}") from None
+        raise type(error)(f"expected numbers in a regular nesting; {error}") from None
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"data: expected numbers or booleans, got {describe(value)}")
+        raise TypeError(f"expected numbers or booleans, got {describe(value)}")
     if array.dtype.kind == "f" and not has_dtype:
-        array = array.astype(DEFAULT_FLOAT)
+        array = array.astype(dtype)
     return array
 
 
@@ -59,6 +59,9 @@ def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
             typed = False
         items.append(item)
     return items, typed
+
+
+_RETAINS = 0  # the key of retain_grad's own hook; those of users count from 1
 
 
 class Tensor(Operators, Methods):
@@ -95,15 +98,23 @@ class Tensor(Operators, Methods):
     ) -> None:
         if isinstance(data, Tensor):
             data = data._data
-        array = data if is_array(data) else array_from_python(data)
+        wanted = None if dtype is None else parse_dtype(dtype)
+        if is_array(data):
+            array = data
+        else:
+            floating = wanted if wanted is not None and is_floating(wanted) else DEFAULT_FLOAT
+            try:
+                array = array_from_python(data, floating)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"data: {error}") from None
         if type(array) is not np.ndarray and isinstance(array, (np.generic, np.ndarray)):
             array = np.asarray(array)
         if array.dtype.kind not in "biufc":
             raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
-        if dtype is not None:
-            array = array.astype(parse_dtype(dtype), copy=False)
+        if wanted is not None:
+            array = array.astype(wanted, copy=False)
         if requires_grad and array.dtype.kind in "biu":
             if dtype is not None:
                 raise TypeError(
@@ -238,7 +249,8 @@ class Tensor(Operators, Methods):
             gradient: the derivative of the final value with respect to this Tensor; it
                 broadcasts to this Tensor's shape. Optional for a single element, where it is 1.
             retain_graph: keep the graph for another `backward`; by default as `create_graph`.
-            create_graph: record the gradients themselves, so that they can be differentiated.
+            create_graph: record the gradients themselves, so that they can be differentiated. A
+                leaf and its ``grad`` then refer to each other until `zero_grad`.
 
         Raises:
             RuntimeError: if nothing was recorded, if the graph was freed by an earlier
@@ -297,11 +309,12 @@ class Tensor(Operators, Methods):
             self._grad = total if self._grad is None else self._grad + total
         elif self._grad is None:
             self._grad = Tensor(total)
-        elif self._grad._requires_grad or not getattr(self._grad._data.flags, "writeable", True):
+        elif self._hooks:  # a hook's gradient may be somebody's own
             self._grad = Tensor(self._grad._data + total)
-        else:
-            writes.mark(self._grad._data)
-            self._grad._data += total
+        else:  # the new total is ours, and the old one may be somebody's: add into the new
+            with device_scope(total):
+                total += self._grad._data
+            self._grad = Tensor(total)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` whenever this Tensor's gradient has been computed.
@@ -324,12 +337,7 @@ class Tensor(Operators, Methods):
             raise RuntimeError("register_hook: this Tensor does not require a gradient")
         if not callable(hook):
             raise TypeError(f"hook: expected a function of the gradient, got {hook!r}")
-        owner: Any
-        if isinstance(self._node, Node):
-            owner = self._node
-            owner.hooks = hooks = owner.hooks or {}
-        else:
-            self._hooks = hooks = self._hooks or {}
+        hooks = self._own_hooks()
         key = max(hooks, default=0) + 1
         hooks[key] = hook
 
@@ -337,6 +345,15 @@ class Tensor(Operators, Methods):
             hooks.pop(key, None)
 
         return remove
+
+    def _own_hooks(self) -> dict[int, Callable[..., Any]]:
+        if isinstance(self._node, Node):
+            if self._node.hooks is None:
+                self._node.hooks = {}
+            return self._node.hooks
+        if self._hooks is None:
+            self._hooks = {}
+        return self._hooks
 
     def retain_grad(self) -> None:
         """Keep the gradient of an intermediate result in its ``grad``, as leaves do.
@@ -350,6 +367,9 @@ class Tensor(Operators, Methods):
         """
         if self._node is None:
             return
+        hooks = self._own_hooks()
+        if _RETAINS in hooks:
+            return
         reference = weakref.ref(self)
 
         def keep(gradient: Tensor) -> None:
@@ -357,7 +377,7 @@ class Tensor(Operators, Methods):
             if tensor is not None:
                 tensor._accumulate(gradient if gradient._requires_grad else gradient._data.copy())
 
-        self.register_hook(keep)
+        hooks[_RETAINS] = keep
 
     @staticmethod
     def no_grad() -> no_grad:
@@ -418,9 +438,17 @@ class Tensor(Operators, Methods):
 @functools.cache
 def _numpy_counterparts() -> dict[str, Callable[..., Any]]:
     """Return what NumPy's own functions do when they are given a Tensor, by their names."""
+    from nn_tensor import creation
+
     public = {name: value for name, value in vars(ops).items() if callable(value)}
     return {
         **public,
+        "full_like": creation.full_like,
+        "ones_like": creation.ones_like,
+        "zeros_like": creation.zeros_like,
+        "allclose": _on_arrays(np.allclose),
+        "array_equal": _on_arrays(np.array_equal),
+        "isclose": _on_arrays(np.isclose),
         "absolute": ops.abs,
         "amax": ops.max,
         "amin": ops.min,
@@ -430,6 +458,15 @@ def _numpy_counterparts() -> dict[str, Callable[..., Any]]:
         "shape": lambda x: x.shape,
         "size": lambda x: x.size,
     }
+
+
+def _on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function that only compares see plain arrays."""
+
+    def compare(*args: Any, **kwargs: Any) -> Any:
+        return function(*(np.asarray(a) if isinstance(a, Tensor) else a for a in args), **kwargs)
+
+    return compare
 
 
 def _restore(array: Array, device: str, requires_grad: bool) -> Tensor:

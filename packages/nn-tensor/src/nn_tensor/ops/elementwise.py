@@ -10,6 +10,7 @@ from typing import Any
 
 from nn_tensor._op import op
 from nn_tensor.ops import _special
+from nn_tensor.ops.selection import where
 
 __all__ = [
     "abs",
@@ -546,9 +547,15 @@ def logaddexp(xp: Any, x: Any, y: Any, /) -> Any:
 
 @logaddexp.gradient("x")
 def _(g: Any, x: Any, y: Any) -> Any:
-    return g * sigmoid(x - y)
+    return g * sigmoid(_difference(x, y))
 
 
 @logaddexp.gradient("y")
 def _(g: Any, x: Any, y: Any) -> Any:
-    return g * sigmoid(y - x)
+    return g * sigmoid(_difference(y, x))
+
+
+def _difference(x: Any, y: Any) -> Any:
+    """Return ``x - y``, and 0 where both are the same infinity."""
+    same = x == y
+    return where(same, 0, x) - where(same, 0, y)

@@ -13,7 +13,7 @@ import numpy as np
 from nn_tensor._dtype import parse_dtype
 from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
 from nn_tensor._kernel import kernel
-from nn_tensor._op import op
+from nn_tensor._op import array_module, op
 
 __all__ = ["gather", "get_item", "one_hot", "scatter_add", "set_item", "take"]
 
@@ -60,8 +60,16 @@ def _(g: Any, index: Any, value_shape: tuple[int, ...]) -> Any:
 
 
 @set_item.gradient("value")
-def _(g: Any, index: Any) -> Any:
-    return get_item(g, index)
+def _(g: Any, index: Any, x_shape: tuple[int, ...]) -> Any:
+    xp = array_module(g)
+    plain = plain_index(xp, index)
+    if is_basic(plain):
+        return get_item(g, index)
+    # of several values for one place only the one that was written last had an effect
+    last = xp.zeros(x_shape, dtype=np.intp)
+    order = xp.arange(last[plain].size).reshape(last[plain].shape)
+    last[plain] = order
+    return get_item(g, index) * (last[plain] == order)
 
 
 @kernel
@@ -110,6 +118,8 @@ def take(xp: Any, x: Any, indices: Any, /, axis: int | None = None) -> Any:
     >>> take(Tensor([10.0, 20.0, 30.0]), [2, 0])
     Tensor([30., 10.])
     """
+    if axis is not None and not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis={axis} is out of bounds for shape {x.shape}")
     length = x.size if axis is None else x.shape[axis]
     indices = check_integers(xp, indices, length, least=-length)
     return xp.take(x, indices, axis=axis)
@@ -249,6 +259,10 @@ def one_hot(
     indices = xp.asarray(indices)
     if num_classes is None:
         num_classes = int(indices.max()) + 1 if indices.size else 0
+    if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)):
+        raise TypeError(f"num_classes: expected a count, got {num_classes!r}")
+    if num_classes < 0 and not indices.size:
+        raise ValueError(f"num_classes: expected at least 0, got {num_classes}")
     indices = check_integers(xp, indices, num_classes)
     classes = xp.arange(num_classes)
     return (indices[..., None] == classes).astype(parse_dtype(dtype))

@@ -76,7 +76,10 @@ def mean(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([2., 3.])
     """
-    return xp.mean(x, axis=axis, keepdims=keepdims)
+    if x.dtype.kind != "f" or x.dtype.itemsize < 4:
+        return xp.mean(x, axis=axis, keepdims=keepdims)
+    total = xp.add.reduce(x, axis=axis, keepdims=keepdims)
+    return xp.true_divide(total, _count(x.shape, axis), dtype=x.dtype)
 
 
 @mean.gradient("x")
@@ -115,7 +118,9 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
     >>> std(Tensor([1.0, 3.0]))
     Tensor(1.)
     """
-    return sqrt(var(x, axis, keepdims, ddof))
+    variance = var(x, axis, keepdims, ddof)
+    varied = variance > 0  # where all are equal the derivative is taken as 0, as in PyTorch
+    return where(varied, sqrt(where(varied, variance, 1)), variance)
 
 
 @op
@@ -143,7 +148,7 @@ def min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 @max.gradient("x")
 @min.gradient("x")
 def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
-    chosen = x == _restore(out, axis, keepdims)
+    chosen = (x == _restore(out, axis, keepdims)) | (x != x)  # where there is NaN, that is chosen
     return _restore(g, axis, keepdims) * chosen / sum(chosen, axis, True)
 
 

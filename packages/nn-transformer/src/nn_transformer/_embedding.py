@@ -1,0 +1,129 @@
+"""`Embedding`: vectors for tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_layers import Base_Layer
+from nn_tensor import Tensor, parse_dtype, random_generator
+from nn_tensor.extend import Device, add_at, op
+
+from nn_transformer._inputs import positive, read_tokens
+
+__all__ = ["Embedding"]
+
+
+# Reading rows and adding into rows of zeros are each other's gradient.
+
+
+@op
+def rows_of(xp: Any, weights: Any, tokens: Any, /) -> Any:
+    """Return the rows of `weights` that `tokens` name."""
+    return xp.take(weights, tokens, axis=0)
+
+
+@rows_of.gradient("weights")
+def _(g: Any, tokens: Any, weights_shape: tuple[int, ...]) -> Any:
+    return into_rows(g, tokens, weights_shape[0])
+
+
+@op
+def into_rows(xp: Any, g: Any, tokens: Any, /, vocab_size: int) -> Any:
+    """Return `vocab_size` rows: the sum of those of `g` whose token they are, or zeros."""
+    result = xp.zeros((vocab_size, g.shape[-1]), dtype=g.dtype)
+    add_at(xp, result, tokens, g)
+    return result
+
+
+@into_rows.gradient("g")
+def _(g: Any, tokens: Any) -> Any:
+    return rows_of(g, tokens)
+
+
+class Embedding(Base_Layer):
+    r"""A trainable vector for each token of a vocabulary.
+
+    .. math:: y_{\ldots j} = W_{x_{\ldots} j}
+
+    (Bengio et al., "A Neural Probabilistic Language Model", 2003, section 2: the matrix C.) The
+    gradient of a row is the sum over all places where its token stands.
+
+    Tokens: integers of any integer dtype and any shape ``(...)``, from 0 to `vocab_size` - 1, as a
+    Tensor, array or list. The result has shape ``(..., d_model)`` and the dtype of the weights.
+
+    Args:
+        vocab_size: how many tokens there are.
+        d_model: the length of their vectors.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: a floating type.
+        rng: a NumPy generator, a seed, or None for unpredictable weights. They are drawn from
+            N(0, 1), as in PyTorch's ``Embedding``, on the host and in float64: the same seed gives
+            the same weights on every device, and in every dtype up to its precision.
+        name: shown in descriptions.
+
+    Attributes:
+        weights: :math:`W`, ``(vocab_size, d_model)``.
+
+    Raises:
+        ValueError: if a size is less than 1; when called, if the tokens are on another device.
+        TypeError: if a size is not an integer or `dtype` not floating; when called, if the tokens
+            are not integers.
+        IndexError: when called, if a token is negative or not less than `vocab_size`.
+
+    >>> from nn_transformer import Embedding
+    >>> embedding = Embedding(vocab_size=1000, d_model=64, rng=0)
+    >>> embedding
+    Embedding(1000→64)
+    >>> embedding([[5, 7, 7], [0, 999, 5]]).shape
+    (2, 3, 64)
+    """
+
+    weights: Tensor
+
+    def __init__(
+        self,
+        vocab_size: int,
+        d_model: int,
+        device: str | Device = "cpu",
+        dtype: Any = np.float32,
+        rng: np.random.Generator | int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__()
+        shape = positive("vocab_size", vocab_size), positive("d_model", d_model)
+        parsed = parse_dtype(dtype)
+        if parsed.kind != "f":
+            raise TypeError(f"dtype: expected a floating type for the parameters, got {parsed}")
+        self.name = name
+        drawn = random_generator(rng).standard_normal(shape).astype(parsed, copy=False)
+        self.weights = Tensor(drawn, device=device, requires_grad=True)
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens there are."""
+        return self.weights.shape[0]
+
+    @property
+    def d_model(self) -> int:
+        """The length of a token's vector."""
+        return self.weights.shape[1]
+
+    @property
+    def device(self) -> str:
+        """Where the weights live."""
+        return self.weights.device
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the weights."""
+        return self.weights.dtype
+
+    def forward(self, tokens: Any) -> Tensor:
+        """Return the vectors of `tokens`."""
+        ids = read_tokens("tokens", tokens, self.vocab_size, self.device)
+        return rows_of(self.weights, ids)
+
+    def extra_repr(self) -> str:
+        """Return the sizes."""
+        return f"{self.vocab_size}→{self.d_model}"

@@ -1,0 +1,45 @@
+"""Checks that the modules of this package share."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+
+__all__ = ["positive", "read_tokens"]
+
+
+def positive(name: str, value: Any) -> int:
+    """Return `value` as an int of at least 1, or raise."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a positive integer, got {value!r}")
+    if number < 1:
+        raise ValueError(f"{name}: expected a positive integer, got {value!r}")
+    return number
+
+
+def read_tokens(name: str, tokens: Any, vocab_size: int, device: str) -> Tensor:
+    """Return token ids as a Tensor of integers below `vocab_size`, or raise.
+
+    Lists go to `device`; what has a dtype has a place of its own, and is not moved.
+    """
+    if isinstance(tokens, Tensor):
+        ids = tokens
+    else:
+        ids = Tensor(tokens, None if hasattr(tokens, "dtype") else device)
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {ids.dtype} of shape {ids.shape}")
+    values = ids.data
+    wrong = (values < 0) | (values >= vocab_size)
+    if wrong.any():
+        raise IndexError(
+            f"{name}: {values[wrong].reshape(-1)[0].item()} is no token of a vocabulary of "
+            f"{vocab_size}, expected 0 to {vocab_size - 1}"
+        )
+    return ids
