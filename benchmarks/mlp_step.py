@@ -1,6 +1,11 @@
-"""A training step of a perceptron 784-128-64-10 with Adam, batch 32: python benchmarks/mlp_step.py"""
+"""A training step of a perceptron 784-128-64-10 with Adam, on 32 images.
+
+Run it with: python benchmarks/mlp_step.py
+"""
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 from measure import report, side_by_side
@@ -14,7 +19,7 @@ SIZES = (784, 128, 64, 10)
 
 def make_ours(images, classes):
     rng = np.random.default_rng(0)
-    first, second, third = (Dense(a, b, rng=rng) for a, b in zip(SIZES, SIZES[1:], strict=False))
+    first, second, third = (Dense(a, b, rng=rng) for a, b in itertools.pairwise(SIZES))
     model = Sequential(first, ReLU(), second, ReLU(), third)
     loss_fn = SoftmaxCrossEntropyLoss()
     optimizer = Adam(model.parameters, lr=1e-3)
@@ -33,7 +38,7 @@ def make_ours(images, classes):
 def make_torch(images, classes, model, fused):
     import torch
 
-    layers = [torch.nn.Linear(a, b) for a, b in zip(SIZES, SIZES[1:], strict=False)]
+    layers = [torch.nn.Linear(a, b) for a, b in itertools.pairwise(SIZES)]
     with torch.no_grad():
         for layer, ours in zip(layers, (model[0], model[2], model[4]), strict=True):
             layer.weight.copy_(torch.tensor(ours.weights.data.T))
