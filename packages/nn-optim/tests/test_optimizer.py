@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from nn_optim import SGD, Adam, Optimizer
+from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
 from nn_tensor import Tensor, ones, randn, zeros
 
 KINDS = [
@@ -12,8 +12,15 @@ KINDS = [
     (SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
     (Adam, {}),
     (Adam, {"weight_decay": 0.1}),
+    (AdamW, {}),
+    (RMSprop, {}),
+    (RMSprop, {"momentum": 0.9, "centered": True}),
+    (Adagrad, {"initial": 0.5}),
+    (Lion, {"weight_decay": 0.1}),
 ]
-IDS = ["SGD", "SGD-nesterov", "Adam", "Adam-decay"]
+IDS = ["SGD", "SGD-nesterov", "Adam", "Adam-decay", "AdamW", "RMSprop", "RMSprop-all"]
+IDS += ["Adagrad", "Lion"]
+CLASSES = [SGD, Adam, AdamW, RMSprop, Adagrad, Lion]
 
 
 def leaf(*shape, seed=0, device="cpu", dtype="float32"):
@@ -62,7 +69,7 @@ def test_parameters_may_come_from_a_generator():
         ([leaf(2) * 2], ValueError, r"parameters\[0\]: is the result of an operation"),
     ],
 )
-@pytest.mark.parametrize("kind", [SGD, Adam])
+@pytest.mark.parametrize("kind", CLASSES)
 def test_wrong_parameters(kind, parameters, error, message):
     with pytest.raises(error, match=message):
         kind(parameters)
@@ -147,7 +154,7 @@ def test_float16_is_computed_in_float32(kind, options, device):
 
 @pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan"), -float("inf")])
 @pytest.mark.parametrize("name", ["lr", "decay", "weight_decay"])
-@pytest.mark.parametrize("kind", [SGD, Adam])
+@pytest.mark.parametrize("kind", CLASSES)
 def test_options_out_of_range(kind, name, value):
     with pytest.raises(ValueError, match=rf"^{name}: expected .* and finite, got {value}"):
         kind([leaf(2)], **{name: value})
@@ -164,6 +171,13 @@ def test_options_out_of_range(kind, name, value):
         (Adam, "beta2", float("nan")),
         (Adam, "epsilon", -1e-8),
         (Adam, "epsilon", float("inf")),
+        (RMSprop, "alpha", 1.0),
+        (RMSprop, "momentum", 1.0),
+        (RMSprop, "epsilon", -1.0),
+        (Adagrad, "initial", float("inf")),
+        (Adagrad, "epsilon", -1.0),
+        (Lion, "beta1", 1.0),
+        (Lion, "beta2", -0.5),
     ],
 )
 def test_options_out_of_their_own_range(kind, name, value):
@@ -284,7 +298,7 @@ def test_state_is_flat_and_on_the_host(device):
     optimizer.step()
     state = optimizer.state_dict()
     metadata = state.pop("__metadata__")
-    assert metadata == {"format_version": 1, "class": "Adam"}
+    assert metadata == {"format_version": 1, "class": "Adam", "groups": [2]}
     assert all(type(array) is np.ndarray for array in state.values())
     options = ["lr", "decay", "beta1", "beta2", "epsilon", "weight_decay", "decays"]
     assert list(state) == [

@@ -29,19 +29,19 @@ class HasStateDict(Protocol):
         ...
 
 
-def state_of(model: HasStateDict | Mapping[str, Any]) -> State:
+def state_of(model: HasStateDict | Mapping[str, Any], name: str = "model") -> State:
     """The model's state as host arrays and plain metadata, in the order of its keys."""
     if isinstance(model, HasStateDict):
         mapping = model.state_dict()
         if not isinstance(mapping, Mapping):
             raise TypeError(
-                f"model.state_dict() must return a mapping, got {type(mapping).__name__}"
+                f"{name}.state_dict() must return a mapping, got {type(mapping).__name__}"
             )
     elif isinstance(model, Mapping):
         mapping = model
     else:
         raise TypeError(
-            f"model must have state_dict() or be a mapping of arrays, got {type(model).__name__}"
+            f"{name} must have state_dict() or be a mapping of arrays, got {type(model).__name__}"
         )
     state: State = {}
     for key, value in mapping.items():
@@ -84,23 +84,30 @@ def _host_array(key: str, value: Any) -> NDArray[Any]:
     return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
 
 
-_Path: TypeAlias = "tuple[_Path, str | int] | None"
+# The name of the whole, or what is above and the step from there.
+_Path: TypeAlias = "tuple[_Path, str | int] | str"
 
 
 def _name(path: _Path) -> str:
     # Rendered only for a message: a long key would otherwise be copied for each of its children.
     steps: list[str] = []
-    while path is not None:
+    while not isinstance(path, str):
         path, step = path
         steps.append(f"[{short(step) if isinstance(step, str) else step}]")
-    return METADATA_KEY + "".join(reversed(steps))
+    return path + "".join(reversed(steps))
 
 
-def plain_metadata(value: object) -> dict[str, Any]:
+def _root(path: _Path) -> str:
+    while not isinstance(path, str):
+        path, _ = path
+    return path
+
+
+def plain_metadata(value: object, name: str = METADATA_KEY) -> dict[str, Any]:
     """A copy made of dict, list, str, int, float, bool and None only."""
     if not isinstance(value, Mapping):
-        raise TypeError(f"{METADATA_KEY} must be a mapping, got {type(value).__name__}")
-    result: dict[str, Any] = _plain(value, None, _MAX_DEPTH, [_MAX_VALUES])
+        raise TypeError(f"{name} must be a mapping, got {type(value).__name__}")
+    result: dict[str, Any] = _plain(value, name, _MAX_DEPTH, [_MAX_VALUES])
     return result
 
 
@@ -118,9 +125,9 @@ def _plain(value: object, path: _Path, depth: int, left: list[int]) -> Any:
     # Counted while walking: lists that share their parts are small in memory and endless on paper.
     left[0] -= 1
     if left[0] < 0:
-        raise ValueError(f"{METADATA_KEY} has more than {_MAX_VALUES} values")
+        raise ValueError(f"{_root(path)} has more than {_MAX_VALUES} values")
     if depth < 0:
-        raise ValueError(f"{METADATA_KEY} is nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"{_root(path)} is nested more than {_MAX_DEPTH} deep")
     if isinstance(value, np.bool_ | np.integer | np.floating):
         value = value.item()
     if value is None or isinstance(value, bool | float):

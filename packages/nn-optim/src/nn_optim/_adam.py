@@ -12,9 +12,11 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_module, kernel
 
 from nn_optim._blocks import blocks, flat
-from nn_optim._optimizer import Optimizer, Option, State
+from nn_optim._optimizer import Optimizer
+from nn_optim._options import Option
+from nn_optim._state import State
 
-__all__ = ["Adam"]
+__all__ = ["Adam", "AdamW"]
 
 Array = Any
 
@@ -31,9 +33,12 @@ def adapt(
     beta2: float,
     epsilon: float,
     weight_decay: float,
+    shrink: float,
 ) -> None:
     """Move `parameter` by the moments of its gradient; `rate` and `epsilon` correct their bias."""
     for p, g, m, v, work, d in blocks(xp, parameter, gradient, mean, square):
+        if shrink:
+            p *= 1.0 - shrink
         if weight_decay:
             xp.multiply(p, weight_decay, out=d)
             d += g
@@ -54,11 +59,13 @@ def adapt(
 
 
 @adapt.cpu
-def _(p, g, m, v, rate, beta1, beta2, epsilon, weight_decay):  # type: ignore[no-untyped-def]
+def _(p, g, m, v, rate, beta1, beta2, epsilon, weight_decay, shrink):  # type: ignore[no-untyped-def]
     new1, new2 = p.dtype.type(1.0 - beta1), p.dtype.type(1.0 - beta2)
     rate, beta2 = p.dtype.type(rate), p.dtype.type(beta2)
     epsilon, weight_decay = p.dtype.type(epsilon), p.dtype.type(weight_decay)
+    keep = p.dtype.type(1.0 - shrink)
     for i in range(p.size):
+        p[i] *= keep
         d = g[i] + weight_decay * p[i]
         m[i] += new1 * (d - m[i])
         v[i] = beta2 * v[i] + new2 * (d * d)
@@ -77,16 +84,19 @@ def _(
     beta2: float,
     epsilon: float,
     weight_decay: float,
+    shrink: float,
 ) -> None:
-    _adapt_on_cuda(cp)(g, rate, 1.0 - beta1, beta2, 1.0 - beta2, epsilon, weight_decay, p, m, v)
+    new1, new2, keep = 1.0 - beta1, 1.0 - beta2, 1.0 - shrink
+    _adapt_on_cuda(cp)(g, rate, new1, beta2, new2, epsilon, weight_decay, keep, p, m, v)
 
 
 @functools.cache
 def _adapt_on_cuda(cp: Any) -> Any:
     return cp.ElementwiseKernel(
-        "T g, T rate, T new1, T beta2, T new2, T epsilon, T weight_decay",
+        "T g, T rate, T new1, T beta2, T new2, T epsilon, T weight_decay, T keep",
         "T p, T m, T v",
         """
+        p *= keep;
         T d = g + weight_decay * p;
         m += new1 * (d - m);
         v = beta2 * v + new2 * (d * d);
@@ -115,7 +125,7 @@ class Adam(Optimizer):
     Floating parameters of any shape; they keep their dtype. Memory: two arrays for each parameter.
 
     Args:
-        parameters: leaf Tensors that require a gradient; duplicates count once.
+        parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
         lr: the learning rate, about the largest change of an element in one step, finite and >= 0.
         beta1: the share of the mean that a step keeps, >= 0 and < 1.
         beta2: the share of the mean square that a step keeps, >= 0 and < 1.
@@ -139,6 +149,7 @@ class Adam(Optimizer):
     array([ 0.5, -1.5], dtype=float32)
     """
 
+    elementwise = True
     beta1 = Option(below=1.0)
     beta2 = Option(below=1.0)
     epsilon = Option()
@@ -146,7 +157,7 @@ class Adam(Optimizer):
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
         lr: float = 0.001,
         beta1: float = 0.9,
         beta2: float = 0.999,
@@ -154,11 +165,15 @@ class Adam(Optimizer):
         decay: float = 0.0,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(parameters, lr, decay)
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.epsilon = epsilon
-        self.weight_decay = weight_decay
+        super().__init__(
+            parameters,
+            lr,
+            decay,
+            beta1=beta1,
+            beta2=beta2,
+            epsilon=epsilon,
+            weight_decay=weight_decay,
+        )
 
     def arrays(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Return ``mean`` and ``square``, the moments m and v."""
@@ -168,14 +183,87 @@ class Adam(Optimizer):
         self, parameter: Array, gradient: Array, state: State, options: Mapping[str, Any]
     ) -> None:
         """Move one parameter by the equations of the class."""
-        beta1, beta2 = options["beta1"], options["beta2"]
-        correction = math.sqrt(1.0 - beta2**state.step)
-        adapt(
-            array_module(parameter),
-            *flat(parameter, gradient, state["mean"], state["square"]),
-            options["lr"] * correction / (1.0 - beta1**state.step),
-            beta1,
-            beta2,
-            options["epsilon"] * correction,
-            options["weight_decay"],
-        )
+        _step(parameter, gradient, state, options, options["weight_decay"], 0.0)
+
+
+class AdamW(Adam):
+    r"""Adam with decoupled weight decay: parameters shrink beside the step, not by it.
+
+    .. math::
+        m_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t \\
+        v_t &= \beta_2 v_{t-1} + (1 - \beta_2)\, g_t^2 \\
+        \theta_t &= (1 - \text{lr}_t \lambda)\, \theta_{t-1} - \text{lr}_t
+            \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
+
+    (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2, in the
+    form of PyTorch, where the learning rate multiplies `weight_decay` :math:`\lambda` too.)
+
+    Floating parameters of any shape; they keep their dtype. Memory: two arrays for each parameter.
+
+    Args:
+        parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
+        lr: the learning rate, about the largest change of an element in one step, finite and >= 0.
+        beta1: the share of the mean that a step keeps, >= 0 and < 1.
+        beta2: the share of the mean square that a step keeps, >= 0 and < 1.
+        epsilon: added to the root of the mean square, >= 0.
+        decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
+        weight_decay: the share of a parameter, in units of the learning rate, that a step takes
+            away, >= 0.
+
+    Raises:
+        ValueError: for an option out of range, no parameters, or one that is not a leaf or
+            requires no gradient.
+        TypeError: for a parameter that is no Tensor, or an option that is no number.
+
+    >>> from nn_optim import AdamW
+    >>> from nn_tensor import Tensor
+    >>> x = Tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = AdamW([x], lr=0.5, weight_decay=0.5)
+    >>> (x * x).sum().backward()
+    >>> optimizer.step()
+    >>> x.numpy().round(4)
+    array([ 0.25, -1.  ], dtype=float32)
+    """
+
+    elementwise = True
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
+        lr: float = 0.001,
+        beta1: float = 0.9,
+        beta2: float = 0.999,
+        epsilon: float = 1e-8,
+        decay: float = 0.0,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(parameters, lr, beta1, beta2, epsilon, decay, weight_decay)
+
+    def update(
+        self, parameter: Array, gradient: Array, state: State, options: Mapping[str, Any]
+    ) -> None:
+        """Move one parameter by the equations of the class."""
+        shrink = options["lr"] * options["weight_decay"]
+        _step(parameter, gradient, state, options, 0.0, shrink)
+
+
+def _step(
+    parameter: Array,
+    gradient: Array,
+    state: State,
+    options: Mapping[str, Any],
+    weight_decay: float,
+    shrink: float,
+) -> None:
+    beta1, beta2 = options["beta1"], options["beta2"]
+    correction = math.sqrt(1.0 - beta2**state.step)
+    adapt(
+        array_module(parameter),
+        *flat(parameter, gradient, state["mean"], state["square"]),
+        options["lr"] * correction / (1.0 - beta1**state.step),
+        beta1,
+        beta2,
+        options["epsilon"] * correction,
+        weight_decay,
+        shrink,
+    )

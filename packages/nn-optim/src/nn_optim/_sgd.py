@@ -10,7 +10,9 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_module, kernel
 
 from nn_optim._blocks import blocks, flat
-from nn_optim._optimizer import Flag, Optimizer, Option, State
+from nn_optim._optimizer import Optimizer
+from nn_optim._options import Flag, Option
+from nn_optim._state import State
 
 __all__ = ["SGD"]
 
@@ -132,7 +134,7 @@ class SGD(Optimizer):
     if there is momentum, otherwise none.
 
     Args:
-        parameters: leaf Tensors that require a gradient; duplicates count once.
+        parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
         lr: the learning rate, finite and >= 0.
         momentum: the share of the velocity that a step keeps, >= 0 and < 1.
         decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
@@ -155,24 +157,32 @@ class SGD(Optimizer):
     array([ 0.5, -1. ], dtype=float32)
     """
 
+    elementwise = True
     momentum = Option(below=1.0)
     nesterov = Flag()
     weight_decay = Option()
 
     def __init__(
         self,
-        parameters: Iterable[Tensor],
+        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
         lr: float = 0.01,
         momentum: float = 0.0,
         decay: float = 0.0,
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(parameters, lr, decay)
-        self.momentum = momentum
-        self.nesterov = nesterov
-        self.weight_decay = weight_decay
-        if nesterov and momentum == 0:
+        super().__init__(
+            parameters,
+            lr,
+            decay,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+        )
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise if `nesterov` is on without momentum."""
+        if options["nesterov"] and options["momentum"] == 0:
             raise ValueError("nesterov: needs momentum above 0, got momentum=0")
 
     def arrays(self, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,0 +1,296 @@
+"""Groups of parameters, and small parameters that are moved together."""
+
+import copy
+
+import numpy as np
+import pytest
+from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, Option, RMSprop
+from nn_tensor import Tensor, ones, randn, use_kernels, zeros
+
+KINDS = [
+    (SGD, {"momentum": 0.9}),
+    (Adam, {}),
+    (AdamW, {}),
+    (RMSprop, {"centered": True, "momentum": 0.5}),
+    (Adagrad, {"initial": 0.1}),
+    (Lion, {}),
+]
+
+
+def leaf(*shape, seed=0, **options):
+    return randn(*shape, rng=seed, requires_grad=True, **options)
+
+
+def train(optimizer, steps, seed=0, without=()):
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        for position, x in enumerate(optimizer.parameters):
+            x.grad = Tensor(rng.standard_normal(x.shape), device=x.device, dtype=x.dtype)
+            if position in without:
+                x.zero_grad()
+        optimizer.step()
+
+
+def values(optimizer):
+    return [x.numpy().copy() for x in optimizer.parameters]
+
+
+def assert_equal(first, second):
+    for a, b in zip(first, second, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+# Groups
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_groups_are_as_optimizers_of_their_own(kind, options, device):
+    def leaves():
+        return [leaf(3, 2, device=device), leaf(4, seed=1, device=device)]
+
+    a, b = leaves()
+    grouped = kind(
+        [{"parameters": [a]}, {"parameters": [b], "lr": 0.5, "weight_decay": 0.1}],
+        lr=0.1,
+        **options,
+    )
+    c, d = leaves()
+    alone = [kind([c], lr=0.1, **options), kind([d], lr=0.5, **options | {"weight_decay": 0.1})]
+    for seed in range(3):
+        train(grouped, 1, seed)
+        for x, y in ((a, c), (b, d)):
+            y.grad = x.grad
+        for optimizer in alone:
+            optimizer.step()
+    assert_equal([a.numpy(), b.numpy()], [c.numpy(), d.numpy()])
+
+
+def test_options_of_groups():
+    x, y = leaf(2), leaf(3)
+    optimizer = Adam([{"parameters": x}, {"parameters": (y,), "lr": 0.5}], lr=0.1, beta1=0.8)
+    first, second = optimizer.groups
+    assert (first["lr"], second["lr"], second["beta1"]) == (0.1, 0.5, 0.8)
+    assert first.parameters == (x,)
+    assert optimizer.parameters == (x, y)
+    assert list(first) == ["lr", "decay", "beta1", "beta2", "epsilon", "weight_decay"]
+    assert dict(second)["lr"] == 0.5
+    assert optimizer.beta1 == 0.8
+    with pytest.raises(ValueError, match=r"lr: is \[0.1, 0.5\] in the groups"):
+        _ = optimizer.lr
+    assert "2 parameters in 2 groups, lr=[0.1, 0.5], decay=0.0" in repr(optimizer)
+    assert repr(second).startswith("Group(1 parameters, lr=0.5, ")
+    optimizer.lr = 0.25
+    assert (first["lr"], second["lr"]) == (0.25, 0.25)
+    second["beta2"] = 0.5
+    assert (first["beta2"], second["beta2"]) == (0.999, 0.5)
+    with pytest.raises(KeyError, match=r"'betas': expected one of lr, decay"):
+        second["betas"] = 0.5
+    with pytest.raises(ValueError, match=r"lr: .* got nan"):
+        second["lr"] = float("nan")
+    assert second["lr"] == 0.25
+
+
+def test_decay_of_groups():
+    optimizer = SGD(
+        [{"parameters": leaf(2)}, {"parameters": leaf(2), "decay": 1.0}], lr=1.0, decay=0.5
+    )
+    optimizer.decay_lr()
+    assert [group["lr"] for group in optimizer.groups] == [1 / 1.5, 0.5]
+    optimizer.groups[1]["lr"] = 2.0
+    assert [group["lr"] for group in optimizer.groups] == [1 / 1.5, 2.0]
+
+
+X, Y = leaf(2), leaf(3)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ([{"parameters": [X]}, Y], TypeError, r"parameters\[1\]: expected a dict .* got Tensor"),
+        ([X, {"parameters": [Y]}], TypeError, r"parameters\[1\]: expected a Tensor, got dict"),
+        ({"parameters": [X]}, TypeError, "parameters: expected several Tensors, got dict"),
+        ([{"params": [X]}], ValueError, r"parameters\[0\]: has no 'parameters', only \['params'"),
+        ([{"parameters": []}], ValueError, r"parameters\[0\]\['parameters'\]: expected at least"),
+        ([{"parameters": "w"}], TypeError, r"\['parameters'\]: expected several Tensors, got str"),
+        ([{"parameters": [zeros(2)]}], ValueError, r"\[0\]: does not require a gradient"),
+        (
+            [{"parameters": [Y]}, {"parameters": [X, Y]}],
+            ValueError,
+            r"parameters\[1\]\['parameters'\]\[1\]: float32 \(3,\) is in groups\[0\] too",
+        ),
+        ([{"parameters": X, "lr": -1}], ValueError, r"parameters\[0\]: lr: .* got -1"),
+        ([{"parameters": X, "lr": "1"}], TypeError, r"parameters\[0\]: lr: .* got '1'"),
+        ([{"parameters": X, "beta3": 1}], ValueError, r"unknown option 'beta3', expected one of"),
+    ],
+)
+def test_wrong_groups(parameters, error, message):
+    with pytest.raises(error, match=message):
+        Adam(parameters)
+
+
+def test_options_of_a_group_must_go_together():
+    with pytest.raises(ValueError, match="nesterov: needs momentum above 0"):
+        SGD([{"parameters": X, "momentum": 0.0}], momentum=0.9, nesterov=True)
+
+
+def test_a_group_is_added():
+    optimizer = Adam([X], lr=0.1)
+    train(optimizer, 2)
+    optimizer.lr = 0.5
+    optimizer.add_group({"parameters": [Y], "beta1": 0.5})
+    assert [group["lr"] for group in optimizer.groups] == [0.5, 0.1]
+    assert optimizer.parameters == (X, Y)
+    train(optimizer, 2)
+    assert [optimizer.state_dict()[f"{i}.step"] for i in (0, 1)] == [4, 2]
+
+
+@pytest.mark.parametrize(
+    ("group", "error", "message"),
+    [
+        ({"parameters": [Y, X]}, ValueError, r"group\['parameters'\]\[1\]: .* is in groups\[0\]"),
+        ({"parameters": [Y], "lr": -1.0}, ValueError, r"group: lr: .* got -1"),
+        ({"parameters": []}, ValueError, "expected at least one"),
+        ([Y], TypeError, "group: expected a dict with 'parameters', got list"),
+    ],
+)
+def test_a_wrong_group_is_not_added(group, error, message):
+    optimizer = Adam([X], lr=0.1)
+    with pytest.raises(error, match=message):
+        optimizer.add_group(group)
+    assert optimizer.parameters == (X,)
+    assert len(optimizer.groups) == 1
+
+
+def test_the_state_of_groups_resumes():
+    def build():
+        return Adam(
+            [{"parameters": [leaf(3), leaf(2)], "lr": 0.1}, {"parameters": leaf(4)}], decay=0.5
+        )
+
+    first, second = build(), build()
+    train(first, 3)
+    first.decay_lr()
+    first.groups[1]["beta1"] = 0.5
+    state = first.state_dict()
+    assert state["__metadata__"]["groups"] == [2, 1]
+    assert {"groups.0.lr", "groups.1.lr", "2.mean"} < set(state)
+    for x, y in zip(first.parameters, second.parameters, strict=True):
+        y.data[...] = x.data
+    second.load_state_dict(state)
+    train(first, 3, 1)
+    train(second, 3, 1)
+    assert_equal(values(first), values(second))
+    assert [dict(group) for group in first.groups] == [dict(group) for group in second.groups]
+
+
+def test_a_state_of_other_groups_does_not_fit():
+    state = SGD([{"parameters": [leaf(2), leaf(2)]}, {"parameters": [leaf(2)]}]).state_dict()
+    other = SGD([{"parameters": [leaf(2)]}, {"parameters": [leaf(2), leaf(2)]}])
+    message = r"expected groups of \[1, 2\] parameters, got \[2, 1\]"
+    with pytest.raises(ValueError, match=message):
+        other.load_state_dict(state)
+    with pytest.raises(ValueError, match=r"unexpected: groups\.1\.lr"):
+        SGD([leaf(2), leaf(2), leaf(2)]).load_state_dict(state)
+
+
+def test_options_of_a_rule_of_ones_own():
+    class Rule(Optimizer):
+        strength = Option()
+        late = Option()
+
+        def __init__(self, parameters, lr, strength, late=1.0):
+            super().__init__(parameters, lr, strength=strength)
+            self.late = late
+
+        def update(self, parameter, gradient, state, options):
+            parameter -= options["lr"] * options["strength"] * options["late"] * gradient
+
+    x, y = zeros(1, requires_grad=True), zeros(1, requires_grad=True)
+    rule = Rule([{"parameters": x, "strength": 2.0}, {"parameters": y}], 1.0, strength=3.0)
+    rule.late = 0.5
+    x.grad = y.grad = ones(1)
+    rule.step()
+    assert (x.item(), y.item()) == (-1.0, -1.5)
+    with pytest.raises(TypeError, match="Rule: has no option 'update'"):
+        Optimizer.__init__(rule, [x], 1.0, update=1)
+    with pytest.raises(ValueError, match=r"strength: .* got -1"):
+        Rule([x], 1.0, -1.0)
+
+
+# Small parameters together
+
+
+def sizes(device="cpu"):
+    shapes = [(3, 2), (), (0, 2), (5,), (20000,), (2, 1, 3), (7,)]
+    return [leaf(*shape, seed=i, device=device) for i, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+@pytest.mark.parametrize("choice", ["auto", "reference"])
+def test_together_is_as_one_by_one(kind, options, choice):
+    together, alone = kind(sizes(), **options), kind(sizes(), **options)
+    alone.elementwise = False
+    with use_kernels(choice):
+        for seed, without in enumerate([(), (1, 3), (), (), (0, 1, 2, 3, 5), ()]):
+            for optimizer in (together, alone):
+                train(optimizer, 2, seed, without)
+                assert all(x.numpy().flags.owndata for x in optimizer.parameters)
+    assert_equal(values(together), values(alone))
+    first, second = together.state_dict(), alone.state_dict()
+    assert list(first) == list(second)
+    assert_equal(*([s[k] for k in s if k != "__metadata__"] for s in (first, second)))
+
+
+def test_together_in_every_layout_and_dtype():
+    def parameters():
+        turned = Tensor(np.ones((3, 4), np.float32).T, requires_grad=True)
+        half = Tensor(np.ones(6, np.float16), requires_grad=True)
+        return [turned, leaf(2), half, leaf(3, dtype="float64"), leaf(5, dtype="float64")]
+
+    together, alone = Adam(parameters(), lr=0.1), Adam(parameters(), lr=0.1)
+    alone.elementwise = False
+    for optimizer in (together, alone):
+        train(optimizer, 4)
+        optimizer.parameters[1].set_dtype("float64")
+        train(optimizer, 4, 1)
+    assert_equal(values(together), values(alone))
+
+
+def test_a_copied_optimizer_goes_its_own_way():
+    original = Adam([leaf(3), leaf(4)], lr=0.1)
+    train(original, 2)
+    copied = copy.deepcopy(original)
+    other = copy.deepcopy(original)
+    train(copied, 3, 1)
+    train(original, 3, 2)
+    train(other, 3, 1)
+    assert_equal(values(copied), values(other))
+    assert not np.array_equal(values(copied)[0], values(original)[0])
+    train(original, 1, 3)
+    first = original.state_dict()["0.mean"]
+    assert not np.array_equal(first, copied.state_dict()["0.mean"])
+
+
+def test_a_step_of_several_marks_each_as_written():
+    x, y = leaf(3), leaf(4)
+    optimizer = Adam([x, y])
+    for parameter in (x, y):
+        graph = (parameter * parameter).sum()
+        x.grad, y.grad = ones(3), ones(4)
+        optimizer.step()
+        with pytest.raises(RuntimeError, match="changed in place"):
+            graph.backward()
+
+
+def test_a_rule_that_overrides_another_gets_its_parameters_one_by_one():
+    shapes = []
+
+    class Watched(Adam):
+        def update(self, parameter, gradient, state, options):
+            shapes.append(parameter.shape)
+            super().update(parameter, gradient, state, options)
+
+    train(Watched([leaf(3), leaf(2, 2)]), 1)
+    assert shapes == [(3,), (2, 2)]
+    assert all(kind.elementwise for kind, _ in KINDS)
