@@ -1,9 +1,25 @@
 """Activations and Flatten."""
 
+import math
+
 import nn_layers
 import numpy as np
 import pytest
-from nn_layers import ELU, Activation, Flatten, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from nn_layers import (
+    ELU,
+    GELU,
+    Activation,
+    Flatten,
+    Identity,
+    LeakyReLU,
+    LogSoftmax,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from nn_tensor import Tensor, ones
 from nn_tensor.testing import assert_close, gradcheck
 
@@ -11,6 +27,14 @@ from nn_tensor.testing import assert_close, gradcheck
 def softmax(x, axis):
     weights = np.exp(x - x.max(axis, keepdims=True))
     return weights / weights.sum(axis, keepdims=True)
+
+
+def normal_cdf(x):
+    return np.vectorize(lambda v: math.erfc(-v / math.sqrt(2)) / 2)(x) if x.size else x
+
+
+def tanh_cdf(x):
+    return (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
 
 
 # layer, what it computes, and its namesake in torch
@@ -32,6 +56,24 @@ CASES = {
         lambda x: np.where(x > 0, x, 0.5 * np.expm1(np.minimum(x, 0))),
         ("ELU", {"alpha": 0.5}),
     ),
+    "LogSoftmax": (
+        LogSoftmax(),
+        lambda x: np.log(softmax(x, -1)),
+        ("LogSoftmax", {"dim": -1}),
+    ),
+    "GELU": (GELU(), lambda x: x * normal_cdf(x), "GELU"),
+    "GELU tanh": (
+        GELU(approximate="tanh"),
+        lambda x: x * tanh_cdf(x),
+        ("GELU", {"approximate": "tanh"}),
+    ),
+    "SiLU": (SiLU(), lambda x: x / (1 + np.exp(-x)), "SiLU"),
+    "Softplus": (
+        Softplus(),
+        lambda x: np.log1p(np.exp(x)),
+        ("Softplus", {"threshold": 1000}),  # beyond its threshold torch returns x
+    ),
+    "Identity": (Identity(), lambda x: x, "Identity"),
     "Flatten": (Flatten(), lambda x: x.reshape(len(x), -1), "Flatten"),
 }
 each_case = pytest.mark.parametrize("case", CASES)
@@ -130,10 +172,17 @@ def test_activation_is_abstract():
 
 
 def test_repr():
-    layers = [ReLU(), Softmax(axis=1), LeakyReLU(), ELU(alpha=2), Flatten()]
-    assert list(map(repr, layers)) == (
-        ["ReLU()", "Softmax(axis=1)", "LeakyReLU(alpha=0.01)", "ELU(alpha=2)", "Flatten()"]
-    )
+    layers = [ReLU(), Softmax(axis=1), LeakyReLU(), ELU(alpha=2), Flatten(), LogSoftmax(0)]
+    assert list(map(repr, [*layers, GELU(), GELU("tanh")])) == [
+        "ReLU()",
+        "Softmax(axis=1)",
+        "LeakyReLU(alpha=0.01)",
+        "ELU(alpha=2)",
+        "Flatten()",
+        "LogSoftmax(axis=0)",
+        "GELU()",
+        "GELU(approximate='tanh')",
+    ]
 
 
 def test_arrays_become_tensors():
@@ -149,5 +198,10 @@ def test_wrong_arguments():
             layer(alpha=np.nan)
         with pytest.raises(TypeError, match="alpha: expected a number, got 'x'"):
             layer(alpha="x")
+    with pytest.raises(ValueError, match=r"LogSoftmax\(axis=1\): input of shape \(3,\) has no"):
+        LogSoftmax(axis=1)(ones(3))
+    for wrong in ("sigmoid", True, None):
+        with pytest.raises(ValueError, match=f"approximate: expected .* got {wrong!r}"):
+            GELU(wrong)
     with pytest.raises(ValueError, match="Flatten: input has no axes"):
         Flatten()(Tensor(1.0))

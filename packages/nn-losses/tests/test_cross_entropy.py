@@ -1,9 +1,10 @@
-"""`SoftmaxCrossEntropyLoss`: values, gradients of every order, extremes and wrong calls."""
+"""Losses of classes: values, gradients of every order, extremes, settings and wrong calls."""
 
 import numpy as np
 import pytest
-from nn_losses import SoftmaxCrossEntropyLoss
-from nn_tensor import Tensor, grad, ones
+from nn_losses import CrossEntropy, NLLLoss, SoftmaxCrossEntropyLoss
+from nn_losses._cross_entropy import _softmax_minus_target
+from nn_tensor import Tensor, grad, log_softmax, ones
 from nn_tensor.testing import gradcheck
 
 SHAPES = [(7,), (5, 3), (2, 4, 6), (2, 1, 3, 5), (3, 1), (1, 1000)]
@@ -202,10 +203,14 @@ def test_layout_of_memory_does_not_matter(kind, device):
     logits, target = draw((4, 6), kind)
     loss = SoftmaxCrossEntropyLoss("none")
     plain = loss(Tensor(logits, device=device), Tensor(target, device=device))
-    strided = Tensor(np.asfortranarray(logits), device=device)
+    strided = Tensor(np.asfortranarray(logits), device=device, requires_grad=True)
     assert loss(strided, Tensor(target, device=device)).tolist() == pytest.approx(
         plain.tolist(), rel=1e-14
     )
+    loss(strided, Tensor(target, device=device)).sum().backward()
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    hot = np.eye(6)[target] if kind == "indices" else target
+    np.testing.assert_allclose(strided.grad.numpy(), probabilities - hot, atol=1e-14)
 
 
 def test_empty_batch(device):
@@ -265,3 +270,206 @@ def test_wrong_predictions(prediction, error, message):
 def test_a_target_on_another_device_is_refused():
     with pytest.raises(ValueError, match="target: is on cpu, the prediction on cuda"):
         SoftmaxCrossEntropyLoss()(ones(2, 3, device="cuda"), np.array([0, 1]))
+
+
+# Weights, smoothing and examples that are left out
+
+WEIGHT = [0.5, 2.0, 0.0, 1.0, 3.0]
+SETTINGS = [
+    {"weight": WEIGHT},
+    {"label_smoothing": 0.1},
+    {"ignore_index": -100},
+    {"ignore_index": 1},
+    {"weight": WEIGHT, "ignore_index": 4},
+    {"weight": WEIGHT, "label_smoothing": 0.3},
+    {"ignore_index": 0, "label_smoothing": 1.0},
+    {"weight": WEIGHT, "ignore_index": 3, "label_smoothing": 0.2},
+]
+each_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
+
+
+def some_left_out(settings, shape=(4, 3, 5), seed=1):
+    logits, classes = draw(shape, "indices", seed)
+    if settings.get("ignore_index", 0) < 0:
+        classes[0] = settings["ignore_index"]
+    return logits, classes
+
+
+def definition(logits, target, settings, reduction):
+    """Compute the formulas of the documentation, example by example."""
+    count = logits.shape[-1]
+    weight = np.array(settings.get("weight", [1.0] * count))
+    smoothing = settings.get("label_smoothing", 0.0)
+    losses, total = [], 0.0
+    for x, k in zip(logits.reshape(-1, count), target.reshape(-1), strict=True):
+        if k == settings.get("ignore_index"):
+            losses.append(0.0)
+            continue
+        y = (1 - smoothing) * np.eye(count)[k] + smoothing / count
+        losses.append(-(weight * y * (x - np.log(np.exp(x).sum()))).sum())
+        total += weight[k]
+    if reduction == "none":
+        return np.reshape(losses, target.shape)
+    return sum(losses) / (total if reduction == "mean" else 1)
+
+
+@each_setting
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_settings_equal_their_definition(settings, reduction, device):
+    logits, classes = some_left_out(settings)
+    loss = SoftmaxCrossEntropyLoss(reduction, **settings)
+    found = loss(Tensor(logits, device=device), Tensor(classes, device=device))
+    np.testing.assert_allclose(
+        found.numpy(), definition(logits, classes, settings, reduction), rtol=1e-12
+    )
+
+
+@each_setting
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_gradients_with_settings(settings, reduction, device):
+    logits, classes = some_left_out(settings)
+    loss = SoftmaxCrossEntropyLoss(reduction, **settings)
+    target = Tensor(classes, device=device)
+    gradcheck(lambda x: loss(x, target), [Tensor(logits, device=device)], order=2)
+
+
+@each_setting
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", ["indices", "probabilities"])
+def test_settings_equal_torch(settings, reduction, dtype, kind):
+    torch = pytest.importorskip("torch")
+    logits, target = some_left_out(settings, (9, 5))
+    if kind == "probabilities":
+        settings = {k: v for k, v in settings.items() if k != "ignore_index"}
+        target = draw((9, 5), kind)[1].astype(dtype)
+    x = Tensor(logits.astype(dtype), requires_grad=True)
+    y = torch.tensor(logits.astype(dtype), requires_grad=True)
+    losses = SoftmaxCrossEntropyLoss(reduction, **settings)(x, target)
+    losses.sum().backward()
+    theirs = dict(settings)
+    if "weight" in settings:
+        theirs["weight"] = torch.tensor(WEIGHT, dtype=y.dtype)
+    others = torch.nn.CrossEntropyLoss(reduction=reduction, **theirs)(y, torch.tensor(target))
+    others.sum().backward()
+    rtol, atol = (1e-9, 1e-12) if dtype == "float64" else (1e-4, 1e-6)
+    np.testing.assert_allclose(losses.numpy(), others.detach().numpy(), rtol=rtol, atol=atol)
+    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("settings", [s for s in SETTINGS if "label_smoothing" not in s], ids=str)
+def test_nll_is_the_second_half(reduction, settings, device):
+    torch = pytest.importorskip("torch")
+    logits, classes = some_left_out(settings, (9, 5))
+    target = Tensor(classes, device=device)
+    x, y = (Tensor(logits, device=device, requires_grad=True) for _ in range(2))
+    losses = NLLLoss(reduction, **settings)(log_softmax(x), target)
+    others = SoftmaxCrossEntropyLoss(reduction, **settings)(y, target)
+    np.testing.assert_allclose(losses.numpy(), others.numpy(), rtol=1e-12)
+    losses.sum().backward()
+    others.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-11, atol=1e-14)
+    theirs = dict(settings)
+    if "weight" in settings:
+        theirs["weight"] = torch.tensor(WEIGHT, dtype=torch.float64)
+    wanted = torch.nn.NLLLoss(reduction=reduction, **theirs)(
+        torch.log_softmax(torch.tensor(logits), -1), torch.tensor(classes)
+    )
+    np.testing.assert_allclose(losses.numpy(), wanted.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropyLoss, NLLLoss])
+@pytest.mark.parametrize("settings", [{}, {"weight": [1.0, 2.0, 3.0]}], ids=str)
+@pytest.mark.parametrize("garbage", [np.nan, -np.inf, 1e4])
+def test_logits_that_are_left_out_may_be_anything(loss, settings, garbage, device):
+    x = Tensor([[0.0, -1.0, -2.0], [garbage] * 3], device=device, requires_grad=True)
+    losses = loss("none", ignore_index=-1, **settings)(x, Tensor([1, -1], device=device))
+    assert np.isfinite(losses.numpy()[0])
+    assert losses.numpy()[1] == 0
+    (first,) = grad(losses.sum(), [x], create_graph=True)
+    np.testing.assert_array_equal(first.numpy()[1], 0)
+    assert np.isfinite(first.numpy()).all()
+    if loss is SoftmaxCrossEntropyLoss:
+        second = grad((first**2).sum(), x)
+        assert np.isfinite(second.numpy()).all()
+        losses = loss("none", ignore_index=-1, label_smoothing=0.1, **settings)(x, [1, -1])
+        losses.sum().backward()
+        np.testing.assert_array_equal([losses.numpy()[1], *x.grad.numpy()[1]], 0)
+
+
+@pytest.mark.parametrize("loss", [SoftmaxCrossEntropyLoss, NLLLoss])
+def test_all_left_out(loss, device):
+    x = Tensor(np.zeros((2, 3)), device=device, requires_grad=True)
+    total = loss("sum", ignore_index=-1)(x, [-1, -1])
+    average = loss("mean", ignore_index=-1)(x, [-1, -1])
+    assert total.item() == 0
+    assert np.isnan(average.item())  # as in PyTorch: 0 / 0 examples
+    average.backward()
+    np.testing.assert_array_equal(x.grad.numpy(), 0)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@each_setting
+def test_large_logits_with_settings(dtype, settings, device):
+    values = np.array([[1e4, -1e4, 0, 5, -5], [-1e4, 1e4, 0, 1e4, 0]], dtype)
+    x = Tensor(values, device=device, requires_grad=True)
+    losses = SoftmaxCrossEntropyLoss("none", **settings)(x, [0, 4])
+    losses.sum().backward()
+    assert losses.dtype == x.grad.dtype == np.dtype(dtype)
+    assert np.isfinite(losses.numpy()).all()
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+def test_the_backward_as_an_operation(device):
+    rng = np.random.default_rng(0)
+    classes = Tensor([1, 0, 2], device=device)
+    arrays = [rng.uniform(0.5, 2, shape) for shape in ((3,), (3, 4), (3, 1))]
+    gradcheck(
+        lambda g, e, t: _softmax_minus_target(g, e, t, classes, 0.1),
+        [Tensor(a, device=device) for a in arrays],
+        order=2,
+    )
+
+
+def test_cross_entropy_equals_its_definition(device):
+    logits, target = draw((3, 4, 5), "probabilities")
+    for reduction in REDUCTIONS:
+        loss = CrossEntropy(reduction)(Tensor(logits, device=device), Tensor(target, device=device))
+        np.testing.assert_allclose(loss.numpy(), expected(logits, target, reduction), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: SoftmaxCrossEntropyLoss(weight=[1, -2]), ValueError, "weight: .* got -2"),
+        (lambda: SoftmaxCrossEntropyLoss(weight=[1, np.inf]), ValueError, "weight: .* got inf"),
+        (lambda: SoftmaxCrossEntropyLoss(weight=3), ValueError, r"weight: .* got shape \(\)"),
+        (lambda: SoftmaxCrossEntropyLoss(weight="abc"), TypeError, "weight: .* got 'abc'"),
+        (lambda: SoftmaxCrossEntropyLoss(ignore_index=1.0), TypeError, "ignore_index: .* got 1.0"),
+        (lambda: SoftmaxCrossEntropyLoss(ignore_index=True), TypeError, "ignore_index: .* True"),
+        (lambda: SoftmaxCrossEntropyLoss(label_smoothing=1.5), ValueError, "smoothing: .* 1.5"),
+        (lambda: SoftmaxCrossEntropyLoss(label_smoothing=-0.1), ValueError, "smoothing: .* -0.1"),
+        (lambda: SoftmaxCrossEntropyLoss(label_smoothing="a"), TypeError, "smoothing: .* 'a'"),
+        (lambda: NLLLoss(weight=[[1.0]]), ValueError, r"weight: .* got shape \(1, 1\)"),
+    ],
+)
+def test_wrong_settings(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "error", "message"),
+    [
+        (SoftmaxCrossEntropyLoss(weight=[1, 2]), [0, 1], ValueError, "weight: has 2 .* 3 classes"),
+        (SoftmaxCrossEntropyLoss(ignore_index=-1), [0, -2], IndexError, "class -2 .*index=-1"),
+        (SoftmaxCrossEntropyLoss(ignore_index=-1), np.zeros((2, 3)), ValueError, "index=-1 needs"),
+        (CrossEntropy(), [0, 1], ValueError, r"target: shape \(2,\) .* \(2, 3\); .* one_hot"),
+        (NLLLoss(), np.zeros((2, 3)), ValueError, r"target: expected class indices .* \(2, 3\)"),
+        (NLLLoss(), [0, 3], IndexError, "target: class 3 does not exist, expected 0 to 2"),
+    ],
+)
+def test_calls_that_do_not_fit(loss, target, error, message):
+    with pytest.raises(error, match=message):
+        loss(ones(2, 3), target)

@@ -78,6 +78,7 @@ REDUCTIONS = [
         )
     ),
     Case("cumprod", np.cumprod, (np.array([2.0, 0, 3, 0, 4]),), "zeros"),
+    Case("cumprod", np.cumprod, (np.array([[2.0, 0], [3, 5], [0, 4]]),), "column", {"axis": -2}),
     *(
         Case(name, reference, (("real", shape),), label, options, torch=torch)
         for name, reference in (

@@ -28,6 +28,10 @@ _INDICES: dict[str, Any] = {
     "pairs": (np.array([0, 2, 2]), np.array([1, 3, 3])),
     "mixed": (slice(None), [3, 0, 3]),
     "nothing": [],
+    "tuple in a tuple": ((0, 0, 2),),
+    "tuple of integers": ((2, 0, 2), slice(1, 3)),
+    "range": range(2),
+    "nested nothing": [[]],
     "0-d array": np.array(2),
 }
 
@@ -192,6 +196,8 @@ LINALG = [
             ("bhqd,bhkd->bhqk", ((1, 2, 3, 2), (1, 2, 4, 2))),
             ("ij,jk", ((2, 3), (3, 4))),
             ("ij,kj->i", ((2, 3), (4, 3))),
+            ("ij,j->j", ((2, 1), (3,))),
+            ("ij,jk->k", ((2, 1), (3, 4))),
         )
     ),
 ]

@@ -126,6 +126,16 @@ class TestBackward:
         assert not (c * 2).requires_grad
         assert (x * c).requires_grad
 
+    def test_numbers_of_python_keep_their_precision(self) -> None:
+        x = leaf(1.0, dtype="float64")
+        (x * 1).backward(0.1)
+        assert x.grad.item() == 0.1
+        assert grad(x * 1, x, [0.1]).item() == 0.1
+        x.grad = [0.2]
+        assert x.grad.item() == 0.2
+        x.register_hook(lambda g: [0.3])
+        assert grad(x * 1, x).item() == 0.3
+
     def test_through_different_dtypes(self) -> None:
         x, y = leaf(1, 2), Tensor(np.array([3.0, 4.0]), requires_grad=True)
         z = x * y
@@ -201,11 +211,28 @@ class TestOwnership:
         assert x.grad.tolist() == [10, 10]
         assert given.tolist() == [5, 5]
 
-    def test_one_input_named_twice(self) -> None:
+    @pytest.mark.parametrize("create_graph", [False, True])
+    def test_one_input_named_twice(self, create_graph: bool) -> None:
         x = leaf(1, 2)
-        first, second = grad((x * x).sum(), [x, x])
+        first, second = grad((x * x).sum(), [x, x], create_graph=create_graph)
         first.data[...] = 7
         assert second.tolist() == [2, 4]
+
+    def test_differentiable_gradients_are_owned(self) -> None:
+        x, y, seed = leaf(1, 2), leaf(3, 4), Tensor([1.0, 1.0])
+        a, b = x * 1, y * 1
+        of_results = grad(a + b, [a, b], seed, create_graph=True)
+        of_leaves = grad(x + y, [x, y], seed, create_graph=True)
+        (x + y).backward(seed, create_graph=True)
+        y.backward(seed, create_graph=True)
+        a.retain_grad()
+        a.backward(seed, create_graph=True)
+        gradients = [*of_results, *of_leaves, x.grad, y.grad, a.grad]
+        for gradient in gradients:
+            before = [other.tolist() for other in gradients if other is not gradient]
+            gradient *= 3
+            assert [other.tolist() for other in gradients if other is not gradient] == before
+        assert seed.tolist() == [1, 1]
 
     def test_gradient_of_leaf_is_not_its_own_seed(self) -> None:
         x, seed = leaf(1, 2), np.ones(2, np.float32)
@@ -249,6 +276,17 @@ class TestGrad:
         y.sum().backward()  # the part below was neither walked nor freed
         assert_close(x.grad, np.exp([1, 2]).astype(np.float32))
 
+    def test_of_a_result_whose_own_graph_is_freed(self) -> None:
+        x = leaf(1, 2)
+        y = x * x
+        z = (y * 3).sum()
+        y.sum().backward()
+        assert grad(z, y).tolist() == [3, 3]
+
+    def test_without_outputs(self) -> None:
+        with pytest.raises(ValueError, match="outputs"):
+            grad([], leaf(1))
+
     def test_of_the_gradient(self) -> None:
         x = leaf(2.0)
         first = grad(x**4, x, create_graph=True)
@@ -285,21 +323,35 @@ class TestCreateGraph:
             first = grad(y, x, create_graph=True)
         assert first.requires_grad
 
+    def test_inside_no_grad_hooks_and_sums_are_recorded(self) -> None:
+        x, w = leaf(2.0), leaf(3.0)
+        x.register_hook(lambda g: g * w)
+        y, z = x**3, x**2
+        with no_grad():
+            y.backward(create_graph=True)
+            z.backward(create_graph=True)
+        slope = x.grad
+        x.zero_grad()
+        assert slope.tolist() == [3 * (12 + 4)]
+        assert grad(slope, w).tolist() == [12 + 4]
+
     def test_kept_values_are_recomputed(self) -> None:
-        @op(keeps=("e",))
-        def logistic(xp: Any, x: Any, /) -> Any:
-            e = xp.exp(-x)
-            return 1 / (1 + e), e
+        gradcheck(_logistic(), [np.array([0.3, -0.7])], order=3)
 
-        @logistic.gradient("x")
-        def _(g: Any, e: Any, out: Any) -> Any:
-            return g * e * out * out
+    def test_what_recomputes_them_was_changed(self) -> None:
+        x = leaf(0.3)
+        first, second = _logistic()(x), _logistic()(x)
+        with no_grad():
+            x += 1
+        first.backward()  # needs only what was kept
+        with pytest.raises(RuntimeError, match="logistic saved"):
+            grad(second, x, create_graph=True)
 
-        @logistic.kept
-        def _(x: Any) -> Any:
-            return (exp(-x),)
-
-        gradcheck(logistic, [np.array([0.3, -0.7])], order=3)
+    def test_where_a_power_is_undefined(self) -> None:
+        x, y = leaf(2.0, 0.0), leaf(0.0, 0.0)
+        slope = grad((x**y).sum(), x, create_graph=True)
+        assert slope.tolist() == [0, 0]
+        assert grad(slope[0], y).tolist() == [0.5, 0]
 
     def test_masks_are_constants(self) -> None:
         @op(keeps=("mask",))
@@ -312,6 +364,23 @@ class TestCreateGraph:
             return g * (2 * x * mask)
 
         gradcheck(positive_square, [np.array([0.3, -0.7])], order=2)
+
+
+def _logistic() -> Any:
+    @op(keeps=("e",))
+    def logistic(xp: Any, x: Any, /) -> Any:
+        e = xp.exp(-x)
+        return 1 / (1 + e), e
+
+    @logistic.gradient("x")
+    def _(g: Any, e: Any, out: Any) -> Any:
+        return g * e * out * out
+
+    @logistic.kept
+    def _(x: Any) -> Any:
+        return (exp(-x),)
+
+    return logistic
 
 
 class TestHooks:
@@ -340,6 +409,16 @@ class TestHooks:
         (x * 1).backward()
         assert x.grad.tolist() == [1]
 
+    def test_removed_is_not_another(self) -> None:
+        x = leaf(1.0)
+        x.register_hook(lambda g: None)
+        remove = x.register_hook(lambda g: g * 10)
+        remove()
+        x.register_hook(lambda g: g * 2)
+        remove()
+        (x * 1).backward()
+        assert x.grad.tolist() == [2]
+
     def test_wrong_shape(self) -> None:
         x = leaf(1, 2)
         x.register_hook(lambda g: g.sum())
@@ -364,6 +443,20 @@ class TestHooks:
         assert y.grad.tolist() == [4, 8]
         x.retain_grad()
         assert x.grad.tolist() == [8, 16]
+
+    def test_retained_is_what_hooks_leave(self) -> None:
+        y = leaf(1.0) * 1
+        y.retain_grad()
+        y.register_hook(lambda g: g * 10)
+        (y * 3).backward()
+        assert y.grad.tolist() == [30]
+
+    def test_retained_is_that_of_the_changed(self) -> None:
+        y = leaf(1.0) * 1
+        y.retain_grad()
+        y *= 3
+        (y * 1).backward()
+        assert y.grad.tolist() == [1]
 
 
 class TestModes:
@@ -576,6 +669,16 @@ class TestInPlace:
         index += 1
         with pytest.raises(RuntimeError, match="changed in place"):
             z.backward()
+
+    @pytest.mark.parametrize("second_order", [False, True])
+    def test_index_changed(self, second_order: bool) -> None:
+        x, index, rows = leaf(1, 2, 3), Tensor([0, 1]), [0, 1]
+        by_tensor, by_list = (x[index] ** 2).sum(), (x[rows] ** 2).sum()
+        rows[0] = 2  # the list was read, and is not needed any more
+        assert grad(by_list, x, create_graph=second_order).tolist() == [2, 4, 0]
+        index[0] = 2
+        with pytest.raises(RuntimeError, match="get_item saved"):
+            grad(by_tensor, x, create_graph=second_order)
 
     def test_marked_by_an_optimizer(self) -> None:
         x = leaf(1, 2)

@@ -21,6 +21,17 @@ def set_attribute(x: Tensor, name: str, value: Any) -> None:
     setattr(x, name, value)
 
 
+def doubled(rule: Callable[..., Any]) -> Tensor:
+    """Return the result of an operation of one's own that has a wrong rule."""
+
+    @op
+    def double(xp: Any, x: Any, /) -> Any:
+        return x * 2
+
+    double.gradient("x")(rule)
+    return double(R)
+
+
 Call = Callable[[], Any]
 
 # A call, the type of what it raises, and fragments that the message must hold.
@@ -199,6 +210,33 @@ WRONG: list[tuple[str, Call, type[Exception], list[str]]] = [
     ("rule for nobody", lambda: op(lambda xp, x, /: x).gradient("y")(lambda g: g), ValueError,
      ["y"]),
     ("rule asks", lambda: op(lambda xp, x, /: x).gradient("x")(lambda g, z: g), TypeError, ["'z'"]),
+    ("rule for nothing", lambda: op(lambda xp, x, /: x).gradient()(lambda g: g), ValueError,
+     ["gradient", "['x']"]),
+    ("rule without brackets", lambda: op(lambda xp, x, /: x).gradient(len), ValueError, ["len"]),
+    ("rule without gradient", lambda: op(lambda xp, x, /: x).gradient("x")(lambda: 0), TypeError,
+     ["'x'", "gradient"]),
+    ("rule by no function", lambda: op(lambda xp, x, /: x).gradient("x")(len), TypeError, ["len"]),
+    ("op with any options", lambda: op(lambda xp, x, /, **more: x), TypeError, ["'**'"]),
+    ("op keeps text", lambda: op(keeps="mask")(lambda xp, x, /: (x, x)), TypeError, ["'mask'"]),
+    ("op keeps input", lambda: op(keeps=("x",))(lambda xp, x, /: (x, x)), TypeError, ["'x'"]),
+    ("option out", lambda: op(lambda xp, x, /, out: x), TypeError, ["'out'"]),
+    ("input position", lambda: op(lambda xp, *position: xp), TypeError, ["'position'"]),
+    ("forward without result", lambda: op(lambda xp, x, /: None)(X), TypeError,
+     ["forward", "None"]),
+    ("forward of two", lambda: op(lambda xp, x, y, /, n=1: (x, y))(X, X), TypeError, ["forward"]),
+    ("forward keeps nothing", lambda: op(keeps=("m",))(lambda xp, x, /: x)(X), TypeError,
+     ["forward", "('m',)", "float32 (2, 3)"]),
+    ("forward keeps two", lambda: op(keeps=("m",))(lambda xp, x, /: (x, x, x))(X), TypeError,
+     ["forward", "('m',)"]),
+    ("rule gives None", lambda: doubled(lambda g: None).backward(X), TypeError,
+     ["double", "'x'", "None"]),
+    ("rule gives list", lambda: doubled(lambda g: [1]).backward(X), TypeError, ["double", "[1]"]),
+    ("rule gives number", lambda: doubled(lambda g: 0.0).backward(X), TypeError, ["double", "0.0"]),
+    ("rule gives shape", lambda: doubled(lambda g: g[:, :2]).backward(X), ValueError,
+     ["double", "'x'", "(2, 2)", "(2, 3)"]),
+    ("rule on arrays only", lambda: doubled(lambda g: g.data).backward(X, create_graph=True),
+     TypeError, ["double", "'x'", "array"]),
+    ("list of recorded", lambda: X * [[R.sum(), 1.0, 2.0]], TypeError, ["multiply", "stack"]),
     # checks
     ("gradcheck order", lambda: gradcheck(nn.exp, [1.0], 0), ValueError, ["order", "0"]),
     ("gradcheck inputs", lambda: gradcheck(nn.exp, [1]), ValueError, ["inputs", "int64"]),

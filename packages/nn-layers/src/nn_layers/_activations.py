@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any
 
-from nn_tensor import Tensor, exp, minimum, parse_device, relu, sigmoid, softmax, tanh, where
+from nn_tensor import (
+    Tensor,
+    clip,
+    erf,
+    exp,
+    log_softmax,
+    minimum,
+    parse_device,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+    tanh,
+    where,
+)
 from nn_tensor.extend import Device, op
 
 from nn_layers._inputs import as_tensor, finite
 from nn_layers._module import Base_Layer
 
-__all__ = ["ELU", "Activation", "LeakyReLU", "ReLU", "Sigmoid", "Softmax", "Tanh"]
+__all__ = [
+    "ELU",
+    "GELU",
+    "Activation",
+    "Identity",
+    "LeakyReLU",
+    "LogSoftmax",
+    "ReLU",
+    "Sigmoid",
+    "SiLU",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]
 
 
 class Activation(Base_Layer, ABC):
@@ -108,10 +136,43 @@ class Softmax(Activation):
 
     def forward(self, inputs: Any) -> Tensor:
         """Return ``exp(inputs)`` divided by its sum, computed without overflow."""
-        inputs = as_tensor(inputs)
-        if not -inputs.ndim <= self.axis < inputs.ndim:
-            raise ValueError(f"input of shape {inputs.shape} has no axis {self.axis}")
-        return softmax(inputs, self.axis)
+        return softmax(_with_axis(inputs, self.axis), self.axis)
+
+    def extra_repr(self) -> str:
+        """Return the axis."""
+        return f"axis={self.axis}"
+
+
+def _with_axis(inputs: Any, axis: int) -> Tensor:
+    inputs = as_tensor(inputs)
+    if not -inputs.ndim <= axis < inputs.ndim:
+        raise ValueError(f"input of shape {inputs.shape} has no axis {axis}")
+    return inputs
+
+
+class LogSoftmax(Activation):
+    r"""Logarithms of probabilities, :math:`x_i - \log \sum_j e^{x_j}` along an axis.
+
+    They are accurate where the probabilities of `Softmax` round to 0.
+
+    Args:
+        axis: along which the exponentials of the outputs sum to 1.
+        device: as for every `Activation`.
+
+    Raises:
+        ValueError: when called, if the input has no such axis.
+
+    >>> LogSoftmax(axis=-1)(Tensor([[1000.0, 0.0]]))
+    Tensor([[    0., -1000.]])
+    """
+
+    def __init__(self, axis: int = -1, device: str | Device = "cpu") -> None:
+        super().__init__(device)
+        self.axis = axis
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Return `inputs` minus the logarithm of the sum of their exponentials."""
+        return log_softmax(_with_axis(inputs, self.axis), self.axis)
 
     def extra_repr(self) -> str:
         """Return the axis."""
@@ -196,3 +257,145 @@ class ELU(Activation):
     def extra_repr(self) -> str:
         """Return alpha."""
         return f"alpha={self.alpha:g}"
+
+
+# The next three multiply by a gate that is 0 or 1 as far as floats go long before these limits,
+# which keep 0 times infinity out of the results and powers of large numbers out of the gates.
+_FAR = 40.0
+_VERY_FAR = 800.0
+
+
+@op(keeps=("gate",))
+def gelu(xp: Any, x: Any, /) -> Any:
+    """Return `x` times the probability that a standard normal variable is less than `x`."""
+    gate = erf(x * math.sqrt(0.5))
+    gate += 1
+    gate *= 0.5
+    return xp.maximum(x, -_FAR) * gate, gate
+
+
+@gelu.kept
+def _(x: Any) -> Any:
+    return (0.5 * (1 + erf(x * math.sqrt(0.5))),)
+
+
+@gelu.gradient("x")
+def _(g: Any, x: Any, gate: Any) -> Any:
+    near = clip(x, -_FAR, _FAR)
+    return g * (gate + near * exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi)))
+
+
+_SLOPE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
+def _tanh_gate(x: Any) -> Any:
+    near = clip(x, -_FAR, _FAR)
+    return 0.5 * (1 + tanh(_SLOPE * near * (1 + _CUBIC * near * near)))
+
+
+@op(keeps=("gate",))
+def gelu_by_tanh(xp: Any, x: Any, /) -> Any:
+    """Return `gelu` with the approximation of its gate by the hyperbolic tangent."""
+    gate = _tanh_gate(x)
+    return xp.maximum(x, -_FAR) * gate, gate
+
+
+@gelu_by_tanh.kept
+def _(x: Any) -> Any:
+    return (_tanh_gate(x),)
+
+
+@gelu_by_tanh.gradient("x")
+def _(g: Any, x: Any, gate: Any) -> Any:
+    near = clip(x, -_FAR, _FAR)
+    inner = 2 * _SLOPE * (1 + 3 * _CUBIC * near * near)
+    return g * gate * (1 + near * (1 - gate) * inner)
+
+
+class GELU(Activation):
+    r"""The Gaussian error linear unit, :math:`x \, \Phi(x)` (Hendrycks and Gimpel, 2016).
+
+    :math:`\Phi(x) = \frac{1}{2} (1 + \mathrm{erf}(x / \sqrt 2))` is the probability that a standard
+    normal variable is less than :math:`x` (section 2 there).
+
+    Args:
+        approximate: ``'none'``, or ``'tanh'`` for :math:`\frac{x}{2} \bigl(1 + \tanh(\sqrt{2 / \pi}
+            \, (x + 0.044715 x^3))\bigr)`, which older models were trained with.
+        device: as for every `Activation`.
+
+    Raises:
+        ValueError: for another `approximate`.
+
+    >>> GELU()(Tensor([-1000.0, 0.0, 1000.0]))
+    Tensor([  -0.,    0., 1000.])
+    """
+
+    def __init__(self, approximate: str = "none", device: str | Device = "cpu") -> None:
+        super().__init__(device)
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
+        self.approximate = approximate
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Return `inputs` times the probability of a normal variable to be less."""
+        function = gelu if self.approximate == "none" else gelu_by_tanh
+        return function(as_tensor(inputs))
+
+    def extra_repr(self) -> str:
+        """Return the approximation, if there is one."""
+        return "" if self.approximate == "none" else f"approximate={self.approximate!r}"
+
+
+@op(keeps=("gate",))
+def silu(xp: Any, x: Any, /) -> Any:
+    """Return `x` times its logistic function."""
+    gate = sigmoid(x)
+    return xp.maximum(x, -_VERY_FAR) * gate, gate
+
+
+@silu.kept
+def _(x: Any) -> Any:
+    return (sigmoid(x),)
+
+
+@silu.gradient("x")
+def _(g: Any, x: Any, gate: Any) -> Any:
+    return g * gate * (1 + clip(x, -_VERY_FAR, _VERY_FAR) * (1 - gate))
+
+
+class SiLU(Activation):
+    r"""The sigmoid linear unit, :math:`x / (1 + e^{-x})` (Elfwing, Uchibe and Doya, 2018).
+
+    It is also called swish (Ramachandran, Zoph and Le, 2017).
+
+    >>> SiLU()(Tensor([-1000.0, 0.0, 1000.0]))
+    Tensor([  -0.,    0., 1000.])
+    """
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Return `inputs` times their logistic function."""
+        return silu(as_tensor(inputs))
+
+
+class Softplus(Activation):
+    r"""The smooth rectifier, :math:`\log(1 + e^x)` (Dugas et al., 2001).
+
+    >>> Softplus()(Tensor([-1000.0, 1000.0]))
+    Tensor([   0., 1000.])
+    """
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Return ``log(1 + exp(inputs))``, computed without overflow."""
+        return softplus(as_tensor(inputs))
+
+
+class Identity(Activation):
+    """Returns its input: what stands where a model may have another layer.
+
+    >>> Identity()(Tensor([-1.0, 2.0]))
+    Tensor([-1.,  2.])
+    """
+
+    def forward(self, inputs: Any) -> Tensor:
+        """Return `inputs`."""
+        return as_tensor(inputs)

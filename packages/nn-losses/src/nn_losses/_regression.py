@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from nn_tensor import Tensor, square
+from nn_tensor import Tensor, abs, clip, square
+from nn_tensor.extend import op
 
-from nn_losses._inputs import read_like, read_prediction
+from nn_losses._inputs import number, read_like, read_prediction
 from nn_losses._loss import Loss
 
-__all__ = ["MSELoss"]
+__all__ = ["HuberLoss", "L1Loss", "MSELoss"]
+
+
+def _difference(prediction: Any, target: Any) -> Tensor:
+    prediction = read_prediction(prediction)
+    return prediction - read_like(prediction, target)
 
 
 class MSELoss(Loss):
@@ -22,7 +29,8 @@ class MSELoss(Loss):
 
     Prediction: floating, of any shape. Target: a Tensor or array of exactly that shape (nothing is
     broadcast), cast to the prediction's dtype; if it requires a gradient, it gets one. The result
-    is a scalar, or has the prediction's shape for ``reduction='none'``.
+    is a scalar, or has the prediction's shape for ``reduction='none'``; its dtype is the
+    prediction's.
 
     Args:
         reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
@@ -39,5 +47,88 @@ class MSELoss(Loss):
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the squared difference of `prediction` and `target`, reduced."""
-        prediction = read_prediction(prediction)
-        return self.reduce(square(prediction - read_like(prediction, target)))
+        return self.reduce(square(_difference(prediction, target)))
+
+
+class L1Loss(Loss):
+    r"""The absolute difference between prediction and target, averaged over all elements.
+
+    .. math:: \ell_i = |x_i - y_i|
+
+    (Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 1.91 with q = 1.) Its
+    minimum is the median, where that of `MSELoss` is the mean. The derivative is taken as 0 where
+    both are equal.
+
+    Shapes and dtypes: as for `MSELoss`.
+
+    Args:
+        reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
+
+    Raises:
+        ValueError: for another reduction; when called, if the shapes or the devices differ.
+        TypeError: when called, if the prediction is not floating or the target not numeric.
+
+    >>> from nn_losses import L1Loss
+    >>> from nn_tensor import Tensor
+    >>> L1Loss()(Tensor([1.0, 2.0]), Tensor([1.0, 5.0]))
+    Tensor(1.5)
+    """
+
+    def forward(self, prediction: Any, target: Any) -> Tensor:
+        """Return the absolute difference of `prediction` and `target`, reduced."""
+        return self.reduce(abs(_difference(prediction, target)))
+
+
+@op
+def huber(xp: Any, x: Any, /, delta: float) -> Any:
+    """Return half the square of `x` up to `delta`, and beyond the line that continues it."""
+    size = xp.abs(x)
+    inside = xp.minimum(size, delta)
+    return inside * (size - inside / 2)
+
+
+@huber.gradient("x")
+def _(g: Any, x: Any, delta: float) -> Any:
+    return g * clip(x, -delta, delta)
+
+
+class HuberLoss(Loss):
+    r"""Half the squared difference where it is small, and grows like `L1Loss` where it is not.
+
+    .. math:: \ell_i = \begin{cases} \frac{1}{2} d_i^2 & \text{if } |d_i| \le \delta \\
+        \delta (|d_i| - \frac{1}{2} \delta) & \text{otherwise} \end{cases}, \quad d_i = x_i - y_i
+
+    (Huber, 1964; Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*, 2009,
+    equation 10.23, halved.) An outlier pulls with the force :math:`\delta` and no more.
+
+    Shapes and dtypes: as for `MSELoss`.
+
+    Args:
+        delta: the difference up to which the loss is quadratic.
+        reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
+
+    Raises:
+        ValueError: if `delta` is not a finite number above 0, or for another reduction; when
+            called, if the shapes or the devices differ.
+        TypeError: if `delta` is not a number; when called, if the prediction is not floating or
+            the target not numeric.
+
+    >>> from nn_losses import HuberLoss
+    >>> from nn_tensor import Tensor
+    >>> HuberLoss(delta=1.0, reduction="none")(Tensor([0.5, 10.0]), Tensor([0.0, 0.0]))
+    Tensor([0.125, 9.5  ])
+    """
+
+    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.delta = number("delta", delta)
+        if not 0 < self.delta < math.inf:
+            raise ValueError(f"delta: expected a finite number above 0, got {delta!r}")
+
+    def forward(self, prediction: Any, target: Any) -> Tensor:
+        """Return the Huber loss of `prediction` against `target`, reduced."""
+        return self.reduce(huber(_difference(prediction, target), self.delta))
+
+    def extra_repr(self) -> str:
+        """Return delta."""
+        return f"delta={self.delta:g}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from nn_tensor.extend import array_module, device_of, put
+from nn_tensor.extend import array_module, device_of, device_scope, put
 
 __all__ = [
     "FORMAT_VERSION",
@@ -62,7 +62,8 @@ class State:
         dtype, device = working_dtype(parameter), device_of(parameter)
         if arrays.keys() != set(names):
             xp = array_module(parameter)
-            new = {n: xp.zeros(parameter.shape, dtype) for n in names if n not in arrays}
+            with device_scope(parameter):
+                new = {n: xp.zeros(parameter.shape, dtype) for n in names if n not in arrays}
             arrays = {name: arrays.get(name, new.get(name)) for name in names}
         for name, array in arrays.items():
             if array.shape != parameter.shape:
@@ -70,7 +71,8 @@ class State:
                     f"parameters[{position}]: its shape {array.shape} became {parameter.shape}"
                 )
             if array.dtype != dtype or device_of(array) != device:
-                moved = put(array, device).astype(dtype, copy=False)
+                with device_scope(parameter):
+                    moved = put(array, device).astype(dtype, copy=False)
                 arrays = {**arrays, name: moved}
         if arrays is not self._arrays:
             self._arrays, self.bundle = arrays, None

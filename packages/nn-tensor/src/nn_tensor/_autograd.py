@@ -6,6 +6,7 @@ computed from: never to its own output, so no cycle keeps memory waiting for the
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 import weakref
@@ -16,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nn_tensor import _anomaly
-from nn_tensor._device import device_of, device_scope, namespace_of
+from nn_tensor._device import device_of, device_scope, is_array, namespace_of
+from nn_tensor._errors import describe
 from nn_tensor._modes import enable_grad, no_grad
 
 if TYPE_CHECKING:
     from nn_tensor._op import OpInfo, Rule
     from nn_tensor._tensor import Tensor
 
-__all__ = ["Node", "mark_written", "propagate", "unbroadcast_grad", "writes"]
+__all__ = ["Node", "mark_written", "propagate", "recording", "unbroadcast_grad", "writes"]
 
 Array = Any
 next_sequence = itertools.count(1).__next__
@@ -46,7 +48,7 @@ class Node:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     clock: int
-    hooks: dict[int, Callable[..., Any]] | None
+    hooks: dict[float, Callable[..., Any]] | None
     debug: _anomaly.Origin | None
 
 
@@ -116,8 +118,11 @@ def mark_written(array: Array) -> None:
     writes.mark(array)
 
 
-def _check_unwritten(node: Node) -> None:
-    for _, _, _, arguments in node.edges or ():
+def _check_unwritten(node: Node, create: bool) -> None:
+    saved = [edge[3] for edge in node.edges or ()]
+    if create and node.recipe is not None:
+        saved.append(node.recipe)
+    for arguments in saved:
         for array in _anomaly.arrays_in(arguments):
             if writes.since(node.clock, array):
                 raise RuntimeError(
@@ -158,15 +163,60 @@ def _broadcasts(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
     return all(n in (1, m) for n, m in zip(shape, aligned, strict=True))
 
 
-def _fit(grad: Any, shape: tuple[int, ...]) -> Any:
-    """Give `grad` the shape of its input: rules may leave it broadcast, or not yet broadcast."""
+def _fit(grad: Any, shape: tuple[int, ...], node: Node, rule: Rule) -> Any:
+    """Give `grad` the shape of its input: along any axis a rule may leave it broadcast, or not yet.
+
+    An axis of length 1 that should be longer is broadcast, a longer one that should be 1 is summed.
+    """
     if _broadcasts(shape, grad.shape):
         return unbroadcast_grad(grad, shape)
+    if not _broadcasts(grad.shape, shape):
+        pairs = zip(reversed(shape), reversed(grad.shape), strict=False)
+        summed = tuple([1 if length == 1 else n for length, n in pairs])[::-1]
+        if not _broadcasts(summed, shape):
+            raise ValueError(
+                f"{node.op.name}: the rule for {rule.wrt!r} returned a gradient of shape "
+                f"{grad.shape}, which does not fit the input's {shape}"
+            )
+        grad = unbroadcast_grad(grad, summed)
     if isinstance(grad, (np.ndarray, np.generic)):
         return np.broadcast_to(grad, shape)
     if hasattr(grad, "requires_grad"):
         return grad.broadcast_to(shape)
     return namespace_of(grad).broadcast_to(grad, shape)
+
+
+def _as_gradient(value: Any, node: Node, rule: Rule, create: bool) -> Any:
+    """Return what a rule returned, or raise if it is no gradient."""
+    is_tensor = hasattr(value, "requires_grad")
+    if create and not is_tensor and is_array(value):
+        raise TypeError(
+            f"{node.op.name}: the rule for {rule.wrt!r} was given Tensors and returned an array; a "
+            "higher derivative needs a rule written in operators and operations on Tensors"
+        )
+    if is_tensor or is_array(value):
+        return value if create or not is_tensor else value.data
+    raise TypeError(
+        f"{node.op.name}: the rule for {rule.wrt!r} must return a gradient, got {describe(value)}"
+    )
+
+
+def _pull(
+    rule: Rule, grad: Any, arguments: tuple[Any, ...], parent: Node | Tensor, node: Node
+) -> Any:
+    """Apply a rule, and fit what it returns to the input, on the device of `grad`."""
+    with device_scope(grad):
+        gradient = rule.function(grad, *arguments)
+        if getattr(gradient, "shape", parent.shape) != parent.shape:
+            gradient = _fit(gradient, parent.shape, node, rule)
+        if getattr(gradient, "dtype", parent.dtype) != parent.dtype:
+            gradient = gradient.astype(parent.dtype)
+    return gradient
+
+
+def recording(create: bool) -> contextlib.AbstractContextManager[None]:
+    """Return the context of a backward walk, in which gradients are recorded if `create` is set."""
+    return enable_grad() if create else no_grad()
 
 
 def propagate(
@@ -179,7 +229,8 @@ def propagate(
     """Carry gradients from `seeds` back through the graph.
 
     Returns the total gradient of each leaf that was reached, or of each of `targets`. Gradients
-    are arrays, or Tensors with a graph of their own if `create` is set.
+    are arrays, or Tensors with a graph of their own if `create` is set: the caller switches
+    recording on or off to match, see `recording`.
     """
     wanted = None if targets is None else _ancestry(seeds, targets)
     kept = None if targets is None else set(targets)
@@ -187,6 +238,7 @@ def propagate(
     results: dict[Node | Tensor, Any] = {}
     summed: set[Node | Tensor] = set()  # totals that are sums of ours, so addition may reuse them
     heap: list[tuple[int, Node]] = []
+    usual = type(seeds[0][1])
 
     for parent, gradient in seeds:
         if parent in totals:
@@ -196,73 +248,79 @@ def propagate(
             if type(parent) is Node:
                 heappush(heap, (-parent.sequence, parent))
 
-    scope: Any = enable_grad() if create else no_grad()
-    with scope:
-        while heap:
-            node = heappop(heap)[1]
-            grad = totals.pop(node)
-            if summed:
-                summed.discard(node)
-            if node.hooks:
-                grad = run_hooks(node.hooks, grad)
-            if kept is not None and node in kept:
-                results[node] = grad if create else namespace_of(grad).array(grad)
-            edges = node.edges
-            if edges is None:
-                raise RuntimeError(
-                    f"backward: the graph through {node.op.name} was freed by an earlier backward; "
-                    "pass retain_graph=True to that one"
-                )
-            if node.clock != writes.clock:
-                _check_unwritten(node)
+    while heap:
+        node = heappop(heap)[1]
+        grad = totals.pop(node)
+        if summed:
+            summed.discard(node)
+        if node.hooks:
+            grad = run_hooks(node.hooks, grad)
+        if kept is not None and node in kept:
+            with device_scope(grad):
+                results[node] = grad.copy()
+            if len(results) == len(kept):
+                break
+        edges = node.edges
+        if edges is None:
+            raise RuntimeError(
+                f"backward: the graph through {node.op.name} was freed by an earlier backward; "
+                "pass retain_graph=True to that one"
+            )
+        if node.clock != writes.clock:
+            _check_unwritten(node, create)
+        if node.debug is not None:
+            node.debug.check_saved(node)
+        if wanted is not None and not any(edge[1] in wanted for edge in edges):
+            continue  # a target: the walk ends here, and what lies below stays whole
+        if create:
+            edges = node.op.as_tensors(node)
+        if not retain:
+            node.edges = node.recipe = None
+        on_cpu = type(grad) is np.ndarray
+        for _, parent, rule, arguments in edges:
+            if wanted is not None and parent not in wanted:
+                continue
+            if on_cpu:
+                gradient = rule.function(grad, *arguments)
+            else:
+                gradient = _pull(rule, grad, arguments, parent, node)
+            if type(gradient) is not usual:
+                gradient = _as_gradient(gradient, node, rule, create)
+            if gradient.shape != parent.shape:
+                gradient = _fit(gradient, parent.shape, node, rule)
+            if gradient.dtype is not parent.dtype and gradient.dtype != parent.dtype:
+                gradient = gradient.astype(parent.dtype)
             if node.debug is not None:
-                node.debug.check_saved(node)
-            if wanted is not None and not any(edge[1] in wanted for edge in edges):
-                continue  # a target: the walk ends here, and what lies below stays whole
-            if create:
-                edges = node.op.as_tensors(node)
-            if not retain:
-                node.edges = node.recipe = None
-            on_cpu = type(grad) is np.ndarray
-            for _, parent, rule, arguments in edges:
-                if wanted is not None and parent not in wanted:
-                    continue
-                if on_cpu:
-                    gradient = rule.function(grad, *arguments)
+                node.debug.check_gradient(rule, grad, gradient)
+            if parent in totals:
+                total = totals[parent]
+                if type(total) is np.ndarray:
+                    totals[parent] = _added(total, gradient, parent in summed)
                 else:
-                    with device_scope(grad):
-                        gradient = rule.function(grad, *arguments)
-                if gradient.shape != parent.shape:
-                    gradient = _fit(gradient, parent.shape)
-                if gradient.dtype is not parent.dtype and gradient.dtype != parent.dtype:
-                    gradient = gradient.astype(parent.dtype)
-                if node.debug is not None:
-                    node.debug.check_gradient(rule, grad, gradient)
-                if parent in totals:
-                    total = totals[parent]
-                    if create or parent not in summed:
-                        totals[parent] = total + gradient
-                        summed.add(parent)
-                    else:
-                        total += gradient
-                        totals[parent] = total  # a total without axes is no array to add into
-                elif type(parent) is Node:
-                    totals[parent] = gradient
-                    heappush(heap, (-parent.sequence, parent))
-                else:
-                    totals[parent] = gradient if create else _owned(gradient, grad, arguments)
+                    with device_scope(total):
+                        totals[parent] = _added(total, gradient, parent in summed and not create)
+                summed.add(parent)
+            elif type(parent) is Node:
+                totals[parent] = gradient
+                heappush(heap, (-parent.sequence, parent))
+            else:  # a leaf keeps it, so it must be nobody else's
+                array = gradient._data if create else gradient
+                shared = gradient is grad or array.base is not None
+                if shared or any(gradient is value for value in arguments):
+                    with device_scope(array):
+                        gradient = gradient.copy()
+                totals[parent] = gradient
     for parent, total in totals.items():
         results[parent] = total
     return results
 
 
-def _owned(gradient: Array, grad: Array, arguments: tuple[Any, ...]) -> Array:
-    """Return a gradient that a leaf may keep: a copy of what others can still see."""
-    if type(gradient) is np.ndarray or not isinstance(gradient, np.generic):
-        shared = gradient is grad or gradient.base is not None
-        if not shared and not any(gradient is value for value in arguments):
-            return gradient
-    return namespace_of(gradient).array(gradient, order="C")
+def _added(total: Any, gradient: Any, into: bool) -> Any:
+    """Return the sum of both, made in the memory of `total` if `into` is set."""
+    if into:
+        total += gradient  # one without axes is no array, and is not changed
+        return total
+    return total + gradient
 
 
 def _ancestry(
@@ -285,18 +343,18 @@ def _ancestry(
     return wanted
 
 
-def run_hooks(hooks: dict[int, Callable[..., Any]], grad: Any) -> Any:
+def run_hooks(hooks: dict[float, Callable[..., Any]], grad: Any) -> Any:
     """Let each hook see, and perhaps replace, a gradient on its way."""
     from nn_tensor._tensor import Tensor
 
     is_tensor = isinstance(grad, Tensor)
     tensor = grad if is_tensor else Tensor(grad)
-    for hook in tuple(hooks.values()):
+    for _, hook in sorted(hooks.items()):
         replaced = hook(tensor)
         if replaced is None:
             continue
         if not isinstance(replaced, Tensor):
-            replaced = Tensor(replaced, device=tensor.device)
+            replaced = Tensor(replaced, tensor.device, tensor.dtype)
         if replaced.shape != tensor.shape:
             raise ValueError(
                 f"hook: must return a gradient of shape {tensor.shape}, got {replaced.shape}"

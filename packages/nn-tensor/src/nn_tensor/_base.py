@@ -27,7 +27,7 @@ class TensorBase:
     _data: Array
     _node: Node | Tensor | None  # a Tensor where a saved array stands for the leaf itself
     _grad: Tensor | None
-    _hooks: dict[int, Callable[..., Any]] | None
+    _hooks: dict[float, Callable[..., Any]] | None
     _requires_grad: bool
 
     @property
@@ -50,7 +50,7 @@ class TensorBase:
             raise TypeError(f"data: must be floating to require a gradient, got {array.dtype}")
         if self._grad is not None and array.shape != self._data.shape:
             self._grad = None
-        self._data = np.asarray(array) if isinstance(array, np.generic) else array
+        self._data = np.asarray(array) if isinstance(array, (np.generic, np.ndarray)) else array
 
     @property
     def device(self) -> str:

@@ -67,6 +67,9 @@ def parse_device(device: str | Device) -> Device:
     return CPU if device == "cpu" else Device("cuda", int(match[1] or 0))
 
 
+_INSTALL = "pip install 'nn-tensor[cuda13]' (or [cuda12])"
+
+
 @functools.cache
 def _cuda_problem() -> str | None:
     """Say what keeps CUDA from working, or None where it works."""
@@ -74,20 +77,31 @@ def _cuda_problem() -> str | None:
         import cupy
     except ModuleNotFoundError as error:
         if error.name != "cupy":
-            return f"CuPy does not import ({error}); reinstall it: pip install 'nn-tensor[cuda13]'"
-        return "CuPy is not installed: pip install 'nn-tensor[cuda13]' (or [cuda12])"
+            return f"CuPy does not import ({error}); reinstall it: {_INSTALL}"
+        return f"CuPy is not installed: {_INSTALL}"
     except Exception as error:  # a broken CuPy raises whatever its loader raises
         return f"CuPy is installed but does not import ({type(error).__name__}: {error})"
+    runtime = cupy.cuda.runtime
+    built_for = runtime.runtimeGetVersion() // 1000
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
+        runtime.getDeviceCount()
     except Exception as error:
-        return f"no NVIDIA driver answers ({error}): install or update the driver"
-    if count == 0:
-        return "the NVIDIA driver sees no device"
-    try:
-        float(cupy.ones(2).sum())
+        driver = runtime.driverGetVersion() // 1000  # 0 where there is none
+        if driver == 0:
+            return f"no NVIDIA driver is installed ({error}): install the driver"
+        if driver < built_for:
+            return (
+                f"the NVIDIA driver is for CUDA {driver}, CuPy for CUDA {built_for} ({error}): "
+                f"update the driver, or pip install 'nn-tensor[cuda{driver}]' instead"
+            )
+        return f"the NVIDIA driver shows no device ({error})"
+    try:  # compiles a kernel, and multiplies with cuBLAS
+        ones = cupy.ones((2, 2))
+        float((ones @ ones).sum())
     except Exception as error:
-        return f"the CUDA libraries are incomplete ({error}): pip install 'cupy-cuda13x[ctk]'"
+        return (
+            f"the CUDA libraries are incomplete ({error}): pip install 'cupy-cuda{built_for}x[ctk]'"
+        )
     return None
 
 
@@ -138,11 +152,14 @@ def device_of(array: Array) -> Device:
     return Device("cuda", array.device.id) if _is_cupy(array) else CPU
 
 
-def device_scope(array: Array) -> contextlib.AbstractContextManager[Any]:
-    """Return a context in which the device of `array` is the current one.
+_HOST_SCOPE = contextlib.nullcontext()
 
-    CuPy allocates and launches on the current device, so code that writes into an array by itself
-    does so inside this context; for NumPy's arrays it does nothing.
+
+def device_scope(array: Array) -> contextlib.AbstractContextManager[Any]:
+    """Return a context in which the device of an array or Tensor is the current one.
+
+    CuPy allocates and launches on the current device, so code that computes with arrays by itself
+    does so inside this context; operations enter it by themselves. For NumPy it does nothing.
 
     >>> import numpy as np
     >>> from nn_tensor.extend import device_scope
@@ -150,7 +167,10 @@ def device_scope(array: Array) -> contextlib.AbstractContextManager[Any]:
     >>> with device_scope(values):
     ...     values[...] = 1
     """
-    return array.device if _is_cupy(array) else contextlib.nullcontext()
+    if type(array) is np.ndarray:
+        return _HOST_SCOPE
+    array = getattr(array, "_data", array)
+    return array.device if _is_cupy(array) else _HOST_SCOPE
 
 
 def put(array: Array, device: Device) -> Array:

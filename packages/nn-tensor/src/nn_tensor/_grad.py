@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nn_tensor._autograd import propagate, run_hooks
+from nn_tensor._autograd import propagate, recording, run_hooks
+from nn_tensor._device import device_scope
 from nn_tensor._errors import describe
 from nn_tensor._tensor import Tensor
 
@@ -47,6 +48,8 @@ def grad(
     several = not isinstance(inputs, Tensor)
     wanted = _tensors("inputs", inputs)
     starts = _tensors("outputs", outputs)
+    if not starts:
+        raise ValueError("outputs: expected at least one Tensor, got none")
     if isinstance(outputs, Tensor):
         seeds = [gradient]
     else:
@@ -56,22 +59,25 @@ def grad(
     for position, tensor in enumerate(wanted):
         if not tensor._requires_grad:
             raise RuntimeError(f"inputs[{position}]: does not require a gradient")
-    found = propagate(
-        [(t._edge(), t._seed(g, create_graph)) for t, g in zip(starts, seeds, strict=True)],
-        retain=create_graph if retain_graph is None else retain_graph,
-        create=create_graph,
-        targets=[tensor._edge() for tensor in wanted],
-    )
     results: list[Tensor] = []
-    for position, tensor in enumerate(wanted):
-        total = found.get(tensor._edge())
-        if any(tensor is other for other in wanted[:position]) and not create_graph:
-            total = None if total is None else tensor.xp.array(total)
-        if total is None:
-            total = tensor.xp.zeros_like(tensor._data)
-        if tensor._node is None and tensor._hooks:
-            total = run_hooks(tensor._hooks, total)
-        results.append(total if isinstance(total, Tensor) else Tensor(total))
+    with recording(create_graph), device_scope(starts[0]):
+        found = propagate(
+            [(t._edge(), t._seed(g, create_graph)) for t, g in zip(starts, seeds, strict=True)],
+            retain=create_graph if retain_graph is None else retain_graph,
+            create=create_graph,
+            targets=[tensor._edge() for tensor in wanted],
+        )
+        for position, tensor in enumerate(wanted):
+            total = found.get(tensor._edge())
+            if total is None:
+                with device_scope(tensor):
+                    total = tensor.xp.zeros_like(tensor._data)
+            elif any(tensor is other for other in wanted[:position]):
+                with device_scope(total):
+                    total = total.copy()
+            if tensor._node is None and tensor._hooks:
+                total = run_hooks(tensor._hooks, total)
+            results.append(total if isinstance(total, Tensor) else Tensor(total))
     return tuple(results) if several else results[0]
 
 

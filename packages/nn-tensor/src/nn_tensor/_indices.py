@@ -10,22 +10,68 @@ from nn_tensor._device import is_array
 
 __all__ = ["check_integers", "is_basic", "plain_index", "write_item"]
 
+_PLAIN = frozenset({int, slice, type(None), type(Ellipsis)})
 
-def plain_index(xp: Any, index: Any) -> Any:
-    """Return an index with arrays of `xp` in place of Tensors, lists and other arrays."""
-    if isinstance(index, tuple):
-        return tuple(plain_index(xp, part) for part in index)
-    if hasattr(index, "requires_grad"):
-        index = index.data
-    if isinstance(index, list):
-        index = np.asarray(index, dtype=None if index else np.intp)
-    if is_array(index) and getattr(index, "ndim", 0) > 0:
-        if index.dtype.kind not in "biu":
-            raise TypeError(
-                f"index: an array of indices must hold integers or booleans, got {index.dtype}"
-            )
-        return xp.asarray(index)
-    return index
+
+def plain_index(xp: Any, index: Any, shape: tuple[int, ...] | None = None) -> Any:
+    """Return an index with arrays of `xp` in place of Tensors, lists and other arrays.
+
+    With the `shape` of what will be indexed, integers out of its bounds are an error on every
+    device: NumPy refuses them itself, CuPy would wrap them around.
+    """
+    if type(index) in _PLAIN:
+        return index
+    several = isinstance(index, tuple)
+    parts = [_plain_part(part) for part in index] if several else [_plain_part(index)]
+    if xp is not np:
+        if shape is not None:
+            _check_bounds(parts, shape)
+        parts = [_placed(xp, part) for part in parts]
+    return tuple(parts) if several else parts[0]
+
+
+def _placed(xp: Any, part: Any) -> Any:
+    return xp.asarray(part) if is_array(part) and part.ndim > 0 else part
+
+
+def _check_bounds(parts: list[Any], shape: tuple[int, ...]) -> None:
+    arrays = [part for part in parts if is_array(part)]
+    if not arrays:
+        return
+    masked = sum(array.ndim for array in arrays if array.dtype.kind == "b")
+    integers = sum(array.dtype.kind in "iu" for array in arrays)
+    others = sum(isinstance(part, (int, slice)) and not isinstance(part, bool) for part in parts)
+    axis = 0
+    for part in parts:
+        if part is Ellipsis:
+            axis += len(shape) - masked - integers - others
+        elif is_array(part) and part.dtype.kind == "b":
+            axis += part.ndim
+        elif part is not None and not isinstance(part, bool):
+            if is_array(part) and part.size and axis < len(shape):
+                low, high, length = int(part.min()), int(part.max()), shape[axis]
+                if low < -length or high >= length:
+                    raise IndexError(
+                        f"index {low if low < -length else high} is out of bounds for axis {axis} "
+                        f"with size {length}"
+                    )
+            axis += 1
+
+
+def _plain_part(part: Any) -> Any:
+    if type(part) in _PLAIN:
+        return part
+    if hasattr(part, "requires_grad"):
+        part = part.data
+    elif isinstance(part, (list, tuple, range)):  # a tuple inside a tuple is an array to NumPy
+        part = np.asarray(part)
+        if not part.size:
+            part = part.astype(np.intp)
+    if is_array(part) and part.ndim > 0 and part.dtype.kind not in "biu":
+        raise TypeError(
+            f"index: an array of indices must hold integers or booleans, got {part.dtype}"
+        )
+    return part
 
 
 def is_basic(index: Any) -> bool:
@@ -34,18 +80,23 @@ def is_basic(index: Any) -> bool:
     return not any(is_array(part) and getattr(part, "ndim", 0) > 0 for part in parts)
 
 
-def write_item(xp: Any, target: Any, index: Any, value: Any) -> None:
-    """Write `value` into the array `target` at `index`, or raise and leave it as it was."""
+def write_item(xp: Any, target: Any, index: Any, value: Any) -> Any:
+    """Write `value` into the array `target` at `index`, or raise and leave it as it was.
+
+    Returns the index as `plain_index` gives it.
+    """
     value = xp.asarray(value) if isinstance(value, (list, tuple)) else value
     if hasattr(value, "dtype") and not np.can_cast(value.dtype, target.dtype, "same_kind"):
         raise TypeError(f"item assignment: {value.dtype} does not fit into {target.dtype}")
     try:
-        target[plain_index(xp, index)] = value
+        plain = plain_index(xp, index, target.shape)
+        target[plain] = value
     except (ValueError, IndexError) as error:
         raise type(error)(
             f"item assignment: a value of shape {np.shape(value)} at {index!r} into shape "
             f"{target.shape}: {error}"
         ) from None
+    return plain
 
 
 def check_integers(xp: Any, indices: Any, length: int, least: int = 0) -> Any:

@@ -28,15 +28,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, Concatenate, Generic, ParamSpec, overload
 
 import numpy as np
 
 from nn_tensor import _anomaly
 from nn_tensor._autograd import Node, next_sequence, writes
-from nn_tensor._device import device_of, device_scope, is_array, namespace_of
-from nn_tensor._errors import describe_call, explain
+from nn_tensor._device import device_of, device_scope, is_array, namespace_of, put
+from nn_tensor._errors import describe, describe_call, explain
 from nn_tensor._modes import modes
 from nn_tensor._tensor import Tensor, array_from_python
 
@@ -59,11 +60,18 @@ class Rule:
     pick: Callable[..., tuple[Any, ...]]
 
     def __init__(self, function: Callable[..., Any], wrt: str, info: OpInfo) -> None:
-        code = function.__code__
-        names = list(code.co_varnames[: code.co_argcount])
-        if wrt:  # so that tracebacks and profiles say which rule it is
+        if not isinstance(function, FunctionType):
+            raise TypeError(f"op {info.name}: a rule must be a function, got {function!r}")
+        names = list(inspect.signature(function).parameters)
+        if wrt:
+            if not names:
+                raise TypeError(f"op {info.name}: the rule for {wrt!r} must take a gradient first")
+            # a copy whose name in tracebacks and profiles says which rule it is
             label = f"gradient of {info.name} with respect to {wrt}"
-            function.__code__ = code.replace(co_name=label)
+            code = function.__code__.replace(co_name=label)
+            function = FunctionType(
+                code, function.__globals__, label, function.__defaults__, function.__closure__
+            )
             names = names[1:]
         self.function = function
         self.wrt = wrt
@@ -80,10 +88,12 @@ class Rule:
 class OpInfo:
     """The declaration of one operation, as its call and the backward walk read it."""
 
-    def __init__(self, forward: Callable[..., Any], keeps: tuple[str, ...]) -> None:
+    def __init__(self, forward: Callable[..., Any], keeps: Sequence[str]) -> None:
         self.name = forward.__name__.lstrip("_")
         self.forward = forward
-        self.keeps = keeps
+        if isinstance(keeps, str):
+            raise TypeError(f"op {self.name}: keeps: expected a tuple of names, got {keeps!r}")
+        self.keeps = tuple(keeps)
         self.rules: dict[int, Rule] = {}
         self.recompute: Rule | None = None
         signature = inspect.signature(forward)
@@ -98,9 +108,17 @@ class OpInfo:
         self.variadic = bool(several)
         self.inputs = [p.name for p in inputs or several]
         self.options = [p.name for p in options]
+        names = [*self.inputs, *self.options, *keeps]
+        for name in names:
+            if names.count(name) > 1 or name == "out" or (name == "position" and self.variadic):
+                raise TypeError(
+                    f"op {self.name}: {name!r} would mean two things in a rule; choose another name"
+                )
+        if any(p.kind is p.VAR_KEYWORD for p in options):
+            raise TypeError(f"op {self.name}: options must have names of their own, not '**'")
         self.defaults = tuple(p.default for p in options)
         self.signature = signature.replace(parameters=parameters)
-        if self.variadic and options:
+        if any(p.kind is p.KEYWORD_ONLY for p in options):
             self.forward = _with_named_options(forward, self.options)
 
     def source(self, name: str) -> str:
@@ -120,7 +138,8 @@ class OpInfo:
 
     def picker(self, sources: list[str]) -> Callable[..., tuple[Any, ...]]:
         """Return the function that takes from all values of a call those that a rule needs."""
-        parameters = ", ".join(["position", "out", *self.inputs, *self.options, *self.keeps])
+        first = "position" if self.variadic else "_"
+        parameters = ", ".join([first, "out", *self.inputs, *self.options, *self.keeps])
         values = "".join(f"{source}," for source in sources)
         known = {"device_of": device_of, "shape_of": shape_of}
         picker: Callable[..., tuple[Any, ...]] = eval(f"lambda {parameters}: ({values})", known)
@@ -172,8 +191,17 @@ class OpInfo:
 
         if self.recompute is not None and node.recipe is not None:
             values = self.recompute.function(*arguments_of(self.recompute, node.recipe))
+            if not isinstance(values, tuple) or len(values) != len(self.keeps):
+                raise self.wrong_tuple("its function of kept values", len(self.keeps), values)
             kept = dict(zip(self.keeps, values, strict=True))
         return tuple((i, parent, rule, arguments_of(rule, a)) for i, parent, rule, a in edges)
+
+    def wrong_tuple(self, what: str, count: int, returned: Any) -> TypeError:
+        """Return the error for a function that returned something else than `keeps` asks for."""
+        return TypeError(
+            f"op {self.name}: {what} must return a tuple of {count} values, as "
+            f"keeps={self.keeps} says, got {describe(returned)}"
+        )
 
 
 def _with_named_options(forward: Callable[..., Any], options: list[str]) -> Callable[..., Any]:
@@ -261,6 +289,11 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
     apply.__signature__ = info.signature  # type: ignore[attr-defined]
 
     def gradient(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        if not inputs or not set(inputs) <= set(info.inputs):
+            raise ValueError(
+                f"op {info.name}: gradient: expected names among {info.inputs}, got {inputs}"
+            )
+
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             for name in inputs:
                 info.rules[info.inputs.index(name)] = Rule(function, name, info)
@@ -322,7 +355,7 @@ def _unary(info: OpInfo) -> Callable[..., Any]:
         except _EXPLAINED as error:
             raise explain(info, [a], (), error) from error
         if type(out) is not _ndarray:
-            out = np.asarray(out)
+            out = _as_output(info, out)
         result = _new(Tensor)
         result._data = out
         result._grad = result._hooks = None
@@ -363,7 +396,7 @@ def _binary(info: OpInfo) -> Callable[..., Any]:
         except _EXPLAINED as error:
             raise explain(info, [a, b], (), error) from error
         if type(out) is not _ndarray:
-            out = np.asarray(out)
+            out = _as_output(info, out)
         result = _new(Tensor)
         result._data = out
         result._node = result._grad = result._hooks = None
@@ -414,11 +447,13 @@ def call(info: OpInfo, inputs: tuple[Any, ...], options: tuple[Any, ...]) -> Any
         raise explain(info, values, options, error) from error
     kept: Any = ()
     if info.keeps:
+        if not isinstance(out, tuple) or len(out) != 1 + len(info.keeps):
+            raise info.wrong_tuple("its forward", 1 + len(info.keeps), out)
         out, *kept = out
     if not tensors:
         return out
-    if type(out) is not _ndarray and isinstance(out, np.generic):
-        out = np.asarray(out)
+    if type(out) is not _ndarray:
+        out = _as_output(info, out)
     result = _new(Tensor)
     result._data = out
     result._node = result._grad = result._hooks = None
@@ -438,12 +473,35 @@ def call(info: OpInfo, inputs: tuple[Any, ...], options: tuple[Any, ...]) -> Any
 
 def _convert(info: OpInfo, inputs: tuple[Any, ...], position: int) -> Array:
     """Return an input of Python values as an array; its floats are in the dtype of the others."""
+    if modes.grad and _holds_recorded(inputs[position]):
+        raise TypeError(
+            f"{info.name}: a list of Tensors that require gradients is not recorded; use stack"
+        )
     dtypes = [x.dtype for x in inputs if hasattr(x, "dtype") and x.dtype.kind == "f"]
     try:
-        return array_from_python(inputs[position], *dtypes[:1])
+        array = array_from_python(inputs[position], *dtypes[:1])
     except (TypeError, ValueError) as error:
         name = f"xs[{position}]" if info.variadic else info.inputs[position]
         raise type(error)(f"{info.name}: {name}: {error}") from None
+    if isinstance(inputs[position], (list, tuple)):  # which has no place of its own
+        places = [y for y in (getattr(x, "_data", x) for x in inputs) if is_array(y)]
+        return put(array, device_of(places[0])) if places else array
+    return array
+
+
+def _holds_recorded(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_recorded, value))
+    return isinstance(value, Tensor) and value._requires_grad
+
+
+def _as_output(info: OpInfo, out: Any) -> Array:
+    """Return what a forward returned as an array, or raise if it is none."""
+    if isinstance(out, (np.generic, _ndarray, float, int)):
+        return np.asarray(out)
+    if is_array(out):
+        return out
+    raise TypeError(f"op {info.name}: its forward must return an array, got {describe(out)}")
 
 
 def _record(

@@ -219,9 +219,7 @@ def _replace(tensor: Any, sign: str, result: Any) -> Any:
             "that is part of a graph; use a new name for the result, or take .copy() first"
         )
     _check_fit(tensor, sign, result)
-    result = result.astype(tensor.dtype)
-    tensor._data, tensor._node, tensor._grad = result._data, result._node, None
-    tensor._requires_grad = result._requires_grad
+    tensor._become(result.astype(tensor.dtype))
     return tensor
 
 
@@ -233,6 +231,10 @@ def _check_fit(tensor: Any, sign: str, result: Any) -> None:
 
 
 def _writable(tensor: Any, sign: str) -> Any:
-    if not getattr(tensor._data.flags, "writeable", True):
+    array = tensor._data
+    # what is broadcast has elements that share memory; CuPy does not mark it as read-only
+    steps = zip(array.strides, array.shape, strict=True)
+    shared = any(step == 0 and length > 1 for step, length in steps)
+    if shared or not getattr(array.flags, "writeable", True):
         raise ValueError(f"{sign}: the memory of this Tensor is read-only; take .copy()")
-    return tensor._data
+    return array

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nn_tensor import ops
-from nn_tensor._autograd import Node, propagate, run_hooks, same_device
+from nn_tensor._autograd import Node, propagate, recording, run_hooks, same_device
 from nn_tensor._device import Device, device_of, device_scope, is_array, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
@@ -61,7 +64,14 @@ def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
     return items, typed
 
 
-_RETAINS = 0  # the key of retain_grad's own hook; those of users count from 1
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
+    with device_scope(array):
+        return array.astype(dtype, copy=False)
+
+
+_next_hook = itertools.count(1)  # hooks are called in the order of their numbers
+_RETAINS = math.inf  # the key of retain_grad's own hook, which sees what the others leave
+_accumulating = threading.Lock()  # threads with graphs of their own may share a leaf
 
 
 class Tensor(Operators, Methods):
@@ -113,14 +123,14 @@ class Tensor(Operators, Methods):
             raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
-        if wanted is not None:
-            array = array.astype(wanted, copy=False)
+        if wanted is not None and array.dtype != wanted:
+            array = _cast(array, wanted)
         if requires_grad and array.dtype.kind in "biu":
             if dtype is not None:
                 raise TypeError(
                     f"dtype: a Tensor that requires a gradient must be floating, got {array.dtype}"
                 )
-            array = array.astype(DEFAULT_FLOAT)
+            array = _cast(array, DEFAULT_FLOAT)
         self._data = array if device is None else put(array, parse_device(device))
         self._node = self._grad = self._hooks = None
         self._requires_grad = False
@@ -158,7 +168,8 @@ class Tensor(Operators, Methods):
         (see `retain_grad`).
         """
         if self._grad is None and self._requires_grad and self._node is None:
-            return Tensor(self.xp.zeros_like(self._data))
+            with device_scope(self._data):
+                return Tensor(self.xp.zeros_like(self._data))
         return self._grad
 
     @grad.setter
@@ -166,11 +177,10 @@ class Tensor(Operators, Methods):
         if value is None:
             self._grad = None
             return
-        gradient = value if isinstance(value, Tensor) else Tensor(value)
+        gradient = self._like("grad", value)
         if gradient.shape != self.shape:
             raise ValueError(f"grad: expected shape {self.shape}, got {gradient.shape}")
-        same_device("grad", gradient._data, self._data)
-        self._grad = gradient.astype(self.dtype)
+        self._grad = gradient
 
     @property
     def has_grad(self) -> bool:
@@ -232,7 +242,7 @@ class Tensor(Operators, Methods):
         """Convert this very Tensor, and its gradient, to another data type."""
         parsed = parse_dtype(dtype)
         grad = None if self._grad is None else self._grad.detach().astype(parsed)
-        self.data = self._data.astype(parsed, copy=False)
+        self.data = _cast(self._data, parsed)
         self._grad = grad
 
     # Gradients
@@ -262,12 +272,13 @@ class Tensor(Operators, Methods):
         >>> x.grad
         Tensor([6.])
         """
-        seed = self._seed(gradient, create_graph)
         retain = create_graph if retain_graph is None else retain_graph
-        found = propagate([(self._edge(), seed)], retain=retain, create=create_graph)
-        for leaf, total in found.items():
-            if isinstance(leaf, Tensor):
-                leaf._accumulate(total)
+        with recording(create_graph), device_scope(self._data):
+            seed = self._seed(gradient, create_graph)
+            found = propagate([(self._edge(), seed)], retain=retain, create=create_graph)
+            for leaf, total in found.items():
+                if isinstance(leaf, Tensor):
+                    leaf._accumulate(total)
 
     def zero_grad(self) -> None:
         """Forget the gradient: it reads as zeros until the next `backward`."""
@@ -290,31 +301,40 @@ class Tensor(Operators, Methods):
                 )
             seed = Tensor(self.xp.ones_like(self._data))
         else:
-            seed = gradient if isinstance(gradient, Tensor) else Tensor(gradient)
-            same_device("gradient", seed._data, self._data)
+            seed = self._like("gradient", gradient)
             try:
-                seed = seed.astype(self.dtype).broadcast_to(self.shape)
+                seed = seed.broadcast_to(self.shape)
             except ValueError:
                 raise ValueError(
                     f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
                 ) from None
-        if create_graph:
-            return seed
-        return seed._data if self._node is not None else self.xp.array(seed._data)
+        if self._node is None:
+            seed = seed.copy()
+        return seed if create_graph else seed._data
+
+    def _like(self, name: str, value: ArrayLike) -> Tensor:
+        """Return `value` as a Tensor of this one's dtype, or raise if it lies elsewhere."""
+        try:
+            place = None if hasattr(value, "dtype") else self.device  # lists have none of their own
+            tensor = value if isinstance(value, Tensor) else Tensor(value, place, self.dtype)
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+        same_device(name, tensor._data, self._data)
+        return tensor.astype(self.dtype)
 
     def _accumulate(self, total: Any) -> None:
         if self._hooks:
             total = run_hooks(self._hooks, total)
-        if isinstance(total, Tensor):
-            self._grad = total if self._grad is None else self._grad + total
-        elif self._grad is None:
-            self._grad = Tensor(total)
-        elif self._hooks:  # a hook's gradient may be somebody's own
-            self._grad = Tensor(self._grad._data + total)
-        else:  # the new total is ours, and the old one may be somebody's: add into the new
-            with device_scope(total):
+        with _accumulating, device_scope(self._data):
+            if isinstance(total, Tensor):
+                self._grad = total if self._grad is None else self._grad + total
+            elif self._grad is None:
+                self._grad = Tensor(total)
+            elif self._hooks:  # a hook's gradient may be somebody's own
+                self._grad = Tensor(self._grad._data + total)
+            else:  # the new total is ours, and the old one may be somebody's: add into the new
                 total += self._grad._data
-            self._grad = Tensor(total)
+                self._grad = Tensor(total)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` whenever this Tensor's gradient has been computed.
@@ -338,7 +358,7 @@ class Tensor(Operators, Methods):
         if not callable(hook):
             raise TypeError(f"hook: expected a function of the gradient, got {hook!r}")
         hooks = self._own_hooks()
-        key = max(hooks, default=0) + 1
+        key = next(_next_hook)
         hooks[key] = hook
 
         def remove() -> None:
@@ -346,7 +366,7 @@ class Tensor(Operators, Methods):
 
         return remove
 
-    def _own_hooks(self) -> dict[int, Callable[..., Any]]:
+    def _own_hooks(self) -> dict[float, Callable[..., Any]]:
         if isinstance(self._node, Node):
             if self._node.hooks is None:
                 self._node.hooks = {}
@@ -375,9 +395,18 @@ class Tensor(Operators, Methods):
         def keep(gradient: Tensor) -> None:
             tensor = reference()
             if tensor is not None:
-                tensor._accumulate(gradient if gradient._requires_grad else gradient._data.copy())
+                tensor._accumulate(gradient.copy())
 
         hooks[_RETAINS] = keep
+
+    def _become(self, result: Tensor) -> None:
+        """Take the data of `result` and its place in the graph; a retained gradient comes along."""
+        hooks = self._node.hooks if isinstance(self._node, Node) else None
+        keep = hooks.pop(_RETAINS, None) if hooks else None
+        self._data, self._node, self._grad = result._data, result._node, None
+        self._requires_grad = result._requires_grad
+        if keep is not None:
+            self._own_hooks()[_RETAINS] = keep
 
     @staticmethod
     def no_grad() -> no_grad:
@@ -464,7 +493,7 @@ def _on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that only compares see plain arrays."""
 
     def compare(*args: Any, **kwargs: Any) -> Any:
-        return function(*(np.asarray(a) if isinstance(a, Tensor) else a for a in args), **kwargs)
+        return function(*(a._data if isinstance(a, Tensor) else a for a in args), **kwargs)
 
     return compare
 

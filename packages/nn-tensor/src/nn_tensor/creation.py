@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nn_tensor._device import Device, parse_device, put, xp_for
+from nn_tensor._device import Device, device_scope, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
 from nn_tensor._tensor import Tensor
@@ -73,7 +73,8 @@ def tensor(
     [0.0, 0.0]
     """
     copied = Tensor(data, device, dtype, requires_grad)
-    copied._data = copied.xp.array(copied._data)
+    with device_scope(copied):
+        copied._data = copied.xp.array(copied._data)
     return copied
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
+from nn_tensor.extend import device_scope
 
 __all__ = ["positive", "read_tokens"]
 
@@ -36,10 +37,11 @@ def read_tokens(name: str, tokens: Any, vocab_size: int, device: str) -> Tensor:
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {ids.dtype} of shape {ids.shape}")
     values = ids.data
-    wrong = (values < 0) | (values >= vocab_size)
-    if wrong.any():
-        raise IndexError(
-            f"{name}: {values[wrong].reshape(-1)[0].item()} is no token of a vocabulary of "
-            f"{vocab_size}, expected 0 to {vocab_size - 1}"
-        )
+    with device_scope(values):
+        wrong = (values < 0) | (values >= vocab_size)
+        if wrong.any():
+            raise IndexError(
+                f"{name}: {values[wrong].reshape(-1)[0].item()} is no token of a vocabulary of "
+                f"{vocab_size}, expected 0 to {vocab_size - 1}"
+            )
     return ids

@@ -72,4 +72,5 @@ def erf(xp: Any, x: Any) -> Any:
 def _(cp: Any, x: Any) -> Any:
     from cupyx.scipy.special import erf as device_erf
 
-    return device_erf(x)
+    given = x.dtype if x.dtype.kind == "f" else cp.dtype(cp.float64)
+    return device_erf(x).astype(given, copy=False)  # CuPy computes half precision in double

@@ -2,6 +2,8 @@
 
 Reading at an index and adding into zeros at that index are each other's gradient, so each pair is
 written once: `get_item` with `_put_item`, `gather` with `scatter_add`.
+
+An index is kept as the arrays that were read: the list of the caller may change afterwards.
 """
 
 from __future__ import annotations
@@ -18,58 +20,58 @@ from nn_tensor._op import array_module, op
 __all__ = ["gather", "get_item", "one_hot", "scatter_add", "set_item", "take"]
 
 
-@op
+@op(keeps=("plain",))
 def get_item(xp: Any, x: Any, /, index: Any) -> Any:
     """Return ``x[index]``: slices, integers, None, ``...``, and arrays of integers or booleans."""
-    return x[plain_index(xp, index)]
+    plain = plain_index(xp, index, x.shape)
+    return x[plain], plain
 
 
 @get_item.gradient("x")
-def _(g: Any, x_shape: tuple[int, ...], index: Any) -> Any:
-    return _put_item(g, index, x_shape)
+def _(g: Any, x_shape: tuple[int, ...], plain: Any) -> Any:
+    return _put_item(g, plain, x_shape)
 
 
-@op
+@op(keeps=("plain",))
 def _put_item(xp: Any, g: Any, /, index: Any, shape: tuple[int, ...]) -> Any:
     """Return zeros of `shape` to which `g` was added at `index`, repeated places adding up."""
-    index = plain_index(xp, index)
+    plain = plain_index(xp, index)
     result = xp.zeros(shape, dtype=g.dtype)
-    if is_basic(index) or getattr(getattr(index, "dtype", None), "kind", "") == "b":
-        result[index] = g
+    if is_basic(plain) or getattr(getattr(plain, "dtype", None), "kind", "") == "b":
+        result[plain] = g
     else:
-        add_at(xp, result, index, g)
-    return result
+        add_at(xp, result, plain, g)
+    return result, plain
 
 
 @_put_item.gradient("g")
-def _(g: Any, index: Any) -> Any:
-    return get_item(g, index)
+def _(g: Any, plain: Any) -> Any:
+    return get_item(g, plain)
 
 
-@op
+@op(keeps=("plain",))
 def set_item(xp: Any, x: Any, value: Any, /, index: Any) -> Any:
     """Return a copy of `x` in which the elements at `index` are `value`."""
     result = xp.array(x, copy=True)
-    write_item(xp, result, index, value)
-    return result
+    return result, write_item(xp, result, index, value)
 
 
 @set_item.gradient("x")
-def _(g: Any, index: Any, value_shape: tuple[int, ...]) -> Any:
-    return set_item(g, 0, index)
+def _(g: Any, plain: Any) -> Any:
+    return set_item(g, 0, plain)
 
 
 @set_item.gradient("value")
-def _(g: Any, index: Any, x_shape: tuple[int, ...]) -> Any:
+def _(g: Any, plain: Any, x_shape: tuple[int, ...]) -> Any:
     xp = array_module(g)
-    plain = plain_index(xp, index)
+    plain = plain_index(xp, plain)
     if is_basic(plain):
-        return get_item(g, index)
+        return get_item(g, plain)
     # of several values for one place only the one that was written last had an effect
     last = xp.zeros(x_shape, dtype=np.intp)
     order = xp.arange(last[plain].size).reshape(last[plain].shape)
     last[plain] = order
-    return get_item(g, index) * (last[plain] == order)
+    return get_item(g, plain) * (last[plain] == order)
 
 
 @kernel
@@ -77,29 +79,41 @@ def add_at(xp: Any, target: Any, index: Any, values: Any) -> None:
     """Add `values` to `target` at `index`, in place; repeated places add up."""
     rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if getattr(rows, "dtype", np.dtype(bool)).kind in "iu" and target.ndim > 1:
-        _add_rows(target, rows, values)
+        _add_rows(xp, target, rows, values)
     else:
-        np.add.at(target, index, values)
+        xp.add.at(target, index, values)
 
 
 @add_at.cuda
 def _(cp: Any, target: Any, index: Any, values: Any) -> None:
-    cp.add.at(target, index, values)
+    # CUDA adds words of 32 and 64 bits and, of signed ones, only the shorter
+    dtype = target.dtype
+    if dtype.kind == "c":
+        cp.add.at(target.real, index, values.real)
+        cp.add.at(target.imag, index, values.imag)
+    elif dtype.kind in "biu" and dtype.itemsize < 4:
+        wide = target.astype(cp.int32)
+        cp.add.at(wide, index, values)
+        target[...] = wide
+    else:
+        cp.add.at(target.view(cp.uint64) if dtype == cp.int64 else target, index, values)
 
 
-def _add_rows(target: Any, rows: Any, values: Any) -> None:
+def _add_rows(xp: Any, target: Any, rows: Any, values: Any) -> None:
     """Add rows to `target`: sorted first, then summed run by run, far faster than `add.at`."""
     flat = rows.reshape(-1)
     if flat.size == 0:
         return
     flat = flat.astype(np.intp, copy=False)  # small types cannot hold the length
-    flat = np.where(flat < 0, flat + target.shape[0], flat)
-    values = np.broadcast_to(values, rows.shape + target.shape[1:])
+    flat = xp.where(flat < 0, flat + target.shape[0], flat)
+    values = xp.broadcast_to(values, rows.shape + target.shape[1:])
     values = values.reshape(flat.size, *target.shape[1:])
-    order = np.argsort(flat, kind="stable")
+    order = xp.argsort(flat, kind="stable")
     flat = flat[order]
-    starts = np.flatnonzero(np.concatenate(([True], flat[1:] != flat[:-1])))
-    target[flat[starts]] += np.add.reduceat(values[order], starts, axis=0)
+    begins = xp.ones(flat.size, dtype=bool)
+    begins[1:] = flat[1:] != flat[:-1]
+    starts = xp.flatnonzero(begins)
+    target[flat[starts]] += xp.add.reduceat(values[order], starts, axis=0)
 
 
 @op

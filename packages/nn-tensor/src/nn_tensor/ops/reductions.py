@@ -16,7 +16,7 @@ from nn_tensor._op import array_module, op, shape_of
 from nn_tensor.ops.arithmetic import isfinite, subtract
 from nn_tensor.ops.elementwise import exp, sqrt
 from nn_tensor.ops.selection import where
-from nn_tensor.ops.shape import expand_dims, flip, reshape, swapaxes, transpose
+from nn_tensor.ops.shape import cast, expand_dims, flip, reshape, swapaxes, transpose
 
 __all__ = [
     "all",
@@ -149,7 +149,8 @@ def min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 @min.gradient("x")
 def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
     chosen = (x == _restore(out, axis, keepdims)) | (x != x)  # where there is NaN, that is chosen
-    return _restore(g, axis, keepdims) * chosen / sum(chosen, axis, True)
+    share = _restore(g, axis, keepdims) / sum(chosen, axis, True)
+    return cast(share, g.dtype) * chosen
 
 
 @op
@@ -259,17 +260,16 @@ def cumprod(xp: Any, x: Any, /, axis: int | None = None) -> Any:
 
 
 @cumprod.gradient("x")
-def _(g: Any, x: Any, axis: int | None) -> Any:
-    # out[k] is the product of x[i] for i <= k, so x[j] gets, for every k >= j, g[k] times the
-    # product of the others up to k: a product over i of a (k, j, i) table with ones in it
-    along = 0 if axis is None else axis % x.ndim
+def _(g: Any, x: Any, axis: int | None, out: Any) -> Any:
+    # x[j] gets, for every k >= j, g[k] times the product of the others up to k
+    along = 0 if axis is None else axis
     rows = reshape(x, (-1,)) if axis is None else x
+    if not (x == 0).any():
+        return reshape(flip(cumsum(flip(g * out, along), along), along) / rows, x.shape)
     last = swapaxes(rows, along, -1)
-    xp = array_module(x)
-    n = xp.arange(last.shape[-1])
-    ones = (n > n[:, None, None]) | (n == n[:, None])
-    others = prod(where(ones, 1, expand_dims(last, (-3, -2))), -1) * (n <= n[:, None])
-    total = sum(expand_dims(swapaxes(g, along, -1), -1) * others, -2)
+    n = array_module(x).arange(last.shape[-1])
+    others = cumprod(where(n == n[:, None], 1, expand_dims(last, -2)), -1) * (n >= n[:, None])
+    total = sum(expand_dims(swapaxes(g, along, -1), -2) * others, -1)
     return reshape(swapaxes(total, along, -1), x.shape)
 
 

@@ -21,13 +21,12 @@ def where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
     Tensor([1., 0.])
     """
     if isinstance(x, (int, float)) and hasattr(y, "dtype"):
-        x = xp.asarray(x, dtype=np.result_type(y.dtype, x))
+        x = np.result_type(y.dtype, x).type(x)
     elif isinstance(y, (int, float)) and hasattr(x, "dtype"):
-        y = xp.asarray(y, dtype=np.result_type(x.dtype, y))
+        y = np.result_type(x.dtype, y).type(y)
     elif type(x) is float or type(y) is float:  # both are Python's
-        x = xp.asarray(x, dtype=DEFAULT_FLOAT)
-        y = xp.asarray(y, dtype=DEFAULT_FLOAT)
-    return xp.where(condition, x, y)
+        x, y = DEFAULT_FLOAT.type(x), DEFAULT_FLOAT.type(y)
+    return xp.where(xp.asarray(condition), x, y)
 
 
 @where.gradient("x")

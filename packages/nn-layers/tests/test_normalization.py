@@ -1,0 +1,417 @@
+"""Normalisation: values, gradients of every order, running statistics, dtypes, checks."""
+
+import warnings
+
+import numpy as np
+import pytest
+from nn_layers import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm, Sequential
+from nn_layers._normalization import _standardize_backward, scale_and_shift, standardize
+from nn_tensor import Tensor, ones
+from nn_tensor.testing import assert_close, gradcheck
+
+# layer, the shape of its input, and its namesake in torch with arguments
+CASES = {
+    "LayerNorm": (lambda **o: LayerNorm(5, **o), (3, 5), ("LayerNorm", (5,))),
+    "LayerNorm of a vector": (lambda **o: LayerNorm(5, **o), (5,), ("LayerNorm", (5,))),
+    "LayerNorm of 2 axes": (
+        lambda **o: LayerNorm((3, 4), epsilon=0.1, **o),
+        (2, 2, 3, 4),
+        ("LayerNorm", ((3, 4), 0.1)),
+    ),
+    "RMSNorm": (lambda **o: RMSNorm(5, **o), (2, 3, 5), ("RMSNorm", (5,))),
+    "RMSNorm of 2 axes": (
+        lambda **o: RMSNorm([3, 4], epsilon=0.1, **o),
+        (2, 3, 4),
+        ("RMSNorm", ((3, 4), 0.1)),
+    ),
+    "GroupNorm": (lambda **o: GroupNorm(2, 6, **o), (3, 6, 4), ("GroupNorm", (2, 6))),
+    "GroupNorm 1": (lambda **o: GroupNorm(1, 4, 0.1, **o), (3, 4), ("GroupNorm", (1, 4, 0.1))),
+    "GroupNorm 4": (lambda **o: GroupNorm(4, 4, **o), (2, 4, 3, 2), ("GroupNorm", (4, 4))),
+    "BatchNorm1D": (lambda **o: BatchNorm1D(4, **o), (6, 4), ("BatchNorm1d", (4,))),
+    "BatchNorm1D of sequences": (
+        lambda **o: BatchNorm1D(3, 0.1, 0.5, **o),
+        (2, 3, 5),
+        ("BatchNorm1d", (3, 0.1, 0.5)),
+    ),
+    "BatchNorm1D, mean": (
+        lambda **o: BatchNorm1D(3, momentum=None, **o),
+        (4, 3),
+        ("BatchNorm1d", (3, 1e-5, None)),
+    ),
+    "BatchNorm2D": (lambda **o: BatchNorm2D(3, **o), (2, 3, 4, 5), ("BatchNorm2d", (3,))),
+}
+BATCH = [name for name in CASES if name.startswith("Batch")]
+each_case = pytest.mark.parametrize("name", CASES)
+each_batch_norm = pytest.mark.parametrize("name", BATCH)
+
+
+def build(name, rng=None, **options):
+    """Return the layer and its usual input shape; with `rng` its parameters are random."""
+    make, shape, _ = CASES[name]
+    layer = make(**options)
+    for parameter in layer.parameters if rng is not None else ():
+        drawn = rng.uniform(0.5, 2, parameter.shape).astype(parameter.dtype)
+        parameter.data = Tensor(drawn, device=parameter.device)
+    return layer, shape
+
+
+def standard(x, axes, epsilon, centre=True):
+    x = x.astype(np.float64)
+    centred = x - x.mean(axes, keepdims=True) if centre else x
+    return centred / np.sqrt((centred**2).mean(axes, keepdims=True) + epsilon)
+
+
+@pytest.mark.parametrize("axes", [(-1,), (0,), (0, 2), (1, 2), (0, 1, 2)], ids=str)
+@pytest.mark.parametrize("centre", [True, False])
+class TestStandardize:
+    def test_values(self, axes, centre, device, rng):
+        x = rng.standard_normal((3, 4, 5)) + 2
+        for array in (x, x.T.copy().T, np.repeat(x, 2, 1)[:, ::2], x[::-1]):
+            array.flags.writeable = False
+            moments = []
+            out = standardize(Tensor(array, device=device), axes, 0.1, centre, moments)
+            assert_close(out, standard(array, axes, 0.1, centre), rtol=1e-13, atol=1e-14)
+            mean, variance = moments
+            if centre:
+                assert_close(mean, array.mean(axes, keepdims=True), rtol=1e-13)
+                assert_close(variance, array.var(axes, keepdims=True), rtol=1e-13)
+
+    def test_gradients(self, axes, centre, rng):
+        x = rng.standard_normal((3, 2, 4)) + 0.5
+        gradcheck(lambda t: standardize(t, axes, 0.1, centre), [x], order=2)
+
+    def test_gradients_of_third_order(self, axes, centre, rng):
+        x = rng.standard_normal((2, 2, 3)) + 0.5
+        gradcheck(lambda t: standardize(t, axes, 0.5, centre) ** 2, [x], order=3)
+
+    def test_its_backward_as_an_operation(self, axes, centre, rng):
+        slope, normal = rng.standard_normal((2, 3, 2, 4))
+        inverse = rng.uniform(0.5, 2, np.mean(normal, axes, keepdims=True).shape)
+        gradcheck(
+            lambda *t: _standardize_backward(*t, axes, centre), [slope, normal, inverse], order=2
+        )
+
+
+def test_gradients_of_scale_and_shift(rng):
+    for shapes in (((3, 4), (4,), (4,)), ((2, 3, 4), (3, 1), (3, 1)), ((0, 2), (2,), (2,))):
+        gradcheck(scale_and_shift, [rng.standard_normal(shape) for shape in shapes], order=2)
+
+
+@each_case
+@pytest.mark.parametrize("training", [True, False])
+def test_gradients(name, training, rng, device):
+    layer, shape = build(name, rng, dtype="float64", device=device)
+    x = Tensor(rng.standard_normal(shape) * 2 + 1, device=device)
+    layer(x)
+    layer.train(training)
+    leaves = layer.parameters
+    values = [Tensor(p.data) for p in leaves]
+
+    def function(x, *parameters):
+        layer.weights = parameters[0]
+        if len(parameters) > 1:
+            layer.bias = parameters[1]
+        return layer(x)
+
+    gradcheck(function, [x, *values], order=2)
+
+
+@each_case
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_equals_torch(name, affine, dtype, device, rng):
+    torch = pytest.importorskip("torch")
+    layer, shape = build(name, rng, dtype=dtype, device=device, affine=affine)
+    kind, arguments = CASES[name][2]
+    switch = "elementwise_affine" if kind in ("LayerNorm", "RMSNorm") else "affine"
+    theirs = getattr(torch.nn, kind)(*arguments, **{switch: affine}, dtype=getattr(torch, dtype))
+    for mine, other in ((layer.weights, "weight"), (layer.bias, "bias")):
+        if mine is not None:
+            with torch.no_grad():
+                getattr(theirs, other).copy_(torch.tensor(mine.numpy()))
+    rtol, atol = (1e-9, 1e-12) if dtype == "float64" else (1e-4, 1e-5)
+    for step in range(3):
+        if step == 2:
+            layer.eval()
+            theirs.eval()
+        data = (3 * rng.standard_normal(shape) + 1).astype(dtype)
+        x = Tensor(data, device=device, requires_grad=True)
+        y = torch.tensor(data, requires_grad=True)
+        out, expected = layer(x), theirs(y)
+        assert out.dtype == dtype
+        np.testing.assert_allclose(out.numpy(), expected.detach().numpy(), rtol=rtol, atol=atol)
+        slope = rng.standard_normal(shape).astype(dtype)
+        out.backward(Tensor(slope, device=device))
+        expected.backward(torch.tensor(slope))
+        np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=rtol, atol=atol)
+    for mine, other in ((layer.weights, "weight"), (layer.bias, "bias")):
+        if mine is not None:  # the sum of three steps
+            other = getattr(theirs, other)
+            np.testing.assert_allclose(mine.grad.numpy(), other.grad.numpy(), rtol=rtol, atol=atol)
+    for buffer in ("running_mean", "running_var", "num_batches_tracked"):
+        if hasattr(layer, buffer):
+            np.testing.assert_allclose(
+                getattr(layer, buffer).numpy(), getattr(theirs, buffer).numpy(), rtol=rtol
+            )
+
+
+@each_case
+@pytest.mark.parametrize("given", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_are_converted_to_the_parameters(name, given, dtype, device, rng):
+    layer, shape = build(name, dtype=dtype, device=device)
+    x = Tensor(rng.standard_normal(shape).astype(given), device=device, requires_grad=True)
+    for training in (True, False):
+        out = layer.train(training)(x)
+        out.sum().backward()
+        assert (out.dtype, out.device, x.grad.dtype) == (dtype, device, given)
+        assert {p.grad.dtype for p in layer.parameters} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in BATCH])
+def test_without_parameters_the_dtype_stays(name, device, rng):
+    layer, shape = build(name, affine=False)
+    assert (layer.parameters, layer.dtype, layer.device) == ([], None, None)
+    for dtype in ("float16", "float32", "float64"):
+        out = layer(Tensor(rng.standard_normal(shape), dtype=dtype, device=device))
+        assert (out.dtype, out.device) == (dtype, device)
+    with pytest.raises(TypeError, match="input is int64, expected floats"):
+        layer(np.ones(shape, int))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (LayerNorm(4000, dtype="float16"), (2, 4000)),
+        (RMSNorm(4000, dtype="float16"), (2, 4000)),
+        (GroupNorm(2, 4, dtype="float16"), (2, 4, 1000)),
+        (BatchNorm1D(2, dtype="float16"), (4000, 2)),
+    ],
+    ids=repr,
+)
+def test_half_precision_is_summed_up_in_single(layer, shape, rng):
+    # squares and sums beyond 65504, and ones too small for half precision
+    for size in (200.0, 1e-2):
+        x = (size * rng.standard_normal(shape)).astype("float16")
+        layer.train()
+        exact = type(layer)(
+            *([2, 4] if isinstance(layer, GroupNorm) else [layer.parameters[0].shape[0]]),
+            dtype="float64",
+        )
+        out = layer(x).numpy()
+        assert_close(out, exact(x).numpy(), rtol=2e-3, atol=1e-3, check_dtype=False)
+
+
+@each_case
+def test_inputs_are_not_written_to_whatever_their_layout(name, device, rng):
+    layer, shape = build(name, rng, dtype="float64", device=device)
+    x = rng.standard_normal(shape)
+    results = []
+    for array in (x, np.asfortranarray(x), np.repeat(x, 2, -1)[..., ::2]):
+        array.flags.writeable = False
+        before = array.copy()
+        t = Tensor(array, device=device, requires_grad=True)
+        out = layer(t)
+        (out**2).sum().backward()
+        np.testing.assert_array_equal(array, before)
+        results.append((out.numpy(), t.grad.numpy()))
+    for out, gradient in results[1:]:
+        np.testing.assert_allclose(out, results[0][0], rtol=1e-12)
+        np.testing.assert_allclose(gradient, results[0][1], rtol=1e-9, atol=1e-13)
+
+
+@each_case
+@pytest.mark.parametrize("training", [True, False])
+def test_no_samples(name, training, device):
+    layer, shape = build(name, device=device)
+    layer.train(training)
+    if len(shape) == 1:
+        shape = (1, *shape)
+    x = ones(0, *shape[1:], device=device, requires_grad=True)
+    before = layer.state_dict()
+    out = layer(x)
+    out.sum().backward()
+    assert out.shape == x.grad.shape == x.shape
+    for path, value in layer.state_dict().items():
+        if path != "__metadata__":
+            np.testing.assert_array_equal(value, before[path])
+
+
+@each_case
+def test_extremes(name, device):
+    layer, shape = build(name, device=device)
+    constant = Tensor(np.full(shape, 1e4, np.float32), device=device, requires_grad=True)
+    out = layer(constant)
+    out.sum().backward()
+    assert np.isfinite(out.numpy()).all()
+    assert np.isfinite(constant.grad.numpy()).all()
+    data = np.ones(shape, np.float32)
+    data.reshape(-1)[0] = np.nan
+    assert np.isnan(layer.train()(Tensor(data, device=device)).numpy()).any()
+
+
+def test_far_from_zero_the_variance_is_right():
+    x = np.array([[1e4, 1e4 + 1, 1e4 + 2, 1e4 + 3]], np.float32)
+    assert_close(LayerNorm(4)(x), standard(x, (-1,), 1e-5).astype(np.float32), rtol=1e-6)
+
+
+# Batch normalisation
+
+
+@each_batch_norm
+def test_running_statistics_are_state(name, device, rng):
+    layer, shape = build(name, device=device)
+    keys = ["weights", "bias", "running_mean", "running_var", "num_batches_tracked"]
+    assert [*layer.state_dict()] == [*keys, "__metadata__"]
+    assert [path for path, _ in layer.named_parameters()] == keys[:2]
+    layer(Tensor(rng.standard_normal(shape), device=device))
+    other, _ = build(name)
+    other.load_state_dict(layer.state_dict())
+    x = rng.standard_normal(shape).astype(np.float32)
+    expected = layer.eval()(Tensor(x, device=device)).numpy()
+    np.testing.assert_allclose(other.eval()(x).numpy(), expected, rtol=1e-6, atol=1e-6)
+    layer.to(dtype="float64")
+    assert layer.running_mean.dtype == np.float64
+    assert layer.num_batches_tracked.dtype == np.int64
+
+
+@each_batch_norm
+def test_only_training_moves_the_running_statistics(name, rng):
+    layer, shape = build(name)
+    x = rng.standard_normal(shape)
+    layer.eval()(x)
+    assert layer.num_batches_tracked.item() == 0
+    assert not layer.running_mean.numpy().any()
+    with layer.no_grad():
+        layer.train()(x)
+    assert layer.num_batches_tracked.item() == 1
+    assert layer.running_mean.numpy().all()
+    assert not layer.running_mean.requires_grad
+
+
+def test_a_graph_survives_later_batches(rng):
+    layer = BatchNorm1D(3, dtype="float64")
+    x, y = (Tensor(rng.standard_normal((4, 3)), requires_grad=True) for _ in range(2))
+    first, second = layer.eval()(x), layer.train()(y)
+    layer(y)
+    (first.sum() + (second**3).sum()).backward()
+    assert np.isfinite(x.grad.numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (BatchNorm1D(3), (1, 3)),
+        (BatchNorm1D(3), (1, 3, 1)),
+        (BatchNorm2D(3), (1, 3, 1, 1)),
+    ],
+)
+def test_a_single_value_cannot_be_trained_on(layer, shape):
+    before = layer.state_dict()
+    with pytest.raises(
+        ValueError, match=r"BatchNorm.D\(3\): input of shape .* has 1 value"
+    ) as info:
+        layer(ones(shape))
+    assert str(shape) in str(info.value)
+    assert layer.num_batches_tracked.item() == before["num_batches_tracked"]
+    layer.eval()(ones(shape))
+
+
+# Checks
+
+SHAPE_ERRORS = [
+    (LayerNorm(4), (2, 5), "LayerNorm(4): input of shape (2, 5) does not end in (4,)"),
+    (LayerNorm((3, 4)), (4,), "LayerNorm(3×4): input of shape (4,) does not end in (3, 4)"),
+    (LayerNorm(4), (), "LayerNorm(4): input of shape () does not end in (4,)"),
+    (RMSNorm(4), (4, 1), "RMSNorm(4): input of shape (4, 1) does not end in (4,)"),
+    (GroupNorm(2, 4), (4,), "input of shape (4,) has 1 axes, expected 2 axes or more"),
+    (GroupNorm(2, 4), (1, 6, 4), "GroupNorm(4 in 2 groups): input has 6 channels, expected 4"),
+    (BatchNorm1D(3), (5, 4), "input has 4 channels, expected 3 (its shape is (5, 4))"),
+    (BatchNorm1D(3), (5, 3, 1, 1), "has 4 axes, expected 2 or 3 axes"),
+    (BatchNorm2D(3), (5, 3), "BatchNorm2D(3): input of shape (5, 3) has 2 axes, expected 4 axes"),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "reason"), SHAPE_ERRORS, ids=lambda v: str(v)[:30])
+def test_wrong_shapes(layer, shape, reason):
+    with pytest.raises(ValueError, match="input") as info:
+        Sequential(layer)(ones(shape))
+    assert str(info.value).startswith(f"Sequential[0] {layer!r}: ")
+    assert reason in str(info.value)
+
+
+@each_case
+def test_integers_are_refused(name):
+    layer, shape = build(name)
+    with pytest.raises(TypeError, match="input is int64, expected floats"):
+        layer(np.ones(shape, int))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "reason"),
+    [
+        (lambda: LayerNorm(0), ValueError, "normalized_shape: .* got 0"),
+        (lambda: LayerNorm(2.5), TypeError, "normalized_shape: .* got 2.5"),
+        (lambda: LayerNorm(()), ValueError, r"normalized_shape: .* got \(\)"),
+        (lambda: LayerNorm((3, -1)), ValueError, r"normalized_shape\[1\]: .* got -1"),
+        (lambda: LayerNorm(3, epsilon=-1), ValueError, "epsilon: .* at least 0, got -1"),
+        (lambda: LayerNorm(3, epsilon="x"), TypeError, "epsilon: expected a number, got 'x'"),
+        (lambda: LayerNorm(3, epsilon=np.nan), ValueError, "epsilon: .* finite .* got nan"),
+        (lambda: LayerNorm(3, dtype="int32"), TypeError, "dtype: .* got int32"),
+        (lambda: LayerNorm(3, device="tpu"), ValueError, "device: .* got 'tpu'"),
+        (lambda: RMSNorm("3"), TypeError, "normalized_shape: .* got '3'"),
+        (lambda: RMSNorm(3, -0.5), ValueError, "epsilon: .* got -0.5"),
+        (lambda: GroupNorm(0, 4), ValueError, "num_groups: .* got 0"),
+        (lambda: GroupNorm(2, 0), ValueError, "num_channels: .* got 0"),
+        (lambda: GroupNorm(3, 4), ValueError, "num_groups: 3 does not divide num_channels, .* 4"),
+        (lambda: BatchNorm1D(-2), ValueError, "num_features: .* got -2"),
+        (lambda: BatchNorm2D(True), TypeError, "num_features: .* got True"),
+        (lambda: BatchNorm1D(2, momentum=1.5), ValueError, "momentum: .* got 1.5"),
+        (lambda: BatchNorm1D(2, momentum="a"), TypeError, "momentum: .* got 'a'"),
+    ],
+)
+def test_wrong_settings(make, error, reason):
+    with pytest.raises(error, match=reason):
+        make()
+
+
+def test_repr():
+    layers = [
+        LayerNorm((3, 4)),
+        LayerNorm(3, bias=False),
+        LayerNorm(3, affine=False),
+        RMSNorm(3, name="last"),
+        GroupNorm(2, 4),
+        BatchNorm1D(3, affine=False),
+        BatchNorm2D(3),
+    ]
+    assert list(map(repr, layers)) == [
+        "LayerNorm(3×4)",
+        "LayerNorm(3, bias=False)",
+        "LayerNorm(3, affine=False)",
+        "RMSNorm(3, name='last')",
+        "GroupNorm(4 in 2 groups)",
+        "BatchNorm1D(3, affine=False)",
+        "BatchNorm2D(3)",
+    ]
+
+
+def test_without_a_bias(device):
+    layer = LayerNorm(3, bias=False, device=device)
+    assert [path for path, _ in layer.named_parameters()] == ["weights"]
+    assert layer.bias is None
+    assert layer(ones(2, 3, device=device)).shape == (2, 3)
+
+
+@pytest.mark.cuda
+@each_case
+def test_mixed_devices_are_refused(name):
+    layer, shape = build(name, device="cuda")
+    with pytest.raises(ValueError, match="cpu and cuda"):
+        layer(ones(shape))
+
+
+def test_no_warnings_about_extremes():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        LayerNorm(3)(np.zeros((2, 3), np.float32))

@@ -1,0 +1,119 @@
+"""The divergence between distributions."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from nn_tensor import Tensor, exp, sum
+from nn_tensor.extend import op
+
+from nn_losses._binary import limited_log
+from nn_losses._inputs import check_probabilities, read_like, read_prediction
+from nn_losses._loss import Loss
+
+__all__ = ["KLDivLoss"]
+
+
+@op
+def divergence(xp: Any, x: Any, y: Any, /) -> Any:
+    """Return ``y (log(y) - x)`` for log-probabilities `x`; 0 where `y` is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        losses = xp.asarray(xp.log(y))
+        losses -= x
+        losses *= y
+    losses[(y == 0) & (x == x)] = 0
+    return losses
+
+
+@divergence.gradient("x")
+def _(g: Any, y: Any) -> Any:
+    return -g * y
+
+
+@divergence.gradient("y")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return g * (limited_log(y) - x + 1)
+
+
+@op
+def divergence_of_logs(xp: Any, x: Any, z: Any, /) -> Any:
+    """Return ``e**z (z - x)`` for log-probabilities `x` and `z`; 0 where `z` is -inf."""
+    with np.errstate(invalid="ignore"):
+        losses = xp.asarray(z - x)
+        losses *= xp.exp(z)
+    losses[(z == -np.inf) & (x == x)] = 0
+    return losses
+
+
+@divergence_of_logs.gradient("x")
+def _(g: Any, z: Any) -> Any:
+    return -g * exp(z)
+
+
+@divergence_of_logs.gradient("z")
+def _(g: Any, z: Any, out: Any) -> Any:
+    return g * (out + exp(z))
+
+
+class KLDivLoss(Loss):
+    r"""The Kullback-Leibler divergence of the prediction from the target distribution.
+
+    .. math:: \ell_i = y_i (\log y_i - x_i)
+
+    with log-probabilities :math:`x` and probabilities :math:`y`; summed over a distribution this is
+    :math:`\mathrm{KL}(y \| e^x)` (Kullback and Leibler, 1951; Bishop, *Pattern Recognition and
+    Machine Learning*, 2006, equation 1.113), in nats. An event with :math:`y_i = 0` counts nothing.
+
+    Prediction: log-probabilities (see `nn_tensor.log_softmax`), floating, of any shape. Target: a
+    Tensor or array of exactly that shape, cast to the prediction's dtype; if it requires a
+    gradient, it gets one. The result is a scalar, or has the prediction's shape for
+    ``reduction='none'``; its dtype is the prediction's.
+
+    Args:
+        reduction: ``'batchmean'`` is the sum divided by the length of the first axis, the
+            divergence averaged over a batch of distributions; ``'mean'`` averages over all
+            elements, as in PyTorch; or their ``'sum'``, or ``'none'``.
+        log_target: whether the target holds log-probabilities too.
+
+    Raises:
+        ValueError: for another reduction; when called, if a probability is outside [0, 1], the
+            shapes or devices differ, or ``'batchmean'`` finds no axis.
+        TypeError: if `log_target` is not a boolean; when called, if the prediction is not floating
+            or the target not numeric.
+
+    >>> from nn_losses import KLDivLoss
+    >>> from nn_tensor import Tensor, log
+    >>> x = log(Tensor([[0.5, 0.5]]))
+    >>> KLDivLoss("batchmean")(x, Tensor([[0.5, 0.5]])), KLDivLoss("sum")(x, [[1.0, 0.0]])
+    (Tensor(0.), Tensor(0.6931472))
+    """
+
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none", "batchmean")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        if not isinstance(log_target, bool):
+            raise TypeError(f"log_target: expected True or False, got {log_target!r}")
+        self.log_target = log_target
+
+    def forward(self, prediction: Any, target: Any) -> Tensor:
+        """Return the loss of log-probabilities `prediction` against `target`, reduced."""
+        prediction = read_prediction(prediction)
+        expected = read_like(prediction, target)
+        if self.reduction == "batchmean" and prediction.ndim == 0:
+            raise ValueError("prediction: reduction 'batchmean' needs a batch axis, got shape ()")
+        if self.log_target:
+            return self.reduce(divergence_of_logs(prediction, expected))
+        check_probabilities("target", expected.data)
+        return self.reduce(divergence(prediction, expected))
+
+    def reduce(self, losses: Tensor, count: float | None = None) -> Tensor:
+        """Return what `Loss.reduce` does, or the sum divided by the number of rows."""
+        if self.reduction != "batchmean":
+            return super().reduce(losses, count)
+        return sum(losses) / len(losses) if len(losses) else sum(losses) + np.nan
+
+    def extra_repr(self) -> str:
+        """Return whether the target is logarithmic."""
+        return "log_target=True" if self.log_target else ""
