@@ -7,31 +7,63 @@ and a subclass of `BaseModel` connects them in any other way.
 from nn_tensor import parse_dtype as parse_dtype
 
 from nn_layers._activations import ELU as ELU
+from nn_layers._activations import GELU as GELU
 from nn_layers._activations import Activation as Activation
+from nn_layers._activations import Identity as Identity
 from nn_layers._activations import LeakyReLU as LeakyReLU
+from nn_layers._activations import LogSoftmax as LogSoftmax
 from nn_layers._activations import ReLU as ReLU
 from nn_layers._activations import Sigmoid as Sigmoid
+from nn_layers._activations import SiLU as SiLU
 from nn_layers._activations import Softmax as Softmax
+from nn_layers._activations import Softplus as Softplus
 from nn_layers._activations import Tanh as Tanh
+from nn_layers._conv2d import Conv2D as Conv2D
 from nn_layers._dense import Dense as Dense
+from nn_layers._dropout import Dropout as Dropout
 from nn_layers._flatten import Flatten as Flatten
 from nn_layers._initializers import initialize as initialize
 from nn_layers._model import BaseModel as BaseModel
 from nn_layers._module import Base_Layer as Base_Layer
+from nn_layers._normalization import BatchNorm1D as BatchNorm1D
+from nn_layers._normalization import BatchNorm2D as BatchNorm2D
+from nn_layers._normalization import GroupNorm as GroupNorm
+from nn_layers._normalization import LayerNorm as LayerNorm
+from nn_layers._normalization import RMSNorm as RMSNorm
+from nn_layers._pooling import AvgPool2D as AvgPool2D
+from nn_layers._pooling import GlobalAvgPool2D as GlobalAvgPool2D
+from nn_layers._pooling import MaxPool2D as MaxPool2D
+from nn_layers._reshape import Reshape as Reshape
 from nn_layers._sequential import Sequential as Sequential
 
 __all__ = [
     "Activation",
+    "AvgPool2D",
     "BaseModel",
     "Base_Layer",
+    "BatchNorm1D",
+    "BatchNorm2D",
+    "Conv2D",
     "Dense",
+    "Dropout",
     "ELU",
     "Flatten",
+    "GELU",
+    "GlobalAvgPool2D",
+    "GroupNorm",
+    "Identity",
+    "LayerNorm",
     "LeakyReLU",
+    "LogSoftmax",
+    "MaxPool2D",
+    "RMSNorm",
     "ReLU",
+    "Reshape",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
     "Tanh",
     "initialize",
     "parse_dtype",

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from nn_tensor import Tensor, ones, square, sum, zeros
-from nn_tensor.extend import Device, device_scope, op
+from nn_tensor import Tensor, no_grad, ones, square, sum, zeros
+from nn_tensor.extend import Device, op
 
 from nn_layers._inputs import as_tensor, cast_like, finite, floating_type, positive
 from nn_layers._module import Base_Layer
@@ -475,18 +475,19 @@ class _BatchNorm(_Normalization):
         moments: list[Any] = []
         normal = standardize(x, (0, *range(2, x.ndim)), self.epsilon, moments=moments)
         if count:
-            with device_scope(x):
-                self._track(moments[0].reshape(-1), moments[1].reshape(-1) * (count / (count - 1)))
+            average, variance = (Tensor(moment).reshape(-1) for moment in moments)
+            self._track(average, variance * (count / (count - 1)))
         return self._scale(normal, x.ndim - 2)
 
-    def _track(self, average: Any, variance: Any) -> None:
-        batches = self.num_batches_tracked
-        batches.data = batches.data + 1
+    @no_grad()
+    def _track(self, average: Tensor, variance: Tensor) -> None:
+        batches = self.num_batches_tracked + 1
         momentum = 1 / batches.item() if self.momentum is None else self.momentum
         for running, new in ((self.running_mean, average), (self.running_var, variance)):
             # a new array: the old one may be saved in a graph that `backward` has yet to walk
-            mixed = (1 - momentum) * running.data.astype(new.dtype) + momentum * new
-            running.data = mixed.astype(running.dtype)
+            mixed = new * momentum + running.astype(new.dtype) * (1 - momentum)
+            running.data = mixed.astype(running.dtype).data
+        self.num_batches_tracked.data = batches.data
 
     def _by_statistics(self, x: Tensor) -> Tensor:
         variance, average = _wide(self.running_var), _wide(self.running_mean)

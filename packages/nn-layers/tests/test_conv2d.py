@@ -1,0 +1,430 @@
+"""Conv2D and its operations: values, gradients of both orders, kernels, checks, initial weights."""
+
+import math
+
+import numpy as np
+import pytest
+from nn_layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from nn_layers._convolve import (
+    convolve,
+    convolve_back,
+    convolve_biased,
+    correlate,
+    fold,
+    products,
+    spread,
+    sums,
+    unfold,
+)
+from nn_layers._windows import Windows
+from nn_tensor import Tensor, grad, no_grad, ones, use_kernels, zeros
+from nn_tensor.testing import assert_close, gradcheck
+
+# batch, channels, outputs, size, windows, groups
+CASES = {
+    "plain": (2, 3, 4, (5, 6), Windows((3, 3)), 1),
+    "padded": (2, 1, 2, (4, 4), Windows((3, 3), (1, 1), (1, 1, 1, 1)), 1),
+    "one side padded": (1, 2, 2, (4, 5), Windows((2, 4), (1, 1), (0, 1, 1, 2)), 1),
+    "strided": (2, 2, 3, (7, 8), Windows((3, 2), (2, 3), (1, 1, 0, 0)), 1),
+    "strided over the kernel": (1, 2, 2, (7, 7), Windows((2, 1), (3, 4)), 1),
+    "dilated": (2, 2, 2, (6, 7), Windows((3, 2), (1, 1), (1, 1, 1, 1), (2, 3)), 1),
+    "strided and dilated": (1, 2, 2, (8, 7), Windows((2, 3), (2, 2), (1, 1, 2, 2), (3, 2)), 1),
+    "more padding than kernel": (1, 2, 2, (3, 3), Windows((2, 2), (1, 1), (3, 3, 3, 3)), 1),
+    "groups": (2, 4, 6, (4, 4), Windows((3, 3), (1, 1), (1, 1, 1, 1)), 2),
+    "depthwise": (2, 3, 3, (5, 5), Windows((3, 3), (2, 2), (1, 1, 1, 1)), 3),
+    "1×1": (2, 3, 4, (3, 3), Windows((1, 1)), 1),
+    "1×1 in groups": (1, 4, 2, (3, 3), Windows((1, 1)), 2),
+    "1×1 strided": (2, 2, 3, (5, 5), Windows((1, 1), (2, 2)), 1),
+    "many outputs": (1, 1, 9, (4, 4), Windows((3, 3), (1, 1), (1, 1, 1, 1)), 1),
+    "by rows": (2, 17, 2, (5, 4), Windows((3, 3), (1, 1), (1, 1, 1, 1)), 1),
+    "by rows in groups": (1, 96, 2, (6, 3), Windows((2, 1), (1, 1), (1, 0, 0, 0), (3, 1)), 2),
+    "no images": (0, 2, 3, (4, 4), Windows((3, 3)), 1),
+}  # fmt: skip
+each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def arrays(case, rng):
+    n, c, o, size, windows, groups = case
+    weights = rng.standard_normal((o, c // groups, *windows.kernel))
+    return rng.standard_normal((n, c, *size)), weights, rng.standard_normal(o)
+
+
+def by_definition(x, w, bias, windows, groups):
+    """Sum up each window by itself."""
+    top, bottom, left, right = windows.padding
+    (sh, sw), (dh, dw) = windows.stride, windows.dilation
+    o, c, kh, kw = w.shape
+    x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    rows = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    line = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    out = np.empty((x.shape[0], o, rows, line))
+    for k in range(o):
+        first = k // (o // groups) * c
+        for p in range(rows):
+            for q in range(line):
+                down = slice(p * sh, p * sh + dh * (kh - 1) + 1, dh)
+                right = slice(q * sw, q * sw + dw * (kw - 1) + 1, dw)
+                window = x[:, first : first + c, down, right]
+                out[:, k, p, q] = (window * w[k]).sum((1, 2, 3)) + bias[k]
+    return out
+
+
+def layouts(x):
+    """List arrays that are equal to `x` but lie in memory in other ways."""
+    wide = np.repeat(x, 2, axis=-1)[..., ::2]
+    return [x, x.transpose(0, 2, 3, 1).copy().transpose(0, 3, 1, 2), wide, np.asfortranarray(x)]
+
+
+@each_case
+def test_values(case, device, rng):
+    *_, windows, groups = case
+    x, w, b = arrays(case, rng)
+    expected = by_definition(x, w, b, windows, groups)
+    for a in layouts(x):
+        given = [Tensor(v, device=device) for v in (a, w, b)]
+        assert_close(convolve_biased(*given, windows, groups), expected, 1e-12, 1e-12)
+    out = convolve(*given[:2], windows, groups)
+    assert_close(out, expected - b[:, None, None], 1e-12, 1e-12)
+
+
+@each_case
+def test_gradients_of_first_and_second_order(case, rng):
+    *_, windows, groups = case
+    x, w, b = arrays(case, rng)
+    g = rng.standard_normal(by_definition(x, w, b, windows, groups).shape)
+    size = x.shape[2:]
+    gradcheck(lambda *v: convolve_biased(*v, windows, groups), [x, w, b], order=2)
+    gradcheck(lambda *v: convolve_back(*v, size, windows, groups), [g, w], order=2)
+    gradcheck(lambda *v: correlate(*v, windows, groups), [x, g], order=2)
+
+
+def test_gradient_of_third_order(rng):
+    windows = Windows((2, 2), (1, 1), (1, 0, 0, 1))
+    x, w, b = arrays((1, 2, 2, (3, 3), windows, 1), rng)
+    gradcheck(lambda *v: convolve_biased(*v, windows) ** 3, [x, w, b], order=3)
+
+
+@each_case
+def test_gradients_do_not_depend_on_layout(case, rng):
+    *_, windows, groups = case
+    x, w, b = arrays(case, rng)
+    found = []
+    g = rng.standard_normal(by_definition(x, w, b, windows, groups).shape)
+    for values in zip(layouts(x), layouts(w), layouts(g), strict=True):
+        given = [Tensor(t, requires_grad=True) for t in (*values[:2], b)]
+        convolve_biased(*given, windows, groups).backward(values[2])
+        found.append([t.grad.numpy() for t in given])
+    for other in found[1:]:
+        for actual, expected in zip(other, found[0], strict=True):
+            assert_close(actual, expected, 1e-12, 1e-11)
+
+
+@each_case
+@pytest.mark.parametrize("columns", [1, 7, 10**6])
+def test_however_it_is_cut_into_products(case, columns, rng):
+    *_, windows, groups = case
+    x, w, b = arrays(case, rng)
+    x = np.concatenate([x, x, x])
+    g = rng.standard_normal(products(np, x, w, b, windows, groups).shape)
+    size = x.shape[2:]
+    assert_close(
+        products.reference(np, x, w, b, windows, groups, columns),
+        products(np, x, w, b, windows, groups), 1e-12, 1e-12,
+    )  # fmt: skip
+    assert_close(
+        sums.reference(np, x, g, windows, groups, columns),
+        sums(np, x, g, windows, groups), 1e-12, 1e-12,
+    )  # fmt: skip
+    assert_close(
+        spread.reference(np, g, w, size, windows, groups, columns),
+        spread(np, g, w, size, windows, groups), 1e-12, 1e-12,
+    )  # fmt: skip
+
+
+def test_an_input_without_gradient_costs_nothing(monkeypatch):
+    conv = Conv2D(1, 2, 3)
+    out = conv(ones(2, 1, 5, 5)).sum()
+    monkeypatch.setattr("nn_layers._convolve.spread", None)
+    out.backward()
+    assert conv.weights.grad.shape == (2, 1, 3, 3)
+
+
+def test_inputs_are_not_changed(device, rng):
+    values = [v.astype(np.float32) for v in arrays(CASES["padded"], rng)]
+    for v in values:
+        v.flags.writeable = False
+    tensors = [Tensor(v, device=device, requires_grad=True) for v in values]
+    convolve_biased(*tensors, CASES["padded"][4]).sum().backward()
+    for v, t in zip(values, tensors, strict=True):
+        np.testing.assert_array_equal(t.numpy(), v)
+        assert t.grad.dtype == np.float32
+
+
+def test_memory_is_bounded():
+    """A large image is cut into bands: no copy of all its windows is made."""
+    import tracemalloc
+
+    conv = Conv2D(16, 4, 3, padding=1)
+    x = ones(1, 16, 512, 512)
+    with no_grad():
+        conv(x)
+        tracemalloc.start()
+        conv(x)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert most < 2.5 * x.data.nbytes  # the padded image, the output, and a band
+
+
+# Kernels
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("steps", [(1, 1, 1, 1), (2, 3, 1, 2), (1, 2, 2, 1)], ids=str)
+def test_the_compiled_kernels(steps, dtype, rng):
+    pytest.importorskip("numba", reason="numba compiles these")
+    sh, sw, dh, dw = steps
+    height, width = 1 + 3 * sh + 2 * dh + 1, 4 * sw + dw + 2
+    padded = rng.standard_normal((2, 3, height, width)).astype(dtype)
+    columns = rng.standard_normal((3, 3, 2, 4, 2, 5)).astype(dtype)
+    results = []
+    for choice in ("auto", "reference"):
+        with use_kernels(choice):
+            results.append((columns.copy(), padded.copy()))
+            unfold(np, results[-1][0], padded, 1, *steps)
+            fold(np, results[-1][1], columns, 1, *steps)
+    for actual, expected in zip(*results, strict=True):
+        assert_close(actual, expected)
+
+
+# PyTorch
+
+
+def draw(rng):
+    """Draw a layer and the shape of an input that is large enough for it."""
+    groups = int(rng.integers(1, 4))
+    kernel, dilation = rng.integers(1, 4, 2), rng.integers(1, 3, 2)
+    stride = rng.integers(1, 4, 2) if rng.random() < 0.5 else np.array([1, 1])
+    padding = rng.integers(0, 3, 2)
+    least = np.maximum(dilation * (kernel - 1) + 1 - 2 * padding, 1)
+    settings = {
+        "in_channels": groups * int(rng.integers(1, 20)),
+        "out_channels": groups * int(rng.integers(1, 5)),
+        "groups": groups,
+        "bias": bool(rng.random() < 0.8),
+    }
+    for name, values in (
+        ("kernel_size", kernel), ("stride", stride), ("padding", padding), ("dilation", dilation)
+    ):  # fmt: skip
+        settings[name] = tuple(map(int, values))
+    size = least + rng.integers(0, 20, 2)
+    return settings, (int(rng.integers(0, 4)), settings["in_channels"], *map(int, size))
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 1e-9), ("float32", 1e-4)])
+@pytest.mark.parametrize("seed", range(12))
+def test_against_torch(seed, dtype, rtol, device):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    for _ in range(3):
+        settings, shape = draw(rng)
+        layer = Conv2D(**settings, device=device, dtype=dtype, rng=rng)
+        theirs = torch.nn.Conv2d(**settings, dtype=getattr(torch, dtype))
+        with torch.no_grad():
+            theirs.weight.copy_(torch.from_numpy(layer.weights.numpy()))
+            if settings["bias"]:
+                theirs.bias.zero_()
+        data = rng.standard_normal(shape).astype(dtype)
+        x, x_torch = Tensor(data, device=device, requires_grad=True), torch.tensor(data)
+        out, out_torch = layer(x), theirs(x_torch.requires_grad_())
+        g = rng.standard_normal(out.shape).astype(dtype)
+        out.backward(Tensor(g, device=device))
+        out_torch.backward(torch.from_numpy(g))
+        pairs = [(out, out_torch), (x.grad, x_torch.grad), (layer.weights.grad, theirs.weight.grad)]
+        if settings["bias"]:
+            pairs.append((layer.bias.grad, theirs.bias.grad))
+        for actual, expected in pairs:
+            expected = expected.detach().numpy()
+            scale = abs(expected).max(initial=1)
+            assert_close(actual, expected, rtol, rtol * scale, name=str(settings))
+
+
+def test_double_backward_against_torch(device, rng):
+    torch = pytest.importorskip("torch")
+    values = [rng.standard_normal(s) for s in ((2, 4, 7, 6), (6, 2, 3, 2), (6,))]
+    windows = Windows((3, 2), (2, 1), (1, 1, 1, 1), (1, 2))
+    ours = [Tensor(v, device=device, requires_grad=True) for v in values]
+    gradients = grad((convolve_biased(*ours, windows, 2) ** 3).sum(), ours, create_graph=True)
+    sum((g * g).sum() for g in gradients).backward()
+    theirs = [torch.tensor(v, requires_grad=True) for v in values]
+    out = torch.nn.functional.conv2d(*theirs, (2, 1), (1, 1), (1, 2), 2)
+    gradients = torch.autograd.grad((out**3).sum(), theirs, create_graph=True)
+    sum((g * g).sum() for g in gradients).backward()
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
+@pytest.mark.parametrize("kernel", [1, 2, 3, (4, 5), (2, 7)], ids=str)
+@pytest.mark.parametrize("dilation", [1, 2, (1, 3)], ids=str)
+def test_same_against_torch(kernel, dilation, device, rng):
+    torch = pytest.importorskip("torch")
+    layer = Conv2D(2, 3, kernel, padding="same", dilation=dilation, dtype="float64", device=device)
+    data = rng.standard_normal((2, 2, 6, 5))
+    weights = torch.from_numpy(layer.weights.numpy())
+    expected = torch.nn.functional.conv2d(
+        torch.tensor(data), weights, padding="same", dilation=dilation
+    )
+    out = layer(Tensor(data, device=device))
+    assert out.shape == (2, 3, 6, 5)
+    np.testing.assert_allclose(out.numpy(), expected.numpy(), rtol=1e-9, atol=1e-12)
+
+
+# The layer
+
+
+def test_the_specification(device):
+    conv = Conv2D(in_channels=3, out_channels=16, kernel_size=3, stride=1, padding=1, device=device)
+    out = conv(ones(4, 3, 8, 10, device=device))
+    assert (out.shape, out.dtype, out.device) == ((4, 16, 8, 10), np.float32, device)
+    assert (conv.weights.shape, conv.bias.shape) == ((16, 3, 3, 3), (16,))
+    assert (conv.device, conv.dtype) == (device, np.float32)
+    assert [*conv.state_dict()] == ["weights", "bias", "__metadata__"]
+    assert [*Conv2D(1, 1, 1, bias=False).state_dict()] == ["weights", "__metadata__"]
+    other = Conv2D(3, 16, 3, padding=1)
+    other.load_state_dict(conv.state_dict())
+    np.testing.assert_array_equal(other.weights.numpy(), conv.weights.numpy())
+
+
+def test_a_network_learns(rng):
+    model = Sequential(
+        Conv2D(1, 4, 3, padding=1, rng=0), ReLU(), MaxPool2D(), Conv2D(4, 8, 3, padding=1, rng=1),
+        ReLU(), MaxPool2D(), Flatten(), Dense(8, 2, rng=2),
+    )  # fmt: skip
+    x = rng.standard_normal((20, 1, 5, 5)).astype(np.float32)
+    target = np.stack([x.mean((1, 2, 3)), x.max((1, 2, 3))], 1)
+    losses = []
+    for _ in range(60):
+        loss = ((model(x) - target) ** 2).mean()
+        model.zero_grad()
+        loss.backward()
+        with no_grad():
+            for p in model.parameters:
+                p.data = p.data - 0.1 * p.grad.data
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def test_settings_are_shown():
+    assert repr(Conv2D(3, 8, 3)) == "Conv2D(3→8, 3×3)"
+    conv = Conv2D(4, 8, (3, 5), 2, (1, 2), dilation=(1, 2), groups=2, bias=False, name="stem")
+    assert repr(conv) == (
+        "Conv2D(4→8, 3×5, stride=2, padding=(1, 2), dilation=(1, 2), groups=2, bias=False, "
+        "name='stem')"
+    )
+    assert repr(Conv2D(1, 1, 2, padding="same")) == "Conv2D(1→1, 2×2, padding='same')"
+    assert (conv.in_channels, conv.out_channels, conv.kernel_size) == (4, 8, (3, 5))
+    assert (conv.stride, conv.padding, conv.dilation, conv.groups) == ((2, 2), (1, 2), (1, 2), 2)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("given", ["float16", "float32", "float64"])
+def test_floats_are_converted_to_the_parameters(dtype, given, device):
+    conv = Conv2D(2, 3, 3, dtype=dtype, device=device)
+    x = ones(1, 2, 4, 4, dtype=given, device=device, requires_grad=True)
+    out = conv(x)
+    assert out.dtype == dtype
+    out.sum().backward()
+    assert (x.grad.dtype, conv.weights.grad.dtype, conv.bias.grad.dtype) == (given, dtype, dtype)
+
+
+@pytest.mark.parametrize("name", ["xavier", "he", "lecun"])
+def test_initial_weights(name, device):
+    bound = {
+        "xavier": math.sqrt(6 / (9 * (20 + 30))), "he": math.sqrt(6 / 180),
+        "lecun": math.sqrt(3 / 180),
+    }[name]  # fmt: skip
+    conv = Conv2D(40, 60, 3, groups=2, initialization=name, rng=0, device=device)
+    weights = conv.weights.numpy()
+    assert abs(weights).max() == pytest.approx(bound, rel=1e-3)
+    assert weights.std() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+    again = Conv2D(40, 60, 3, groups=2, initialization=name, rng=0).weights.numpy()
+    np.testing.assert_array_equal(again, weights)
+    assert not np.any(conv.bias.numpy())
+    assert all(p.requires_grad for p in conv.parameters)
+
+
+WRONG_SETTINGS = [
+    ({"in_channels": 0}, ValueError, "in_channels: expected a positive integer, got 0"),
+    ({"out_channels": 2.0}, TypeError, "out_channels: expected a positive integer, got 2.0"),
+    ({"kernel_size": 0}, ValueError, "kernel_size: .* or a pair of them, got 0"),
+    ({"kernel_size": (3, 3, 3)}, TypeError, r"kernel_size: .* got \(3, 3, 3\)"),
+    ({"kernel_size": "3"}, TypeError, "kernel_size: .* got '3'"),
+    ({"kernel_size": True}, TypeError, "kernel_size: .* got True"),
+    ({"stride": (1, 0)}, ValueError, r"stride: .* got \(1, 0\)"),
+    ({"stride": None}, TypeError, "stride: .* got None"),
+    ({"padding": -1}, ValueError, "padding: expected an integer of at least 0 .* got -1"),
+    ({"padding": "full"}, ValueError, "padding: expected .* or 'same', got 'full'"),
+    ({"padding": "same", "stride": 2}, ValueError, "padding: 'same' needs stride 1, got stride 2"),
+    ({"dilation": 1.5}, TypeError, "dilation: .* got 1.5"),
+    ({"groups": 2}, ValueError, "groups: 2 does not divide in_channels, which is 3"),
+    ({"groups": 3}, ValueError, "groups: 3 does not divide out_channels, which is 4"),
+    ({"groups": 0}, ValueError, "groups: expected a positive integer, got 0"),
+    ({"dtype": "int32"}, TypeError, "floating type .* got int32"),
+    ({"device": "tpu"}, ValueError, "device: .* got 'tpu'"),
+    ({"initialization": "xaviar"}, ValueError, "expected one of 'xavier', .*, got 'xaviar'"),
+    ({"rng": "seed"}, TypeError, "rng: .* got 'seed'"),
+]
+
+
+@pytest.mark.parametrize(("settings", "error", "reason"), WRONG_SETTINGS)
+def test_wrong_settings(settings, error, reason):
+    with pytest.raises(error, match=reason):
+        Conv2D(**{"in_channels": 3, "out_channels": 4, "kernel_size": 3, **settings})
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((2, 13, 9, 9), "input has 13 channels, expected 3 (its shape is (2, 13, 9, 9))"),
+        (
+            (2, 9, 9, 3),
+            "input has 9 channels, expected 3; channels come second: .transpose(0, 3, 1, 2) (its "
+            "shape is (2, 9, 9, 3))",
+        ),
+        (
+            (3, 9, 9),
+            "input has 3 axes, expected 4: (batch, channels, height, width) (its shape is "
+            "(3, 9, 9))",
+        ),
+        ((2, 3, 5, 5), "kernel 7×7 does not fit into 5×5 with padding 0"),
+        ((2, 3, 7, 0), "kernel 7×7 does not fit into 7×0 with padding 0"),
+    ],
+    ids=str,
+)
+def test_wrong_shapes(shape, reason):
+    with pytest.raises(ValueError, match="Sequential") as info:
+        Sequential(Conv2D(3, 4, 7))(zeros(shape))
+    assert str(info.value) == f"Sequential[0] Conv2D(3→4, 7×7): {reason}"
+
+
+def test_a_kernel_that_does_not_fit_is_described():
+    with pytest.raises(ValueError, match=r"kernel 3×3 with dilation 4 does not fit .* padding 1"):
+        Conv2D(1, 1, 3, padding=1, dilation=4)(zeros(1, 1, 6, 6))
+    with pytest.raises(ValueError, match=r"kernel 9×1 does not fit into 4×6 with padding \(2, 0\)"):
+        Conv2D(1, 1, (9, 1), padding=(2, 0))(zeros(1, 1, 4, 6))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "complex64"])
+def test_other_input_is_refused(dtype):
+    with pytest.raises(TypeError, match=rf"input is {dtype}, expected floats; .*astype\('float32'"):
+        Conv2D(1, 1, 1)(ones(1, 1, 2, 2, dtype=dtype))
+
+
+def test_the_hint_about_axes_is_right():
+    assert Conv2D(3, 4, 7)(ones(2, 9, 9, 3).transpose(0, 3, 1, 2)).shape == (2, 4, 3, 3)
+
+
+@pytest.mark.cuda
+def test_mixed_devices_are_refused():
+    with pytest.raises(ValueError, match=r"Conv2D.*cpu and cuda"):
+        Conv2D(1, 1, 1, device="cuda")(ones(1, 1, 2, 2))
