@@ -3,5 +3,5 @@
 project = "nn"
 author = "the nn authors"
 extensions = ["myst_parser"]
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build", "examples/**"]
 myst_heading_anchors = 3

@@ -118,7 +118,7 @@ def draw(losses, accuracies, confusion, path):
     share = curve.twinx()
     share.plot(np.arange(1, len(accuracies) + 1), np.array(accuracies) * 100, "o-", color="C3")
     share.set_ylabel("test accuracy, %", color="C3")
-    curve.legend(loc="lower left")
+    curve.legend(loc="upper center")
 
     matrix.imshow(np.log1p(confusion), cmap="Blues")
     for row, column in np.argwhere(confusion):

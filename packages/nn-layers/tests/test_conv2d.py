@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from nn_layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from nn_layers._convolve import (
+    _Plan,
     convolve,
     convolve_back,
     convolve_biased,
@@ -37,7 +38,7 @@ CASES = {
     "1×1 strided": (2, 2, 3, (5, 5), Windows((1, 1), (2, 2)), 1),
     "many outputs": (1, 1, 9, (4, 4), Windows((3, 3), (1, 1), (1, 1, 1, 1)), 1),
     "by rows": (2, 17, 2, (5, 4), Windows((3, 3), (1, 1), (1, 1, 1, 1)), 1),
-    "by rows in groups": (1, 96, 2, (6, 3), Windows((2, 1), (1, 1), (1, 0, 0, 0), (3, 1)), 2),
+    "by rows in groups": (2, 96, 2, (6, 3), Windows((2, 1), (1, 1), (1, 0, 0, 0), (3, 1)), 2),
     "no images": (0, 2, 3, (4, 4), Windows((3, 3)), 1),
 }  # fmt: skip
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -139,6 +140,16 @@ def test_however_it_is_cut_into_products(case, columns, rng):
         spread.reference(np, g, w, size, windows, groups, columns),
         spread(np, g, w, size, windows, groups), 1e-12, 1e-12,
     )  # fmt: skip
+
+
+def test_the_cases_take_both_ways():
+    def by_row(case):
+        n, c, o, size, windows, groups = case
+        return _Plan((n, c, *size), o, windows, groups, 1024).by_row
+
+    assert [name for name, case in CASES.items() if by_row(case)] == [
+        "by rows", "by rows in groups"
+    ]  # fmt: skip
 
 
 def test_an_input_without_gradient_costs_nothing(monkeypatch):

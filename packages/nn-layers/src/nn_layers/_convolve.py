@@ -36,7 +36,7 @@ _COLUMNS = 1024
 _CUDA_ELEMENTS = 1 << 26
 # How long the columns are at least when only one row of the kernel is in them.
 _ROW_LENGTH = 48
-# Then the weights have to be put into another order: this many columns for each output repay that.
+# Then the weights have to be put into another order, which so many columns for each output repay.
 _COLUMNS_PER_OUTPUT = 8
 
 
@@ -242,8 +242,9 @@ def sums(
     x, g = x.astype(dtype, copy=False), g.astype(dtype, copy=False)
     (kh, kw), outputs = windows.kernel, g.shape[1]
     plan = _Plan(x.shape, outputs, windows, groups, columns)
-    products, column = (kh, plan.channels * kw) if plan.by_row else (1, plan.channels * kh * kw)
-    totals = xp.empty((products, groups, column, outputs // groups), dtype)
+    count = kh if plan.by_row else 1
+    column = plan.channels * kh * kw // count
+    totals = xp.empty((count, groups, column, outputs // groups), dtype)
     work = xp.empty(totals.shape[1:], dtype) if len(plan.parts) > 1 else None
     if not plan.parts:
         totals[...] = 0
@@ -260,7 +261,7 @@ def sums(
             else:
                 xp.matmul(matrix, rows, out=work)
                 total += work
-    totals = totals.reshape(products, groups, plan.channels, -1, kw, outputs // groups)
+    totals = totals.reshape(count, groups, plan.channels, -1, kw, outputs // groups)
     totals = totals.transpose(1, 5, 2, 0, 3, 4)
     return xp.ascontiguousarray(totals).reshape(outputs, plan.channels, kh, kw)
 
