@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor
+from nn_tensor import Tensor, isfinite
 from nn_tensor.extend import array_module, device_of, device_scope
 
 from nn_optim._options import Flag, Option
@@ -95,7 +95,7 @@ def clip_gradients_by_norm(
         wrong = [
             f"parameters[{position}]"
             for position, _, gradient in found
-            if not bool(array_module(gradient).isfinite(gradient).all())
+            if not bool(isfinite(Tensor(gradient)).all())
         ]
         raise FloatingPointError(
             f"parameters: the norm of their gradients is {norm}, expected a finite one"

@@ -170,15 +170,20 @@ def _fit(grad: Any, shape: tuple[int, ...], node: Node, rule: Rule) -> Any:
     """
     if _broadcasts(shape, grad.shape):
         return unbroadcast_grad(grad, shape)
-    if not _broadcasts(grad.shape, shape):
+    try:
+        return _spread(grad, shape)
+    except ValueError:  # along some axes it is broadcast, along others not yet
         pairs = zip(reversed(shape), reversed(grad.shape), strict=False)
         summed = tuple([1 if length == 1 else n for length, n in pairs])[::-1]
-        if not _broadcasts(summed, shape):
-            raise ValueError(
-                f"{node.op.name}: the rule for {rule.wrt!r} returned a gradient of shape "
-                f"{grad.shape}, which does not fit the input's {shape}"
-            )
-        grad = unbroadcast_grad(grad, summed)
+    if not _broadcasts(summed, shape):
+        raise ValueError(
+            f"{node.op.name}: the rule for {rule.wrt!r} returned a gradient of shape {grad.shape}, "
+            f"which does not fit the input's {shape}"
+        )
+    return _spread(unbroadcast_grad(grad, summed), shape)
+
+
+def _spread(grad: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(grad, (np.ndarray, np.generic)):
         return np.broadcast_to(grad, shape)
     if hasattr(grad, "requires_grad"):
@@ -214,9 +219,12 @@ def _pull(
     return gradient
 
 
+_RECORDED, _UNRECORDED = enable_grad(), no_grad()
+
+
 def recording(create: bool) -> contextlib.AbstractContextManager[None]:
     """Return the context of a backward walk, in which gradients are recorded if `create` is set."""
-    return enable_grad() if create else no_grad()
+    return _RECORDED if create else _UNRECORDED
 
 
 def propagate(
@@ -294,12 +302,14 @@ def propagate(
                 node.debug.check_gradient(rule, grad, gradient)
             if parent in totals:
                 total = totals[parent]
-                if type(total) is np.ndarray:
-                    totals[parent] = _added(total, gradient, parent in summed)
+                if type(total) is not np.ndarray:
+                    totals[parent] = _sum(total, gradient, parent in summed and not create)
+                    summed.add(parent)
+                elif parent in summed:
+                    total += gradient
                 else:
-                    with device_scope(total):
-                        totals[parent] = _added(total, gradient, parent in summed and not create)
-                summed.add(parent)
+                    totals[parent] = total + gradient
+                    summed.add(parent)
             elif type(parent) is Node:
                 totals[parent] = gradient
                 heappush(heap, (-parent.sequence, parent))
@@ -310,17 +320,17 @@ def propagate(
                     with device_scope(array):
                         gradient = gradient.copy()
                 totals[parent] = gradient
-    for parent, total in totals.items():
-        results[parent] = total
+    results.update(totals)
     return results
 
 
-def _added(total: Any, gradient: Any, into: bool) -> Any:
-    """Return the sum of both, made in the memory of `total` if `into` is set."""
-    if into:
-        total += gradient  # one without axes is no array, and is not changed
+def _sum(total: Any, gradient: Any, reuse: bool) -> Any:
+    """Return the sum of both on their device, in the memory of `total` if `reuse` is set."""
+    with device_scope(total):
+        if not reuse:
+            return total + gradient
+        total += gradient
         return total
-    return total + gradient
 
 
 def _ancestry(

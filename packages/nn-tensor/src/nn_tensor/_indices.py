@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._autograd import same_device
 from nn_tensor._device import is_array
 
 __all__ = ["check_integers", "is_basic", "plain_index", "write_item"]
@@ -61,12 +62,12 @@ def _check_bounds(parts: list[Any], shape: tuple[int, ...]) -> None:
 def _plain_part(part: Any) -> Any:
     if type(part) in _PLAIN:
         return part
-    if hasattr(part, "requires_grad"):
-        part = part.data
-    elif isinstance(part, (list, tuple, range)):  # a tuple inside a tuple is an array to NumPy
+    if isinstance(part, (list, tuple, range)):  # a tuple inside a tuple is an array to NumPy
         part = np.asarray(part)
         if not part.size:
             part = part.astype(np.intp)
+    elif hasattr(part, "requires_grad"):
+        part = part.data
     if is_array(part) and part.ndim > 0 and part.dtype.kind not in "biu":
         raise TypeError(
             f"index: an array of indices must hold integers or booleans, got {part.dtype}"
@@ -86,6 +87,8 @@ def write_item(xp: Any, target: Any, index: Any, value: Any) -> Any:
     Returns the index as `plain_index` gives it.
     """
     value = xp.asarray(value) if isinstance(value, (list, tuple)) else value
+    if is_array(value) and not isinstance(value, np.generic):
+        same_device("item assignment: the value", value, target)
     if hasattr(value, "dtype") and not np.can_cast(value.dtype, target.dtype, "same_kind"):
         raise TypeError(f"item assignment: {value.dtype} does not fit into {target.dtype}")
     try:

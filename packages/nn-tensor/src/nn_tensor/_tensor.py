@@ -299,42 +299,47 @@ class Tensor(Operators, Methods):
                     f"backward: a Tensor of shape {self.shape} needs a gradient that broadcasts "
                     "to its shape; without one it must have a single element"
                 )
-            seed = Tensor(self.xp.ones_like(self._data))
-        else:
-            seed = self._like("gradient", gradient)
-            try:
-                seed = seed.broadcast_to(self.shape)
-            except ValueError:
-                raise ValueError(
-                    f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
-                ) from None
+            ones = self.xp.ones_like(self._data)
+            return Tensor(ones) if create_graph else ones
+        seed = self._like("gradient", gradient)
+        try:
+            seed = seed.broadcast_to(self.shape)
+        except ValueError:
+            raise ValueError(
+                f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
+            ) from None
         if self._node is None:
             seed = seed.copy()
         return seed if create_graph else seed._data
 
     def _like(self, name: str, value: ArrayLike) -> Tensor:
         """Return `value` as a Tensor of this one's dtype, or raise if it lies elsewhere."""
-        try:
-            place = None if hasattr(value, "dtype") else self.device  # lists have none of their own
-            tensor = value if isinstance(value, Tensor) else Tensor(value, place, self.dtype)
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from None
+        if isinstance(value, Tensor):
+            tensor = value
+        elif is_array(value):
+            tensor = Tensor(value)
+        else:  # numbers of Python, which have neither precision nor place of their own
+            try:
+                tensor = Tensor(value, self.device, self.dtype)
+            except TypeError as error:
+                raise TypeError(f"{name}: {error}") from None
         same_device(name, tensor._data, self._data)
         return tensor.astype(self.dtype)
 
     def _accumulate(self, total: Any) -> None:
         if self._hooks:
             total = run_hooks(self._hooks, total)
-        with _accumulating, device_scope(self._data):
-            if isinstance(total, Tensor):
-                self._grad = total if self._grad is None else self._grad + total
-            elif self._grad is None:
-                self._grad = Tensor(total)
-            elif self._hooks:  # a hook's gradient may be somebody's own
-                self._grad = Tensor(self._grad._data + total)
-            else:  # the new total is ours, and the old one may be somebody's: add into the new
-                total += self._grad._data
-                self._grad = Tensor(total)
+        with _accumulating:
+            before = self._grad
+            if before is not None:
+                with device_scope(self._data):
+                    if isinstance(total, Tensor):
+                        total = before + total
+                    elif self._hooks:  # a hook's gradient may be somebody's own
+                        total = before._data + total
+                    else:  # the total is ours, what was before may be somebody's
+                        total += before._data
+            self._grad = total if isinstance(total, Tensor) else Tensor(total)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` whenever this Tensor's gradient has been computed.
@@ -459,7 +464,7 @@ class Tensor(Operators, Methods):
         rebuild, arguments = self.__reduce__()
         copied: Tensor = rebuild(*arguments)
         if self._grad is not None:
-            copied._grad = Tensor(self._grad._data.copy())
+            copied._grad = self._grad.detach().copy()
         memo[id(self)] = copied
         return copied
 

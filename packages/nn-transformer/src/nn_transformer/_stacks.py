@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from nn_layers import BaseModel, LayerNorm
-from nn_tensor import Tensor, random_generator
+from nn_tensor import Tensor, no_grad, random_generator
 from nn_tensor.extend import Device
 
 from nn_transformer._attention import causal_mask, padding_mask
@@ -52,7 +52,8 @@ class _Stack(BaseModel):
         # The sum of Embedding's N(0, 1) with the waves, each of size about 1: the paper's weights
         # are smaller by the factor sqrt(d_model) that its section 3.4 multiplies them with.
         self.embedding = Embedding(vocab_size, d_model, rng=rng, **place)
-        self.embedding.weights.data /= math.sqrt(d_model)
+        with no_grad():
+            self.embedding.weights /= math.sqrt(d_model)
         self.positions = PositionalEncoding(d_model, max_seq_len, dropout, rng=rng, **place)
         self.layers = [
             self._layer(d_model, num_heads, d_ff, dropout, activation, norm_first, rng=rng, **place)

@@ -1,0 +1,150 @@
+"""Where CuPy does other things than NumPy, and what is said where CUDA does not work."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+from nn_tensor import Tensor, concatenate, erf, gather, ones, scatter_add, take, where, zeros
+from nn_tensor._device import _cuda_problem
+from nn_tensor.testing import assert_close
+
+
+@pytest.mark.parametrize("index", [[0, 3], [-4], (slice(None), [0, 2]), (..., [2], None), ([3], 0)])
+def test_indices_out_of_bounds_are_refused(index: Any, device: str) -> None:
+    x = zeros(3, 2, device=device)
+    with pytest.raises(IndexError, match=r"get_item.*out of bounds for axis [01] with size [23]"):
+        x[index]
+    with pytest.raises(IndexError, match=r"item assignment.*out of bounds"):
+        x[index] = 1
+    assert not x.any()
+
+
+def test_indices_within_bounds(device: str) -> None:
+    values = np.arange(24.0).reshape(2, 3, 4)
+    x = Tensor(values, device=device)
+    mask = np.array([True, False])
+    for index in (
+        (..., [3, -4]),
+        (mask, slice(None), [0, 3]),
+        (None, [1], ..., [3]),
+        np.array(1),
+        (1, np.array([[0, 2]], np.uint8)),
+    ):
+        assert_close(x[index], values[index])
+
+
+def test_lists_go_where_the_others_are(device: str) -> None:
+    x = ones(2, 2, device=device, requires_grad=True)
+    for y in (
+        x * [1.0, 2.0],
+        gather(x, [[1], [0]], axis=1),
+        take(x, [1, 0]),
+        concatenate([x, [[1.0, 2.0]]]),
+    ):
+        assert y.device == device
+    (x * 2).backward([[1.0, 2.0], [3.0, 4.0]])
+    np.testing.assert_array_equal(x.grad.numpy(), [[2, 4], [6, 8]])
+
+
+@pytest.mark.parametrize("condition", [True, 0, 1.5, np.True_])
+def test_where_takes_numbers_as_condition(condition: Any, device: str) -> None:
+    x = Tensor([1.0, 2.0], device=device)
+    assert_close(where(condition, x, 0), np.where(condition, x.numpy(), np.float32(0)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int8", "bool"])
+def test_erf_has_the_dtype_of_other_functions(dtype: str, device: str) -> None:
+    x = Tensor(np.array([0, 1], dtype), device=device)
+    assert erf(x).dtype == (dtype if x.dtype.kind == "f" else "float64")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "int64", "uint64"])
+def test_integers_are_added_at_places(dtype: str, device: str) -> None:
+    x = Tensor(np.array([100, 2, 3], dtype), device=device)
+    values = Tensor(np.array([5, 6, 7], dtype), device=device)
+    result = scatter_add(x, [1, 0, 1], values)
+    assert_close(result, np.array([106, 14, 3], dtype))
+
+
+def test_negative_integers_are_added_at_places(device: str) -> None:
+    result = scatter_add(Tensor([5, 5], device=device), [0, 0], [-7, -1])
+    assert result.tolist() == [-3, 5]
+
+
+def test_what_is_broadcast_is_not_written(device: str) -> None:
+    x = zeros(2, device=device).broadcast_to((3, 2))
+    with pytest.raises(ValueError, match="read-only"):
+        x += 1
+    with pytest.raises(ValueError, match="read-only"):
+        x[0] = 1
+
+
+def test_numpy_compares_tensors(device: str) -> None:
+    x = ones(2, device=device)
+    assert np.allclose(x, x)
+    assert not np.array_equal(x, x + 1)
+
+
+@pytest.mark.cuda
+def test_assignment_from_another_device_is_refused() -> None:
+    x = zeros(2, 2, device="cuda")
+    for index in (0, [0]):
+        with pytest.raises(ValueError, match=r"item assignment: the value: is on cpu.*cuda"):
+            x[index] = np.ones(2, np.float32)
+
+
+def _cupy(driver: int, runtime: int, error: str | None, **names: Any) -> types.ModuleType:
+    def count() -> int:
+        if error is not None:
+            raise RuntimeError(error)
+        return 1
+
+    module = types.ModuleType("cupy")
+    module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
+        runtime=types.SimpleNamespace(
+            getDeviceCount=count,
+            driverGetVersion=lambda: driver,
+            runtimeGetVersion=lambda: runtime,
+        )
+    )
+    vars(module).update(names)
+    return module
+
+
+def _no_libraries(*_: Any) -> Any:
+    raise ImportError("libcublas.so.12: cannot open shared object file")
+
+
+@pytest.mark.parametrize(
+    ("cupy", "parts"),
+    [
+        (
+            _cupy(0, 12090, "cudaErrorInsufficientDriver"),
+            ["no NVIDIA driver", "cudaErrorInsufficientDriver", "install the driver"],
+        ),
+        (
+            _cupy(12040, 13000, "cudaErrorInsufficientDriver"),
+            ["driver is for CUDA 12", "CuPy for CUDA 13", "nn-tensor[cuda12]"],
+        ),
+        (_cupy(13000, 12090, "cudaErrorNoDevice"), ["driver shows no device"]),
+        (
+            _cupy(13000, 12090, None, ones=_no_libraries),
+            ["CUDA libraries are incomplete", "libcublas", "cupy-cuda12x[ctk]"],
+        ),
+        (_cupy(13000, 12090, None, ones=lambda shape: np.ones(shape)), None),
+    ],
+    ids=["no driver", "old driver", "hidden device", "no libraries", "complete"],
+)
+def test_what_is_missing_is_named(
+    cupy: types.ModuleType, parts: list[str] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    problem = _cuda_problem.__wrapped__()
+    if parts is None:
+        assert problem is None
+    else:
+        assert all(part in problem for part in parts), problem
