@@ -107,3 +107,61 @@ def test_kept_values_must_be_a_tuple() -> None:
 def test_rules_of_one_function_have_names_of_their_own() -> None:
     names = [operation.info.rules[0].function.__code__.co_name for operation in (max, min)]
     assert names == [f"gradient of {name} with respect to x" for name in ("max", "min")]
+
+
+def _declare_product() -> tuple[Any, list[str]]:
+    calls: list[str] = []
+
+    @op
+    def product(xp: Any, x: Any, y: Any, z: Any, /) -> Any:
+        return x * y * z
+
+    @product.gradients("x", "z")
+    def _(g: Any, x: Any, y: Any, z: Any) -> Any:
+        calls.append("x and z")
+        shared = g * y
+        return shared * z, shared * x
+
+    @product.gradient("y")
+    def _(g: Any, x: Any, z: Any) -> Any:
+        return g * x * z
+
+    return product, calls
+
+
+def test_one_rule_for_several_inputs_runs_once(device: str) -> None:
+    product, calls = _declare_product()
+    x, y, z = (Tensor([v, v + 1], device, "float64", requires_grad=True) for v in (1.0, 2.0, 4.0))
+    product(x, y, z).sum().backward()
+    assert calls == ["x and z"]
+    assert [t.grad.tolist() for t in (x, y, z)] == [[8, 15], [4, 10], [2, 6]]
+    gradcheck(product, [x, y, z], order=2)
+
+
+def test_one_rule_for_several_inputs_broadcasts_and_skips(device: str) -> None:
+    product, calls = _declare_product()
+    x = Tensor([[1.0], [2.0]], device, "float64", requires_grad=True)
+    z = Tensor([3.0, 4.0, 5.0], device, "float64", requires_grad=True)
+    gradcheck(lambda x, z: product(x, 2.0, z), [x, z], order=2)
+    calls.clear()
+    constant = z.detach()
+    assert grad(product(x, 2.0, constant).sum(), x).tolist() == [[24], [24]]
+    same = leaf(2, 3)
+    product(same, 1.0, same).sum().backward()
+    assert same.grad.tolist() == [4, 6]
+    assert calls == ["x and z"] * 2
+
+
+def test_one_rule_for_several_inputs_must_return_as_many() -> None:
+    @op
+    def total(xp: Any, x: Any, y: Any, /) -> Any:
+        return x + y
+
+    @total.gradients("x", "y")
+    def _(g: Any) -> Any:
+        return g
+
+    with pytest.raises(TypeError, match=r"gradient of total .* must be a tuple of 2, got float32"):
+        total(leaf(1), leaf(2)).backward()
+    with pytest.raises(ValueError, match=r"expected names among \['x', 'y'\], got \('z',\)"):
+        total.gradients("z")

@@ -14,6 +14,7 @@ from nn_tensor._device import parse_device as parse_device
 from nn_tensor._dtype import parse_dtype as parse_dtype
 from nn_tensor._grad import grad as grad
 from nn_tensor._kernel import use_kernels as use_kernels
+from nn_tensor._memory import reuse_memory as reuse_memory
 from nn_tensor._modes import detect_anomaly as detect_anomaly
 from nn_tensor._modes import enable_grad as enable_grad
 from nn_tensor._modes import is_grad_enabled as is_grad_enabled

@@ -207,16 +207,39 @@ def _as_gradient(value: Any, node: Node, rule: Rule, create: bool) -> Any:
 
 
 def _pull(
-    rule: Rule, grad: Any, arguments: tuple[Any, ...], parent: Node | Tensor, node: Node
+    function: Callable[..., Any],
+    rule: Rule,
+    grad: Any,
+    arguments: tuple[Any, ...],
+    parent: Node | Tensor,
+    node: Node,
 ) -> Any:
-    """Apply a rule, and fit what it returns to the input, on the device of `grad`."""
+    """Apply a rule's function, and fit what it returns to the input, on the device of `grad`."""
     with device_scope(grad):
-        gradient = rule.function(grad, *arguments)
+        gradient = function(grad, *arguments)
         if getattr(gradient, "shape", parent.shape) != parent.shape:
             gradient = _fit(gradient, parent.shape, node, rule)
         if getattr(gradient, "dtype", parent.dtype) != parent.dtype:
             gradient = gradient.astype(parent.dtype)
     return gradient
+
+
+def _part(rule: Rule, position: int, shared: dict[Rule, Any]) -> Callable[..., Any]:
+    """Return what gives one of the gradients of a rule for several inputs, which runs once."""
+
+    def part(grad: Any, *arguments: Any) -> Any:
+        if rule not in shared:
+            gradients = rule.function(grad, *arguments)
+            count = len(rule.shared_by)
+            if not isinstance(gradients, tuple) or len(gradients) != count:
+                raise TypeError(
+                    f"the {rule.function.__name__} must be a tuple of {count}, got "
+                    f"{describe(gradients)}"
+                )
+            shared[rule] = gradients
+        return shared[rule][rule.shared_by.index(position)]
+
+    return part
 
 
 _RECORDED, _UNRECORDED = enable_grad(), no_grad()
@@ -285,13 +308,17 @@ def propagate(
         if not retain:
             node.edges = node.recipe = None
         on_cpu = type(grad) is np.ndarray
-        for _, parent, rule, arguments in edges:
+        shared: dict[Rule, Any] = {}
+        for position, parent, rule, arguments in edges:
             if wanted is not None and parent not in wanted:
                 continue
+            function: Callable[..., Any] = rule.function
+            if rule.shared_by:
+                function = _part(rule, position, shared)
             if on_cpu:
-                gradient = rule.function(grad, *arguments)
+                gradient = function(grad, *arguments)
             else:
-                gradient = _pull(rule, grad, arguments, parent, node)
+                gradient = _pull(function, rule, grad, arguments, parent, node)
             if type(gradient) is not usual:
                 gradient = _as_gradient(gradient, node, rule, create)
             if gradient.shape != parent.shape:
@@ -315,8 +342,8 @@ def propagate(
                 heappush(heap, (-parent.sequence, parent))
             else:  # a leaf keeps it, so it must be nobody else's
                 array = gradient._data if create else gradient
-                shared = gradient is grad or array.base is not None
-                if shared or any(gradient is value for value in arguments):
+                borrowed = gradient is grad or array.base is not None
+                if borrowed or any(gradient is value for value in arguments):
                     with device_scope(array):
                         gradient = gradient.copy()
                 totals[parent] = gradient

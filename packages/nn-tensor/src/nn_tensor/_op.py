@@ -19,6 +19,13 @@ take arrays, those after it are options. A rule is given the gradient of the out
 *what its parameters name*: inputs, options, ``out``, the shape or device of an input (``x_shape``,
 ``x_device``), or a value that the forward keeps. Nothing else is held until `backward`.
 
+Where the gradients of several inputs have most of their work in common, one rule gives them all::
+
+    @attention.gradients("query", "key", "value")
+    def _(g, query, key, value):
+        ...
+        return for_query, for_key, for_value
+
 Rules are written in operators and operations, so they run on arrays for a first derivative and on
 Tensors, recording, for higher ones. The driver undoes broadcasting (both ways: a rule may return
 a gradient that still has to be broadcast to its input) and casts to the input's dtype.
@@ -49,11 +56,18 @@ Array = Any
 class Rule:
     """How the gradient of the output becomes the gradient of one input."""
 
-    __slots__ = ("function", "needs", "pick", "wrt")
+    __slots__ = ("function", "needs", "pick", "shared_by", "wrt")
 
     pick: Callable[..., tuple[Any, ...]]
+    shared_by: tuple[int, ...]  # the inputs whose gradients it returns, if it returns several
 
-    def __init__(self, function: Callable[..., Any], wrt: str, info: OpInfo) -> None:
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        wrt: str,
+        info: OpInfo,
+        shared_by: tuple[int, ...] = (),
+    ) -> None:
         if not isinstance(function, FunctionType):
             raise TypeError(f"op {info.name}: a rule must be a function, got {function!r}")
         names = list(inspect.signature(function).parameters)
@@ -69,6 +83,7 @@ class Rule:
             names = names[1:]
         self.function = function
         self.wrt = wrt
+        self.shared_by = shared_by
         self.needs = names
         sources = [info.source(name) for name in names]
 
@@ -225,6 +240,10 @@ class Op(Generic[P]):
         """Declare the decorated function as the rule for the named inputs."""
         raise TypeError
 
+    def gradients(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare the decorated function as one rule that returns a tuple: a gradient for each."""
+        raise TypeError
+
     def kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Declare how the kept values follow from inputs, options and ``out``."""
         raise TypeError
@@ -282,15 +301,31 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
     apply.__annotations__ = annotations
     apply.__signature__ = info.signature  # type: ignore[attr-defined]
 
-    def gradient(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def check(inputs: tuple[str, ...]) -> None:
         if not inputs or not set(inputs) <= set(info.inputs):
             raise ValueError(
                 f"op {info.name}: gradient: expected names among {info.inputs}, got {inputs}"
             )
 
+    def gradient(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        check(inputs)
+
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             for name in inputs:
                 info.rules[info.inputs.index(name)] = Rule(function, name, info)
+            return function
+
+        return declare
+
+    def gradients(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        check(inputs)
+        if info.variadic:
+            raise TypeError(f"op {info.name}: the inputs of '*xs' share one rule already")
+        positions = tuple(map(info.inputs.index, inputs))
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            rule = Rule(function, " and ".join(inputs), info, positions)
+            info.rules.update(dict.fromkeys(positions, rule))
             return function
 
         return declare
@@ -301,5 +336,6 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
 
     apply.info = info  # type: ignore[attr-defined]
     apply.gradient = gradient  # type: ignore[attr-defined]
+    apply.gradients = gradients  # type: ignore[attr-defined]
     apply.kept = kept  # type: ignore[attr-defined]
     return apply
