@@ -9,7 +9,6 @@ from typing import Any
 from nn_tensor import (
     Tensor,
     clip,
-    erf,
     exp,
     log_softmax,
     minimum,
@@ -23,6 +22,7 @@ from nn_tensor import (
 )
 from nn_tensor.extend import Device, op
 
+from nn_layers._gelu import FAR, gelu
 from nn_layers._inputs import as_tensor, finite
 from nn_layers._module import Base_Layer
 
@@ -259,37 +259,16 @@ class ELU(Activation):
         return f"alpha={self.alpha:g}"
 
 
-# The next three multiply by a gate that is 0 or 1 as far as floats go long before these limits,
-# which keep 0 times infinity out of the results and powers of large numbers out of the gates.
-_FAR = 40.0
+# The next two multiply by a gate that is 0 or 1 as far as floats go long before these limits, as
+# `gelu` does.
 _VERY_FAR = 800.0
-
-
-@op(keeps=("gate",))
-def gelu(xp: Any, x: Any, /) -> Any:
-    """Return `x` times the probability that a standard normal variable is less than `x`."""
-    gate = erf(x * math.sqrt(0.5))
-    gate += 1
-    gate *= 0.5
-    return xp.maximum(x, -_FAR) * gate, gate
-
-
-@gelu.kept
-def _(x: Any) -> Any:
-    return (0.5 * (1 + erf(x * math.sqrt(0.5))),)
-
-
-@gelu.gradient("x")
-def _(g: Any, x: Any, gate: Any) -> Any:
-    near = clip(x, -_FAR, _FAR)
-    return g * (gate + near * exp(-0.5 * near * near) * (1 / math.sqrt(2 * math.pi)))
 
 
 _SLOPE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
 
 
 def _tanh_gate(x: Any) -> Any:
-    near = clip(x, -_FAR, _FAR)
+    near = clip(x, -FAR, FAR)
     return 0.5 * (1 + tanh(_SLOPE * near * (1 + _CUBIC * near * near)))
 
 
@@ -297,7 +276,7 @@ def _tanh_gate(x: Any) -> Any:
 def gelu_by_tanh(xp: Any, x: Any, /) -> Any:
     """Return `gelu` with the approximation of its gate by the hyperbolic tangent."""
     gate = _tanh_gate(x)
-    return xp.maximum(x, -_FAR) * gate, gate
+    return xp.maximum(x, -FAR) * gate, gate
 
 
 @gelu_by_tanh.kept
@@ -307,7 +286,7 @@ def _(x: Any) -> Any:
 
 @gelu_by_tanh.gradient("x")
 def _(g: Any, x: Any, gate: Any) -> Any:
-    near = clip(x, -_FAR, _FAR)
+    near = clip(x, -FAR, FAR)
     inner = 2 * _SLOPE * (1 + 3 * _CUBIC * near * near)
     return g * gate * (1 + near * (1 - gate) * inner)
 
