@@ -1,44 +1,98 @@
-"""Attention as a pure function, and the masks that it takes.
-
-One rule for masks everywhere: boolean, True where a query may attend to a key; or floating, added
-to the scores. A mask broadcasts to the scores.
-"""
+"""Attention as an operation and as a pure function."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor, matmul, sum, swapaxes
-from nn_tensor.extend import describe, op
+from nn_tensor import Tensor, matmul, random_generator, sum, swapaxes
+from nn_tensor.extend import array_module, device_scope, op
 
-__all__ = ["causal_mask", "masked_softmax", "padding_mask", "scaled_dot_product_attention"]
+from nn_transformer._blockwise import Setting, all_shares, backward, forward
+from nn_transformer._masks import read_mask
+
+__all__ = ["scaled_dot_product_attention"]
+
+
+@op(keeps=("logs", "kept"))
+def attend(xp: Any, query: Any, key: Any, value: Any, mask: Any, /, setting: Setting) -> Any:
+    """Return the values weighted by the softmax of the scores; `mask` is an array, or True."""
+    out, logs, kept = forward(xp, query, key, value, mask, setting)
+    lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    return out.reshape(*lead, *out.shape[-2:]), logs, kept
+
+
+@attend.gradients("query", "key", "value")
+def _(
+    g: Any,
+    query: Any,
+    key: Any,
+    value: Any,
+    mask: Any,
+    out: Any,
+    logs: Any,
+    kept: Any,
+    setting: Setting,
+) -> Any:
+    if not isinstance(g, Tensor):
+        xp = array_module(g)
+        return backward(xp, g, query, key, value, mask, out, logs, kept, setting)
+    weights, share = _weights(query, key, mask, setting)
+    change = _change_of_scores(g, value, weights, share)
+    for_query = matmul(change, key) * setting.scale
+    for_key = matmul(swapaxes(change, -1, -2), query) * setting.scale
+    return for_query, for_key, matmul(swapaxes(weights * share, -1, -2), g)
+
+
+@attend.gradient("mask")
+def _(g: Any, query: Any, key: Any, value: Any, mask: Any, setting: Setting) -> Any:
+    weights, share = _weights(query, key, mask, setting)
+    return _change_of_scores(g, value, weights, share)
+
+
+def _change_of_scores(g: Any, value: Any, weights: Any, share: Any) -> Any:
+    pull = matmul(g, swapaxes(value, -1, -2)) * share
+    return weights * (pull - sum(pull * weights, -1, True))
+
+
+def _weights(query: Any, key: Any, mask: Any, setting: Setting) -> tuple[Any, Any]:
+    """Return all weights at once, and what dropout multiplies them with.
+
+    This is what the blocks compute, written in operations: for higher derivatives, and for that of
+    a mask, which is as large anyway.
+    """
+    scores = matmul(query * setting.scale, swapaxes(key, -1, -2))
+    array = scores.data if isinstance(scores, Tensor) else scores
+    xp = array_module(array)
+    with device_scope(array):
+        allowed: Any = True
+        if setting.causal:
+            targets, sources = scores.shape[-2:]
+            allowed = xp.tri(targets, sources, sources - targets, dtype=bool)
+        if getattr(mask, "dtype", None) == np.dtype(bool):
+            allowed = allowed & (mask.data if isinstance(mask, Tensor) else mask)
+        elif mask is not True:
+            scores = scores + mask
+        share = all_shares(xp, scores.shape, setting, array) if setting.dropout else 1.0
+        return masked_softmax(scores, allowed), share
 
 
 @op
-def masked_softmax(xp: Any, scores: Any, mask: Any, /) -> Any:
-    """Return the softmax over the last axis of the scores that `mask` leaves; see `softmax`.
-
-    A row that may attend to nothing gives zeros.
-    """
-    if getattr(mask, "dtype", np.dtype(float)).kind == "b":
-        masked = xp.where(mask, scores, xp.asarray(-xp.inf, scores.dtype))
-    else:
-        masked = scores + mask
-    if masked.shape[-1] == 0:
-        return masked
-    largest = masked.max(axis=-1, keepdims=True)
-    masked -= xp.where(largest == -xp.inf, 0, largest)
-    weights = xp.exp(masked, out=masked)
+def masked_softmax(xp: Any, scores: Any, allowed: Any, /) -> Any:
+    """Return the softmax over the last axis of the scores that are allowed; 0 where none is."""
+    weights = xp.where(allowed, scores, xp.asarray(-np.inf, scores.dtype))
+    if weights.shape[-1] == 0:
+        return weights
+    largest = weights.max(axis=-1, keepdims=True)
+    weights -= xp.where(largest == -np.inf, 0, largest)
+    xp.exp(weights, out=weights)
     total = weights.sum(axis=-1, keepdims=True)
-    total += total == 0
-    weights /= total
+    weights /= xp.where(total == 0, 1, total)
     return weights
 
 
-@masked_softmax.gradient("scores", "mask")
+@masked_softmax.gradient("scores")
 def _(g: Any, out: Any) -> Any:
     weighted = g * out
     return weighted - out * sum(weighted, -1, True)
@@ -49,13 +103,19 @@ def scaled_dot_product_attention(
     key: Tensor,
     value: Tensor,
     mask: Any = None,
-    dropout: Callable[[Tensor], Tensor] | None = None,
+    *,
+    causal: bool = False,
+    scale: float | None = None,
+    dropout: float = 0.0,
+    rng: np.random.Generator | int | None = None,
 ) -> Tensor:
     r"""Return for each query the mean of the values, weighted by how well their keys fit.
 
     .. math:: \text{softmax}\left(\frac{Q K^T}{\sqrt{d}} + M\right) V
 
-    (Vaswani et al., "Attention Is All You Need", 2017, equation 1.)
+    (Vaswani et al., "Attention Is All You Need", 2017, equation 1.) It is computed block by block:
+    the memory it takes grows linearly with the length of the sequences, and the result is exact.
+    The leading axes broadcast. Half precision is computed in float32.
 
     Args:
         query: ``(..., targets, d)``.
@@ -63,21 +123,41 @@ def scaled_dot_product_attention(
         value: ``(..., sources, e)``.
         mask: boolean, True where a query may attend to a key, or floating, added to the scores;
             it broadcasts to ``(..., targets, sources)``. A row of only False gives zeros.
-        dropout: applied to the weights, as `nn_layers.Dropout`.
+        causal: whether a query may attend only to its own position and those before it. The
+            queries are the last of the positions that the keys have.
+        scale: what the scores are multiplied with, :math:`1 / \sqrt{d}` by default.
+        dropout: the probability of each weight to be left out, the others growing in its place.
+        rng: for the dropout: a NumPy generator, a seed, or None for unpredictable numbers.
 
     Returns:
         ``(..., targets, e)``.
 
     Raises:
-        ValueError: if the shapes do not fit to each other.
-        TypeError: if the mask is neither boolean nor floating.
+        ValueError: if the shapes do not fit to each other, or `dropout` is outside [0, 1].
+        TypeError: if the mask is neither boolean nor floating, or an operand not floating.
 
     >>> from nn_tensor import Tensor, randn
-    >>> from nn_transformer import causal_mask, scaled_dot_product_attention
+    >>> from nn_transformer import scaled_dot_product_attention
     >>> q, k, v = (randn(2, 4, 5, 8, rng=seed) for seed in range(3))
-    >>> scaled_dot_product_attention(q, k, v, mask=causal_mask(5)).shape
+    >>> scaled_dot_product_attention(q, k, v, causal=True).shape
     (2, 4, 5, 8)
     """
+    lead = _check(query, key, value)
+    if not 0 <= dropout <= 1:
+        raise ValueError(f"dropout: expected a probability between 0 and 1, got {dropout!r}")
+    given = np.result_type(query.dtype, key.dtype, value.dtype)
+    if given.itemsize < 4:
+        query, key, value = (x.astype(np.float32) for x in (query, key, value))
+    shape = (*lead, query.shape[-2], key.shape[-2])
+    allowed = read_mask(mask, shape, query.device, query.dtype)
+    factor = 1 / math.sqrt(max(1, query.shape[-1])) if scale is None else float(scale)
+    seed = int(random_generator(rng).integers(1 << 63)) if dropout else 0
+    setting = Setting(factor, bool(causal), float(dropout), seed)
+    return attend(query, key, value, allowed, setting).astype(given)
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor) -> tuple[int, ...]:
+    """Return the leading axes of the result, or raise if the operands do not fit."""
     shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
     if min(query.ndim, key.ndim, value.ndim) < 2:
         raise ValueError(f"attention: query, key and value need two axes or more, got {shapes}")
@@ -85,57 +165,10 @@ def scaled_dot_product_attention(
         raise ValueError(f"attention: query and key differ in their last axis: {shapes}")
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(f"attention: key and value differ in length: {shapes}")
-    scores = matmul(query * (1.0 / math.sqrt(query.shape[-1])), swapaxes(key, -1, -2))
-    weights = masked_softmax(scores, read_mask(mask, scores))
-    if dropout is not None:
-        weights = dropout(weights)
-    return matmul(weights, value)
-
-
-def read_mask(mask: Any, scores: Tensor) -> Any:
-    """Return a mask that fits to `scores`, 0 for none, or raise."""
-    if mask is None:
-        return 0.0
-    if not isinstance(mask, Tensor):
-        mask = Tensor(mask, None if hasattr(mask, "dtype") else scores.device)
-    if mask.dtype.kind not in "bf":
-        raise TypeError(
-            "mask: expected booleans (True where attention is allowed) or floats (added to the "
-            f"scores), got {describe(mask)}"
-        )
-    wanted = scores.shape[-mask.ndim :] if mask.ndim else ()
-    fits = mask.ndim <= scores.ndim and all(
-        length in (1, target) for length, target in zip(mask.shape, wanted, strict=True)
-    )
-    if not fits:
-        raise ValueError(f"mask: shape {mask.shape} does not broadcast to scores {scores.shape}")
-    return mask.astype(scores.dtype) if mask.dtype.kind == "f" else mask
-
-
-def causal_mask(length: int, device: str = "cpu") -> Tensor:
-    """Return the mask of a decoder: each position may attend to itself and to those before it.
-
-    >>> from nn_transformer import causal_mask
-    >>> causal_mask(3).tolist()
-    [[True, False, False], [True, True, False], [True, True, True]]
-    """
-    return Tensor(np.tri(length, dtype=bool), device=device)
-
-
-def padding_mask(tokens: Any, padding_idx: int) -> Tensor:
-    """Return the mask ``(batch, 1, 1, length)`` that lets nothing attend to the padding.
-
-    Args:
-        tokens: integers ``(batch, length)``.
-        padding_idx: the token that fills up.
-
-    >>> from nn_tensor import Tensor
-    >>> from nn_transformer import padding_mask
-    >>> padding_mask(Tensor([[5, 7, 0]]), padding_idx=0).tolist()
-    [[[[True, True, False]]]]
-    """
-    tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
-    if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
-        raise ValueError(f"tokens: expected integers (batch, length), got {describe(tokens)}")
-    allowed: Tensor = tokens != padding_idx
-    return allowed.expand_dims((1, 2))
+    for name, x in (("query", query), ("key", key), ("value", value)):
+        if x.dtype.kind != "f":
+            raise TypeError(f"{name}: expected floats, got {x.dtype} of shape {x.shape}")
+    try:
+        return np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+    except ValueError:
+        raise ValueError(f"attention: the leading axes do not fit: {shapes}") from None

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from nn_layers import Base_Layer
-from nn_tensor import Tensor, parse_dtype, random_generator
+from nn_tensor import Tensor, parse_dtype, random_generator, where
 from nn_tensor.extend import Device, add_at, op
 
-from nn_transformer._inputs import positive, read_tokens
+from nn_transformer._inputs import positive, read_padding_idx, read_tokens
 
 __all__ = ["Embedding"]
 
@@ -18,13 +18,15 @@ __all__ = ["Embedding"]
 
 
 @op
-def rows_of(xp: Any, weights: Any, tokens: Any, /) -> Any:
-    """Return the rows of `weights` that `tokens` name."""
+def rows_of(xp: Any, weights: Any, tokens: Any, /, fixed: int | None = None) -> Any:
+    """Return the rows of `weights` that `tokens` name; no gradient reaches the row `fixed`."""
     return xp.take(weights, tokens, axis=0)
 
 
 @rows_of.gradient("weights")
-def _(g: Any, tokens: Any, weights_shape: tuple[int, ...]) -> Any:
+def _(g: Any, tokens: Any, weights_shape: tuple[int, ...], fixed: int | None) -> Any:
+    if fixed is not None:
+        g = where((tokens != fixed)[..., None], g, 0)
     return into_rows(g, tokens, weights_shape[0])
 
 
@@ -61,12 +63,14 @@ class Embedding(Base_Layer):
             N(0, 1), as in PyTorch's ``Embedding``, on the host and in float64: the same seed gives
             the same weights on every device, and in every dtype up to its precision.
         name: shown in descriptions.
+        padding_idx: the token that fills up: its vector starts as zeros and gets no gradient.
 
     Attributes:
         weights: :math:`W`, ``(vocab_size, d_model)``.
 
     Raises:
-        ValueError: if a size is less than 1; when called, if the tokens are on another device.
+        ValueError: if a size is less than 1, or `padding_idx` no token; when called, if the tokens
+            are on another device.
         TypeError: if a size is not an integer or `dtype` not floating; when called, if the tokens
             are not integers.
         IndexError: when called, if a token is negative or not less than `vocab_size`.
@@ -89,6 +93,7 @@ class Embedding(Base_Layer):
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,
         name: str | None = None,
+        padding_idx: int | None = None,
     ) -> None:
         super().__init__()
         shape = positive("vocab_size", vocab_size), positive("d_model", d_model)
@@ -96,7 +101,10 @@ class Embedding(Base_Layer):
         if parsed.kind != "f":
             raise TypeError(f"dtype: expected a floating type for the parameters, got {parsed}")
         self.name = name
+        self.padding_idx = read_padding_idx(padding_idx, shape[0])
         drawn = random_generator(rng).standard_normal(shape).astype(parsed, copy=False)
+        if self.padding_idx is not None:
+            drawn[self.padding_idx] = 0
         self.weights = Tensor(drawn, device=device, requires_grad=True)
 
     @property
@@ -122,8 +130,9 @@ class Embedding(Base_Layer):
     def forward(self, tokens: Any) -> Tensor:
         """Return the vectors of `tokens`."""
         ids = read_tokens("tokens", tokens, self.vocab_size, self.device)
-        return rows_of(self.weights, ids)
+        return rows_of(self.weights, ids, self.padding_idx)
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        return f"{self.vocab_size}→{self.d_model}"
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.vocab_size}→{self.d_model}{padding}"

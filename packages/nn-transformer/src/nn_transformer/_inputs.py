@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import device_scope
 
-__all__ = ["positive", "read_tokens"]
+__all__ = ["choice", "positive", "read_padding_idx", "read_tokens"]
+
+
+def choice(name: str, value: Any, known: Iterable[str]) -> str:
+    """Return `value` if it is one of the known words, or raise."""
+    words = list(known)
+    if value not in words:
+        raise ValueError(f"{name}: expected one of {words}, got {value!r}")
+    return str(value)
+
+
+def read_padding_idx(padding_idx: Any, vocab_size: int) -> int | None:
+    """Return the token that fills up, or raise if the vocabulary does not have it."""
+    if padding_idx is None:
+        return None
+    number = operator.index(padding_idx)
+    if not 0 <= number < vocab_size:
+        raise ValueError(f"padding_idx: {number} is no token of a vocabulary of {vocab_size}")
+    return number
 
 
 def positive(name: str, value: Any) -> int:

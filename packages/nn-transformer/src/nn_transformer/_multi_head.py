@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,12 @@ from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device
 
 from nn_transformer._attention import scaled_dot_product_attention
+from nn_transformer._cache import KeysAndValues
 from nn_transformer._inputs import positive
 
 __all__ = ["MultiHeadAttention"]
+
+Rotation = Callable[[Tensor], Tensor]
 
 
 class MultiHeadAttention(Base_Layer):
@@ -25,6 +29,10 @@ class MultiHeadAttention(Base_Layer):
     (Vaswani et al., "Attention Is All You Need", 2017, section 3.2.2; the attention is
     `scaled_dot_product_attention`.)
 
+    With fewer heads for keys and values than for queries, each serves a group of queries (Ainslie
+    et al., "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints",
+    2023, section 2.2): their projections and the cache of a decoder are so much smaller.
+
     Shapes: query ``(batch, targets, d_model)``, key and value ``(batch, sources, d_model)``, result
     as the query.
 
@@ -33,12 +41,18 @@ class MultiHeadAttention(Base_Layer):
         num_heads: how many subspaces; it divides `d_model`.
         dropout: the share of attention weights that are dropped in training.
         bias: whether the four projections have a bias.
+        num_kv_heads: how many heads keys and values have; it divides `num_heads`, which is the
+            default.
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
         dtype: the floating type of the parameters.
         rng: a NumPy generator, a seed, or None for unpredictable weights and dropout.
 
+    Attributes:
+        query, key, value, output: the projections, `nn_layers.Dense`.
+
     Raises:
-        ValueError: if `num_heads` does not divide `d_model`; when called, if the inputs do not fit.
+        ValueError: if `num_heads` does not divide `d_model`, or `num_kv_heads` does not divide
+            `num_heads`; when called, if the inputs do not fit.
         TypeError: if a size is not an integer, or a mask neither boolean nor floating.
 
     >>> from nn_tensor import ones
@@ -55,6 +69,7 @@ class MultiHeadAttention(Base_Layer):
         num_heads: int,
         dropout: float = 0.0,
         bias: bool = True,
+        num_kv_heads: int | None = None,
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,
@@ -63,11 +78,18 @@ class MultiHeadAttention(Base_Layer):
         width, heads = positive("d_model", d_model), positive("num_heads", num_heads)
         if width % heads:
             raise ValueError(f"num_heads: {heads} does not divide d_model={width}")
+        few = heads if num_kv_heads is None else positive("num_kv_heads", num_kv_heads)
+        if heads % few:
+            raise ValueError(f"num_kv_heads: {few} does not divide num_heads={heads}")
         rng = random_generator(rng)
         self.num_heads = heads
-        self.query, self.key, self.value, self.output = (
-            Dense(width, width, bias=bias, device=device, dtype=dtype, rng=rng) for _ in range(4)
-        )
+        self.num_kv_heads = few
+        narrow = width // heads * few
+        place: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype, "rng": rng}
+        self.query = Dense(width, width, **place)
+        self.key = Dense(width, narrow, **place)
+        self.value = Dense(width, narrow, **place)
+        self.output = Dense(width, width, **place)
         self.dropout = Dropout(dropout, rng=rng)
 
     @property
@@ -75,7 +97,17 @@ class MultiHeadAttention(Base_Layer):
         """The length of the vectors."""
         return self.query.input_size
 
-    def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Any = None) -> Tensor:
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Any = None,
+        *,
+        causal: bool = False,
+        rotation: Rotation | None = None,
+        cache: KeysAndValues | None = None,
+    ) -> Tensor:
         """Return what each query gathers from the values.
 
         Args:
@@ -85,29 +117,86 @@ class MultiHeadAttention(Base_Layer):
             mask: boolean, True = may attend, or floating, added to the scores. It broadcasts to
                 ``(targets, sources)``, ``(batch, targets, sources)`` with three axes, or
                 ``(batch, num_heads, targets, sources)`` with four.
+            causal: whether a query attends only to its own position and those before it; the
+                queries are the last of the sources' positions.
+            rotation: what turns queries and keys, see `RotaryPositions`.
+            cache: the keys and values of earlier positions, to which the new ones are added; the
+                sources are all of them then.
         """
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.ndim != 3:
                 raise ValueError(
                     f"{name} has shape {x.shape}, expected (batch, length, {self.d_model})"
                 )
+        keys, values = self.keys_and_values(key, value, rotation)
+        if cache is not None:
+            keys, values = cache.append(keys, values)
+        return self.attend(query, keys, values, mask, causal=causal, rotation=rotation)
+
+    def keys_and_values(
+        self, key: Tensor, value: Tensor, rotation: Rotation | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return keys and values for each head: ``(batch, num_kv_heads, sources, d_head)``."""
+        keys = self._split(self.key(key), self.num_kv_heads, rotation)
+        return keys, self._split(self.value(value), self.num_kv_heads)
+
+    def attend(
+        self,
+        query: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Any = None,
+        *,
+        causal: bool = False,
+        rotation: Rotation | None = None,
+    ) -> Tensor:
+        """Return what each query gathers, from what `keys_and_values` returned.
+
+        Arguments as for the call.
+        """
+        queries = self._split(self.query(query), self.num_heads, rotation)
+        if mask is not None and not hasattr(mask, "ndim"):
+            mask = np.asarray(mask)
         if getattr(mask, "ndim", 0) == 3:
             mask = mask[:, None]
+        groups = self.num_heads // self.num_kv_heads
+        if groups > 1:
+            batch, _, targets, d_head = queries.shape
+            queries = queries.reshape(batch, self.num_kv_heads, groups, targets, d_head)
+            keys, values = keys.expand_dims(2), values.expand_dims(2)
+            mask = self._grouped(mask, groups)
         mixed = scaled_dot_product_attention(
-            self._split(self.query(query)),
-            self._split(self.key(key)),
-            self._split(self.value(value)),
+            queries,
+            keys,
+            values,
             mask,
-            self.dropout if self.dropout.p else None,
+            causal=causal,
+            dropout=self.dropout.p if self.training else 0.0,
+            rng=self.dropout.rng,
         )
-        batch, targets, _ = query.shape
-        return self.output(mixed.swapaxes(1, 2).reshape(batch, targets, self.d_model))
+        if groups > 1:
+            mixed = mixed.reshape(batch, self.num_heads, targets, d_head)
+        return self.output(mixed.swapaxes(1, 2).reshape(*query.shape[:-1], self.d_model))
 
-    def _split(self, x: Tensor) -> Tensor:
-        """Give each head its part: ``(batch, num_heads, length, d_model / num_heads)``."""
-        batch, length, width = x.shape
-        return x.reshape(batch, length, self.num_heads, width // self.num_heads).swapaxes(1, 2)
+    def _split(self, x: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
+        """Give each head its part: ``(batch, heads, length, d_head)``."""
+        x = x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+        if rotation is not None:
+            x = rotation(x)
+        return x.swapaxes(1, 2)
+
+    def _grouped(self, mask: Any, groups: int) -> Any:
+        """Give a mask with an axis for the heads two of them: for keys, and for their queries."""
+        if getattr(mask, "ndim", 0) < 4:
+            return mask
+        batch, heads, *rest = mask.shape
+        if heads not in (1, self.num_heads):
+            raise ValueError(
+                f"mask: shape {mask.shape} has {heads} heads, expected 1 or {self.num_heads}"
+            )
+        return mask.reshape(batch, *((1, 1) if heads == 1 else (heads // groups, groups)), *rest)
 
     def extra_repr(self) -> str:
         """Return the sizes."""
-        return f"d_model={self.d_model}, num_heads={self.num_heads}"
+        few = "" if self.num_kv_heads == self.num_heads else f", num_kv_heads={self.num_kv_heads}"
+        return f"d_model={self.d_model}, num_heads={self.num_heads}{few}"

@@ -9,7 +9,8 @@ from nn_layers import BaseModel, Dense
 from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device
 
-from nn_transformer._attention import padding_mask
+from nn_transformer._cache import Cache
+from nn_transformer._masks import padding_mask
 from nn_transformer._stacks import Decoder, Encoder
 
 __all__ = ["Transformer"]
@@ -32,11 +33,17 @@ class Transformer(BaseModel):
         dropout: the share that is dropped in training.
         max_seq_len: the longest sequence.
         padding_idx: the token that fills up, in both vocabularies: nothing attends to it.
-        activation: ``'relu'`` or ``'gelu'``.
+        activation: ``'relu'``, ``'gelu'`` or ``'gelu_tanh'``, see `nn_layers.GELU`.
         norm_first: whether norms come before the sublayers.
-        tie_weights: whether the scores are products with the target embedding's own vectors
-            (section 3.4 of the paper; Press and Wolf, "Using the Output Embedding to Improve
-            Language Models", 2017).
+        positions: ``'sinusoidal'``, ``'learned'`` or ``'rotary'``, see `Encoder`.
+        num_kv_heads: how many heads keys and values have, see `MultiHeadAttention`.
+        bias: whether projections and norms have a bias.
+        norm_epsilon: see `nn_layers.LayerNorm`.
+        final_norm: whether there is a norm after the last layers; by default as `norm_first`.
+        tie_weights: True if the scores are products with the target embedding's own vectors;
+            ``'all'`` if the source's are the same vectors too, of one vocabulary (section 3.4 of
+            the paper; Press and Wolf, "Using the Output Embedding to Improve Language Models",
+            2017).
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
         dtype: the floating type of the parameters.
         rng: a NumPy generator, a seed, or None for unpredictable weights and dropout.
@@ -64,7 +71,12 @@ class Transformer(BaseModel):
         padding_idx: int | None = None,
         activation: str = "relu",
         norm_first: bool = False,
-        tie_weights: bool = False,
+        tie_weights: bool | str = False,
+        positions: str = "sinusoidal",
+        num_kv_heads: int | None = None,
+        bias: bool = True,
+        norm_epsilon: float = 1e-5,
+        final_norm: bool | None = None,
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,
@@ -81,18 +93,55 @@ class Transformer(BaseModel):
             "padding_idx": padding_idx,
             "activation": activation,
             "norm_first": norm_first,
+            "positions": positions,
+            "num_kv_heads": num_kv_heads,
+            "bias": bias,
+            "norm_epsilon": norm_epsilon,
+            "final_norm": final_norm,
             "device": device,
             "dtype": dtype,
             "rng": rng,
         }
+        if tie_weights not in (False, True, "all"):
+            raise ValueError(f"tie_weights: expected True, False or 'all', got {tie_weights!r}")
+        if tie_weights == "all" and src_vocab_size != tgt_vocab_size:
+            raise ValueError(
+                "tie_weights: 'all' needs one vocabulary, got src_vocab_size="
+                f"{src_vocab_size} and tgt_vocab_size={tgt_vocab_size}"
+            )
         self.padding_idx = padding_idx
         self.encoder = Encoder(src_vocab_size, **settings)
         self.decoder = Decoder(tgt_vocab_size, **settings)
-        self.output = (
-            None
-            if tie_weights
-            else Dense(d_model, tgt_vocab_size, device=device, dtype=dtype, rng=rng)
-        )
+        if tie_weights == "all":
+            self.decoder.embedding = self.encoder.embedding
+        self.output = None
+        if not tie_weights:
+            self.output = Dense(d_model, tgt_vocab_size, device=device, dtype=dtype, rng=rng)
+
+    @property
+    def src_vocab_size(self) -> int:
+        """How many source tokens there are."""
+        return self.encoder.vocab_size
+
+    @property
+    def tgt_vocab_size(self) -> int:
+        """How many target tokens there are."""
+        return self.decoder.vocab_size
+
+    @property
+    def max_seq_len(self) -> int:
+        """The longest sequence."""
+        return self.decoder.max_seq_len
+
+    @property
+    def device(self) -> str:
+        """Where the parameters live."""
+        return self.encoder.device
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters."""
+        return self.encoder.dtype
 
     def forward(
         self, src_tokens: Any, tgt_tokens: Any, src_mask: Any = None, tgt_mask: Any = None
@@ -106,11 +155,43 @@ class Transformer(BaseModel):
                 `MultiHeadAttention`; by default what `padding_idx` says.
             tgt_mask: in place of the decoder's own mask.
         """
-        if src_mask is None and self.padding_idx is not None:
-            src_mask = padding_mask(src_tokens, self.padding_idx)
-        memory = self.encoder(src_tokens, src_mask)
-        hidden: Tensor = self.decoder(tgt_tokens, memory, tgt_mask, src_mask)
+        if src_mask is None:
+            src_mask = self.source_mask(src_tokens)
+        memory = self.encode(src_tokens, src_mask)
+        return self.decode(tgt_tokens, memory, tgt_mask, src_mask)
+
+    def source_mask(self, src_tokens: Any) -> Tensor | None:
+        """Return the mask of the source's padding, or None if there is no `padding_idx`."""
+        return None if self.padding_idx is None else padding_mask(src_tokens, self.padding_idx)
+
+    def encode(self, src_tokens: Any, src_mask: Any = None) -> Tensor:
+        """Return the vectors of the source, ``(batch, sources, d_model)``."""
+        memory: Tensor = self.encoder(src_tokens, src_mask)
+        return memory
+
+    def decode(
+        self,
+        tgt_tokens: Any,
+        memory: Tensor,
+        tgt_mask: Any = None,
+        memory_mask: Any = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Return the scores of the next token at each target position, from an encoded source.
+
+        Args:
+            tgt_tokens: integers ``(batch, targets)``.
+            memory: what `encode` returned.
+            tgt_mask: in place of the decoder's own mask.
+            memory_mask: what `source_mask` returned, for example.
+            cache: what was seen before `tgt_tokens`, see `new_cache`.
+        """
+        hidden: Tensor = self.decoder(tgt_tokens, memory, tgt_mask, memory_mask, cache)
         if self.output is None:
             return hidden @ self.decoder.embedding.weights.T
         scores: Tensor = self.output(hidden)
         return scores
+
+    def new_cache(self, padding: Any = None) -> Cache:
+        """Return an empty cache of the decoder, see `Decoder.new_cache`."""
+        return self.decoder.new_cache(padding)

@@ -1,0 +1,137 @@
+"""What a decoder remembers of the positions it has seen, so that each is computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import array_module, device_of, device_scope, put
+
+__all__ = ["Cache", "KeysAndValues"]
+
+
+class KeysAndValues:
+    """The keys and values of one attention, ``(batch, heads, length, d_head)``, as they grow."""
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length = max_length
+        self.length = 0
+        self._memory: tuple[Any, Any] | None = None
+
+    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Add those of new positions, and return all."""
+        start, stop = self.length, self.length + key.shape[-2]
+        with device_scope(key.data):
+            memory = self._room(key.data, value.data, stop)
+            for old, new in zip(memory, (key.data, value.data), strict=True):
+                old[..., start:stop, :] = new
+        self.length = stop
+        return Tensor(memory[0][..., :stop, :]), Tensor(memory[1][..., :stop, :])
+
+    def _room(self, key: Any, value: Any, needed: int) -> tuple[Any, Any]:
+        """Return memory for `needed` positions: twice as much as before each time it grows."""
+        old = self._memory
+        if old is not None and needed <= old[0].shape[-2]:
+            return old
+        length = min(self.max_length, max(needed, 2 * self.length, 32))
+        xp = array_module(key)
+        grown = []
+        for i, x in enumerate((key, value)):
+            new = xp.empty((*x.shape[:-2], length, x.shape[-1]), x.dtype)
+            if old is not None:
+                new[..., : self.length, :] = old[i][..., : self.length, :]
+            grown.append(new)
+        self._memory = grown[0], grown[1]
+        return self._memory
+
+    def select(self, rows: Any) -> None:
+        """Keep these rows of the batch, in this order; one may come several times."""
+        if self._memory is not None:
+            used = [x[..., : self.length, :] for x in self._memory]
+            chosen = []
+            for x, full in zip(used, self._memory, strict=True):
+                with device_scope(x):
+                    new = array_module(x).empty((len(rows), *full.shape[1:]), x.dtype)
+                    new[..., : self.length, :] = x[put(rows, device_of(x))]
+                chosen.append(new)
+            self._memory = chosen[0], chosen[1]
+
+
+class Cache:
+    """The state of one decoding of a batch; ``model.new_cache()`` makes one.
+
+    It goes as ``cache`` into the model's calls, which then get only the new tokens, and appends
+    their keys and values. It does not record gradients: use it inside `no_grad`.
+
+    Attributes:
+        length: how many positions were seen.
+
+    >>> from nn_tensor import no_grad
+    >>> from nn_transformer import LanguageModel
+    >>> model = LanguageModel(10, d_model=8, num_heads=2, num_layers=1, max_seq_len=16).eval()
+    >>> cache = model.new_cache()
+    >>> with no_grad():
+    ...     scores = model([[3, 1, 4]], cache=cache)
+    ...     scores = model([[1]], cache=cache)
+    >>> scores.shape, cache.length
+    ((1, 1, 10), 4)
+    """
+
+    def __init__(
+        self, num_layers: int, max_length: int, padding: Any = None
+    ) -> None:
+        self.length = 0
+        self.max_length = max_length
+        self.padding = None
+        if padding is not None:
+            counts = np.asarray(padding)
+            if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
+                raise ValueError(
+                    f"padding: expected a count of at least 0 for each row, got {padding!r}"
+                )
+            self.padding = counts if counts.any() else None
+        self.layers = [KeysAndValues(max_length) for _ in range(num_layers)]
+        self.memory: list[tuple[Tensor, Tensor] | None] = [None] * num_layers
+
+    def check(self, batch: int, count: int) -> None:
+        """Raise if `count` new positions of `batch` rows do not fit."""
+        if self.length + count > self.max_length:
+            raise ValueError(
+                f"input has {self.length + count} positions with those in the cache, max_seq_len "
+                f"is {self.max_length}"
+            )
+        if self.padding is not None and len(self.padding) != batch:
+            raise ValueError(
+                f"tokens: {batch} rows, but the cache's padding has {len(self.padding)}"
+            )
+
+    def positions(self, count: int, device: Any) -> Any:
+        """Return the positions of `count` new tokens: ``(count,)``, or for each row its own."""
+        indices = np.arange(self.length, self.length + count)
+        if self.padding is not None:
+            indices = np.maximum(indices - self.padding[:, None], 0)
+        return put(indices, device)
+
+    def mask(self, count: int, device: Any) -> Tensor | None:
+        """Return which keys are no padding once `count` more were seen, or None if none is."""
+        if self.padding is None:
+            return None
+        allowed = np.arange(self.length + count) >= self.padding[:, None]
+        return Tensor(put(allowed[:, None, None], device))
+
+    def select(self, rows: Any) -> None:
+        """Keep these rows of the batch, in this order: the beams that go on.
+
+        Args:
+            rows: their indices; one may come several times.
+        """
+        rows = np.asarray(rows)
+        if self.padding is not None:
+            self.padding = self.padding[rows]
+        for layer in self.layers:
+            layer.select(rows)
+        for i, pair in enumerate(self.memory):
+            if pair is not None:
+                key, value = (x[put(rows, device_of(x.data))] for x in pair)
+                self.memory[i] = key, value

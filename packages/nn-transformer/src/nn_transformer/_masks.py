@@ -1,0 +1,67 @@
+"""Masks: which query may attend to which key.
+
+One rule everywhere: boolean, True where a query may attend to a key; or floating, added to the
+scores. A mask broadcasts to the scores.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import describe
+
+__all__ = ["causal_mask", "padding_mask", "read_mask"]
+
+
+def causal_mask(length: int, device: str = "cpu") -> Tensor:
+    """Return the mask of a decoder: each position may attend to itself and to those before it.
+
+    >>> from nn_transformer import causal_mask
+    >>> causal_mask(3).tolist()
+    [[True, False, False], [True, True, False], [True, True, True]]
+    """
+    return Tensor(np.tri(length, dtype=bool), device=device)
+
+
+def padding_mask(tokens: Any, padding_idx: int) -> Tensor:
+    """Return the mask ``(batch, 1, 1, length)`` that lets nothing attend to the padding.
+
+    Args:
+        tokens: integers ``(batch, length)``.
+        padding_idx: the token that fills up.
+
+    Raises:
+        ValueError: if the tokens are no integers with two axes.
+
+    >>> from nn_tensor import Tensor
+    >>> from nn_transformer import padding_mask
+    >>> padding_mask(Tensor([[5, 7, 0]]), padding_idx=0).tolist()
+    [[[[True, True, False]]]]
+    """
+    tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+    if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
+        raise ValueError(f"tokens: expected integers (batch, length), got {describe(tokens)}")
+    allowed: Tensor = tokens != padding_idx
+    return allowed.expand_dims((1, 2))
+
+
+def read_mask(mask: Any, shape: tuple[int, ...], device: str, dtype: Any) -> Any:
+    """Return a mask that fits to scores of `shape`, True for none, or raise."""
+    if mask is None:
+        return True
+    if not isinstance(mask, Tensor):
+        mask = Tensor(mask, None if hasattr(mask, "dtype") else device)
+    if mask.dtype.kind not in "bf":
+        raise TypeError(
+            "mask: expected booleans (True where attention is allowed) or floats (added to the "
+            f"scores), got {describe(mask)}"
+        )
+    wanted = shape[len(shape) - mask.ndim :]
+    fits = mask.ndim <= len(shape) and all(
+        length in (1, target) for length, target in zip(mask.shape, wanted, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"mask: shape {mask.shape} does not broadcast to scores {shape}")
+    return mask.astype(dtype) if mask.dtype.kind == "f" else mask
