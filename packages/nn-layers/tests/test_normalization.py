@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from nn_layers import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm, Sequential
-from nn_layers._normalization import _standardize_backward, scale_and_shift, standardize
+from nn_layers._standardize import _standardize_backward, scale_and_shift, standardize
 from nn_tensor import Tensor, ones
 from nn_tensor.testing import assert_close, gradcheck
 

@@ -79,7 +79,7 @@ def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         return "cpu"
 
     monkeypatch.setattr("nn_tensor._kernel._has_numba", lambda: True)
-    monkeypatch.setattr("nn_tensor._kernel._compile", lambda function: function)
+    monkeypatch.setattr("nn_tensor._kernel._compile", lambda function, reassociate: function)
     assert double(np, 1) == "cpu"
     with use_kernels("reference"):
         assert double(np, 1) == "reference"
@@ -108,3 +108,24 @@ def test_compiled_column() -> None:
 def test_operation_under_the_reference() -> None:
     with use_kernels("reference"):
         assert erf(Tensor([0.0])).item() == 0
+
+
+@pytest.mark.skipif(not _has_numba(), reason="numba is not installed")
+def test_reassociated_sums_keep_nan_and_infinity() -> None:
+    @kernel
+    def total(xp: Any, x: Any) -> Any:
+        return x.sum()
+
+    @total.cpu(reassociate=True)
+    def _(x: Any) -> Any:
+        result = 0.0
+        for i in range(x.size):
+            result += x[i]
+        return result
+
+    x = np.random.default_rng(0).standard_normal(1000)
+    np.testing.assert_allclose(total(np, x), x.sum(), rtol=1e-12)
+    x[7] = np.inf
+    assert total(np, x) == np.inf
+    x[500] = np.nan
+    assert np.isnan(total(np, x))

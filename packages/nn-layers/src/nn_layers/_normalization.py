@@ -6,127 +6,18 @@ One operation, `standardize`, does it over any axes; the layers differ in those 
 from __future__ import annotations
 
 import math
-import string
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from nn_tensor import Tensor, no_grad, ones, square, sum, zeros
-from nn_tensor.extend import Device, op
+from nn_tensor import Tensor, no_grad, ones, zeros
+from nn_tensor.extend import Device
 
 from nn_layers._inputs import as_tensor, cast_like, finite, floating_type, positive
 from nn_layers._module import Base_Layer
+from nn_layers._standardize import scale_and_shift, standardize
 
 __all__ = ["BatchNorm1D", "BatchNorm2D", "GroupNorm", "LayerNorm", "RMSNorm"]
-
-Axes = tuple[int, ...]
-
-
-def _count(x: Any, axes: Axes) -> int:
-    return max(1, math.prod(x.shape[axis] for axis in axes))
-
-
-def _average(x: Any, axes: Axes) -> Any:
-    """Return the mean over `axes`, which stay with length 1; 0 over nothing."""
-    return sum(x, axes, True) / _count(x, axes)
-
-
-def _average_product(xp: Any, x: Any, y: Any, axes: Axes) -> Any:
-    """Return the mean of ``x * y``, of arrays and without the memory of the product."""
-    names = string.ascii_letters[: x.ndim]
-    reduced = {names[axis] for axis in axes}
-    kept = "".join(name for name in names if name not in reduced)
-    total = xp.einsum(f"{names},{names}->{kept}", x, y)
-    return xp.expand_dims(total, axes) / _count(x, axes)
-
-
-@op(keeps=("inverse",))
-def standardize(
-    xp: Any,
-    x: Any,
-    /,
-    axes: Axes,
-    epsilon: float,
-    centre: bool = True,
-    moments: list[Any] | None = None,
-) -> Any:
-    """Return `x` minus its mean over `axes`, divided by its standard deviation there.
-
-    Without `centre` the mean is taken as 0. The list `moments` gets the mean and the variance.
-    """
-    average = _average(x, axes) if centre else None
-    out = x - average if centre else x
-    variance = _average_product(xp, out, out, axes)
-    inverse = 1 / xp.sqrt(variance + epsilon)
-    out = xp.multiply(out, inverse, out=out if centre else None)
-    if moments is not None:
-        moments += [average, variance]
-    return out, inverse
-
-
-@standardize.gradient("x")
-def _(g: Any, out: Any, inverse: Any, axes: Axes, centre: bool) -> Any:
-    return _standardize_backward(g, out, inverse, axes, centre)
-
-
-@standardize.kept
-def _(x: Any, axes: Axes, epsilon: float, centre: bool) -> Any:
-    deviation = x - _average(x, axes) if centre else x
-    return ((_average(square(deviation), axes) + epsilon) ** -0.5,)
-
-
-@op
-def _standardize_backward(
-    xp: Any, slope: Any, normal: Any, inverse: Any, /, axes: Axes, centre: bool
-) -> Any:
-    """Return `slope` less its share along the mean and along `normal`, times `inverse`."""
-    result = normal * _average_product(xp, slope, normal, axes)
-    xp.subtract(slope, result, out=result)
-    if centre:
-        result -= _average(slope, axes)
-    result *= inverse
-    return result
-
-
-# For given `normal` and `inverse` it is linear in the slope, and its own transpose.
-
-
-@_standardize_backward.gradient("slope")
-def _(g: Any, normal: Any, inverse: Any, axes: Axes, centre: bool) -> Any:
-    return _standardize_backward(g, normal, inverse, axes, centre)
-
-
-@_standardize_backward.gradient("normal")
-def _(g: Any, slope: Any, normal: Any, inverse: Any, axes: Axes) -> Any:
-    scaled = g * inverse
-    return -(scaled * _average(slope * normal, axes) + slope * _average(scaled * normal, axes))
-
-
-@_standardize_backward.gradient("inverse")
-def _(g: Any, inverse: Any, out: Any) -> Any:
-    return g * out / inverse
-
-
-@op
-def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
-    """Return ``x * weights + bias``."""
-    out = x * weights
-    return xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
-
-
-@scale_and_shift.gradient("x")
-def _(g: Any, weights: Any) -> Any:
-    return g * weights
-
-
-@scale_and_shift.gradient("weights")
-def _(g: Any, x: Any) -> Any:
-    return g * x
-
-
-@scale_and_shift.gradient("bias")
-def _(g: Any) -> Any:
-    return g
 
 
 def _epsilon(value: Any) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, isfinite
-from nn_tensor.extend import array_module, device_of, device_scope
+from nn_tensor.extend import array_module, device_of, device_scope, kernel
 
 from nn_optim._options import Flag, Option
 
@@ -114,13 +114,32 @@ def _norm(gradients: list[Array]) -> float:
     squares: dict[Any, list[Array]] = {}
     for gradient in gradients:
         with device_scope(gradient):
-            row = gradient.reshape(-1).astype(np.float64)
-            squares.setdefault(device_of(gradient), []).append(row.dot(row))
+            squares.setdefault(device_of(gradient), []).append(_sum_of_squares(gradient))
     total = 0.0
     for parts in squares.values():
         with device_scope(parts[0]):
             total += float(array_module(parts[0]).stack(parts).sum())
     return math.sqrt(total)
+
+
+@kernel
+def _square_rows(xp: Any, row: Array) -> Array:
+    """Return the sum of the squares of a row in float64."""
+    wide = row.astype(np.float64)
+    return wide.dot(wide)
+
+
+@_square_rows.cpu(reassociate=True)
+def _(row):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for i in range(row.size):
+        total += np.float64(row[i]) * np.float64(row[i])
+    return total
+
+
+def _sum_of_squares(gradient: Array) -> Array:
+    xp = array_module(gradient)
+    return xp.asarray(_square_rows(xp, xp.ascontiguousarray(gradient).reshape(-1)))
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[int, Tensor, Array]]:

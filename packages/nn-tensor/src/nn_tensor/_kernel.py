@@ -29,10 +29,13 @@ def _has_numba() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compile(function: Callable[..., Any], reassociate: bool) -> Callable[..., Any]:
     import numba
 
-    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    settings: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+    if reassociate:
+        settings["fastmath"] = {"reassoc"}
+    compiled: Callable[..., Any] = numba.njit(**settings)(function)
     return compiled
 
 
@@ -50,10 +53,21 @@ class Kernel:
         self.cpu_column: Callable[..., Any] | None = None
         self.cuda_column: Callable[..., Any] | None = None
         self._compiled: Callable[..., Any] | None = None
+        self._reassociate = False
 
-    def cpu(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Declare the decorated function, called without `xp`, as the numba implementation."""
+    def cpu(self, function: Any = None, *, reassociate: bool = False) -> Any:
+        """Declare the decorated function, called without `xp`, as the numba implementation.
+
+        Args:
+            function: in numba's subset of Python.
+            reassociate: whether sums may be added up in another order, several at a time, as
+                ``@kernel.cpu(reassociate=True)``: a sum over a row is then many times as fast. NaN
+                and infinity stay what they are.
+        """
+        if function is None:
+            return functools.partial(self.cpu, reassociate=reassociate)
         self.cpu_column = function
+        self._reassociate = reassociate
         return function
 
     def cuda(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +84,7 @@ class Kernel:
                         return self.cuda_column(xp, *arguments)
             elif self.cpu_column is not None and _has_numba() and _compilable(arguments):
                 if self._compiled is None:
-                    self._compiled = _compile(self.cpu_column)
+                    self._compiled = _compile(self.cpu_column, self._reassociate)
                 return self._compiled(*arguments)
         return self.reference(xp, *arguments)
 

@@ -13,7 +13,7 @@ from collections.abc import Generator
 import pytest
 
 # Packages that tests compare with: to lack one says nothing about the device.
-_ORACLES = ("hypothesis", "safetensors", "torch")
+_ORACLES = ("hypothesis", "safetensors", "torch", "transformers")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
