@@ -9,7 +9,7 @@ import numpy as np
 from nn_tensor import Tensor, matmul, random_generator, sum, swapaxes
 from nn_tensor.extend import array_module, device_scope, op
 
-from nn_transformer._blockwise import Setting, all_shares, backward, forward
+from nn_transformer._blockwise import Setting, all_shares, backward, forward, leading_axes
 from nn_transformer._masks import read_mask
 
 __all__ = ["scaled_dot_product_attention"]
@@ -19,8 +19,9 @@ __all__ = ["scaled_dot_product_attention"]
 def attend(xp: Any, query: Any, key: Any, value: Any, mask: Any, /, setting: Setting) -> Any:
     """Return the values weighted by the softmax of the scores; `mask` is an array, or True."""
     out, logs, kept = forward(xp, query, key, value, mask, setting)
-    lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
-    return out.reshape(*lead, *out.shape[-2:]), logs, kept
+    if not query.ndim == key.ndim == value.ndim > 2:
+        out = out.reshape(*leading_axes(query, key, value), *out.shape[-2:])
+    return out, logs, kept
 
 
 @attend.gradients("query", "key", "value")
@@ -30,14 +31,13 @@ def _(
     key: Any,
     value: Any,
     mask: Any,
-    out: Any,
     logs: Any,
     kept: Any,
     setting: Setting,
 ) -> Any:
     if not isinstance(g, Tensor):
         xp = array_module(g)
-        return backward(xp, g, query, key, value, mask, out, logs, kept, setting)
+        return backward(xp, g, query, key, value, mask, logs, kept, setting)
     weights, share = _weights(query, key, mask, setting)
     change = _change_of_scores(g, value, weights, share)
     for_query = matmul(change, key) * setting.scale
@@ -158,17 +158,21 @@ def scaled_dot_product_attention(
 
 def _check(query: Tensor, key: Tensor, value: Tensor) -> tuple[int, ...]:
     """Return the leading axes of the result, or raise if the operands do not fit."""
-    shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
     if min(query.ndim, key.ndim, value.ndim) < 2:
-        raise ValueError(f"attention: query, key and value need two axes or more, got {shapes}")
+        raise _misfit("query, key and value need two axes or more, got", query, key, value)
     if query.shape[-1] != key.shape[-1]:
-        raise ValueError(f"attention: query and key differ in their last axis: {shapes}")
+        raise _misfit("query and key differ in their last axis:", query, key, value)
     if key.shape[-2] != value.shape[-2]:
-        raise ValueError(f"attention: key and value differ in length: {shapes}")
+        raise _misfit("key and value differ in length:", query, key, value)
     for name, x in (("query", query), ("key", key), ("value", value)):
         if x.dtype.kind != "f":
             raise TypeError(f"{name}: expected floats, got {x.dtype} of shape {x.shape}")
     try:
-        return np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
+        return leading_axes(query, key, value)
     except ValueError:
-        raise ValueError(f"attention: the leading axes do not fit: {shapes}") from None
+        raise _misfit("the leading axes do not fit:", query, key, value) from None
+
+
+def _misfit(problem: str, query: Tensor, key: Tensor, value: Tensor) -> ValueError:
+    shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
+    return ValueError(f"attention: {problem} {shapes}")

@@ -9,6 +9,7 @@ cheaper.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from nn_tensor.extend import device_of, kernel, put
 
-__all__ = ["Setting", "all_shares", "backward", "forward"]
+__all__ = ["Setting", "all_shares", "backward", "forward", "leading_axes"]
 
 Array = Any
 
@@ -98,15 +99,22 @@ def all_shares(xp: Any, shape: tuple[int, ...], setting: Setting, like: Array) -
     return shares.reshape(shape)
 
 
+def leading_axes(query: Array, key: Array, value: Array) -> tuple[int, ...]:
+    """Return the axes before the last two, broadcast."""
+    lead: tuple[int, ...] = query.shape[:-2]
+    if key.shape[:-2] != lead or value.shape[:-2] != lead:
+        lead = np.broadcast_shapes(lead, key.shape[:-2], value.shape[:-2])
+    return lead
+
+
 class Blocks:
     """The operands, with one batch axis at least, and the blocks of their scores."""
 
     def __init__(
         self, xp: Any, query: Array, key: Array, value: Array, mask: Any, setting: Setting
     ) -> None:
-        lead = np.broadcast_shapes(query.shape[:-2], key.shape[:-2], value.shape[:-2])
         self.xp, self.setting = xp, setting
-        self.lead = lead or (1,)
+        self.lead = leading_axes(query, key, value) or (1,)
         self.query, self.key, self.value = map(self.full, (query, key, value))
         self.shape = (*self.query.shape[:-1], self.key.shape[-2])
         self.dtype = np.result_type(query, key, value)
@@ -120,6 +128,8 @@ class Blocks:
 
     def full(self, x: Array) -> Array:
         """Return `x` with all axes."""
+        if x.shape[:-2] == self.lead:
+            return x
         return self.xp.broadcast_to(x, self.lead + x.shape[-2:])
 
     def __iter__(self) -> Iterator[Block]:
@@ -141,6 +151,12 @@ class Blocks:
         return exponentials(xp, out, factor)
 
 
+@functools.cache
+def _far(dtype: np.dtype[Any]) -> float:
+    """Return the size up to which exponentials are far from overflow, and sums of them too."""
+    return math.log(np.finfo(dtype).max) / 3
+
+
 @kernel
 def exponentials(xp: Any, scores: Array, factor: Array | None) -> Any:
     """Put the exponentials of `scores`, less a number in each row, times `factor` in their place.
@@ -148,7 +164,7 @@ def exponentials(xp: Any, scores: Array, factor: Array | None) -> Any:
     The factor is 0 where attention is not allowed and 1 elsewhere. Where no exponential can
     overflow nor all of a row become 0, the number is 0: that saves three passes.
     """
-    far = math.log(np.finfo(scores.dtype).max) / 3
+    far = _far(scores.dtype)
     if scores.size and scores.min() >= -far and scores.max() <= far:
         xp.exp(scores, out=scores)
         if factor is not None:
@@ -178,19 +194,20 @@ def _row_sums(xp: Any, rows: Array) -> Array:
 
 def forward(
     xp: Any, query: Array, key: Array, value: Array, mask: Any, setting: Setting
-) -> tuple[Array, Array, list[Array] | None]:
-    """Return the output, the logarithms of the rows' sums, and the blocks' weights if they are few.
+) -> tuple[Array, Array | None, list[Array] | None]:
+    """Return the output, the logarithms of the rows' sums, or the blocks' weights if they are few.
 
     The logarithm of an empty row is inf, which makes its weights 0 when they are computed again.
     """
     work = Blocks(xp, query, key, value, mask, setting)
     shape = (*work.shape[:-1], value.shape[-1])
     out = xp.empty_like(work.query, shape=shape, dtype=work.dtype)
-    logs = xp.empty((*shape[:-1], 1), work.dtype)
-    kept: list[Array] | None = [] if work.shape[-1] <= _SHORT else None
-    memory = _Memory(xp, work)
+    short = work.shape[-1] <= _SHORT
+    kept: list[Array] = []
+    logs = None if short else xp.empty((*shape[:-1], 1), work.dtype)
+    memory = None if short else _Memory(xp, work)
     for block in work:
-        if kept is not None:
+        if memory is None:
             weights = xp.empty(block.shape, work.dtype)
             kept.append(weights)
         else:
@@ -199,17 +216,17 @@ def forward(
         total = _row_sums(xp, weights)
         empty = total == 0
         total += empty
-        if kept is None:
-            block.rows(logs)[...] = xp.where(empty, np.inf, xp.log(total) + shift)
-        else:
+        if logs is None:
             weights /= total
+        else:
+            block.rows(logs)[...] = xp.where(empty, np.inf, xp.log(total) + shift)
         if setting.dropout:
             weights = weights * kept_share(xp, block, setting, weights)
         target = block.rows(out)
         xp.matmul(weights, block.columns(work.value), out=target)
-        if kept is None:
+        if logs is not None:
             target /= total
-    return out, logs, kept
+    return out, logs, kept if short else None
 
 
 class _Memory:
@@ -234,14 +251,13 @@ def backward(
     key: Array,
     value: Array,
     mask: Any,
-    out: Array,
-    logs: Array,
+    logs: Array | None,
     kept: list[Array] | None,
     setting: Setting,
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of query, key and value, with all axes."""
     work = Blocks(xp, query, key, value, mask, setting)
-    slope, out = work.full(g), work.full(out)
+    slope = work.full(g)
     scale = work.dtype.type(setting.scale)
     for_query, for_key, for_value = (
         xp.empty_like(x, dtype=work.dtype) for x in (work.query, work.key, work.value)
@@ -266,14 +282,32 @@ def backward(
             pull *= share
         first = block.queries.stop == work.shape[-2]
         _add_product(xp, block.columns(for_value), used.swapaxes(-1, -2), up, first)
-        pull -= _row_sums(xp, up * block.rows(out))
-        pull *= weights
+        matrix = math.prod(block.shape[:-1]), block.keys
+        through_softmax(xp, pull.reshape(matrix), weights.reshape(matrix))
         rows = block.rows(for_query)
         xp.matmul(pull, block.columns(work.key), out=rows)
         rows *= scale
         scaled = block.rows(work.query) * scale
         _add_product(xp, block.columns(for_key), pull.swapaxes(-1, -2), scaled, first)
     return for_query, for_key, for_value
+
+
+@kernel
+def through_softmax(xp: Any, pull: Array, weights: Array) -> None:
+    """Put the gradients of scores in the place of those of their softmax, `pull`; both are rows."""
+    pull -= xp.einsum("ij,ij->i", pull, weights)[:, None]
+    pull *= weights
+
+
+@through_softmax.cpu(reassociate=True)
+def _(pull, weights):  # type: ignore[no-untyped-def]
+    rows, count = pull.shape
+    for i in range(rows):
+        along = pull.dtype.type(0)
+        for j in range(count):
+            along += pull[i, j] * weights[i, j]
+        for j in range(count):
+            pull[i, j] = (pull[i, j] - along) * weights[i, j]
 
 
 def _add_product(xp: Any, target: Array, x: Array, y: Array, first: bool) -> None:

@@ -78,9 +78,7 @@ class Cache:
     ((1, 1, 10), 4)
     """
 
-    def __init__(
-        self, num_layers: int, max_length: int, padding: Any = None
-    ) -> None:
+    def __init__(self, num_layers: int, max_length: int, padding: Any = None) -> None:
         self.length = 0
         self.max_length = max_length
         self.padding = None
@@ -120,11 +118,13 @@ class Cache:
         allowed = np.arange(self.length + count) >= self.padding[:, None]
         return Tensor(put(allowed[:, None, None], device))
 
-    def select(self, rows: Any) -> None:
+    def select(self, rows: Any, memory: bool = True) -> None:
         """Keep these rows of the batch, in this order: the beams that go on.
 
         Args:
             rows: their indices; one may come several times.
+            memory: whether the encoder's output is chosen too; False where each new row has the
+                source of the old row in its place.
         """
         rows = np.asarray(rows)
         if self.padding is not None:
@@ -132,6 +132,6 @@ class Cache:
         for layer in self.layers:
             layer.select(rows)
         for i, pair in enumerate(self.memory):
-            if pair is not None:
+            if pair is not None and memory:
                 key, value = (x[put(rows, device_of(x.data))] for x in pair)
                 self.memory[i] = key, value

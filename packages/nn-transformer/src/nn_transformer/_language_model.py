@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from nn_layers import Dense
 from nn_tensor import Tensor, random_generator
-from nn_tensor.extend import Device
+from nn_tensor.extend import Device, device_scope
 
 from nn_transformer._cache import Cache
 from nn_transformer._layers import EncoderLayer
@@ -23,9 +23,10 @@ class LanguageModel(Stack):
     Tokens ``(batch, length)`` of any integer type become scores ``(batch, length, vocab_size)``. A
     position sees itself and those before it. Radford et al., "Language Models are Unsupervised
     Multitask Learners", 2019 (GPT-2), section 2.3: norms before the sublayers and one at the end,
-    learnt positions, GELU, scores by the embedding's own vectors. Weights start from
-    :math:`N(0, 0.02^2)`, those of the projections that are added to the residual stream from
-    :math:`N(0, 0.02^2 / 2N)` with :math:`N` layers.
+    learnt positions, GELU, scores by the embedding's own vectors. Vectors of tokens and
+    projections of :math:`d` numbers start from :math:`N(0, 1 / d)` (LeCun et al., 1998; GPT-2's
+    0.02 is about that for its widths, and for smaller ones learns slowly), those that are added to
+    the residual stream, with :math:`N` layers, from :math:`N(0, 1 / 2Nd)`.
 
     Args:
         vocab_size: how many tokens there are.
@@ -109,14 +110,16 @@ class LanguageModel(Stack):
         self._draw(rng)
 
     def _draw(self, rng: np.random.Generator) -> None:
-        """Draw the weights as GPT-2 does."""
+        """Draw the projections as GPT-2 does, in proportion to their width."""
         for path, parameter in self.named_parameters():
-            if parameter.ndim < 2:
+            if parameter.ndim < 2 or path in ("embedding.weights", "positions.weights"):
                 continue
-            last = path.endswith(("attention.output.weights", "feed_forward.3.weights"))
-            deviation = 0.02 / math.sqrt(2 * len(self.layers)) if last else 0.02
+            deviation = 1 / math.sqrt(parameter.shape[0])
+            if path.endswith(("attention.output.weights", "feed_forward.3.weights")):
+                deviation /= math.sqrt(2 * len(self.layers))
             drawn = rng.normal(0, deviation, parameter.shape).astype(parameter.dtype)
-            parameter.data[...] = Tensor(drawn, parameter.device).data
+            with device_scope(parameter.data):
+                parameter.data[...] = Tensor(drawn, parameter.device).data
 
     def forward(self, tokens: Any, mask: Any = None, cache: Cache | None = None) -> Tensor:
         """Return the scores of the next token at each position.
@@ -124,7 +127,7 @@ class LanguageModel(Stack):
         Args:
             tokens: integers ``(batch, length)``.
             mask: in place of the causal mask and that of `padding_idx`, see `MultiHeadAttention`.
-            cache: what was seen before `tokens`, see `new_cache`.
+            cache: what was seen before `tokens`, see `new_cache`; padding is then what it says.
         """
         x, rotation = self._embed(tokens, cache)
         causal = mask is None

@@ -176,11 +176,16 @@ class MultiHeadAttention(Base_Layer):
         )
         if groups > 1:
             mixed = mixed.reshape(batch, self.num_heads, targets, d_head)
-        return self.output(mixed.swapaxes(1, 2).reshape(*query.shape[:-1], self.d_model))
+        if query.shape[1] != 1:
+            mixed = mixed.swapaxes(1, 2)
+        return self.output(mixed.reshape(*query.shape[:-1], self.d_model))
 
     def _split(self, x: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
         """Give each head its part: ``(batch, heads, length, d_head)``."""
-        x = x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+        batch, length, width = x.shape
+        if length == 1 and rotation is None:  # nothing changes places
+            return x.reshape(batch, heads, 1, width // heads)
+        x = x.reshape(batch, length, heads, width // heads)
         if rotation is not None:
             x = rotation(x)
         return x.swapaxes(1, 2)

@@ -302,7 +302,7 @@ class Decoder(Stack):
             memory: the encoder's output, ``(batch, sources, d_model)``.
             mask: for the self-attention, in place of the causal mask and that of `padding_idx`.
             memory_mask: for the attention to `memory`, such as the source's `padding_mask`.
-            cache: what was seen before `tokens`, see `new_cache`.
+            cache: what was seen before `tokens`, see `new_cache`; padding is then what it says.
         """
         x, rotation = self._embed(tokens, cache)
         causal = mask is None
