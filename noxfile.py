@@ -109,8 +109,9 @@ def tests(session, package, device):
 @nox.session
 @each_device
 def integration(session, device):
-    """Test the packages together on a device."""
-    run_tests(session, PACKAGES, ["tests-integration"], device, *group("examples"))
+    """Test the packages together on a device, and the examples."""
+    needed = [name for part in ("examples", "figures", "translation") for name in group(part)]
+    run_tests(session, PACKAGES, ["tests-integration"], device, *needed)
 
 
 @nox.session
@@ -150,7 +151,7 @@ def oracle(session):
     ]
     modules += ROOT.glob("tests-integration/**/test_*.py")
     compared = [str(path) for path in modules if "torch" in path.read_text(encoding="utf-8")]
-    run_tests(session, PACKAGES, compared, "cpu", *group("examples"))
+    run_tests(session, PACKAGES, compared, "cpu", *group("examples"), "transformers>=4.50")
 
 
 @nox.session

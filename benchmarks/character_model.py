@@ -1,0 +1,221 @@
+"""The language model of docs/examples/shakespeare.py beside the same model in PyTorch.
+
+Both start from the same weights and see the same batches; they take turns of a hundred steps. The
+text is the one that the example takes:
+
+    python benchmarks/character_model.py tinyshakespeare.txt
+
+At the end: seconds for all steps, the loss of unseen text, and how the times compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs" / "examples"))
+
+import shakespeare
+from nn_losses import SoftmaxCrossEntropyLoss
+from nn_optim import clip_gradients_by_norm
+from nn_tensor import Tensor, reuse_memory
+
+TURN = 100
+
+
+class Ours:
+    """The example's model and its step."""
+
+    name = "nn"
+
+    def __init__(self, vocab_size, steps, seed):
+        self.model = shakespeare.make_model(vocab_size, seed)
+        self.optimizer, self.schedule = shakespeare.make_optimizer(self.model, steps)
+        self.loss_fn = SoftmaxCrossEntropyLoss()
+        self.parameters = self.model.parameters
+
+    def step(self, inputs, targets):
+        """Make a step; return the loss."""
+        loss = self.loss_fn(self.model(Tensor(inputs)), Tensor(targets))
+        self.optimizer.zero_grad()
+        loss.backward()
+        clip_gradients_by_norm(self.parameters, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.item()
+
+    def losses(self, inputs, targets):
+        """Return the mean loss."""
+        with self.model.no_grad():
+            return self.loss_fn(self.model(Tensor(inputs)), Tensor(targets)).item()
+
+
+class Theirs:
+    """The same in PyTorch, as one would write it there."""
+
+    def __init__(self, torch, ours, schedule, fused):
+        self.torch, self.schedule = torch, schedule
+        self.name = "PyTorch, fused AdamW" if fused else "PyTorch"
+        self.model = make_torch_model(torch, ours.model)
+        parameters = list(self.model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
+            {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.99), fused=fused)
+        self.count = 0
+
+    def loss(self, inputs, targets):
+        scores = self.model(self.torch.from_numpy(inputs))
+        return self.torch.nn.functional.cross_entropy(
+            scores.view(-1, scores.shape[-1]), self.torch.from_numpy(targets).view(-1)
+        )
+
+    def step(self, inputs, targets):
+        """Make a step; return the loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule[self.count]
+        self.count += 1
+        loss = self.loss(inputs, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
+
+    def losses(self, inputs, targets):
+        """Return the mean loss."""
+        with self.torch.no_grad():
+            return self.loss(inputs, targets).item()
+
+
+def make_torch_model(torch, ours):
+    """Return the model with the weights of ours."""
+    from torch import nn
+    from torch.nn import functional
+
+    class Block(nn.Module):
+        def __init__(self, d_model, heads):
+            super().__init__()
+            self.heads = heads
+            self.norm1, self.norm2 = (nn.LayerNorm(d_model, bias=False) for _ in range(2))
+            self.project = nn.Linear(d_model, 3 * d_model, bias=False)
+            self.output = nn.Linear(d_model, d_model, bias=False)
+            self.widen = nn.Linear(d_model, 4 * d_model, bias=False)
+            self.narrow = nn.Linear(4 * d_model, d_model, bias=False)
+
+        def forward(self, x):
+            batch, length, width = x.shape
+            parts = self.project(self.norm1(x)).split(width, dim=2)
+            shape = (batch, length, self.heads, width // self.heads)
+            query, key, value = (part.view(shape).transpose(1, 2) for part in parts)
+            mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+            x = x + self.output(mixed.transpose(1, 2).contiguous().view(batch, length, width))
+            return x + self.narrow(functional.gelu(self.widen(self.norm2(x))))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens = nn.Embedding(ours.vocab_size, ours.d_model)
+            self.positions = nn.Embedding(ours.max_seq_len, ours.d_model)
+            heads = ours.layers[0].attention.num_heads
+            self.blocks = nn.ModuleList(Block(ours.d_model, heads) for _ in ours.layers)
+            self.norm = nn.LayerNorm(ours.d_model, bias=False)
+
+        def forward(self, tokens):
+            x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+            for block in self.blocks:
+                x = block(x)
+            return functional.linear(self.norm(x), self.tokens.weight)
+
+    model = Model()
+
+    def copy(parameter, array):
+        parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+    with torch.no_grad():
+        copy(model.tokens.weight, ours.embedding.weights.data)
+        copy(model.positions.weight, ours.positions.weights.data)
+        for block, layer in zip(model.blocks, ours.layers, strict=True):
+            attention = layer.attention
+            projections = (attention.query, attention.key, attention.value)
+            copy(block.project.weight, np.concatenate([p.weights.data.T for p in projections]))
+            copy(block.output.weight, attention.output.weights.data.T)
+            copy(block.widen.weight, layer.feed_forward[0].weights.data.T)
+            copy(block.narrow.weight, layer.feed_forward[3].weights.data.T)
+    return model
+
+
+def rates(steps, seed, vocab_size):
+    """Return the learning rate of each step, as the example's schedule sets it."""
+    optimizer, schedule = shakespeare.make_optimizer(
+        shakespeare.make_model(vocab_size, seed), steps
+    )
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.groups[0]["lr"])
+        schedule.step()
+    return found
+
+
+def validation_loss(program, tokens):
+    """Return the mean loss over the part of the text that was not trained on."""
+    length = shakespeare.LENGTH
+    starts = np.arange((len(tokens) - 1) // length) * length
+    total = 0.0
+    for part in np.array_split(starts, -(-len(starts) // 64)):
+        pieces = tokens[part[:, None] + np.arange(length + 1)]
+        inputs, targets = np.ascontiguousarray(pieces[:, :-1]), np.ascontiguousarray(pieces[:, 1:])
+        total += len(part) * program.losses(inputs, targets)
+    return total / len(starts)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("text", type=Path)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seed", type=int, default=1337)
+    args = parser.parse_args()
+    reuse_memory()  # of the whole process: PyTorch has it too
+    text = shakespeare.Text(args.text)
+    count = len(text.characters)
+    ours = Ours(count, args.steps, args.seed)
+    programs = [ours]
+    try:
+        import torch
+    except ModuleNotFoundError:
+        print("PyTorch is not installed: no comparison with it")
+    else:
+        schedule = rates(args.steps, args.seed, count)
+        programs += [Theirs(torch, ours, schedule, fused) for fused in (False, True)]
+    rng = np.random.default_rng(args.seed)
+    times = {program.name: [] for program in programs}
+    for start in range(0, args.steps, TURN):
+        turn = [
+            [x.data for x in shakespeare.batch(text.training, rng)]
+            for _ in range(min(TURN, args.steps - start))
+        ]
+        turn = [[np.ascontiguousarray(x) for x in pair] for pair in turn]
+        for program in programs:
+            begin = time.perf_counter()
+            losses = [program.step(*pair) for pair in turn]
+            times[program.name].append(time.perf_counter() - begin)
+            if start == 0:
+                print(f"{program.name}: losses of the first steps {np.round(losses[:3], 5)}")
+    for program in programs:
+        spent = times[program.name]
+        each = statistics.median(spent) / TURN * 1e3
+        ratio = statistics.median(a / b for a, b in zip(times["nn"], spent, strict=True))
+        print(
+            f"{program.name:<22} {sum(spent):6.1f} s, {each:5.1f} ms a step, validation loss "
+            f"{validation_loss(program, text.validation):.4f}, nn takes {ratio:.2f} of its time"
+        )
+
+
+if __name__ == "__main__":
+    main()

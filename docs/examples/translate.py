@@ -1,0 +1,443 @@
+"""Train a Transformer to translate German into English, and score what it says.
+
+    python docs/examples/translate.py --data multi30k
+
+The folder holds the 29,000 pairs of sentences of Multi30k and its sets `val` and
+`test_2016_flickr`, see multi30k.py. A small model, three layers of each kind, learns with the
+paper's settings: label smoothing, Adam with a warm-up, the mean of the weights of the last epochs,
+beam search. Its translations of the test set are scored with sacreBLEU.
+
+A run that was interrupted goes on where its last checkpoint was written. All that is kept goes to
+the folder `translation`, see --folder. Afterwards
+
+    python docs/examples/translate.py --translate "Zwei Hunde spielen im Schnee."
+
+translates a sentence, and --translate alone each line that it reads.
+
+Needs nn-transformer, nn-losses, nn-optim, nn-io, tokenizers, sacrebleu, tqdm and matplotlib.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from multi30k import END, PAD, START, Pairs, Vocabulary, read_pairs
+from nn_io import (
+    METADATA_KEY,
+    FileFormatError,
+    load_checkpoint,
+    load_state_dict_from_file,
+    save_checkpoint,
+    save_model_parameters,
+)
+from nn_losses import SoftmaxCrossEntropyLoss
+from nn_optim import Adam, InverseSquareRoot, clip_gradients_by_norm
+from nn_tensor import Tensor, reuse_memory
+from nn_transformer import Transformer, beam_search, generate
+from sacrebleu.metrics import BLEU
+from tqdm import tqdm
+
+MODEL = {
+    "d_model": 256,
+    "num_heads": 4,
+    "num_layers": 3,
+    "d_ff": 512,
+    "dropout": 0.2,
+    "max_seq_len": 256,
+}
+VOCABULARY = 5000  # pieces of words, of both languages together
+BATCH = 2048  # pieces in each language
+WARMUP, FACTOR = 1000, 0.7  # of the paper's schedule
+SMOOTHING = 0.1
+AVERAGED = 5  # epochs
+BEAMS, LENGTH_PENALTY = 4, 0.6
+
+
+def make_model(vocab_size, settings, rng=None, device="cpu"):
+    """Return a model whose embeddings of both languages, and whose scores, share their weights."""
+    return Transformer(
+        vocab_size,
+        vocab_size,
+        **settings,
+        padding_idx=PAD,
+        tie_weights="all",
+        rng=rng,
+        device=device,
+    )
+
+
+def make_optimizer(model):
+    """Return the paper's optimizer and schedule (Vaswani et al., 2017, section 5.3)."""
+    peak = FACTOR * (MODEL["d_model"] * WARMUP) ** -0.5
+    optimizer = Adam(model.parameters, lr=peak, beta1=0.9, beta2=0.98, epsilon=1e-9)
+    return optimizer, InverseSquareRoot(optimizer, WARMUP)
+
+
+def average(states):
+    """Return the mean of several states of a model (section 6.1 of the paper)."""
+    names = [name for name in states[0] if name != METADATA_KEY]
+    return {
+        name: np.mean([state[name] for state in states], axis=0, dtype=np.float64) for name in names
+    }
+
+
+def translate(model, vocabulary, texts, beams=BEAMS, together=64, progress=lambda count: None):
+    """Return the translation of each text; `progress` is told how many there are more.
+
+    Sentences of like lengths are translated together. With one beam, each piece is the likeliest.
+    """
+    sources = [[*row, END] for row in vocabulary.encode(texts)]
+    room = model.max_seq_len - 1
+    for i, row in enumerate(sources):
+        if len(row) > room:
+            raise ValueError(f"text {i + 1} has {len(row)} pieces, expected at most {room}")
+    results = [""] * len(sources)
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for start in range(0, len(order), together):
+        chosen = order[start : start + together]
+        rows = [sources[i] for i in chosen]
+        prompts = [[START]] * len(rows)
+        most = min(2 * len(rows[-1]) + 10, room)
+        settings = {"source": rows, "stop_tokens": END}
+        if beams == 1:
+            found = generate(model, prompts, most, **settings)
+        else:
+            settings |= {"num_beams": beams, "length_penalty": LENGTH_PENALTY}
+            found = beam_search(model, prompts, most, **settings)
+        for i, text in zip(chosen, vocabulary.decode(found), strict=True):
+            results[i] = text
+        progress(len(chosen))
+    return results
+
+
+def bleu(translations, references):
+    """Return the BLEU score of translations, and how it was computed; case does not count."""
+    metric = BLEU(lowercase=True)
+    score = metric.corpus_score(translations, [references])
+    return score.score, str(metric.get_signature())
+
+
+class Run:
+    """A training run: all that has to be kept for it to go on."""
+
+    def __init__(self, vocabulary, training, validation, args, started):
+        self.vocabulary, self.args = vocabulary, args
+        self.german, self.english = validation
+        self.training = Pairs(vocabulary, *training, MODEL["max_seq_len"])
+        self.validation = Pairs(vocabulary, *validation, MODEL["max_seq_len"])
+        self.rng = np.random.default_rng(args.seed)  # of the first weights, then of dropout
+        self.model = make_model(len(vocabulary), MODEL, self.rng, args.device)
+        self.optimizer, self.schedule = make_optimizer(self.model)
+        self.loss_fn = SoftmaxCrossEntropyLoss(ignore_index=PAD, label_smoothing=SMOOTHING)
+        self.step = self.epoch = self.batch = 0  # the latter is the next one of the epoch
+        self.losses, self.validations = [], []
+        self.begin = self.started = started
+
+    @property
+    def checkpoint(self):
+        """The file with all of the run."""
+        return self.args.folder / "run.safetensors"
+
+    @property
+    def translator(self):
+        """The file with the model that translates."""
+        return self.args.folder / "model.safetensors"
+
+    def epoch_file(self, epoch):
+        """Return the file with the weights after an epoch."""
+        return self.args.folder / f"epoch-{epoch}.safetensors"
+
+    def parts(self):
+        """Return what a checkpoint takes over and gives back."""
+        return {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "schedule": self.schedule,
+            "rng": self.rng,
+        }
+
+    def identity(self):
+        """Return what has to be the same for a run to go on."""
+        return {
+            "seed": self.args.seed,
+            "pairs": [len(self.training), len(self.validation)],
+            "model": MODEL,
+            "vocabulary": self.vocabulary.to_text(),
+        }
+
+    def save(self):
+        """Write the checkpoint."""
+        extra = {
+            "identity": self.identity(),
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "losses": self.losses,
+            "validations": self.validations,
+            "seconds": self.seconds,
+        }
+        save_checkpoint(self.checkpoint, **self.parts(), step=self.step, extra=extra)
+
+    def resume(self):
+        """Go back to the checkpoint, or raise ValueError if it is of another run."""
+        found = load_checkpoint(self.checkpoint).extra
+        for name, value in self.identity().items():
+            if found.get("identity", {}).get(name) != value:
+                raise ValueError(f"{self.checkpoint}: was written with another {name}")
+        self.step = load_checkpoint(self.checkpoint, **self.parts()).step
+        self.epoch, self.batch = found["epoch"], found["batch"]
+        self.losses, self.validations = found["losses"], found["validations"]
+        self.begin -= found["seconds"]
+        for path in self.averaged_files():
+            if not path.is_file():
+                raise ValueError(f"{path}: is missing, the run cannot go on without it")
+
+    @property
+    def seconds(self):
+        """How long the run has taken, with what came before it was resumed."""
+        return time.perf_counter() - self.begin
+
+    def over(self):
+        """Tell whether training has to stop here."""
+        epochs, steps, minutes = self.args.epochs, self.args.steps, self.args.time_limit
+        if minutes is not None and self.step and time.perf_counter() > self.started + 60 * minutes:
+            return True
+        return self.epoch >= epochs or (steps is not None and self.step >= steps)
+
+    def train(self):
+        """Train to the end; after each epoch validate, and write what is kept."""
+        saved = self.step
+        with tqdm(
+            total=self.args.epochs * len(self.training),
+            initial=self.epoch * len(self.training),
+            unit=" pairs",
+            leave=False,
+            disable=None,
+            file=sys.stdout,
+        ) as bar:
+            while not self.over():
+                # A generator for each epoch: its batches are the same when it is gone on with.
+                rng = np.random.default_rng([self.args.seed, self.epoch])
+                order = self.training.batches(BATCH, rng)
+                bar.n = self.epoch * len(self.training) + sum(map(len, order[: self.batch]))
+                self.model.train()
+                while self.batch < len(order) and not self.over():
+                    self.learn(order[self.batch])
+                    bar.update(len(order[self.batch - 1]))
+                if self.batch == len(order):
+                    bar.write(self.finish_epoch(len(order)), file=sys.stdout)
+                    sys.stdout.flush()
+                    saved = self.step
+        if saved < self.step:
+            self.save()
+
+    def learn(self, batch):
+        """Make one step with the pairs of a batch."""
+        loss = self.loss_of(self.loss_fn, self.training, batch)
+        self.optimizer.zero_grad()
+        loss.backward()
+        clip_gradients_by_norm(self.model.parameters, 1.0)
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        self.batch += 1
+        self.losses.append(loss.item())
+
+    def loss_of(self, loss_fn, pairs, batch):
+        """Return a loss of some pairs."""
+        sources, seen, said = (Tensor(x, device=self.args.device) for x in pairs.rows(batch))
+        return loss_fn(self.model(sources, seen), said)
+
+    def finish_epoch(self, steps):
+        """Validate, write weights and checkpoint; return a line that says how it stands."""
+        self.epoch, self.batch = self.epoch + 1, 0
+        loss, score = self.validate()
+        self.validations.append([self.step, loss, score])
+        save_model_parameters(self.model, self.epoch_file(self.epoch))
+        self.save()
+        self.epoch_file(self.epoch - AVERAGED).unlink(missing_ok=True)
+        return (
+            f"epoch {self.epoch:2}/{self.args.epochs}  "
+            f"loss {np.mean(self.losses[-steps:]):.3f}  validation loss {loss:.3f}  "
+            f"BLEU {score:.1f}  {self.seconds / 60:.1f} min"
+        )
+
+    def validate(self):
+        """Return the loss of a piece of the validation set, in nats, and the BLEU score."""
+        loss_fn = SoftmaxCrossEntropyLoss("sum", ignore_index=PAD)
+        self.model.eval()
+        with self.model.no_grad():
+            total = sum(
+                self.loss_of(loss_fn, self.validation, batch).item()
+                for batch in self.validation.batches(BATCH)
+            )
+        loss = total / self.validation.target_lengths.sum()
+        return float(loss), bleu(self.translate_validation(), self.english)[0]
+
+    def averaged_files(self):
+        """Return the files with the weights of the last third of the epochs, 5 at most."""
+        count = min(AVERAGED, self.epoch // 3)
+        return [self.epoch_file(self.epoch - i) for i in range(count)]
+
+    def finish(self):
+        """Take the mean of the last weights, and write the model that translates."""
+        states = [load_state_dict_from_file(path) for path in self.averaged_files()]
+        if self.batch or not states:  # where training stopped, no epoch ended
+            states.append(self.model.state_dict())
+        self.model.load_state_dict(average(states))
+        extra = {"settings": MODEL, "vocabulary": self.vocabulary.to_text()}
+        save_checkpoint(self.translator, model=self.model, step=self.step, extra=extra)
+        score = bleu(self.translate_validation(), self.english)[0]
+        print(f"mean of the last {len(states)} weights: validation BLEU {score:.1f}")
+
+    def translate_validation(self):
+        """Return the translations of the validation set, quickly made: without beam search."""
+        return translate(self.model, self.vocabulary, self.german, beams=1, together=128)
+
+
+def load_translator(path, device="cpu"):
+    """Return the model that `Run.finish` wrote, and its vocabulary."""
+    extra = load_checkpoint(path).extra
+    if not {"settings", "vocabulary"} <= extra.keys():
+        raise ValueError(f"{path}: holds no model that translates")
+    vocabulary = Vocabulary.from_text(extra["vocabulary"])
+    model = make_model(len(vocabulary), extra["settings"], device=device)
+    load_checkpoint(path, model=model)
+    return model, vocabulary
+
+
+def draw(run, path):
+    """Draw how the loss fell, and how the score rose."""
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    steps = np.arange(1, len(run.losses) + 1)
+    axes.plot(steps, run.losses, color="0.85", linewidth=0.8, label="training, each step")
+    window = max(len(run.losses) // 50, 1)
+    smooth = np.convolve(run.losses, np.ones(window) / window, mode="valid")
+    label = f"training, mean of {window} steps (dropout, smoothed labels)"
+    axes.plot(steps[window - 1 :], smooth, color="C0", label=label)
+    axes.set(xlabel="step", ylabel="loss of a piece, nats", title="How it learned to translate")
+    if run.validations:
+        at, losses, scores = zip(*run.validations, strict=True)
+        axes.plot(at, losses, "o-", color="C3", label="validation, after each epoch")
+        right = axes.twinx()
+        right.plot(at, scores, "s-", color="C2")
+        right.set_ylabel("BLEU of the validation set, without beam search", color="C2")
+        right.set_ylim(bottom=0)
+    axes.legend(loc="center right")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def report(run, german, english):
+    """Translate the test set; print some of it, and the score."""
+    with tqdm(
+        total=len(german), unit=" sentences", leave=False, disable=None, file=sys.stdout
+    ) as bar:
+        found = translate(run.model, run.vocabulary, german, progress=bar.update)
+    for i in np.linspace(0, len(german), 5, endpoint=False, dtype=int):
+        print(f"\n  German   {german[i]}\n  English  {english[i]}\n  found    {found[i]}")
+    score, signature = bleu(found, english)
+    print(f"\ntest BLEU {score:.2f} ({signature})")
+
+
+def read_arguments(argv):
+    """Return the options, or end with a line that says what is wrong."""
+    parser = argparse.ArgumentParser(prog="translate.py", description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--data", type=Path, metavar="DIR", help="folder of Multi30k's files")
+    add(
+        "--translate",
+        nargs="?",
+        const="",
+        metavar="TEXT",
+        help="only translate, with the model in the folder: a text, or the lines that are read",
+    )
+    add(
+        "--folder",
+        type=Path,
+        default=Path("translation"),
+        metavar="DIR",
+        help="the run, written on the way and gone on with, and its model (%(default)s)",
+    )
+    add("--device", default="cpu", help="cpu or cuda (%(default)s)")
+    add("--epochs", type=int, default=15, help="rounds of training (%(default)s)")
+    add("--steps", type=int, help="stop training after so many batches")
+    add("--time-limit", type=float, metavar="MINUTES", help="stop training after that time")
+    add("--limit", type=int, metavar="N", help="take only the first pairs of each set")
+    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    add("--figure", type=Path, metavar="FILE", help="the picture (loss.png in the folder)")
+    args = parser.parse_args(argv)
+    if args.data is None and args.translate is None:
+        parser.error("expected --data DIR, to train, or --translate")
+    for name in ("epochs", "steps", "time_limit", "limit"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < float("inf"):
+            parser.error(f"--{name.replace('_', '-')}: expected a positive number, got {value}")
+    if args.seed < 0:
+        parser.error(f"--seed: expected a number that is not negative, got {args.seed}")
+    if args.figure is None:
+        args.figure = args.folder / "loss.png"
+    elif not args.figure.parent.is_dir():
+        parser.error(f"--figure {args.figure}: no such folder")
+    return parser, args
+
+
+def only_translate(parser, args):
+    """Translate a text, or one line after the other."""
+    try:
+        model, vocabulary = load_translator(args.folder / "model.safetensors", args.device)
+    except (OSError, RuntimeError, ValueError, FileFormatError) as error:
+        parser.error(str(error))
+    for line in [args.translate] if args.translate else sys.stdin:
+        try:
+            print(*translate(model, vocabulary, [line.strip()]) if line.strip() else "", flush=True)
+        except ValueError as error:
+            parser.error(str(error))
+
+
+def main(argv=None):
+    """Run the example."""
+    parser, args = read_arguments(argv)
+    started = time.perf_counter()
+    reuse_memory()
+    if args.translate is not None:
+        only_translate(parser, args)
+        return
+    try:
+        training, validation, test = (
+            read_pairs(args.data, name, args.limit) for name in ("train", "val", "test_2016_flickr")
+        )
+        vocabulary = Vocabulary.learn([*training[0], *training[1]], VOCABULARY)
+        run = Run(vocabulary, training, validation, args, started)
+        args.folder.mkdir(parents=True, exist_ok=True)
+        if run.checkpoint.exists():
+            run.resume()
+            print(f"goes on from step {run.step} of {run.checkpoint}")
+    except (OSError, RuntimeError, ValueError, FileFormatError) as error:
+        parser.error(str(error))
+    count = sum(parameter.size for parameter in run.model.parameters)
+    print(f"{len(run.training):,} pairs to train with, {len(vocabulary):,} pieces of words")
+    print(f"{count:,} parameters")
+    try:
+        run.train()
+    except KeyboardInterrupt:
+        kept = (
+            f"; the same command goes on from {run.checkpoint}" if run.checkpoint.exists() else ""
+        )
+        parser.exit(130, f"\ninterrupted{kept}\n")
+    run.finish()
+    draw(run, args.figure)
+    report(run, *test)
+    print(
+        f"{run.seconds / 60:.1f} minutes in all; "
+        f"model in {run.translator}, picture in {args.figure}"
+    )
+
+
+if __name__ == "__main__":
+    main()
