@@ -119,6 +119,7 @@ def test_only_matrices_decay(example, folder):
     [
         (["--data", "missing.txt"], ["missing.txt"]),
         (["--data", "short.txt"], ["short.txt", "9 characters"]),
+        (["--data", "broken.safetensors"], ["broken.safetensors", "UTF-8"]),
         (["--data", "text.txt", "--steps", "0"], ["--steps"]),
         (["--data", "text.txt", "--start", ""], ["--start"]),
         (["--data", "text.txt", "--start", "§"], ["§"]),
@@ -129,7 +130,7 @@ def test_only_matrices_decay(example, folder):
 )
 def test_errors_without_traceback(example, folder, capsys, arguments, fragments):
     (folder / "short.txt").write_text("too short", encoding="utf-8")
-    (folder / "broken.safetensors").write_bytes(b"not a file of this kind")
+    (folder / "broken.safetensors").write_bytes(b"\xff not a file of this kind")
     line = fail(example, capsys, *arguments)
     assert [f for f in fragments if f not in line] == [], line
 

@@ -42,7 +42,10 @@ class Text:
     """A text as numbers, one for each of its characters."""
 
     def __init__(self, path):
-        text = Path(path).read_text(encoding="utf-8")
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: is not text in UTF-8 ({error})") from error
         self.characters = sorted(set(text))
         numbers = {character: i for i, character in enumerate(self.characters)}
         self.numbers = numbers
