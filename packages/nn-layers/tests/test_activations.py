@@ -205,3 +205,9 @@ def test_wrong_arguments():
             GELU(wrong)
     with pytest.raises(ValueError, match="Flatten: input has no axes"):
         Flatten()(Tensor(1.0))
+
+
+@pytest.mark.parametrize("layer", [GELU(), GELU("tanh")])
+def test_gelu_of_integers_is_that_of_floats(layer, device):
+    whole = Tensor(np.array([-2, 0, 3]), device)
+    np.testing.assert_array_equal(layer(whole).numpy(), layer(whole.astype("float64")).numpy())

@@ -161,7 +161,33 @@ def test_one_rule_for_several_inputs_must_return_as_many() -> None:
     def _(g: Any) -> Any:
         return g
 
-    with pytest.raises(TypeError, match=r"gradient of total .* must be a tuple of 2, got float32"):
+    with pytest.raises(
+        TypeError, match=r"total: the rule for 'x and y' must return a tuple of 2 .* got"
+    ):
         total(leaf(1), leaf(2)).backward()
     with pytest.raises(ValueError, match=r"expected names among \['x', 'y'\], got \('z',\)"):
         total.gradients("z")
+    with pytest.raises(ValueError, match=r"got \('x', 'x'\)"):
+        total.gradients("x", "x")
+
+
+def test_leaves_do_not_share_the_gradient_that_a_rule_gives_twice() -> None:
+    @op
+    def total(xp: Any, x: Any, y: Any, /) -> Any:
+        return x + y
+
+    @total.gradients("x", "y")
+    def _(g: Any) -> Any:
+        slope = g * 2
+        return slope, slope
+
+    x, y = leaf(1, 2), leaf(3, 4)
+    for times in (1, 2, 3):
+        total(x, y).sum().backward()
+        assert x.grad.tolist() == y.grad.tolist() == [2 * times] * 2
+    x.zero_grad()
+    y.zero_grad()
+    total(x, y).sum().backward(create_graph=True)
+    assert x.grad is not y.grad
+    x.grad.data[0] = 9
+    assert y.grad.tolist() == [2, 2]

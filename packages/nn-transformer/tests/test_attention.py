@@ -182,6 +182,67 @@ def test_memory_grows_linearly_with_the_length(causal: bool) -> None:
     assert peak(4096) - peak(2048) < 3 * (peak(2048) - peak(1024)) + 2**20
 
 
+@pytest.mark.parametrize("sources", [200, 400])
+@pytest.mark.parametrize("lowest", [-1e4, -1e9, float(np.finfo(np.float32).min)])
+def test_rows_of_very_low_scores_have_right_gradients(
+    sources: int, lowest: float, device: str
+) -> None:
+    """A row that is masked by a large number instead of -inf attends to all alike."""
+    rng = np.random.default_rng(0)
+    query, key, value = (
+        Tensor(rng.standard_normal((n, 8)).astype(np.float32), device, requires_grad=True)
+        for n in (3, sources, sources)
+    )
+    mask = np.zeros((3, sources), np.float32)
+    mask[1] = lowest
+    out = scaled_dot_product_attention(query, key, value, Tensor(mask, device))
+    out.backward(np.eye(3, 8, dtype=np.float32))
+    columns = value.grad.numpy().sum(axis=0)  # the weights of each query sum to 1
+    np.testing.assert_allclose(columns, [1, 1, 1, 0, 0, 0, 0, 0], atol=1e-5)
+
+
+def test_operands_of_several_dtypes(device: str) -> None:
+    query, key, value = operands("matrices", device)
+    mask = np.zeros((5, 7), np.float32)
+    mask[0] = -1e9  # does not fit into half precision
+    for dtypes in (("float16", "float32", "float64"), ("float32", "float64", "float32")):
+        mixed = [x.detach().astype(d) for x, d in zip((query, key, value), dtypes, strict=True)]
+        result = scaled_dot_product_attention(*mixed, mask=Tensor(mask, device))
+        assert result.dtype == np.float64
+        wide = [x.astype("float64") for x in mixed]
+        wanted = scaled_dot_product_attention(*wide, mask=Tensor(mask, device)).numpy()
+        np.testing.assert_allclose(result.numpy(), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_dropout_is_the_same_for_derivatives_of_every_order(device: str) -> None:
+    rng = np.random.default_rng(0)
+    shapes = [(4, 8), (4, 8), (3, 4, 8)]
+    inputs = [Tensor(rng.standard_normal(s), device, requires_grad=True) for s in shapes]
+    out = scaled_dot_product_attention(*inputs, dropout=0.5, rng=3)
+    total = (out * out).sum()
+    first = grad(total, inputs, retain_graph=True)
+    again = grad(total, inputs, create_graph=True)
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-12)
+
+
+def test_nothing_is_kept_where_nothing_is_recorded() -> None:
+    rng = np.random.default_rng(0)
+    inputs = [Tensor(rng.standard_normal((64, 8, 128, 8)).astype(np.float32)) for _ in range(3)]
+    tracemalloc.start()
+    scaled_dot_product_attention(*inputs)
+    used = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert used < 8 * 2**20  # all weights would take 32 MiB
+
+
+def test_arrays_and_lists_are_taken(device: str) -> None:
+    rows = [[1.0, 2.0], [3.0, 4.0]]
+    result = scaled_dot_product_attention(rows, np.array(rows, np.float32), rows)
+    assert isinstance(result, Tensor)
+    assert result.shape == (2, 2)
+
+
 def test_the_gradient_of_a_mask(device: str) -> None:
     inputs = operands("heads", device)
     mask = Tensor(np.random.default_rng(0).standard_normal((5, 7)), device, requires_grad=True)

@@ -118,8 +118,83 @@ def test_what_does_not_fit_into_a_cache_changes_nothing(device: str) -> None:
     for padding in ([-1], [0.5], [[1]], "a"):
         with pytest.raises(ValueError, match="padding: expected a count"):
             model.new_cache(padding=padding)
-    with pytest.raises(ValueError, match="3 rows, but the cache's padding has 2"):
+    with no_grad(), pytest.raises(ValueError, match="have 3 rows, the cache has 2"):
         model(Tensor(tokens(3, 2), device), cache=model.new_cache(padding=[1, 0]))
+
+
+def test_a_call_that_fails_in_a_layer_leaves_the_cache_as_it_was(device: str) -> None:
+    model = language_model(device)
+    ids = tokens(1, 6)
+    whole = model(Tensor(ids, device)).numpy()
+    cache = model.new_cache()
+    with no_grad():
+        model(Tensor(ids[:, :4], device), cache=cache)
+        with pytest.raises(ValueError, match="mask"):
+            model(Tensor(ids[:, :1], device), mask=np.ones((7, 7), bool), cache=cache)
+        rest = model(Tensor(ids[:, 4:], device), cache=cache)
+    np.testing.assert_allclose(rest.numpy(), whole[:, 4:], rtol=1e-10, atol=1e-12)
+    translator = Transformer(20, 20, **SMALL, dtype="float64", device=device, rng=0).eval()
+    memory, other = (translator.encode(Tensor(tokens(1, 5, seed=s), device)) for s in (1, 2))
+    cache = translator.new_cache()
+    with no_grad():
+        with pytest.raises(ValueError, match="mask"):
+            translator.decode([[1]], other, memory_mask=np.ones((9, 9), bool), cache=cache)
+        scores = translator.decode([[1]], memory, cache=cache).numpy()
+    np.testing.assert_allclose(scores, translator.decode([[1]], memory).numpy(), rtol=1e-10)
+
+
+def test_a_cache_is_for_one_batch_one_model_and_no_gradients(device: str) -> None:
+    model = language_model(device)
+    cache = model.new_cache()
+    with pytest.raises(RuntimeError, match="cache: records no gradients"):
+        model(Tensor(tokens(2, 3), device), cache=cache)
+    with no_grad():
+        model(Tensor(tokens(2, 3), device), cache=cache)
+        for rows in (1, 3):
+            with pytest.raises(ValueError, match=f"have {rows} rows, the cache has 2"):
+                model(Tensor(tokens(rows, 1), device), cache=cache)
+        with pytest.raises(ValueError, match="2 layers, this one has 1"):
+            language_model(device, num_layers=1)(Tensor(tokens(2, 1), device), cache=cache)
+        with pytest.raises(TypeError, match="cache: expected a Cache, got True"):
+            model(Tensor(tokens(2, 1), device), cache=True)
+    for rows, message in (([], "expected indices"), ([True, False], "expected indices")):
+        with pytest.raises(IndexError, match=message):
+            cache.select(rows)
+    for rows in ([2], [-1, 0]):
+        with pytest.raises(IndexError, match="are not all rows of the 2"):
+            cache.select(rows)
+    assert (cache.batch, cache.length) == (2, 3)
+
+
+def test_one_memory_for_all_rows(device: str) -> None:
+    model = Transformer(20, 20, **SMALL, dtype="float64", device=device, rng=0).eval()
+    memory = model.encode(Tensor(tokens(1, 5), device))
+    target = tokens(3, 4)
+    whole = model.decode(Tensor(target, device), memory).numpy()
+    with no_grad():
+        cache = model.new_cache()
+        model.decode(Tensor(target[:, :3], device), memory, cache=cache)
+        cache.select([2, 0])
+        last = model.decode(Tensor(target[[2, 0], 3:], device), memory, cache=cache).numpy()
+    np.testing.assert_allclose(last[:, 0], whole[[2, 0], 3], rtol=1e-10)
+    with pytest.raises(ValueError, match="memory: has 2 rows, tokens 3"):
+        model.decode(Tensor(target, device), Tensor(memory.numpy().repeat(2, 0), device))
+
+
+def test_lists_of_tokens_and_masks_go_where_the_model_is(device: str) -> None:
+    settings = {**SMALL, "padding_idx": 0, "device": device, "rng": 0}
+    model = Transformer(20, 20, **settings).eval()
+    source, target = tokens(2, 5), tokens(2, 4)
+    wanted = model(Tensor(source, device), Tensor(target, device)).numpy()
+    np.testing.assert_array_equal(model(source.tolist(), target.tolist()).numpy(), wanted)
+    writer = LanguageModel(20, **settings, max_seq_len=9).eval()
+    np.testing.assert_array_equal(
+        writer(target.tolist()).numpy(), writer(Tensor(target, device)).numpy()
+    )
+    mask = np.tri(4, dtype=bool)
+    np.testing.assert_array_equal(
+        writer(target.tolist(), mask.tolist()).numpy(), writer(target.tolist()).numpy()
+    )
 
 
 def test_rotation_is_by_the_angles_of_the_paper(device: str) -> None:
@@ -168,8 +243,12 @@ def test_positions_may_be_given(kind: Any, device: str) -> None:
     places = np.array([[0, 0, 1], [5, 6, 7]])
     np.testing.assert_array_equal(layer(x, Tensor(places, device).data).numpy(), table[places])
     np.testing.assert_array_equal(layer(x).numpy()[1], table[:3])
-    with pytest.raises(ValueError, match="9 positions, max_seq_len is 8"):
-        layer(x, Tensor(np.array([0, 1, 8]), device).data)
+    np.testing.assert_array_equal(layer(x, [7, 0, 2]).numpy()[1], table[[7, 0, 2]])
+    for wrong in (8, -1):
+        with pytest.raises(ValueError, match=f"positions: {wrong} is not below max_seq_len=8"):
+            layer(x, [0, 1, wrong])
+    with pytest.raises(TypeError, match="positions: expected integers"):
+        layer(x, [0.0, 1.0, 2.0])
 
 
 def test_the_language_model_is_causal_and_every_parameter_learns(device: str) -> None:
@@ -216,8 +295,15 @@ def test_segments_are_added(device: str) -> None:
     zeros = Tensor(np.zeros((2, 5), int), device)
     np.testing.assert_array_equal(encoder(ids, segments=zeros).numpy(), plain)
     assert (encoder(ids, segments=zeros + 1).numpy() != plain).any()
-    with pytest.raises(IndexError, match="2 is no token"):
+    with pytest.raises(IndexError, match="segments: 2 is no token"):
         encoder(ids, segments=zeros + 2)
+    with pytest.raises(ValueError, match=r"segments: have shape \(2, 4\), tokens \(2, 5\)"):
+        encoder(ids, segments=zeros[:, :4])
+    small = {"d_model": 64, "num_heads": 4, "num_layers": 1}
+    large = Encoder(500, **small, num_segments=40, device=device, rng=0)
+    assert large.segments is not None
+    deviations = [e.weights.numpy().std() for e in (large.segments, large.embedding)]
+    assert deviations == pytest.approx([1 / 8, 1 / 8], rel=0.05)
     with pytest.raises(ValueError, match="segments: this encoder has none"):
         Encoder(20, **SMALL, device=device)(ids, segments=zeros)
 
@@ -250,7 +336,17 @@ def test_the_row_of_padding_stays_zero(device: str) -> None:
     np.testing.assert_array_equal(rows_of(weights, ids, 2).numpy(), plain.numpy())
 
 
+ROTARY = RotaryPositions(4, 10)
+FLOATS = Tensor(np.ones((1, 2, 3, 6), np.float32))
+
 WRONG: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
+    (lambda: ROTARY(FLOATS), ValueError, ["(1, 2, 3, 6)", "d_head=4"]),
+    (lambda: ROTARY(FLOATS.astype(int)), TypeError, ["int64"]),
+    (lambda: Embedding(5, 2, padding_idx=1.5), TypeError, ["padding_idx", "1.5"]),
+    (lambda: Encoder(9, 16, 4, dropout=2), ValueError, ["dropout", "2"]),
+    (lambda: Encoder(9, 16, 4, dropout="a"), TypeError, ["dropout", "'a'"]),
+    (lambda: Encoder(9, 16, 4, num_segments=-1), ValueError, ["num_segments", "-1"]),
+    (lambda: Encoder(10, 7, 2, positions="rotary"), ValueError, ["num_heads", "2", "7"]),
     (lambda: RotaryPositions(5), ValueError, ["d_head", "5"]),
     (lambda: LearnedPositions(4, 0), ValueError, ["max_seq_len", "0"]),
     (lambda: Embedding(5, 2, padding_idx=5), ValueError, ["padding_idx", "5"]),

@@ -155,7 +155,7 @@ WRONG: list[tuple[Callable[[], Any], type[Exception], list[str]]] = [
     (lambda: Encoder(50, **SMALL, padding_idx=50), ValueError, ["padding_idx", "50"]),
     (lambda: EncoderLayer(16, 4, activation="elu"), ValueError, ["activation", "elu", "gelu"]),
     (lambda: EncoderLayer(16, 4, d_ff=-1), ValueError, ["d_ff", "-1"]),
-    (lambda: EncoderLayer(16, 4, dropout=1.5), ValueError, ["p", "1.5"]),
+    (lambda: EncoderLayer(16, 4, dropout=1.5), ValueError, ["dropout", "1.5"]),
     (lambda: padding_mask([1, 2], 0), ValueError, ["tokens", "(2,)"]),
 ]
 

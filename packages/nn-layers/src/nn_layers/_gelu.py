@@ -127,6 +127,8 @@ def _(cp: Any, x: Array, gate: Array) -> None:
 def gelu(xp: Any, x: Any, /) -> Any:
     """Return `x` times the probability that a standard normal variable is less than `x`."""
     x = xp.ascontiguousarray(x).reshape(x.shape)
+    if x.dtype.kind != "f":
+        x = x.astype(np.float64)
     gate = xp.empty(x.shape, x.dtype)
     fill_gate(xp, x.reshape(-1), gate.reshape(-1))
     out = xp.maximum(x, -FAR)
@@ -188,6 +190,12 @@ def _(g, x, gate, out):  # type: ignore[no-untyped-def]
         q = ((((q5 * t + q4) * t + q3) * t + q2) * t + q1) * t + one
         inside = half + v * p / q
         out[i] = g[i] * (zero if v < -limit else (one if v > limit else inside))
+
+
+@fill_slope.cuda
+def _(cp: Any, g: Array, x: Array, gate: Array, out: Array) -> None:
+    near = cp.clip(x, -FAR, FAR)
+    out[...] = g * (gate + near * cp.exp(-0.5 * near * near) * _DENSITY)
 
 
 @_gelu_backward.gradient("slope")

@@ -297,7 +297,7 @@ class GroupNorm(_Normalization):
         x = self._cast(x)
         members = self.num_channels // self.num_groups * math.prod(x.shape[2:])
         groups = _wide(x).reshape(x.shape[0], self.num_groups, members)
-        normal = standardize(groups, (2,), self.epsilon).reshape(x.shape)
+        normal = standardize(groups, (-1,), self.epsilon).reshape(x.shape)
         return self._scale(normal, x.ndim - 2).astype(x.dtype)
 
     def extra_repr(self) -> str:

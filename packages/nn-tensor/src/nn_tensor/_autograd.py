@@ -233,13 +233,18 @@ def _part(rule: Rule, position: int, shared: dict[Rule, Any]) -> Callable[..., A
             count = len(rule.shared_by)
             if not isinstance(gradients, tuple) or len(gradients) != count:
                 raise TypeError(
-                    f"the {rule.function.__name__} must be a tuple of {count}, got "
-                    f"{describe(gradients)}"
+                    f"{rule.op_name}: the rule for {rule.wrt!r} must return a tuple of {count} "
+                    f"gradients, got {describe(gradients)}"
                 )
             shared[rule] = gradients
         return shared[rule][rule.shared_by.index(position)]
 
     return part
+
+
+def _others(gradients: tuple[Any, ...], rule: Rule, position: int) -> list[Any]:
+    """Return the gradients of a rule for several inputs that are not the one of this position."""
+    return [g for i, g in zip(rule.shared_by, gradients, strict=False) if i != position]
 
 
 _RECORDED, _UNRECORDED = enable_grad(), no_grad()
@@ -343,7 +348,8 @@ def propagate(
             else:  # a leaf keeps it, so it must be nobody else's
                 array = gradient._data if create else gradient
                 borrowed = gradient is grad or array.base is not None
-                if borrowed or any(gradient is value for value in arguments):
+                others = (*arguments, *_others(shared.get(rule, ()), rule, position))
+                if borrowed or any(gradient is value for value in others):
                     with device_scope(array):
                         gradient = gradient.copy()
                 totals[parent] = gradient

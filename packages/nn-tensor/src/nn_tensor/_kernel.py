@@ -24,9 +24,11 @@ _CHOICES = ("auto", "reference")
 
 @functools.cache
 def _has_numba() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("numba") is not None
+    try:
+        import numba  # noqa: F401
+    except ImportError:  # missing, or too old for this NumPy
+        return False
+    return True
 
 
 def _compile(function: Callable[..., Any], reassociate: bool) -> Callable[..., Any]:

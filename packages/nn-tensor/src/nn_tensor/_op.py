@@ -56,7 +56,7 @@ Array = Any
 class Rule:
     """How the gradient of the output becomes the gradient of one input."""
 
-    __slots__ = ("function", "needs", "pick", "shared_by", "wrt")
+    __slots__ = ("function", "needs", "op_name", "pick", "shared_by", "wrt")
 
     pick: Callable[..., tuple[Any, ...]]
     shared_by: tuple[int, ...]  # the inputs whose gradients it returns, if it returns several
@@ -84,6 +84,7 @@ class Rule:
         self.function = function
         self.wrt = wrt
         self.shared_by = shared_by
+        self.op_name = info.name
         self.needs = names
         sources = [info.source(name) for name in names]
 
@@ -302,7 +303,7 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
     apply.__signature__ = info.signature  # type: ignore[attr-defined]
 
     def check(inputs: tuple[str, ...]) -> None:
-        if not inputs or not set(inputs) <= set(info.inputs):
+        if not inputs or not set(inputs) <= set(info.inputs) or len(set(inputs)) < len(inputs):
             raise ValueError(
                 f"op {info.name}: gradient: expected names among {info.inputs}, got {inputs}"
             )

@@ -5,6 +5,7 @@ from nn_transformer._attention import (
 )
 from nn_transformer._beam import beam_search as beam_search
 from nn_transformer._cache import Cache as Cache
+from nn_transformer._cache import KeysAndValues as KeysAndValues
 from nn_transformer._embedding import Embedding as Embedding
 from nn_transformer._generate import generate as generate
 from nn_transformer._interop import bert_settings as bert_settings
@@ -34,6 +35,7 @@ __all__ = [
     "Embedding",
     "Encoder",
     "EncoderLayer",
+    "KeysAndValues",
     "LanguageModel",
     "LearnedPositions",
     "MultiHeadAttention",

@@ -6,22 +6,23 @@ import math
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor, matmul, random_generator, sum, swapaxes
+from nn_tensor import Tensor, is_grad_enabled, matmul, random_generator, sum, swapaxes
 from nn_tensor.extend import array_module, device_scope, op
 
 from nn_transformer._blockwise import Setting, all_shares, backward, forward, leading_axes
+from nn_transformer._inputs import probability
 from nn_transformer._masks import read_mask
 
 __all__ = ["scaled_dot_product_attention"]
 
 
-@op(keeps=("logs", "kept"))
+@op(keeps=("sums", "kept"))
 def attend(xp: Any, query: Any, key: Any, value: Any, mask: Any, /, setting: Setting) -> Any:
     """Return the values weighted by the softmax of the scores; `mask` is an array, or True."""
-    out, logs, kept = forward(xp, query, key, value, mask, setting)
+    out, sums, kept = forward(xp, query, key, value, mask, setting)
     if not query.ndim == key.ndim == value.ndim > 2:
         out = out.reshape(*leading_axes(query, key, value), *out.shape[-2:])
-    return out, logs, kept
+    return out, sums, kept
 
 
 @attend.gradients("query", "key", "value")
@@ -31,14 +32,14 @@ def _(
     key: Any,
     value: Any,
     mask: Any,
-    logs: Any,
+    sums: Any,
     kept: Any,
     setting: Setting,
 ) -> Any:
     if not isinstance(g, Tensor):
         xp = array_module(g)
-        return backward(xp, g, query, key, value, mask, logs, kept, setting)
-    weights, share = _weights(query, key, mask, setting)
+        return backward(xp, g, query, key, value, mask, sums, kept, setting)
+    weights, share = _weights(query, key, value, mask, setting)
     change = _change_of_scores(g, value, weights, share)
     for_query = matmul(change, key) * setting.scale
     for_key = matmul(swapaxes(change, -1, -2), query) * setting.scale
@@ -47,7 +48,7 @@ def _(
 
 @attend.gradient("mask")
 def _(g: Any, query: Any, key: Any, value: Any, mask: Any, setting: Setting) -> Any:
-    weights, share = _weights(query, key, mask, setting)
+    weights, share = _weights(query, key, value, mask, setting)
     return _change_of_scores(g, value, weights, share)
 
 
@@ -56,7 +57,7 @@ def _change_of_scores(g: Any, value: Any, weights: Any, share: Any) -> Any:
     return weights * (pull - sum(pull * weights, -1, True))
 
 
-def _weights(query: Any, key: Any, mask: Any, setting: Setting) -> tuple[Any, Any]:
+def _weights(query: Any, key: Any, value: Any, mask: Any, setting: Setting) -> tuple[Any, Any]:
     """Return all weights at once, and what dropout multiplies them with.
 
     This is what the blocks compute, written in operations: for higher derivatives, and for that of
@@ -74,7 +75,10 @@ def _weights(query: Any, key: Any, mask: Any, setting: Setting) -> tuple[Any, An
             allowed = allowed & (mask.data if isinstance(mask, Tensor) else mask)
         elif mask is not True:
             scores = scores + mask
-        share = all_shares(xp, scores.shape, setting, array) if setting.dropout else 1.0
+        share: Any = 1.0
+        if setting.dropout:
+            shape = (*leading_axes(query, key, value), *scores.shape[-2:])
+            share = all_shares(xp, shape, setting, array)
         return masked_softmax(scores, allowed), share
 
 
@@ -122,7 +126,8 @@ def scaled_dot_product_attention(
         key: ``(..., sources, d)``.
         value: ``(..., sources, e)``.
         mask: boolean, True where a query may attend to a key, or floating, added to the scores;
-            it broadcasts to ``(..., targets, sources)``. A row of only False gives zeros.
+            it broadcasts to ``(..., targets, sources)``. A row of only False gives zeros. Values
+            that may not be attended to must be finite all the same: 0 times NaN is NaN.
         causal: whether a query may attend only to its own position and those before it. The
             queries are the last of the positions that the keys have.
         scale: what the scores are multiplied with, :math:`1 / \sqrt{d}` by default.
@@ -133,7 +138,8 @@ def scaled_dot_product_attention(
         ``(..., targets, e)``.
 
     Raises:
-        ValueError: if the shapes do not fit to each other, or `dropout` is outside [0, 1].
+        ValueError: if the shapes do not fit to each other, the devices differ, or `dropout` is
+            outside [0, 1].
         TypeError: if the mask is neither boolean nor floating, or an operand not floating.
 
     >>> from nn_tensor import Tensor, randn
@@ -142,18 +148,22 @@ def scaled_dot_product_attention(
     >>> scaled_dot_product_attention(q, k, v, causal=True).shape
     (2, 4, 5, 8)
     """
+    query, key, value = (x if isinstance(x, Tensor) else Tensor(x) for x in (query, key, value))
     lead = _check(query, key, value)
-    if not 0 <= dropout <= 1:
-        raise ValueError(f"dropout: expected a probability between 0 and 1, got {dropout!r}")
+    probability("dropout", dropout)
     given = np.result_type(query.dtype, key.dtype, value.dtype)
     if given.itemsize < 4:
         query, key, value = (x.astype(np.float32) for x in (query, key, value))
     shape = (*lead, query.shape[-2], key.shape[-2])
-    allowed = read_mask(mask, shape, query.device, query.dtype)
+    allowed = read_mask(mask, shape, query.device, np.result_type(given, np.float32))
     factor = 1 / math.sqrt(max(1, query.shape[-1])) if scale is None else float(scale)
     seed = int(random_generator(rng).integers(1 << 63)) if dropout else 0
-    setting = Setting(factor, bool(causal), float(dropout), seed)
-    return attend(query, key, value, allowed, setting).astype(given)
+    recorded = is_grad_enabled() and any(
+        isinstance(x, Tensor) and x.requires_grad for x in (query, key, value, allowed)
+    )
+    setting = Setting(factor, bool(causal), float(dropout), seed, recorded)
+    result = attend(query, key, value, allowed, setting)
+    return result if result.dtype == given else result.astype(given)
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor) -> tuple[int, ...]:

@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from nn_tensor.extend import device_of, kernel, put
 
-__all__ = ["Setting", "all_shares", "backward", "forward", "leading_axes"]
+__all__ = ["Setting", "Sums", "all_shares", "backward", "forward", "leading_axes"]
 
 Array = Any
 
-# How many scores a block has: with their gradients they fit into the cache of a processor.
+# About how many scores a block has: with their gradients they fit into a processor's cache.
 _BLOCK = 1 << 18
 _LEAST_ROWS = 32  # fewer make slow products
 # Up to so many keys the weights are kept for the backward.
@@ -35,6 +35,7 @@ class Setting(NamedTuple):
     causal: bool
     dropout: float
     seed: int
+    recorded: bool  # whether there will be a backward
 
 
 class Block(NamedTuple):
@@ -68,7 +69,9 @@ def blocks(shape: tuple[int, ...], causal: bool) -> Iterator[Block]:
     first block has all the keys, each one after it fewer.
     """
     batch, inner, targets, sources = shape[0], shape[1:-2], shape[-2], shape[-1]
-    rows = max(1, min(targets, max(_LEAST_ROWS, _BLOCK // max(1, sources))))
+    # Causal rows are kept few, so that little of what they may not attend to is computed.
+    width = max(1, sources * (math.prod(inner) if causal else 1))
+    rows = max(1, min(targets, max(_LEAST_ROWS, _BLOCK // width)))
     part = max(1, _BLOCK // max(1, rows * sources * math.prod(inner)))
     index = 0
     for start in range(0, batch, part):
@@ -81,7 +84,7 @@ def blocks(shape: tuple[int, ...], causal: bool) -> Iterator[Block]:
             index += 1
 
 
-def kept_share(xp: Any, block: Block, setting: Setting, like: Array) -> Array:
+def kept_share(block: Block, setting: Setting, like: Array) -> Array:
     """Return what the weights of a block are multiplied with: 0 for those that are dropped."""
     rng = np.random.default_rng([setting.seed, block.number])
     kept = rng.random(block.shape, np.float32) >= setting.dropout
@@ -95,7 +98,7 @@ def all_shares(xp: Any, shape: tuple[int, ...], setting: Setting, like: Array) -
     shares = xp.zeros(full, like.dtype)
     for block in blocks(full, setting.causal):
         part = block.rows(shares)[..., : block.keys]
-        part[...] = kept_share(xp, block, setting, like)
+        part[...] = kept_share(block, setting, like)
     return shares.reshape(shape)
 
 
@@ -118,19 +121,22 @@ class Blocks:
         self.query, self.key, self.value = map(self.full, (query, key, value))
         self.shape = (*self.query.shape[:-1], self.key.shape[-2])
         self.dtype = np.result_type(query, key, value)
-        self.factor = self.term = None
+        self.mask = None
         if mask is not True:
-            mask = mask.reshape((1,) * (len(self.shape) - mask.ndim) + mask.shape)
-            if mask.dtype.kind == "b":
-                self.factor = mask.astype(self.dtype)
-            else:
-                self.term = mask
+            self.mask = mask.reshape((1,) * (len(self.shape) - mask.ndim) + mask.shape)
 
     def full(self, x: Array) -> Array:
         """Return `x` with all axes."""
         if x.shape[:-2] == self.lead:
             return x
         return self.xp.broadcast_to(x, self.lead + x.shape[-2:])
+
+    def empty(self, like: Array, *, last: int | None = None) -> Array:
+        """Return memory for an array with all axes, laid out as an operand if that had them all."""
+        shape = (*self.lead, like.shape[-2], like.shape[-1] if last is None else last)
+        if like.shape[:-2] != self.lead:
+            return self.xp.empty(shape, self.dtype)
+        return self.xp.empty_like(like, shape=shape, dtype=self.dtype)
 
     def __iter__(self) -> Iterator[Block]:
         return blocks(self.shape, self.setting.causal)
@@ -140,9 +146,11 @@ class Blocks:
         xp = self.xp
         query = block.rows(self.query) * self.dtype.type(self.setting.scale)
         xp.matmul(query, block.columns(self.key).swapaxes(-1, -2), out=out)
-        if self.term is not None:
-            out += block.cut(self.term)
-        factor = None if self.factor is None else block.cut(self.factor)
+        factor = None
+        if self.mask is not None and self.mask.dtype.kind == "b":
+            factor = block.cut(self.mask).astype(self.dtype)
+        elif self.mask is not None:
+            out += block.cut(self.mask)
         if self.setting.causal:
             behind = self.shape[-1] - self.shape[-2] + block.queries.start
             if behind < block.keys - 1:
@@ -192,55 +200,57 @@ def _row_sums(xp: Any, rows: Array) -> Array:
     return xp.matmul(rows, xp.ones((rows.shape[-1], 1), rows.dtype))
 
 
+class Sums(NamedTuple):
+    """What makes the weights of long rows again: what was subtracted, and the sums."""
+
+    shifts: Array
+    totals: Array
+
+
 def forward(
     xp: Any, query: Array, key: Array, value: Array, mask: Any, setting: Setting
-) -> tuple[Array, Array | None, list[Array] | None]:
-    """Return the output, the logarithms of the rows' sums, or the blocks' weights if they are few.
-
-    The logarithm of an empty row is inf, which makes its weights 0 when they are computed again.
-    """
+) -> tuple[Array, Sums | None, list[Array] | None]:
+    """Return the output, and for the backward either `Sums` or, if they are few, all weights."""
     work = Blocks(xp, query, key, value, mask, setting)
-    shape = (*work.shape[:-1], value.shape[-1])
-    out = xp.empty_like(work.query, shape=shape, dtype=work.dtype)
-    short = work.shape[-1] <= _SHORT
-    kept: list[Array] = []
-    logs = None if short else xp.empty((*shape[:-1], 1), work.dtype)
-    memory = None if short else _Memory(xp, work)
+    out = work.empty(query, last=value.shape[-1])
+    kept: list[Array] | None = None
+    sums = memory = None
+    if setting.recorded and work.shape[-1] <= _SHORT:
+        kept = []
+    else:
+        memory = _Memory(xp, work)
+        if setting.recorded:
+            rows = (*work.shape[:-1], 1)
+            sums = Sums(xp.empty(rows, work.dtype), xp.empty(rows, work.dtype))
     for block in work:
-        if memory is None:
-            weights = xp.empty(block.shape, work.dtype)
-            kept.append(weights)
-        else:
-            weights = memory.take(block.shape)
+        weights = xp.empty(block.shape, work.dtype) if memory is None else memory.take(block.shape)
         shift = work.exponentials(block, weights)
         total = _row_sums(xp, weights)
-        empty = total == 0
-        total += empty
-        if logs is None:
+        if sums is not None:
+            block.rows(sums.shifts)[...] = shift
+            block.rows(sums.totals)[...] = total
+        total += total == 0  # an empty row: its weights are 0
+        if kept is not None:
             weights /= total
-        else:
-            block.rows(logs)[...] = xp.where(empty, np.inf, xp.log(total) + shift)
+            kept.append(weights)
         if setting.dropout:
-            weights = weights * kept_share(xp, block, setting, weights)
+            weights = weights * kept_share(block, setting, weights)
         target = block.rows(out)
         xp.matmul(weights, block.columns(work.value), out=target)
-        if logs is not None:
+        if kept is None:
             target /= total
-    return out, logs, kept if short else None
+    return out, sums, kept
 
 
 class _Memory:
-    """What every block writes its scores into."""
+    """What every block writes its scores into: the first one is the largest."""
 
     def __init__(self, xp: Any, work: Blocks) -> None:
-        self.xp, self.dtype = xp, work.dtype
-        self.size = max((math.prod(block.shape) for block in work), default=0)
-        self.flat: Array = None
+        shape = next((block.shape for block in work), (0,))
+        self.flat = xp.empty(math.prod(shape), work.dtype)
 
     def take(self, shape: tuple[int, ...]) -> Array:
         """Return the memory as an array of `shape`."""
-        if self.flat is None:
-            self.flat = self.xp.empty(self.size, self.dtype)
         return self.flat[: math.prod(shape)].reshape(shape)
 
 
@@ -251,7 +261,7 @@ def backward(
     key: Array,
     value: Array,
     mask: Any,
-    logs: Array | None,
+    sums: Sums | None,
     kept: list[Array] | None,
     setting: Setting,
 ) -> tuple[Array, Array, Array]:
@@ -259,25 +269,23 @@ def backward(
     work = Blocks(xp, query, key, value, mask, setting)
     slope = work.full(g)
     scale = work.dtype.type(setting.scale)
-    for_query, for_key, for_value = (
-        xp.empty_like(x, dtype=work.dtype) for x in (work.query, work.key, work.value)
-    )
+    for_query, for_key, for_value = map(work.empty, (query, key, value))
     if not work.shape[-2]:
         for_key[...] = for_value[...] = 0
-    again, change = _Memory(xp, work), _Memory(xp, work)
+    change = _Memory(xp, work)
+    again = _Memory(xp, work) if kept is None else None
     for block in work:
         if kept is not None:
             weights = kept[block.number]
         else:
-            weights = again.take(block.shape)
-            shift = work.exponentials(block, weights)
-            weights *= xp.exp(shift - block.rows(logs))
+            weights = again.take(block.shape)  # type: ignore[union-attr]
+            _weights_again(xp, work, block, sums, weights)
         up = block.rows(slope)
         pull = change.take(block.shape)
         xp.matmul(up, block.columns(work.value).swapaxes(-1, -2), out=pull)
         used = weights
         if setting.dropout:
-            share = kept_share(xp, block, setting, weights)
+            share = kept_share(block, setting, weights)
             used = weights * share
             pull *= share
         first = block.queries.stop == work.shape[-2]
@@ -290,6 +298,13 @@ def backward(
         scaled = block.rows(work.query) * scale
         _add_product(xp, block.columns(for_key), pull.swapaxes(-1, -2), scaled, first)
     return for_query, for_key, for_value
+
+
+def _weights_again(xp: Any, work: Blocks, block: Block, sums: Any, out: Array) -> None:
+    """Write the weights of a block, from the sums of its rows."""
+    shift = work.exponentials(block, out)
+    total = block.rows(sums.totals)
+    out *= xp.exp(shift - block.rows(sums.shifts)) / (total + (total == 0))
 
 
 @kernel

@@ -5,14 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor
+from nn_tensor import Tensor, is_grad_enabled
 from nn_tensor.extend import array_module, device_of, device_scope, put
 
 __all__ = ["Cache", "KeysAndValues"]
 
 
 class KeysAndValues:
-    """The keys and values of one attention, ``(batch, heads, length, d_head)``, as they grow."""
+    """The keys and values of one attention, ``(batch, heads, length, d_head)``, as they grow.
+
+    `MultiHeadAttention` appends to it; a `Cache` has one for each layer.
+
+    Args:
+        max_length: how many positions there may be.
+
+    >>> from nn_tensor import ones
+    >>> from nn_transformer import KeysAndValues
+    >>> known = KeysAndValues(max_length=10)
+    >>> key, value = known.append(ones(1, 2, 3, 4), ones(1, 2, 3, 4))
+    >>> key, value = known.append(ones(1, 2, 1, 4), ones(1, 2, 1, 4))
+    >>> key.shape
+    (1, 2, 4, 4)
+    """
 
     def __init__(self, max_length: int) -> None:
         self.max_length = max_length
@@ -45,27 +59,42 @@ class KeysAndValues:
         self._memory = grown[0], grown[1]
         return self._memory
 
+    def rewind(self, length: int) -> None:
+        """Forget what came after the first `length` positions."""
+        self.length = length
+        if length == 0:
+            self._memory = None
+
     def select(self, rows: Any) -> None:
         """Keep these rows of the batch, in this order; one may come several times."""
-        if self._memory is not None:
-            used = [x[..., : self.length, :] for x in self._memory]
-            chosen = []
-            for x, full in zip(used, self._memory, strict=True):
-                with device_scope(x):
-                    new = array_module(x).empty((len(rows), *full.shape[1:]), x.dtype)
-                    new[..., : self.length, :] = x[put(rows, device_of(x))]
-                chosen.append(new)
-            self._memory = chosen[0], chosen[1]
+        if self._memory is None:
+            return
+        chosen = []
+        for x in self._memory:
+            with device_scope(x):
+                new = array_module(x).empty((len(rows), *x.shape[1:]), x.dtype)
+                used = x[..., : self.length, :]
+                new[..., : self.length, :] = used[put(rows, device_of(x))]
+            chosen.append(new)
+        self._memory = chosen[0], chosen[1]
 
 
 class Cache:
     """The state of one decoding of a batch; ``model.new_cache()`` makes one.
 
     It goes as ``cache`` into the model's calls, which then get only the new tokens, and appends
-    their keys and values. It does not record gradients: use it inside `no_grad`.
+    their keys and values. The keys of an encoder's output are projected at the first call; what
+    later calls pass as ``memory`` is not looked at. A call that fails leaves the cache as it was.
 
     Attributes:
         length: how many positions were seen.
+        batch: how many rows it has, None before the first call.
+
+    Raises:
+        ValueError: when it is used, for another number of rows than before, more positions than the
+            model's `max_seq_len`, or a model with another number of layers.
+        RuntimeError: when it is used while gradients are recorded: none would flow through it.
+        IndexError: from `select`, for a row that does not exist.
 
     >>> from nn_tensor import no_grad
     >>> from nn_transformer import LanguageModel
@@ -80,6 +109,7 @@ class Cache:
 
     def __init__(self, num_layers: int, max_length: int, padding: Any = None) -> None:
         self.length = 0
+        self.batch: int | None = None
         self.max_length = max_length
         self.padding = None
         if padding is not None:
@@ -92,17 +122,32 @@ class Cache:
         self.layers = [KeysAndValues(max_length) for _ in range(num_layers)]
         self.memory: list[tuple[Tensor, Tensor] | None] = [None] * num_layers
 
-    def check(self, batch: int, count: int) -> None:
-        """Raise if `count` new positions of `batch` rows do not fit."""
+    def begin(self, batch: int, count: int, num_layers: int) -> None:
+        """Get ready for `count` new positions of `batch` rows, or raise if they do not fit."""
+        if is_grad_enabled():
+            raise RuntimeError("cache: records no gradients; call the model inside no_grad()")
+        if num_layers != len(self.layers):
+            raise ValueError(
+                f"cache: is of a model with {len(self.layers)} layers, this one has {num_layers}"
+            )
+        rows = self.batch if self.padding is None else len(self.padding)
+        if rows not in (None, batch):
+            raise ValueError(f"tokens: have {batch} rows, the cache has {rows}")
         if self.length + count > self.max_length:
             raise ValueError(
                 f"input has {self.length + count} positions with those in the cache, max_seq_len "
                 f"is {self.max_length}"
             )
-        if self.padding is not None and len(self.padding) != batch:
-            raise ValueError(
-                f"tokens: {batch} rows, but the cache's padding has {len(self.padding)}"
-            )
+        # A call that failed may have got to some of the layers.
+        for layer in self.layers:
+            layer.rewind(self.length)
+        if self.length == 0:
+            self.memory = [None] * num_layers
+
+    def end(self, batch: int, count: int) -> None:
+        """Take note that all layers have the new positions."""
+        self.batch = batch
+        self.length += count
 
     def positions(self, count: int, device: Any) -> Any:
         """Return the positions of `count` new tokens: ``(count,)``, or for each row its own."""
@@ -127,11 +172,23 @@ class Cache:
                 source of the old row in its place.
         """
         rows = np.asarray(rows)
+        count = self.batch if self.padding is None else len(self.padding)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or not rows.size:
+            raise IndexError(f"rows: expected indices of rows, got {rows.tolist()!r}")
+        if rows.min() < 0 or (count is not None and rows.max() >= count):
+            raise IndexError(f"rows: {rows.tolist()} are not all rows of the {count} there are")
         if self.padding is not None:
             self.padding = self.padding[rows]
         for layer in self.layers:
             layer.select(rows)
-        for i, pair in enumerate(self.memory):
-            if pair is not None and memory:
-                key, value = (x[put(rows, device_of(x.data))] for x in pair)
-                self.memory[i] = key, value
+        if memory:
+            self.memory = [self._chosen(pair, rows) for pair in self.memory]
+        if self.batch is not None:
+            self.batch = len(rows)
+
+    @staticmethod
+    def _chosen(pair: tuple[Tensor, Tensor] | None, rows: Any) -> tuple[Tensor, Tensor] | None:
+        if pair is None or pair[0].shape[0] == 1 < len(rows):  # one memory for all rows
+            return pair
+        key, value = (x[put(rows, device_of(x.data))] for x in pair)
+        return key, value

@@ -10,7 +10,7 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import device_scope
 
-__all__ = ["choice", "positive", "read_padding_idx", "read_tokens"]
+__all__ = ["as_tokens", "choice", "positive", "probability", "read_padding_idx", "read_tokens"]
 
 
 def choice(name: str, value: Any, known: Iterable[str]) -> str:
@@ -25,7 +25,10 @@ def read_padding_idx(padding_idx: Any, vocab_size: int) -> int | None:
     """Return the token that fills up, or raise if the vocabulary does not have it."""
     if padding_idx is None:
         return None
-    number = operator.index(padding_idx)
+    try:
+        number = operator.index(padding_idx)
+    except TypeError:
+        raise TypeError(f"padding_idx: expected a token, got {padding_idx!r}") from None
     if not 0 <= number < vocab_size:
         raise ValueError(f"padding_idx: {number} is no token of a vocabulary of {vocab_size}")
     return number
@@ -44,15 +47,30 @@ def positive(name: str, value: Any) -> int:
     return number
 
 
+def probability(name: str, value: Any) -> float:
+    """Return `value` as a float from 0 to 1, or raise."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a probability between 0 and 1, got {value!r}")
+    return number
+
+
+def as_tokens(tokens: Any, device: str) -> Tensor:
+    """Return token ids as a Tensor: lists go to `device`, what has a dtype stays where it is."""
+    if isinstance(tokens, Tensor):
+        return tokens
+    return Tensor(tokens, None if hasattr(tokens, "dtype") else device)
+
+
 def read_tokens(name: str, tokens: Any, vocab_size: int, device: str) -> Tensor:
     """Return token ids as a Tensor of integers below `vocab_size`, or raise.
 
     Lists go to `device`; what has a dtype has a place of its own, and is not moved.
     """
-    if isinstance(tokens, Tensor):
-        ids = tokens
-    else:
-        ids = Tensor(tokens, None if hasattr(tokens, "dtype") else device)
+    ids = as_tokens(tokens, device)
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {ids.dtype} of shape {ids.shape}")
     values = ids.data

@@ -11,6 +11,7 @@ from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device, device_scope
 
 from nn_transformer._cache import Cache
+from nn_transformer._inputs import as_tokens
 from nn_transformer._layers import EncoderLayer
 from nn_transformer._stacks import Stack
 
@@ -129,6 +130,7 @@ class LanguageModel(Stack):
             mask: in place of the causal mask and that of `padding_idx`, see `MultiHeadAttention`.
             cache: what was seen before `tokens`, see `new_cache`; padding is then what it says.
         """
+        tokens = as_tokens(tokens, self.device)
         x, rotation = self._embed(tokens, cache)
         causal = mask is None
         mask = self._padding(tokens, cache) if causal else mask
@@ -136,7 +138,7 @@ class LanguageModel(Stack):
             own = None if cache is None else cache.layers[i]
             x = layer(x, mask, causal=causal, rotation=rotation, cache=own)
         if cache is not None:
-            cache.length += x.shape[1]
+            cache.end(*x.shape[:2])
         x = self._finish(x)
         return x @ self.embedding.weights.T if self.output is None else self.output(x)
 

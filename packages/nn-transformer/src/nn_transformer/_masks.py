@@ -12,6 +12,8 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import describe
 
+from nn_transformer._inputs import as_tokens
+
 __all__ = ["causal_mask", "padding_mask", "read_mask"]
 
 
@@ -40,7 +42,7 @@ def padding_mask(tokens: Any, padding_idx: int) -> Tensor:
     >>> padding_mask(Tensor([[5, 7, 0]]), padding_idx=0).tolist()
     [[[[True, True, False]]]]
     """
-    tokens = tokens if isinstance(tokens, Tensor) else Tensor(tokens)
+    tokens = as_tokens(tokens, "cpu")
     if tokens.ndim != 2 or tokens.dtype.kind not in "iu":
         raise ValueError(f"tokens: expected integers (batch, length), got {describe(tokens)}")
     allowed: Tensor = tokens != padding_idx

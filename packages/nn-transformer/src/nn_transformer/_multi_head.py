@@ -12,7 +12,7 @@ from nn_tensor.extend import Device
 
 from nn_transformer._attention import scaled_dot_product_attention
 from nn_transformer._cache import KeysAndValues
-from nn_transformer._inputs import positive
+from nn_transformer._inputs import positive, probability
 
 __all__ = ["MultiHeadAttention"]
 
@@ -90,7 +90,7 @@ class MultiHeadAttention(Base_Layer):
         self.key = Dense(width, narrow, **place)
         self.value = Dense(width, narrow, **place)
         self.output = Dense(width, width, **place)
-        self.dropout = Dropout(dropout, rng=rng)
+        self.dropout = Dropout(probability("dropout", dropout), rng=rng)
 
     @property
     def d_model(self) -> int:
@@ -121,7 +121,7 @@ class MultiHeadAttention(Base_Layer):
                 queries are the last of the sources' positions.
             rotation: what turns queries and keys, see `RotaryPositions`.
             cache: the keys and values of earlier positions, to which the new ones are added; the
-                sources are all of them then.
+                sources are all of them then. See `Cache`.
         """
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.ndim != 3:
@@ -156,7 +156,9 @@ class MultiHeadAttention(Base_Layer):
         """
         queries = self._split(self.query(query), self.num_heads, rotation)
         if mask is not None and not hasattr(mask, "ndim"):
-            mask = np.asarray(mask)
+            mask = Tensor(mask, query.device)
+        if keys.shape[0] not in (1, query.shape[0]):
+            raise ValueError(f"key has a batch of {keys.shape[0]}, query one of {query.shape[0]}")
         if getattr(mask, "ndim", 0) == 3:
             mask = mask[:, None]
         groups = self.num_heads // self.num_kv_heads

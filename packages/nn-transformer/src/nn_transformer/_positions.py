@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from nn_layers import Base_Layer, Dropout
 from nn_tensor import Tensor, parse_dtype, random_generator
-from nn_tensor.extend import Device, op
+from nn_tensor.extend import Device, describe, op
 
 from nn_transformer._embedding import rows_of
-from nn_transformer._inputs import positive
+from nn_transformer._inputs import as_tokens, positive
 
 __all__ = ["LearnedPositions", "PositionalEncoding", "RotaryPositions"]
 
@@ -29,14 +29,17 @@ class _Table(Base_Layer):
     def rows(self, length: int, positions: Any = None) -> Tensor:
         """Return the rows of the first `length` positions, or of `positions` (integers)."""
         if positions is None:
-            self._check(length)
+            if length > self.max_seq_len:
+                raise ValueError(f"input has {length} positions, max_seq_len is {self.max_seq_len}")
             return self.table[:length]
-        self._check(int(positions.max()) + 1 if positions.size else 0)
-        return rows_of(self.table, positions)
-
-    def _check(self, length: int) -> None:
-        if length > self.max_seq_len:
-            raise ValueError(f"input has {length} positions, max_seq_len is {self.max_seq_len}")
+        ids = as_tokens(positions, self.table.device)
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"positions: expected integers, got {describe(ids)}")
+        first, last = (int(ids.min().item()), int(ids.max().item())) if ids.size else (0, 0)
+        if first < 0 or last >= self.max_seq_len:
+            wrong = first if first < 0 else last
+            raise ValueError(f"positions: {wrong} is not below max_seq_len={self.max_seq_len}")
+        return rows_of(self.table, ids)
 
 
 class _Added(_Table):
@@ -260,6 +263,13 @@ class RotaryPositions(_Table):
 
     def forward(self, x: Tensor, positions: Any = None) -> Tensor:
         """Return the vectors ``(batch, length, heads, d_head)``, turned."""
+        if x.dtype.kind != "f":
+            raise TypeError(f"input is {x.dtype}, expected floats")
+        width = self.table.shape[1]
+        if x.ndim != 4 or x.shape[-1] != width:
+            raise ValueError(
+                f"input has shape {x.shape}, expected (batch, length, heads, d_head={width})"
+            )
         return self.rotation(x.shape[1], positions)(x)
 
     def extra_repr(self) -> str:

@@ -8,11 +8,18 @@ from typing import Any, TypeVar
 import numpy as np
 from nn_layers import BaseModel, Dropout, LayerNorm
 from nn_tensor import Tensor, no_grad, random_generator
-from nn_tensor.extend import Device, device_of
+from nn_tensor.extend import Device, describe, device_of
 
 from nn_transformer._cache import Cache
-from nn_transformer._embedding import Embedding
-from nn_transformer._inputs import choice, positive, read_padding_idx
+from nn_transformer._embedding import Embedding, rows_of
+from nn_transformer._inputs import (
+    as_tokens,
+    choice,
+    positive,
+    probability,
+    read_padding_idx,
+    read_tokens,
+)
 from nn_transformer._layers import DecoderLayer, EncoderLayer
 from nn_transformer._masks import padding_mask
 from nn_transformer._multi_head import Rotation
@@ -55,6 +62,10 @@ class Stack(BaseModel):
         rng = random_generator(rng)
         place: dict[str, Any] = {"device": device, "dtype": dtype}
         count = positive("num_layers", num_layers)
+        width, heads = positive("d_model", d_model), positive("num_heads", num_heads)
+        if width % heads:
+            raise ValueError(f"num_heads: {heads} does not divide d_model={width}")
+        probability("dropout", dropout)
         kind = choice("positions", positions, _POSITIONS)
         self.padding_idx = read_padding_idx(padding_idx, positive("vocab_size", vocab_size))
         self.embedding = Embedding(vocab_size, d_model, rng=rng, **place)
@@ -69,8 +80,7 @@ class Stack(BaseModel):
         elif kind == "learned":
             self.positions = LearnedPositions(d_model, max_seq_len, rng=rng, **place)
         else:
-            d_head = d_model // positive("num_heads", num_heads)
-            self.positions = RotaryPositions(d_head, max_seq_len, **place)
+            self.positions = RotaryPositions(width // heads, max_seq_len, **place)
         self.embedding_norm = (
             LayerNorm(d_model, norm_epsilon, bias=bias, **place) if embedding_norm else None
         )
@@ -118,19 +128,21 @@ class Stack(BaseModel):
         return self.embedding.dtype
 
     def _embed(
-        self, tokens: Any, cache: Cache | None = None, further: Tensor | None = None
+        self, tokens: Tensor, cache: Cache | None = None, further: Tensor | None = None
     ) -> tuple[Tensor, Rotation | None]:
         """Return the vectors that the first layer gets, and what turns its queries and keys.
 
         `further` vectors are added to those of the tokens.
         """
+        if tokens.ndim != 2:
+            raise ValueError(f"tokens: expected shape (batch, length), got {tokens.shape}")
+        batch, length = tokens.shape
         x: Tensor = self.embedding(tokens)
-        if x.ndim != 3:
-            raise ValueError(f"tokens: expected shape (batch, length), got {x.shape[:-1]}")
-        length = x.shape[1]
         positions = None
         if cache is not None:
-            cache.check(x.shape[0], length)
+            if not isinstance(cache, Cache):
+                raise TypeError(f"cache: expected a Cache, got {describe(cache)}")
+            cache.begin(batch, length, len(self.layers))
             positions = cache.positions(length, device_of(x.data))
         if self._factor != 1.0:
             x = x * self._factor
@@ -145,10 +157,10 @@ class Stack(BaseModel):
             x = self.embedding_norm(x)
         return self.dropout(x), rotation
 
-    def _padding(self, tokens: Any, cache: Cache | None = None) -> Any:
+    def _padding(self, tokens: Tensor, cache: Cache | None = None) -> Any:
         """Return the mask of the padding, or None if there is none."""
         if cache is not None:
-            return cache.mask(np.shape(tokens)[1], device_of(self.embedding.weights.data))
+            return cache.mask(tokens.shape[1], device_of(self.embedding.weights.data))
         return None if self.padding_idx is None else padding_mask(tokens, self.padding_idx)
 
     def _finish(self, x: Tensor) -> Tensor:
@@ -247,7 +259,10 @@ class Encoder(Stack):
         )
         self.segments = None
         if num_segments:
-            self.segments = Embedding(num_segments, d_model, device=device, dtype=dtype, rng=rng)
+            count = positive("num_segments", num_segments)
+            self.segments = Embedding(count, d_model, device=device, dtype=dtype, rng=rng)
+            with no_grad():
+                self.segments.weights /= math.sqrt(d_model)
 
     def forward(self, tokens: Any, mask: Any = None, segments: Any = None) -> Tensor:
         """Return the vectors of `tokens`.
@@ -257,13 +272,22 @@ class Encoder(Stack):
             mask: see `MultiHeadAttention`; by default what `padding_idx` says.
             segments: the segment of each token, integers ``(batch, length)``; all 0 by default.
         """
-        further = None
-        if self.segments is not None:
-            further = self.segments([[0]] if segments is None else segments)
-        elif segments is not None:
-            raise ValueError("segments: this encoder has none; see num_segments")
-        x, rotation = self._embed(tokens, further=further)
+        tokens = as_tokens(tokens, self.device)
+        x, rotation = self._embed(tokens, further=self._segments(tokens, segments))
         return self.run(x, self._padding(tokens) if mask is None else mask, rotation)
+
+    def _segments(self, tokens: Tensor, segments: Any) -> Tensor | None:
+        """Return the vectors of the segments, or None if this encoder has none."""
+        if self.segments is None:
+            if segments is not None:
+                raise ValueError("segments: this encoder has none; see num_segments")
+            return None
+        if segments is None:
+            return self.segments([[0]])
+        ids = read_tokens("segments", segments, self.segments.vocab_size, self.device)
+        if ids.shape != tokens.shape:
+            raise ValueError(f"segments: have shape {ids.shape}, tokens {tokens.shape}")
+        return rows_of(self.segments.weights, ids)
 
     def run(self, x: Tensor, mask: Any = None, rotation: Rotation | None = None) -> Tensor:
         """Return what the layers and the last norm make of vectors ``(batch, length, d_model)``."""
@@ -304,7 +328,10 @@ class Decoder(Stack):
             memory_mask: for the attention to `memory`, such as the source's `padding_mask`.
             cache: what was seen before `tokens`, see `new_cache`; padding is then what it says.
         """
+        tokens = as_tokens(tokens, self.device)
         x, rotation = self._embed(tokens, cache)
+        if memory.shape[0] not in (1, x.shape[0]):
+            raise ValueError(f"memory: has {memory.shape[0]} rows, tokens {x.shape[0]}")
         causal = mask is None
         mask = self._padding(tokens, cache) if causal else mask
         return self.run(x, memory, mask, memory_mask, causal, rotation, cache)
@@ -338,7 +365,7 @@ class Decoder(Stack):
                 memory_keys=known,
             )
         if cache is not None:
-            cache.length += length
+            cache.end(x.shape[0], length)
         return self._finish(x)
 
     def new_cache(self, padding: Any = None) -> Cache:

@@ -10,6 +10,7 @@ from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device
 
 from nn_transformer._cache import Cache
+from nn_transformer._inputs import as_tokens
 from nn_transformer._masks import padding_mask
 from nn_transformer._stacks import Decoder, Encoder
 
@@ -162,7 +163,9 @@ class Transformer(BaseModel):
 
     def source_mask(self, src_tokens: Any) -> Tensor | None:
         """Return the mask of the source's padding, or None if there is no `padding_idx`."""
-        return None if self.padding_idx is None else padding_mask(src_tokens, self.padding_idx)
+        if self.padding_idx is None:
+            return None
+        return padding_mask(as_tokens(src_tokens, self.device), self.padding_idx)
 
     def encode(self, src_tokens: Any, src_mask: Any = None) -> Tensor:
         """Return the vectors of the source, ``(batch, sources, d_model)``."""
