@@ -70,11 +70,17 @@ _SLOPE_Q = (
 
 
 @kernel
-def fill_gate(xp: Any, x: Array, gate: Array) -> None:
-    """Write the probabilities that a standard normal variable is less than `x`; both are rows."""
+def fill_gelu(xp: Any, x: Array, gate: Array, out: Array) -> None:
+    """Write the probabilities that a standard normal variable is less than `x`, and times `x`.
+
+    All are rows.
+    """
     fill = _gate_in_single if x.dtype == np.float32 else _gate
     for start in range(0, x.size, _BLOCK):
-        fill(xp, x[start : start + _BLOCK], gate[start : start + _BLOCK])
+        at, opened, target = (a[start : start + _BLOCK] for a in (x, gate, out))
+        fill(xp, at, opened)
+        xp.maximum(at, -FAR, out=target)
+        target *= opened
 
 
 def _gate(xp: Any, x: Array, out: Array) -> None:
@@ -97,13 +103,14 @@ def _gate_in_single(xp: Any, x: Array, out: Array) -> None:
     out *= 0.5
 
 
-@fill_gate.cpu
-def _(x, gate):  # type: ignore[no-untyped-def]
+@fill_gelu.cpu
+def _(x, gate, out):  # type: ignore[no-untyped-def]
     if x.itemsize == 8:
         for i in range(x.size):
             gate[i] = 0.5 * (1 + math.erf(x[i] * math.sqrt(0.5)))
+            out[i] = max(x[i], -FAR) * gate[i]
         return
-    half, limit = x.dtype.type(0.5), x.dtype.type(_LIMIT)
+    half, limit, far = x.dtype.type(0.5), x.dtype.type(_LIMIT), x.dtype.type(-FAR)
     zero, one = x.dtype.type(0), x.dtype.type(1)
     p5, p4, p3 = x.dtype.type(_P[0]), x.dtype.type(_P[1]), x.dtype.type(_P[2])
     p2, p1, p0 = x.dtype.type(_P[3]), x.dtype.type(_P[4]), x.dtype.type(_P[5])
@@ -115,12 +122,15 @@ def _(x, gate):  # type: ignore[no-untyped-def]
         p = ((((p5 * t + p4) * t + p3) * t + p2) * t + p1) * t + p0
         q = ((((q5 * t + q4) * t + q3) * t + q2) * t + q1) * t + one
         inside = half + v * p / q
-        gate[i] = zero if v < -limit else (one if v > limit else inside)
+        opened = zero if v < -limit else (one if v > limit else inside)
+        gate[i] = opened
+        out[i] = (far if v < far else v) * opened
 
 
-@fill_gate.cuda
-def _(cp: Any, x: Array, gate: Array) -> None:
+@fill_gelu.cuda
+def _(cp: Any, x: Array, gate: Array, out: Array) -> None:
     _gate(cp, x, gate)
+    cp.multiply(cp.maximum(x, -FAR), gate, out=out)
 
 
 @op(keeps=("gate",))
@@ -129,10 +139,8 @@ def gelu(xp: Any, x: Any, /) -> Any:
     x = xp.ascontiguousarray(x).reshape(x.shape)
     if x.dtype.kind != "f":
         x = x.astype(np.float64)
-    gate = xp.empty(x.shape, x.dtype)
-    fill_gate(xp, x.reshape(-1), gate.reshape(-1))
-    out = xp.maximum(x, -FAR)
-    out *= gate
+    gate, out = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
+    fill_gelu(xp, x.reshape(-1), gate.reshape(-1), out.reshape(-1))
     return out, gate
 
 

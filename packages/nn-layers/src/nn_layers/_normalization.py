@@ -75,9 +75,8 @@ class _Normalization(Base_Layer):
         if self.weights is None:
             return normal
         weights = _followed(self.weights, ndim)
-        if self.bias is None:
-            return normal * weights
-        return scale_and_shift(normal, weights, _followed(self.bias, ndim))
+        bias = 0.0 if self.bias is None else _followed(self.bias, ndim)
+        return scale_and_shift(normal, weights, bias)
 
 
 def _followed(vector: Tensor, ndim: int) -> Tensor:

@@ -10,8 +10,8 @@ import string
 from typing import Any
 
 import numpy as np
-from nn_tensor import square, sum
-from nn_tensor.extend import kernel, op
+from nn_tensor import Tensor, square, sum
+from nn_tensor.extend import array_module, kernel, op
 
 __all__ = ["scale_and_shift", "standardize"]
 
@@ -189,21 +189,44 @@ def _(g: Any, inverse: Any, out: Any) -> Any:
 
 @op
 def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
-    """Return ``x * weights + bias``."""
+    """Return ``x * weights + bias``; the bias may be 0."""
     out = x * weights
+    if isinstance(bias, float):
+        return out
     return xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
 
 
-@scale_and_shift.gradient("x")
-def _(g: Any, weights: Any) -> Any:
-    return g * weights
+@scale_and_shift.gradients("x", "weights", "bias")
+def _(g: Any, x: Any, weights: Any, bias_shape: tuple[int, ...]) -> Any:
+    last = tuple(range(-weights.ndim, 0))
+    rows = None
+    if (
+        not isinstance(g, Tensor)
+        and x.shape == g.shape
+        and g.shape[-weights.ndim :] == weights.shape
+    ):
+        rows = _rows(array_module(g), last, g, x)
+    if rows is None:
+        return g * weights, g * x, g
+    for_x, for_weights, total = scale_rows_backward(array_module(g), *rows, weights.reshape(-1))
+    shaped = total.reshape(weights.shape) if bias_shape else total.sum()
+    return for_x.reshape(x.shape), for_weights.reshape(weights.shape), shaped
 
 
-@scale_and_shift.gradient("weights")
-def _(g: Any, x: Any) -> Any:
-    return g * x
+@kernel
+def scale_rows_backward(xp: Any, g: Any, x: Any, weights: Any) -> Any:
+    """Return for rows ``x * weights + bias`` the gradients of `x`, `weights` and bias."""
+    return g * weights, xp.einsum("ij,ij->j", g, x), g.sum(axis=0)
 
 
-@scale_and_shift.gradient("bias")
-def _(g: Any) -> Any:
-    return g
+@scale_rows_backward.cpu(reassociate=True)
+def _(g, x, weights):  # type: ignore[no-untyped-def]
+    rows, count = g.shape
+    out = np.empty_like(g)
+    for_weights, total = np.zeros(count, g.dtype), np.zeros(count, g.dtype)
+    for i in range(rows):
+        for j in range(count):
+            out[i, j] = g[i, j] * weights[j]
+            for_weights[j] += g[i, j] * x[i, j]
+            total[j] += g[i, j]
+    return out, for_weights, total

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from nn_layers import Base_Layer
 from nn_tensor import Tensor, parse_dtype, random_generator, where
-from nn_tensor.extend import Device, add_at, op
+from nn_tensor.extend import Device, add_at, kernel, op
 
 from nn_transformer._inputs import positive, read_padding_idx, read_tokens
 
@@ -34,8 +34,22 @@ def _(g: Any, tokens: Any, weights_shape: tuple[int, ...], fixed: int | None) ->
 def into_rows(xp: Any, g: Any, tokens: Any, /, vocab_size: int) -> Any:
     """Return `vocab_size` rows: the sum of those of `g` whose token they are, or zeros."""
     result = xp.zeros((vocab_size, g.shape[-1]), dtype=g.dtype)
-    add_at(xp, result, tokens, g)
+    rows = xp.broadcast_to(g, (*tokens.shape, g.shape[-1])).reshape(tokens.size, g.shape[-1])
+    add_rows(xp, result, tokens.reshape(-1), xp.ascontiguousarray(rows))
     return result
+
+
+@kernel
+def add_rows(xp: Any, target: Any, tokens: Any, rows: Any) -> None:
+    """Add each of the rows to that of `target` which its token names."""
+    add_at(xp, target, tokens, rows)
+
+
+@add_rows.cpu
+def _(target, tokens, rows):  # type: ignore[no-untyped-def]
+    for i in range(tokens.size):
+        for j in range(rows.shape[1]):
+            target[tokens[i], j] += rows[i, j]
 
 
 @into_rows.gradient("g")
