@@ -180,8 +180,10 @@ def main():
     parser.add_argument("text", type=Path)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1337)
+    parser.add_argument("--fresh-memory", action="store_true", help="without reuse_memory()")
     args = parser.parse_args()
-    reuse_memory()  # of the whole process: PyTorch has it too
+    if not args.fresh_memory:
+        reuse_memory()  # of the whole process: PyTorch has it too
     text = shakespeare.Text(args.text)
     count = len(text.characters)
     ours = Ours(count, args.steps, args.seed)
