@@ -1,7 +1,6 @@
 """The example that newcomers run first: it learns, keeps its promises and explains its errors."""
 
 import gzip
-import importlib.util
 import re
 import struct
 from pathlib import Path
@@ -12,22 +11,14 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
 
-def load_example(name, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def digits(load_example):
+    return load_example("digits")
 
 
 @pytest.fixture
-def digits(monkeypatch):
-    return load_example("digits", monkeypatch)
-
-
-@pytest.fixture
-def idx(monkeypatch):
-    return load_example("idx", monkeypatch)
+def idx(load_example):
+    return load_example("idx")
 
 
 @pytest.fixture(scope="module")

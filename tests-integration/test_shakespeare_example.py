@@ -1,24 +1,18 @@
 """The example that learns to write: it learns, goes on where it was, and explains its errors."""
 
-import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from nn_io import load_state_dict_from_file
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 LINE = "To be, or not to be, that is the question:\nWhether 'tis nobler in the mind to suffer\n"
 
 
 @pytest.fixture
-def example(monkeypatch):
+def example(load_example, monkeypatch):
     pytest.importorskip("matplotlib")
-    monkeypatch.syspath_prepend(EXAMPLES)
-    spec = importlib.util.spec_from_file_location("shakespeare", EXAMPLES / "shakespeare.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_example("shakespeare")
     monkeypatch.setattr(module, "EVALUATE_EVERY", 10)
     monkeypatch.setattr(module, "reuse_memory", lambda: False)  # not for the other tests
     return module

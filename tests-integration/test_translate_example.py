@@ -1,7 +1,6 @@
 """The example that translates: it keeps its promises and explains its errors."""
 
 import gzip
-import importlib.util
 import io
 import re
 from pathlib import Path
@@ -29,23 +28,15 @@ GERMAN = {
 }
 
 
-def load_example(name, monkeypatch):
-    monkeypatch.syspath_prepend(EXAMPLES)
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def multi30k(load_example):
+    return load_example("multi30k")
 
 
 @pytest.fixture
-def multi30k(monkeypatch):
-    return load_example("multi30k", monkeypatch)
-
-
-@pytest.fixture
-def example(monkeypatch):
+def example(load_example, monkeypatch):
     """The example with a model and batches that take no time."""
-    module = load_example("translate", monkeypatch)
+    module = load_example("translate")
     monkeypatch.setattr(module, "MODEL", {**SMALL, "max_seq_len": 64})
     monkeypatch.setattr(module, "BATCH", 200)
     monkeypatch.setattr(module, "VOCABULARY", 300)

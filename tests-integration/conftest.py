@@ -1,0 +1,22 @@
+"""What the tests of the examples share."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+
+
+@pytest.fixture
+def load_example(monkeypatch):
+    """Return the function that imports an example by name, as a module of its own."""
+
+    def load(name):
+        monkeypatch.syspath_prepend(EXAMPLES)
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
