@@ -1,4 +1,4 @@
-"""Every rule: its equations, PyTorch's numbers, and every column of their kernels."""
+"""Every rule: its equations, PyTorch's numbers, and every implementation of their kernels."""
 
 import numpy as np
 import pytest
@@ -208,7 +208,7 @@ def test_cpu_column_as_plain_python(step, count, options, dtype):
     arrays[1][:2] = arrays[-1][:2] = 0.0
     others = [array.copy() for array in arrays]
     step.reference(np, *arrays, *options)
-    step.cpu_column(*others, *options)
+    step.cpu_implementation(*others, *options)
     for array, other in zip(arrays, others, strict=True):
         assert array.dtype == other.dtype
         tolerance = 2e-6 if dtype == "float32" else 1e-14

@@ -21,7 +21,7 @@ from nn_tensor import (
     unbroadcast_grad,
     where,
 )
-from nn_tensor.extend import mark_written, op
+from nn_tensor.extend import mark_dirty, op
 from nn_tensor.testing import assert_close, gradcheck
 
 
@@ -683,7 +683,7 @@ class TestInPlace:
     def test_marked_by_an_optimizer(self) -> None:
         x = leaf(1, 2)
         y = (x * x).sum()
-        mark_written(x.data)
+        mark_dirty(x.data)
         with pytest.raises(RuntimeError, match="multiply saved"):
             y.backward()
 

@@ -210,7 +210,7 @@ WRONG: list[tuple[str, Call, type[Exception], list[str]]] = [
     ("rule for nobody", lambda: op(lambda xp, x, /: x).gradient("y")(lambda g: g), ValueError,
      ["y"]),
     ("rule asks", lambda: op(lambda xp, x, /: x).gradient("x")(lambda g, z: g), TypeError, ["'z'"]),
-    ("rule for nothing", lambda: op(lambda xp, x, /: x).gradient()(lambda g: g), ValueError,
+    ("rule for nothing", lambda: op(lambda xp, x, /: x).joint_gradient()(lambda g: g), ValueError,
      ["gradient", "['x']"]),
     ("rule without brackets", lambda: op(lambda xp, x, /: x).gradient(len), ValueError, ["len"]),
     ("rule without gradient", lambda: op(lambda xp, x, /: x).gradient("x")(lambda: 0), TypeError,

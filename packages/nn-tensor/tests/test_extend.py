@@ -116,7 +116,7 @@ def _declare_product() -> tuple[Any, list[str]]:
     def product(xp: Any, x: Any, y: Any, z: Any, /) -> Any:
         return x * y * z
 
-    @product.gradients("x", "z")
+    @product.joint_gradient("x", "z")
     def _(g: Any, x: Any, y: Any, z: Any) -> Any:
         calls.append("x and z")
         shared = g * y
@@ -157,7 +157,7 @@ def test_one_rule_for_several_inputs_must_return_as_many() -> None:
     def total(xp: Any, x: Any, y: Any, /) -> Any:
         return x + y
 
-    @total.gradients("x", "y")
+    @total.joint_gradient("x", "y")
     def _(g: Any) -> Any:
         return g
 
@@ -166,9 +166,9 @@ def test_one_rule_for_several_inputs_must_return_as_many() -> None:
     ):
         total(leaf(1), leaf(2)).backward()
     with pytest.raises(ValueError, match=r"expected names among \['x', 'y'\], got \('z',\)"):
-        total.gradients("z")
+        total.joint_gradient("z")
     with pytest.raises(ValueError, match=r"got \('x', 'x'\)"):
-        total.gradients("x", "x")
+        total.joint_gradient("x", "x")
 
 
 def test_leaves_do_not_share_the_gradient_that_a_rule_gives_twice() -> None:
@@ -176,7 +176,7 @@ def test_leaves_do_not_share_the_gradient_that_a_rule_gives_twice() -> None:
     def total(xp: Any, x: Any, y: Any, /) -> Any:
         return x + y
 
-    @total.gradients("x", "y")
+    @total.joint_gradient("x", "y")
     def _(g: Any) -> Any:
         slope = g * 2
         return slope, slope

@@ -1,4 +1,4 @@
-"""Every column of every kernel computes what its reference computes."""
+"""Every implementation of every kernel computes what its reference computes."""
 
 from __future__ import annotations
 
@@ -41,13 +41,15 @@ def test_every_kernel_has_a_row() -> None:
     assert set(KERNELS) == set(ARGUMENTS)
 
 
-def run(column: Callable[..., Any], leading: tuple[Any, ...], name: str, device: str) -> Any:
+def run(
+    implementation: Callable[..., Any], leading: tuple[Any, ...], name: str, device: str
+) -> Any:
     arguments = ARGUMENTS[name](np.random.default_rng(0))
     placed = [
         put(x, nn_tensor.parse_device(device)) if isinstance(x, np.ndarray) else x
         for x in arguments
     ]
-    result = column(*leading, *placed)
+    result = implementation(*leading, *placed)
     return Tensor(placed[0] if result is None else result).numpy()
 
 
@@ -56,17 +58,17 @@ def test_columns_equal_the_reference(name: str, device: str) -> None:
     chosen = KERNELS[name]
     expected = run(chosen.reference, (np,), name, "cpu")
     if device == "cpu":
-        if chosen.cpu_column is None:
+        if chosen.cpu_implementation is None:
             assert_close(run(chosen, (np,), name, "cpu"), expected)
             return
-        pytest.importorskip("numba", reason="numba compiles this column")
+        pytest.importorskip("numba", reason="numba compiles this implementation")
         assert_close(run(chosen, (np,), name, "cpu"), expected)
     else:
         import cupy
 
         assert_close(run(chosen.reference, (cupy,), name, device), expected)
-        if chosen.cuda_column is not None:
-            assert_close(run(chosen.cuda_column, (cupy,), name, device), expected)
+        if chosen.cuda_implementation is not None:
+            assert_close(run(chosen.cuda_implementation, (cupy,), name, device), expected)
 
 
 def test_choice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,7 +196,7 @@ def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
     return xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
 
 
-@scale_and_shift.gradients("x", "weights", "bias")
+@scale_and_shift.joint_gradient("x", "weights", "bias")
 def _(g: Any, x: Any, weights: Any, bias_shape: tuple[int, ...]) -> Any:
     last = tuple(range(-weights.ndim, 0))
     rows = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import describe, device_of, device_scope, mark_written, put
+from nn_tensor.extend import describe, device_of, device_scope, mark_dirty, put
 
 __all__ = ["FORMAT_VERSION", "METADATA", "load", "save"]
 
@@ -100,7 +100,7 @@ def _write(tensor: Tensor, array: Any) -> None:
     if getattr(tensor.data.flags, "writeable", True):
         with device_scope(tensor.data):
             tensor.data[...] = array
-        mark_written(tensor.data)
+        mark_dirty(tensor.data)
     else:  # it was made of somebody's read-only array
         tensor.data = array
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import Device, device_scope, mark_written, put
+from nn_tensor.extend import Device, device_scope, mark_dirty, put
 
 from nn_optim._blocks import LENGTH
 from nn_optim._group import Group, parse_group, parse_groups, refuse_shared
@@ -238,7 +238,7 @@ class Optimizer(ABC):
             block = array.astype(dtype, order="C")
             self.update(block, gradient, state, options)
             array[...] = block
-        mark_written(array)
+        mark_dirty(array)
 
     def _move_together(
         self,
@@ -257,7 +257,7 @@ class Optimizer(ABC):
         self.update(bundle.parameter, bundle.gradient, bundle.state, options)
         bundle.scatter(arrays)
         for array in arrays:
-            mark_written(array)
+            mark_dirty(array)
 
     def arrays(self, options: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the names of the arrays that the rule keeps of each parameter: none here."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nn_tensor._op import OpInfo, Rule
     from nn_tensor._tensor import Tensor
 
-__all__ = ["Node", "mark_written", "propagate", "recording", "unbroadcast_grad", "writes"]
+__all__ = ["Node", "mark_dirty", "propagate", "recording", "unbroadcast_grad", "writes"]
 
 Array = Any
 next_sequence = itertools.count(1).__next__
@@ -96,7 +96,7 @@ def _owner(array: Array) -> Array:
 writes = _Writes()
 
 
-def mark_written(array: Array) -> None:
+def mark_dirty(array: Array) -> None:
     """Tell autograd that `array` was changed in place.
 
     Code that writes into ``tensor.data`` by itself (an optimizer's kernel) calls this, so that a
@@ -105,11 +105,11 @@ def mark_written(array: Array) -> None:
 
     >>> import numpy as np
     >>> from nn_tensor import Tensor
-    >>> from nn_tensor.extend import mark_written
+    >>> from nn_tensor.extend import mark_dirty
     >>> x = Tensor([2.0], requires_grad=True)
     >>> y = x * x
     >>> x.data[0] = 5.0
-    >>> mark_written(x.data)
+    >>> mark_dirty(x.data)
     >>> y.backward()
     Traceback (most recent call last):
         ...

@@ -1,9 +1,9 @@
 """Kernels: one computation with up to three implementations, chosen in one place.
 
 The *reference* is a function of an array module and arrays that runs everywhere and says what the
-others must compute. A *cpu* column is a plain function in numba's subset of Python, compiled when
-it is first needed and only where the ``fast`` extra is installed. A *cuda* column is a function of
-CuPy and arrays.
+others must compute. A *cpu* implementation is a plain function in numba's subset of Python,
+compiled when it is first needed and only where the ``fast`` extra is installed. A *cuda*
+implementation is a function of CuPy and arrays.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ def _compilable(arguments: tuple[Any, ...]) -> bool:
 
 
 class Kernel:
-    """A computation on arrays and the columns that implement it."""
+    """A computation on arrays and the implementations of it."""
 
     def __init__(self, reference: Callable[..., Any]) -> None:
         functools.update_wrapper(self, reference)
         self.reference = reference
-        self.cpu_column: Callable[..., Any] | None = None
-        self.cuda_column: Callable[..., Any] | None = None
+        self.cpu_implementation: Callable[..., Any] | None = None
+        self.cuda_implementation: Callable[..., Any] | None = None
         self._compiled: Callable[..., Any] | None = None
         self._reassociate = False
 
@@ -68,25 +68,25 @@ class Kernel:
         """
         if function is None:
             return functools.partial(self.cpu, reassociate=reassociate)
-        self.cpu_column = function
+        self.cpu_implementation = function
         self._reassociate = reassociate
         return function
 
     def cuda(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Declare the decorated function, called with CuPy as `xp`, as the CUDA implementation."""
-        self.cuda_column = function
+        self.cuda_implementation = function
         return function
 
     def __call__(self, xp: Any, *arguments: Any) -> Any:
-        """Run the best column for `xp`, or the reference inside ``use_kernels("reference")``."""
+        """Run the best implementation for `xp`, or the reference where `use_kernels` says so."""
         if modes.kernels == "auto":
             if xp is not np:
-                if self.cuda_column is not None:
+                if self.cuda_implementation is not None:
                     with device_scope(next(filter(is_array, arguments), None)):
-                        return self.cuda_column(xp, *arguments)
-            elif self.cpu_column is not None and _has_numba() and _compilable(arguments):
+                        return self.cuda_implementation(xp, *arguments)
+            elif self.cpu_implementation is not None and _has_numba() and _compilable(arguments):
                 if self._compiled is None:
-                    self._compiled = _compile(self.cpu_column, self._reassociate)
+                    self._compiled = _compile(self.cpu_implementation, self._reassociate)
                 return self._compiled(*arguments)
         return self.reference(xp, *arguments)
 
@@ -109,7 +109,7 @@ def kernel(reference: Callable[..., Any]) -> Kernel:
 
 
 class use_kernels(Switch):  # noqa: N801 - a context manager, as no_grad
-    """Choose the column that kernels run in this thread: ``"auto"`` or ``"reference"``.
+    """Choose the implementation that kernels run in this thread: ``"auto"`` or ``"reference"``.
 
     Raises:
         ValueError: for another choice.

@@ -21,7 +21,7 @@ take arrays, those after it are options. A rule is given the gradient of the out
 
 Where the gradients of several inputs have most of their work in common, one rule gives them all::
 
-    @attention.gradients("query", "key", "value")
+    @attention.joint_gradient("query", "key", "value")
     def _(g, query, key, value):
         ...
         return for_query, for_key, for_value
@@ -237,11 +237,11 @@ class Op(Generic[P]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor:
         raise TypeError
 
-    def gradient(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare the decorated function as the rule for the named inputs."""
+    def gradient(self, wrt: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Declare the decorated function as the rule for one input."""
         raise TypeError
 
-    def gradients(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def joint_gradient(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare the decorated function as one rule that returns a tuple: a gradient for each."""
         raise TypeError
 
@@ -308,17 +308,16 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
                 f"op {info.name}: gradient: expected names among {info.inputs}, got {inputs}"
             )
 
-    def gradient(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        check(inputs)
+    def gradient(wrt: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        check((wrt,))
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            for name in inputs:
-                info.rules[info.inputs.index(name)] = Rule(function, name, info)
+            info.rules[info.inputs.index(wrt)] = Rule(function, wrt, info)
             return function
 
         return declare
 
-    def gradients(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def joint_gradient(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         check(inputs)
         if info.variadic:
             raise TypeError(f"op {info.name}: the inputs of '*xs' share one rule already")
@@ -337,6 +336,6 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
 
     apply.info = info  # type: ignore[attr-defined]
     apply.gradient = gradient  # type: ignore[attr-defined]
-    apply.gradients = gradients  # type: ignore[attr-defined]
+    apply.joint_gradient = joint_gradient  # type: ignore[attr-defined]
     apply.kept = kept  # type: ignore[attr-defined]
     return apply

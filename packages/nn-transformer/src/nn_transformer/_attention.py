@@ -25,7 +25,7 @@ def attend(xp: Any, query: Any, key: Any, value: Any, mask: Any, /, setting: Set
     return out, sums, kept
 
 
-@attend.gradients("query", "key", "value")
+@attend.joint_gradient("query", "key", "value")
 def _(
     g: Any,
     query: Any,
