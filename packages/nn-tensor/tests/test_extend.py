@@ -26,7 +26,7 @@ def test_options_by_name_only() -> None:
 
     assert scaled(Tensor([2.0]), factor=3.0).tolist() == [6]
     gradcheck(lambda x: scaled(x, 3, factor=2.0), [np.array([0.5, 2.0])], order=2)
-    with pytest.raises(TypeError, match="'factor' is missing"):
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'factor'"):
         scaled(Tensor([2.0]))
 
 

@@ -1,18 +1,15 @@
-"""The checks that `detect_anomaly` adds: NaN at its birth, and saved arrays that changed."""
+"""What `detect_anomaly` checks: where a NaN first appears, and whether saved arrays changed."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from nn_tensor._device import namespace_of
-
-if TYPE_CHECKING:
-    from nn_tensor._autograd import Node
-    from nn_tensor._op import Rule
+from nn_tensor._graph import Node, Variable, arrays_in
 
 _OURS = frozenset(
     {"nn_tensor", "nn_layers", "nn_optim", "nn_losses", "nn_transformer", "nn_io", "contextlib"}
@@ -31,18 +28,9 @@ def caller() -> str:
 
 def has_nan(value: Any) -> bool:
     """Tell whether an array or Tensor of floating numbers holds a NaN."""
-    array = getattr(value, "data", value) if hasattr(value, "requires_grad") else value
+    array = value._data if isinstance(value, Variable) else value
     kind = getattr(getattr(array, "dtype", None), "kind", "")
     return kind in "fc" and kind != "" and bool(namespace_of(array).isnan(array).any())
-
-
-def arrays_in(arguments: tuple[Any, ...]) -> Iterator[Any]:
-    """Yield the arrays among the values that a node saved, those inside tuples included."""
-    for value in arguments:
-        if isinstance(value, tuple):
-            yield from arrays_in(value)
-        elif hasattr(value, "base") and hasattr(value, "dtype"):
-            yield value
 
 
 def _checksum(array: Any) -> int:
@@ -64,8 +52,8 @@ class Origin:
 
     @staticmethod
     def _saved(node: Node) -> Iterator[Any]:
-        for _, _, _, arguments in node.edges or ():
-            yield from arrays_in(arguments)
+        for _, _, saved in node.edges or ():
+            yield from arrays_in(saved)
 
     def check_saved(self, node: Node) -> None:
         for array, before in zip(self._saved(node), self.sums, strict=True):
@@ -75,9 +63,19 @@ class Origin:
                     "that was changed in place before backward"
                 )
 
-    def check_gradient(self, rule: Rule, incoming: Any, outgoing: Any) -> None:
+    def check_gradient(self, rule: Any, incoming: Any, outgoing: Any) -> None:
         if has_nan(outgoing) and not has_nan(incoming):
             raise FloatingPointError(
-                f"the gradient of {self.name} with respect to {rule.wrt} holds NaN; it was called "
-                f"at {self.place}"
+                f"the gradient of {self.name} with respect to {rule.label} holds NaN; it was "
+                f"called at {self.place}"
             )
+
+
+def check_result(description: str, values: list[Any], result: Variable) -> None:
+    """Raise if a call produced NaN from inputs without one; remember where it was recorded."""
+    if has_nan(result._data) and not any(map(has_nan, values)):
+        raise FloatingPointError(
+            f"{description} produced NaN from inputs without one, called at {caller()}"
+        )
+    if isinstance(result._node, Node):
+        result._node.debug = Origin(result._node, description)

@@ -9,11 +9,25 @@ import contextlib
 import functools
 import re
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Device", "device_of", "has_cuda", "namespace_of", "parse_device", "put", "xp_for"]
+__all__ = [
+    "CPU",
+    "Device",
+    "common_device_scope",
+    "device_of",
+    "device_scope",
+    "has_cuda",
+    "is_array",
+    "namespace_of",
+    "parse_device",
+    "put",
+    "same_device",
+    "xp_for",
+]
 
 # NumPy and CuPy share no array type that checkers know, so arrays are `Any` in annotations.
 Array = Any
@@ -173,6 +187,26 @@ def device_scope(array: Array) -> contextlib.AbstractContextManager[Any]:
     return array.device if _is_cupy(array) else _HOST_SCOPE
 
 
+@contextlib.contextmanager
+def common_device_scope(values: Sequence[Any]) -> Iterator[Any]:
+    """Enter the device of the arrays among `values`, and give the module that computes on them.
+
+    Raises:
+        ValueError: if they are on different devices.
+    """
+    # NumPy's scalars are values on no device: they combine with arrays on any
+    arrays = [v for v in values if is_array(v) and not isinstance(v, np.generic)]
+    for other in arrays[1:]:
+        if device_of(other) != device_of(arrays[0]):
+            raise ValueError(
+                f"the inputs are on different devices, {device_of(arrays[0])!s} and "
+                f"{device_of(other)!s}; move one with .to(...)"
+            )
+    first = arrays[0] if arrays else None
+    with device_scope(first):
+        yield namespace_of(first)
+
+
 def put(array: Array, device: Device) -> Array:
     """Return `array` on `device`: itself if it is there already, otherwise a copy."""
     here = device_of(array)
@@ -183,3 +217,9 @@ def put(array: Array, device: Device) -> Array:
         return sys.modules["cupy"].asnumpy(array)
     with xp.cuda.Device(device.index):
         return xp.asarray(array)
+
+
+def same_device(name: str, array: Array, other: Array) -> None:
+    """Raise unless both arrays lie on one device."""
+    if device_of(array) != device_of(other):
+        raise ValueError(f"{name}: is on {device_of(array)!s}, expected {device_of(other)!s}")

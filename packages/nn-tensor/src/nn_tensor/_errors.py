@@ -1,11 +1,11 @@
-"""One place that says what was called, so that errors read alike."""
+"""Errors that say what was called."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from nn_tensor._op import OpInfo
+__all__ = ["describe", "describe_call", "explain"]
 
 
 def describe(value: Any) -> str:
@@ -22,27 +22,37 @@ def describe(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def describe_call(info: OpInfo, values: list[Any], options: tuple[Any, ...]) -> str:
-    """Write a call as ``matmul(x: float32 (2, 3), y: float32 (4, 5))``."""
-    names = [f"{info.inputs[0]}[{i}]" for i in range(len(values))] if info.variadic else info.inputs
+def describe_call(
+    info: Any, values: Sequence[Any], given: Sequence[Any] = (), named: Mapping[str, Any] = {}
+) -> str:
+    """Write a call of an operation as ``sum(x: float32 (2, 3), axis=5)``."""
+    names = info.inputs
+    if info.variadic:
+        names = [f"{info.inputs[0]}[{i}]" for i in range(len(values))]
     parts = [f"{name}: {describe(value)}" for name, value in zip(names, values, strict=True)]
-    changed = zip(info.options, options, info.defaults, strict=True)
-    parts += [f"{name}={describe(v)}" for name, v, default in changed if v is not default]
+    options = {**dict(zip(info.options, given, strict=False)), **named}
+    parts += [f"{name}={describe(value)}" for name, value in options.items()]
     return f"{info.name}({', '.join(parts)})"
 
 
 def explain(
-    info: OpInfo, values: list[Any], options: tuple[Any, ...], error: Exception
+    info: Any,
+    values: Sequence[Any],
+    error: Exception,
+    given: Sequence[Any] = (),
+    named: Mapping[str, Any] = {},
 ) -> Exception:
     """Return `error` with the call that caused it in front of its reason."""
-    reason = str(error)
+    reason = str(error).removeprefix(f"{info.forward.__qualname__}() ")
     if "broadcast" in reason and "together" in reason:
         shapes = [str(v.shape) for v in values if getattr(v, "shape", ()) != ()]
-        if len(shapes) > 1:
-            reason = f"the shapes {' and '.join(shapes)} do not broadcast together"
-        else:
-            reason = "the shapes do not broadcast together"
-    message = f"{describe_call(info, values, options)}: {reason}"
+        which = f" {' and '.join(shapes)}" if len(shapes) > 1 else ""
+        reason = f"the shapes{which} do not broadcast together"
+    if isinstance(error, TypeError) and len(given) > len(info.options):
+        names = [*info.inputs, *info.options]
+        got = len(info.inputs) + len(given)
+        reason = f"takes {len(names)} arguments ({', '.join(names)}), got {got}"
+    message = f"{describe_call(info, values, given, named)}: {reason}"
     try:
         return type(error)(message)
     except TypeError:  # an exception of another library with arguments of its own

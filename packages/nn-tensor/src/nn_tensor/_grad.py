@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from nn_tensor._autograd import propagate, recording, run_hooks
+from nn_tensor._backward import recording, run_backward
 from nn_tensor._device import device_scope
 from nn_tensor._errors import describe
+from nn_tensor._hooks import run_hooks
 from nn_tensor._tensor import Tensor
 
 __all__ = ["grad"]
@@ -30,7 +31,7 @@ def grad(
         outputs: a Tensor, or several whose derivatives are summed.
         inputs: a leaf or intermediate Tensor, or a sequence of them.
         gradient: as for `Tensor.backward`; a sequence of as many if `outputs` is a sequence.
-        retain_graph: keep the graph for another walk; by default as `create_graph`.
+        retain_graph: keep the graph for another backward pass; by default as `create_graph`.
         create_graph: record, so that the result can be differentiated again.
 
     Returns:
@@ -61,14 +62,14 @@ def grad(
             raise RuntimeError(f"inputs[{position}]: does not require a gradient")
     results: list[Tensor] = []
     with recording(create_graph), device_scope(starts[0]):
-        found = propagate(
-            [(t._edge(), t._seed(g, create_graph)) for t, g in zip(starts, seeds, strict=True)],
-            retain=create_graph if retain_graph is None else retain_graph,
-            create=create_graph,
-            targets=[tensor._edge() for tensor in wanted],
+        found = run_backward(
+            [(t._parent(), t._seed(g, create_graph)) for t, g in zip(starts, seeds, strict=True)],
+            retain_graph=create_graph if retain_graph is None else retain_graph,
+            create_graph=create_graph,
+            targets=[tensor._parent() for tensor in wanted],
         )
         for position, tensor in enumerate(wanted):
-            total = found.get(tensor._edge())
+            total = found.get(tensor._parent())
             if total is None:
                 with device_scope(tensor):
                     total = tensor.xp.zeros_like(tensor._data)

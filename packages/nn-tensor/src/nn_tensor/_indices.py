@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor._autograd import same_device
-from nn_tensor._device import is_array
+from nn_tensor._device import is_array, same_device
+from nn_tensor._graph import Variable
 
 __all__ = ["check_integers", "is_basic", "plain_index", "write_item"]
 
@@ -66,8 +66,8 @@ def _plain_part(part: Any) -> Any:
         part = np.asarray(part)
         if not part.size:
             part = part.astype(np.intp)
-    elif hasattr(part, "requires_grad"):
-        part = part.data
+    elif isinstance(part, Variable):
+        part = part._data
     if is_array(part) and part.ndim > 0 and part.dtype.kind not in "biu":
         raise TypeError(
             f"index: an array of indices must hold integers or booleans, got {part.dtype}"

@@ -16,12 +16,22 @@ __all__ = ["detect_anomaly", "enable_grad", "is_grad_enabled", "no_grad"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+CHECK = 2  # a call computes, records and checks
+RECORD = 1  # a call computes and records
+COMPUTE = 0
+
+
 class _Modes(threading.local):
     def __init__(self) -> None:
         self.grad = True
         self.anomaly = False
         self.kernels = "auto"
+        self.call = RECORD  # what the two first mean, in one number for the fast path
         self.saved: list[tuple[str, Any]] = []
+
+    def set(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+        self.call = CHECK if self.anomaly else RECORD if self.grad else COMPUTE
 
 
 modes = _Modes()
@@ -35,10 +45,10 @@ class Switch(contextlib.ContextDecorator):
 
     def __enter__(self) -> None:
         modes.saved.append((self._mode, getattr(modes, self._mode)))
-        setattr(modes, self._mode, self._value)
+        modes.set(self._mode, self._value)
 
     def __exit__(self, *exception: object) -> None:
-        setattr(modes, *modes.saved.pop())
+        modes.set(*modes.saved.pop())
 
     def __call__(self, function: F) -> F:
         import inspect
@@ -92,9 +102,9 @@ def is_grad_enabled() -> bool:
 
 
 class detect_anomaly(Switch):  # noqa: N801
-    """Find where a NaN is born, or where a saved array was changed: slow, for debugging.
+    """Find where a NaN first appears, or where a saved array was changed: slow, for debugging.
 
-    Inside the block an operation that makes NaN out of inputs without one raises at once, forward
+    Inside the block an operation that produces NaN from inputs without one raises at once, forward
     and backward, and names the operation and the line of the program that called it. Arrays that
     an operation saved are checksummed, so that a change behind the framework's back (through a
     NumPy array that shares their memory) raises in `backward` too.
@@ -108,7 +118,7 @@ class detect_anomaly(Switch):  # noqa: N801
     ...     sqrt(Tensor([-1.0]))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    FloatingPointError: sqrt(x: float32 (1,)) made NaN of inputs without one, called at ...
+    FloatingPointError: sqrt(x: float32 (1,)) produced NaN from inputs without one, called at ...
     """
 
     _mode, _value = "anomaly", True

@@ -1,4 +1,4 @@
-"""How an operation is declared; `_call` has what happens when it is called.
+"""Operations: how one is declared, and what happens when it is called.
 
 An operation is a forward function on arrays with its backward rules directly under it::
 
@@ -17,18 +17,20 @@ An operation is a forward function on arrays with its backward rules directly un
 `xp` is the array module of the inputs (NumPy or CuPy). Parameters before the ``/`` (or a ``*xs``)
 take arrays, those after it are options. A rule is given the gradient of the output, ``g``, and
 *what its parameters name*: inputs, options, ``out``, the shape or device of an input (``x_shape``,
-``x_device``), or a value that the forward keeps. Nothing else is held until `backward`.
+``x_device``), or a value that the forward keeps. Nothing else is saved until `backward`.
 
-Where the gradients of several inputs have most of their work in common, one rule gives them all::
+One rule can give the gradients of several inputs that have most of their work in common, and the
+rule of a ``*xs`` gives that of every input. It returns a tuple; if it names ``wanted`` it is told
+which of them are needed, and returns None for the others::
 
     @attention.joint_gradient("query", "key", "value")
     def _(g, query, key, value):
         ...
-        return for_query, for_key, for_value
+        return query_gradient, key_gradient, value_gradient
 
 Rules are written in operators and operations, so they run on arrays for a first derivative and on
-Tensors, recording, for higher ones. The driver undoes broadcasting (both ways: a rule may return
-a gradient that still has to be broadcast to its input) and casts to the input's dtype.
+Tensors, recording, for higher ones. The backward pass undoes broadcasting (both ways: a rule may
+return a gradient that still has to be broadcast to its input) and casts to the input's dtype.
 """
 
 from __future__ import annotations
@@ -36,247 +38,229 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
+from operator import itemgetter
 from types import FunctionType
-from typing import Any, Concatenate, Generic, ParamSpec, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, overload
 
 import numpy as np
 
-from nn_tensor._autograd import Node
-from nn_tensor._call import dispatcher
-from nn_tensor._device import device_of, is_array, namespace_of
-from nn_tensor._errors import describe
-from nn_tensor._tensor import Tensor
+from nn_tensor._anomaly import check_result
+from nn_tensor._convert import as_input, as_output
+from nn_tensor._device import common_device_scope, device_of, is_array, namespace_of
+from nn_tensor._errors import describe, describe_call, explain
+from nn_tensor._graph import (
+    Edge,
+    Node,
+    Variable,
+    as_variable,
+    new_variable,
+    next_sequence,
+    parents_of,
+)
+from nn_tensor._modes import CHECK, modes
+from nn_tensor._versions import versions
 
-__all__ = ["Op", "OpInfo", "Rule", "array_module", "op"]
+if TYPE_CHECKING:
+    from nn_tensor._tensor import Tensor
+
+__all__ = ["Declaration", "Op", "Rule", "array_module", "op", "shape_of"]
 
 P = ParamSpec("P")
-Array = Any
+Q = ParamSpec("Q")
+Values = tuple[Any, ...]
+Options = dict[str, Any]
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_SCALARS = frozenset({float, int, bool})
+_EXPLAINED = (ValueError, TypeError, IndexError)
+_NO_OPTIONS: Options = {}
+_new = object.__new__
+_ndarray = np.ndarray
 
 
 class Rule:
-    """How the gradient of the output becomes the gradient of one input."""
+    """A backward rule: how the gradient of the output becomes the gradients of inputs.
 
-    __slots__ = ("function", "needs", "op_name", "pick", "shared_by", "wrt")
+    `save` takes from all values of a call, in the order of `Declaration.known`, those that the
+    rule's parameters name.
+    """
 
-    pick: Callable[..., tuple[Any, ...]]
-    shared_by: tuple[int, ...]  # the inputs whose gradients it returns, if it returns several
+    __slots__ = ("function", "joint", "label", "needs", "positions", "save")
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        wrt: str,
-        info: OpInfo,
-        shared_by: tuple[int, ...] = (),
-    ) -> None:
+    def __init__(self, function: Any, info: Declaration, wrt: Sequence[str], joint: bool) -> None:
         if not isinstance(function, FunctionType):
             raise TypeError(f"op {info.name}: a rule must be a function, got {function!r}")
-        names = list(inspect.signature(function).parameters)
+        self.joint = joint
+        self.label = " and ".join(wrt)
+        self.positions = tuple(map(info.inputs.index, wrt))
+        self.needs = list(inspect.signature(function).parameters)
         if wrt:
-            if not names:
-                raise TypeError(f"op {info.name}: the rule for {wrt!r} must take a gradient first")
+            if not self.needs:
+                raise TypeError(f"op {info.name}: the rule for {wrt} must take a gradient first")
+            del self.needs[0]
             # a copy whose name in tracebacks and profiles says which rule it is
-            label = f"gradient of {info.name} with respect to {wrt}"
-            code = function.__code__.replace(co_name=label)
-            function = FunctionType(
-                code, function.__globals__, label, function.__defaults__, function.__closure__
-            )
-            names = names[1:]
+            name = f"gradient of {info.name} with respect to {self.label}"
+            code, scope = function.__code__.replace(co_name=name), function.__globals__
+            defaults, closure = function.__defaults__, function.__closure__
+            function = FunctionType(code, scope, name, defaults, closure)
         self.function = function
-        self.wrt = wrt
-        self.shared_by = shared_by
-        self.op_name = info.name
-        self.needs = names
-        sources = [info.source(name) for name in names]
-
-        def compile_and_pick(*values: Any) -> tuple[Any, ...]:
-            self.pick = info.picker(sources)
-            return self.pick(*values)
-
-        self.pick = compile_and_pick
+        self.save = info.selector(self.needs, joint)
 
 
-class OpInfo:
-    """The declaration of one operation, as its call and the backward walk read it."""
+class Declaration:
+    """What is known of an operation: its forward, inputs, options, kept values and rules."""
 
     def __init__(self, forward: Callable[..., Any], keeps: Sequence[str]) -> None:
         self.name = forward.__name__.lstrip("_")
         self.forward = forward
-        if isinstance(keeps, str):
-            raise TypeError(f"op {self.name}: keeps: expected a tuple of names, got {keeps!r}")
-        self.keeps = tuple(keeps)
-        self.rules: dict[int, Rule] = {}
+        self.rules: list[Rule] = []
+        self.x_rule: Rule | None = None
+        self.y_rule: Rule | None = None
+        self.joint = False  # whether a rule is
         self.recompute: Rule | None = None
         signature = inspect.signature(forward)
         parameters = list(signature.parameters.values())[1:]
-        inputs = [p for p in parameters if p.kind is p.POSITIONAL_ONLY]
-        several = [p for p in parameters if p.kind is p.VAR_POSITIONAL]
-        options = [p for p in parameters if p not in inputs and p not in several]
-        if bool(inputs) == bool(several):
-            raise TypeError(
-                f"op {self.name}: array inputs come after xp, before '/', or as one '*xs'"
-            )
-        self.variadic = bool(several)
-        self.inputs = [p.name for p in inputs or several]
-        self.options = [p.name for p in options]
-        names = [*self.inputs, *self.options, *keeps]
-        for name in names:
-            if names.count(name) > 1 or name == "out" or (name == "position" and self.variadic):
+        self.signature = signature.replace(parameters=parameters)
+        kinds = {p.kind for p in parameters}
+        arrays = kinds & {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL}
+        if len(arrays) != 1:
+            raise TypeError(f"op {self.name}: inputs come after xp, before '/', or as one '*xs'")
+        if inspect.Parameter.VAR_KEYWORD in kinds:
+            raise TypeError(f"op {self.name}: options must have names of their own, not '**'")
+        if isinstance(keeps, str):
+            raise TypeError(f"op {self.name}: keeps: expected a tuple of names, got {keeps!r}")
+        self.variadic = inspect.Parameter.VAR_POSITIONAL in kinds
+        self.inputs = [p.name for p in parameters if p.kind in arrays]
+        self.options = {p.name: p.default for p in parameters if p.kind not in arrays}
+        self.defaults = tuple(self.options.values())
+        self.keeps = tuple(keeps)
+        self.known = ["out", *self.inputs, *self.options, *keeps]
+        for name in self.known:
+            if self.known.count(name) > 1 or name == "wanted":
                 raise TypeError(
                     f"op {self.name}: {name!r} would mean two things in a rule; choose another name"
                 )
-        if any(p.kind is p.VAR_KEYWORD for p in options):
-            raise TypeError(f"op {self.name}: options must have names of their own, not '**'")
-        self.defaults = tuple(p.default for p in options)
-        self.signature = signature.replace(parameters=parameters)
-        if any(p.kind is p.KEYWORD_ONLY for p in options):
-            self.forward = _with_named_options(forward, self.options)
 
-    def source(self, name: str) -> str:
-        """Return the expression that finds what a rule calls `name`."""
-        if name in ("out", *self.inputs, *self.options, *self.keeps):
-            return name
+    def selector(self, names: list[str], joint: bool) -> Callable[[Values], Values]:
+        """Return the function that takes what `names` mean from all values of a call."""
+        known = [*self.known, "wanted"] if joint else self.known
+        derived = [self._derived(name) for name in names if name not in known]
+        known = [*known, *(name for name in names if name not in known)]
+        places = [known.index(name) for name in names]
+        if len(places) > 1:
+            select: Any = itemgetter(*places)
+        else:  # a slice, since a single index would give no tuple
+            select = itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+
+        def derive_and_select(values: Values) -> Values:
+            for place, derive in derived:
+                values += (derive(values[place]),)
+            return select(values)
+
+        return derive_and_select if derived else select
+
+    def _derived(self, name: str) -> tuple[int, Callable[[Any], Any]]:
+        """Return of which known value, and how, ``x_shape`` or ``x_device`` is computed."""
         stem, _, attribute = name.rpartition("_")
-        if self.variadic:
-            if name == "position":
-                return name
-            if name == f"{self.inputs[0]}_shape":
-                return f"tuple(map(shape_of, {stem}))"
-        elif stem in self.inputs and attribute in ("shape", "device"):
-            return f"{attribute}_of({stem})"
-        known = ["out", *self.inputs, *self.options, *self.keeps]
-        raise TypeError(f"op {self.name}: a rule asks for {name!r}, which is none of {known}")
-
-    def picker(self, sources: list[str]) -> Callable[..., tuple[Any, ...]]:
-        """Return the function that takes from all values of a call those that a rule needs."""
-        first = "position" if self.variadic else "_"
-        parameters = ", ".join([first, "out", *self.inputs, *self.options, *self.keeps])
-        values = "".join(f"{source}," for source in sources)
-        known = {"device_of": device_of, "shape_of": shape_of}
-        picker: Callable[..., tuple[Any, ...]] = eval(f"lambda {parameters}: ({values})", known)
-        return picker
-
-    def bind(self, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, ...]:
-        """Order the options of one call as they were declared."""
-        if not named and len(given) == len(self.options):
-            return given
-        if len(given) > len(self.options):
-            expected = len(self.inputs) + len(self.options)
+        if stem not in self.inputs or attribute not in ("shape", "device"):
             raise TypeError(
-                f"{self.name}: takes {expected} arguments ({', '.join(self.signature.parameters)})"
-                f", got {len(given) + len(self.inputs)}"
+                f"op {self.name}: a rule asks for {name!r}, which is none of {self.known}"
             )
-        values = [*given, *self.defaults[len(given) :]]
-        for name, value in named.items():
-            if name not in self.options:
-                raise TypeError(f"{self.name}: unknown argument {name!r}, it takes {self.options}")
-            position = self.options.index(name)
-            if position < len(given):
-                raise TypeError(f"{self.name}: argument {name!r} was given twice")
-            values[position] = value
-        for name, value in zip(self.options, values, strict=True):
-            if value is inspect.Parameter.empty:
-                raise TypeError(f"{self.name}: argument {name!r} is missing")
-        return tuple(values)
+        derive: Callable[[Any], Any] = shape_of if attribute == "shape" else device_of
+        place = self.known.index(stem)
+        return place, (lambda xs: tuple(map(derive, xs))) if self.variadic else derive
 
-    def as_tensors(self, node: Node) -> tuple[Any, ...]:
-        """Return a node's edges with Tensors, tied into the graph, in place of saved arrays."""
+    def gradient(self, wrt: str) -> Decorator:
+        return self._decorator((wrt,), self.variadic)
+
+    def joint_gradient(self, *wrt: str) -> Decorator:
+        return self._decorator(wrt, True)
+
+    def kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        self.recompute = Rule(function, self, (), False)
+        return function
+
+    def _decorator(self, wrt: tuple[str, ...], joint: bool) -> Decorator:
+        if not wrt or not set(wrt) <= set(self.inputs) or len(set(wrt)) < len(wrt):
+            raise ValueError(
+                f"op {self.name}: gradient: expected names among {self.inputs}, got {wrt}"
+            )
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            rule = Rule(function, self, wrt, joint)
+            others = [r for r in self.rules if not set(r.positions) & set(rule.positions)]
+            self.rules = sorted([*others, rule], key=lambda r: r.positions)
+            self.joint = any(r.joint for r in self.rules)
+            first = {r.positions[0]: r for r in self.rules}
+            self.x_rule, self.y_rule = first.get(0), first.get(1)
+            return function
+
+        return declare
+
+    def saved_as_variables(self, node: Node) -> tuple[Edge, ...]:
+        """Return the edges of a node with variables, tied into the graph, for saved arrays."""
         edges = node.edges or ()
-        parents = {position: parent for position, parent, _, _ in edges}
-        kept: dict[str, Any] = {}
+        parent_of: dict[int, Any] = {}
+        for edge in edges:
+            parents = parents_of(edge)
+            positions = range(len(parents)) if self.variadic else edge[0].positions
+            parent_of.update(zip(positions, parents, strict=True))
+        kept: Options = {}
 
         def tied(name: str, value: Any) -> Any:
             if name in kept:
                 return kept[name]
             if name == "out":
-                return link(value, node)
-            if self.variadic and name == self.inputs[0]:
-                return tuple(link(x, parents.get(i)) for i, x in enumerate(value))
-            if name in self.inputs or name in self.keeps:
-                position = self.inputs.index(name) if name in self.inputs else -1
-                return link(value, parents.get(position))
-            return value
+                return as_variable(value, node)
+            if name in self.inputs and self.variadic:
+                return tuple(as_variable(x, parent_of.get(i)) for i, x in enumerate(value))
+            if name in self.inputs:
+                return as_variable(value, parent_of.get(self.inputs.index(name)))
+            return as_variable(value, None) if name in self.keeps else value
 
-        def arguments_of(rule: Rule, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            return tuple(tied(n, a) for n, a in zip(rule.needs, arguments, strict=True))
+        def saved_of(rule: Rule, saved: Values) -> Values:
+            return tuple(map(tied, rule.needs, saved))
 
         if self.recompute is not None and node.recipe is not None:
-            values = self.recompute.function(*arguments_of(self.recompute, node.recipe))
-            if not isinstance(values, tuple) or len(values) != len(self.keeps):
-                raise self.wrong_tuple("its function of kept values", len(self.keeps), values)
+            values = self.recompute.function(*saved_of(self.recompute, node.recipe))
+            values = self.checked("its function of kept values", values, 0)
             kept = dict(zip(self.keeps, values, strict=True))
-        return tuple((i, parent, rule, arguments_of(rule, a)) for i, parent, rule, a in edges)
+        return tuple((rule, parent, saved_of(rule, saved)) for rule, parent, saved in edges)
 
-    def wrong_tuple(self, what: str, count: int, returned: Any) -> TypeError:
-        """Return the error for a function that returned something else than `keeps` asks for."""
-        return TypeError(
-            f"op {self.name}: {what} must return a tuple of {count} values, as "
-            f"keeps={self.keeps} says, got {describe(returned)}"
-        )
-
-
-def _with_named_options(forward: Callable[..., Any], options: list[str]) -> Callable[..., Any]:
-    """Let options that can only be given by name be given last, as those of other operations."""
-    count = len(options)
-
-    def run(xp: Any, *values: Any) -> Any:
-        named = dict(zip(options, values[-count:], strict=True))
-        return forward(xp, *values[:-count], **named)
-
-    return run
+    def checked(self, what: str, values: Any, further: int) -> Values:
+        """Return what a function returned, a tuple of the kept values and `further`, or raise."""
+        count = len(self.keeps) + further
+        if not isinstance(values, tuple) or len(values) != count:
+            raise TypeError(
+                f"op {self.name}: {what} must return a tuple of {count} values, as "
+                f"keeps={self.keeps} says, got {describe(values)}"
+            )
+        return values
 
 
-class Op(Generic[P]):
-    """An operation: call it on Tensors or arrays, declare its rules with `gradient`.
+class Op(Protocol[P]):
+    """An operation: a function of Tensors or arrays, to which rules are added by `gradient`."""
 
-    Only type checkers see this class: at run time an operation is an ordinary function that
-    carries these attributes.
-    """
-
-    info: OpInfo
+    info: Declaration
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Tensor:
-        raise TypeError
+        """Compute on Tensors and record, or on arrays."""
 
-    def gradient(self, wrt: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Declare the decorated function as the rule for one input."""
-        raise TypeError
+    @overload
+    def __get__(self, instance: None, owner: Any) -> Op[P]: ...
+    @overload
+    def __get__(
+        self: Op[Concatenate[Any, Q]], instance: object, owner: Any
+    ) -> Callable[Q, Tensor]: ...
 
-    def joint_gradient(self, *inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def gradient(self, wrt: str) -> Decorator:
+        """Declare the decorated function as the rule for one input, or for all of a ``*xs``."""
+
+    def joint_gradient(self, *wrt: str) -> Decorator:
         """Declare the decorated function as one rule that returns a tuple: a gradient for each."""
-        raise TypeError
 
     def kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Declare how the kept values follow from inputs, options and ``out``."""
-        raise TypeError
-
-
-def array_module(x: Any) -> Any:
-    """Return the module that computes on an array or Tensor: NumPy, or CuPy for its arrays.
-
-    >>> from nn_tensor import Tensor
-    >>> from nn_tensor.extend import array_module
-    >>> array_module(Tensor([1.0])).__name__
-    'numpy'
-    """
-    return namespace_of(x._data if isinstance(x, Tensor) else x)
-
-
-def shape_of(x: Any) -> tuple[int, ...]:
-    """Return the shape of a Tensor, an array, a nested list or a number."""
-    return x.shape if hasattr(x, "shape") else np.shape(x)
-
-
-def link(value: Any, parent: Node | Tensor | None) -> Any:
-    """Return a saved array as a Tensor that stands where it stood in the graph."""
-    if not is_array(value):
-        return value
-    if isinstance(parent, Tensor) and parent._data is value:
-        return parent
-    tensor = Tensor(value)
-    if parent is not None:
-        tensor._requires_grad = True
-        tensor._node = parent
-    return tensor
 
 
 @overload
@@ -294,48 +278,191 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
     """
     if forward is None:
         return functools.partial(op, keeps=keeps)
-    info = OpInfo(forward, keeps)
-    apply = dispatcher(info)
+    info = Declaration(forward, keeps)
+    apply = _callable(info)
     functools.update_wrapper(apply, forward)
-    del apply.__wrapped__  # type: ignore[attr-defined]
-    annotations = {k: v for k, v in forward.__annotations__.items() if k != "xp"}
-    apply.__annotations__ = annotations
-    apply.__signature__ = info.signature  # type: ignore[attr-defined]
-
-    def check(inputs: tuple[str, ...]) -> None:
-        if not inputs or not set(inputs) <= set(info.inputs) or len(set(inputs)) < len(inputs):
-            raise ValueError(
-                f"op {info.name}: gradient: expected names among {info.inputs}, got {inputs}"
-            )
-
-    def gradient(wrt: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        check((wrt,))
-
-        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            info.rules[info.inputs.index(wrt)] = Rule(function, wrt, info)
-            return function
-
-        return declare
-
-    def joint_gradient(*inputs: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        check(inputs)
-        if info.variadic:
-            raise TypeError(f"op {info.name}: the inputs of '*xs' share one rule already")
-        positions = tuple(map(info.inputs.index, inputs))
-
-        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            rule = Rule(function, " and ".join(inputs), info, positions)
-            info.rules.update(dict.fromkeys(positions, rule))
-            return function
-
-        return declare
-
-    def kept(function: Callable[..., Any]) -> Callable[..., Any]:
-        info.recompute = Rule(function, "", info)
-        return function
-
-    apply.info = info  # type: ignore[attr-defined]
-    apply.gradient = gradient  # type: ignore[attr-defined]
-    apply.joint_gradient = joint_gradient  # type: ignore[attr-defined]
-    apply.kept = kept  # type: ignore[attr-defined]
+    del apply.__wrapped__
+    apply.__annotations__ = {k: v for k, v in forward.__annotations__.items() if k != "xp"}
+    apply.__signature__ = info.signature
+    apply.info, apply.kept = info, info.kept
+    apply.gradient, apply.joint_gradient = info.gradient, info.joint_gradient
     return apply
+
+
+def _callable(info: Declaration) -> Any:
+    """Return the function that users call for an operation."""
+    arity = len(info.inputs)
+
+    def variadic(*inputs: Any, **options: Any) -> Any:
+        return call(info, inputs, (), options)
+
+    def general(*arguments: Any, **options: Any) -> Any:
+        if len(arguments) < arity:
+            raise TypeError(f"{info.name}: argument {info.inputs[len(arguments)]!r} is missing")
+        return call(info, arguments[:arity], arguments[arity:], options)
+
+    # The fast path: small networks are mostly made of operations on one or two arrays, whose
+    # bookkeeping takes longer than their arithmetic. Through `call` alone a step of
+    # benchmarks/small_operations.py takes a third longer.
+
+    def unary(x: Any, /) -> Any:
+        a = x._data if isinstance(x, Variable) else None
+        mode = modes.call
+        if type(a) is not _ndarray or mode == CHECK or info.joint:
+            return call(info, (x,))
+        try:
+            out = info.forward(np, a)
+        except _EXPLAINED as error:
+            raise explain(info, (a,), error) from error
+        if type(out) is not _ndarray:
+            out = as_output(info.name, out)
+        if x._requires_grad and mode and (rule := info.x_rule) is not None:
+            known, node = (out, a), x._node
+            edge = (rule, x if node is None else node, rule.save(known))
+            return _recorded(info, (edge,), known)
+        return new_variable(out)
+
+    def binary(x: Any, y: Any, /) -> Any:
+        a = x._data if isinstance(x, Variable) else x
+        b = y._data if isinstance(y, Variable) else y
+        mode = modes.call
+        if (
+            (type(a) is not _ndarray and type(a) not in _SCALARS)
+            or (type(b) is not _ndarray and type(b) not in _SCALARS)
+            or (a is x and b is y)
+            or mode == CHECK
+            or info.joint
+        ):
+            return call(info, (x, y))
+        try:
+            out = info.forward(np, a, b)
+        except _EXPLAINED as error:
+            raise explain(info, (a, b), error) from error
+        if type(out) is not _ndarray:
+            out = as_output(info.name, out)
+        if mode:
+            known = (out, a, b)
+            edges: tuple[Edge, ...] = ()
+            if a is not x and x._requires_grad and (rule := info.x_rule) is not None:
+                node = x._node
+                edges = ((rule, x if node is None else node, rule.save(known)),)
+            if b is not y and y._requires_grad and (rule := info.y_rule) is not None:
+                node = y._node
+                edges += ((rule, y if node is None else node, rule.save(known)),)
+            if edges:
+                return _recorded(info, edges, known)
+        return new_variable(out)
+
+    if info.variadic:
+        return variadic
+    if info.options or info.keeps or arity > 2:
+        return general
+    return unary if arity == 1 else binary
+
+
+def call(
+    info: Declaration, inputs: Values, given: Values = (), named: Options = _NO_OPTIONS
+) -> Any:
+    """Compute one operation, and record it if a variable among `inputs` requires a gradient."""
+    values: list[Any] = []
+    variables = needs_grad = elsewhere = False
+    for x in inputs:
+        if isinstance(x, Variable):
+            variables = True
+            needs_grad = needs_grad or x._requires_grad
+            x = x._data
+        elif type(x) is not _ndarray and type(x) not in _SCALARS and not is_array(x):
+            x = as_input(info, inputs, len(values))
+        values.append(x)
+        if type(x) is not _ndarray and type(x) not in _SCALARS:
+            elsewhere = True
+    try:
+        if elsewhere:
+            with common_device_scope(values) as xp:
+                out = info.forward(xp, *values, *given, **named)
+        else:
+            out = info.forward(np, *values, *given, **named)
+    except _EXPLAINED as error:
+        raise explain(info, values, error, given, named) from error
+    kept: Values = ()
+    if info.keeps:
+        out, kept = (checked := info.checked("its forward", out, 1))[0], checked[1:]
+    if not variables:
+        return out
+    if type(out) is not _ndarray:
+        out = as_output(info.name, out)
+    result = None
+    if needs_grad and modes.grad:
+        options = given + info.defaults[len(given) :]
+        if named:
+            by_name = dict(zip(info.options, given, strict=False)) if given else {}
+            options = tuple({**info.options, **by_name, **named}.values())
+        shown = (tuple(values),) if info.variadic else values
+        known = (out, *shown, *options, *kept)
+        if edges := _edges(info, inputs, known):
+            result = _recorded(info, edges, known)
+    if result is None:
+        result = new_variable(out)
+    if modes.anomaly:
+        check_result(describe_call(info, values, given, named), values, result)
+    return result
+
+
+def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]:
+    """Return an edge for each rule whose inputs require a gradient."""
+    edges: tuple[Edge, ...] = ()
+    for rule in info.rules:
+        if rule.joint:
+            chosen = inputs if info.variadic else [inputs[i] for i in rule.positions]
+            parents = tuple([x._parent() if _needs_grad(x) else None for x in chosen])
+            wanted = tuple([parent is not None for parent in parents])
+            if any(wanted):
+                edges += ((rule, parents, rule.save((*known, wanted))),)
+        elif _needs_grad(x := inputs[rule.positions[0]]):
+            edges += ((rule, x._parent(), rule.save(known)),)
+    return edges
+
+
+def _needs_grad(x: Any) -> bool:
+    return isinstance(x, Variable) and x._requires_grad
+
+
+def _recorded(info: Declaration, edges: tuple[Edge, ...], known: Values) -> Variable:
+    """Return the output of a call as a variable with its place in the graph."""
+    out = known[0]
+    result = new_variable(out)
+    dtype = out.dtype
+    if dtype.kind == "f":
+        node = _new(Node)
+        node.op = info
+        node.edges = edges
+        node.sequence = next_sequence()
+        node.shape = out.shape
+        node.dtype = dtype
+        node.version = versions.current
+        node.recipe = info.recompute.save(known) if info.recompute is not None else None
+        node.hooks = node.debug = None
+        result._node = node
+        result._requires_grad = True
+    elif dtype.kind == "c":
+        raise TypeError(
+            f"{info.name}: the result is complex, and gradients are not defined through complex "
+            "numbers here; use no_grad() or .detach()"
+        )
+    return result
+
+
+def array_module(x: Any) -> Any:
+    """Return the module that computes on an array or Tensor: NumPy, or CuPy for its arrays.
+
+    >>> from nn_tensor import Tensor
+    >>> from nn_tensor.extend import array_module
+    >>> array_module(Tensor([1.0])).__name__
+    'numpy'
+    """
+    return namespace_of(x._data if isinstance(x, Variable) else x)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a Tensor, an array, a nested list or a number."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nn_tensor._autograd import mark_dirty
 from nn_tensor._device import device_of, device_scope, put
 from nn_tensor._errors import describe
+from nn_tensor._versions import mark_dirty
 
 __all__ = ["FORMAT_VERSION", "METADATA_KEY", "StateDictReader", "write_array"]
 

@@ -2,66 +2,38 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-import math
 import threading
 import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
 
 import numpy as np
 
-from nn_tensor import ops
-from nn_tensor._autograd import Node, propagate, recording, run_hooks, same_device
-from nn_tensor._device import Device, device_of, device_scope, is_array, parse_device, put, xp_for
+from nn_tensor import _inplace, _numpy_protocol, ops
+from nn_tensor._backward import recording, run_backward
+from nn_tensor._convert import array_from_python
+from nn_tensor._device import (
+    CPU,
+    Device,
+    device_of,
+    device_scope,
+    is_array,
+    namespace_of,
+    parse_device,
+    put,
+    same_device,
+    xp_for,
+)
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
-from nn_tensor._methods import Methods
+from nn_tensor._graph import Node, Variable, use_tensor_class
+from nn_tensor._hooks import RETAIN, add_hook, hooks_of, run_hooks
 from nn_tensor._modes import no_grad
-from nn_tensor._operators import Operators
 
-__all__ = ["Tensor", "array_from_python"]
+__all__ = ["Tensor"]
 
 Array = Any
 ArrayLike = Any
-
-
-def array_from_python(value: Any, dtype: np.dtype[Any] = DEFAULT_FLOAT) -> Array:
-    """Return Python numbers, nested sequences or a foreign array-like as a NumPy array.
-
-    Floating values that come from Python get `dtype`; data that has a dtype keeps it.
-    """
-    if isinstance(value, Tensor):
-        return value._data
-    has_dtype = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
-    if isinstance(value, (list, tuple)):
-        value, has_dtype = _unwrap(value)
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"expected numbers in a regular nesting; {error}") from None
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"expected numbers or booleans, got {describe(value)}")
-    if array.dtype.kind == "f" and not has_dtype:
-        array = array.astype(dtype)
-    return array
-
-
-def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
-    """Replace Tensors in nested lists by arrays; tell whether every leaf brought a dtype."""
-    items = []
-    typed = bool(sequence)
-    for item in sequence:
-        if isinstance(item, Tensor):
-            item = item.numpy()
-        elif isinstance(item, (list, tuple)):
-            item, inner = _unwrap(item)
-            typed = typed and inner
-        elif not is_array(item):
-            typed = False
-        items.append(item)
-    return items, typed
 
 
 def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
@@ -69,12 +41,11 @@ def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
         return array.astype(dtype, copy=False)
 
 
-_next_hook = itertools.count(1)  # hooks are called in the order of their numbers
-_RETAINS = math.inf  # the key of retain_grad's own hook, which sees what the others leave
 _accumulating = threading.Lock()  # threads with graphs of their own may share a leaf
 
 
-class Tensor(Operators, Methods):
+@use_tensor_class
+class Tensor(Variable):
     """An array on a device that remembers how it was computed.
 
     Args:
@@ -136,6 +107,66 @@ class Tensor(Operators, Methods):
         self._requires_grad = False
         if requires_grad:
             self.requires_grad = True
+
+    @property
+    def data(self) -> Array:
+        """The NumPy or CuPy array itself; what is written into it is not recorded."""
+        return self._data
+
+    @data.setter
+    def data(self, value: ArrayLike) -> None:
+        array = value._data if isinstance(value, Variable) else value
+        if not is_array(array):
+            raise TypeError(f"data: expected an array, got {describe(value)}")
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
+        if self._node is not None:
+            raise RuntimeError(
+                "data: cannot be replaced in the result of a recorded operation; take .detach()"
+            )
+        if self._requires_grad and not is_floating(array.dtype):
+            raise TypeError(f"data: must be floating to require a gradient, got {array.dtype}")
+        if self._grad is not None and array.shape != self._data.shape:
+            self._grad = None
+        self._data = np.asarray(array) if isinstance(array, (np.generic, np.ndarray)) else array
+
+    @property
+    def device(self) -> str:
+        """Where the data is: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``."""
+        return str(device_of(self._data))
+
+    @property
+    def xp(self) -> Any:
+        """The array module that computes on the data: `numpy` or `cupy`."""
+        return namespace_of(self._data)
+
+    @property
+    def ndim(self) -> int:
+        """The number of dimensions."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return self._data.size
+
+    def item(self) -> float | int | bool:
+        """Return the only element as a Python number.
+
+        Raises:
+            ValueError: if there is not exactly one element.
+        """
+        if self.size != 1:
+            raise ValueError(f"item: expected exactly one element, got shape {self.shape}")
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """Return the values as nested Python lists."""
+        return self._data.tolist()
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """Return the data as a NumPy array: without a copy on the CPU, copied from CUDA."""
+        return put(self._data, CPU)
 
     @property
     def requires_grad(self) -> bool:
@@ -275,7 +306,7 @@ class Tensor(Operators, Methods):
         retain = create_graph if retain_graph is None else retain_graph
         with recording(create_graph), device_scope(self._data):
             seed = self._seed(gradient, create_graph)
-            found = propagate([(self._edge(), seed)], retain=retain, create=create_graph)
+            found = run_backward([(self._parent(), seed)], retain, create_graph)
             for leaf, total in found.items():
                 if isinstance(leaf, Tensor):
                     leaf._accumulate(total)
@@ -283,9 +314,6 @@ class Tensor(Operators, Methods):
     def zero_grad(self) -> None:
         """Forget the gradient: it reads as zeros until the next `backward`."""
         self._grad = None
-
-    def _edge(self) -> Node | Tensor:
-        return self if self._node is None else self._node
 
     def _seed(self, gradient: ArrayLike | None, create_graph: bool) -> Any:
         if not self._requires_grad:
@@ -362,23 +390,7 @@ class Tensor(Operators, Methods):
             raise RuntimeError("register_hook: this Tensor does not require a gradient")
         if not callable(hook):
             raise TypeError(f"hook: expected a function of the gradient, got {hook!r}")
-        hooks = self._own_hooks()
-        key = next(_next_hook)
-        hooks[key] = hook
-
-        def remove() -> None:
-            hooks.pop(key, None)
-
-        return remove
-
-    def _own_hooks(self) -> dict[float, Callable[..., Any]]:
-        if isinstance(self._node, Node):
-            if self._node.hooks is None:
-                self._node.hooks = {}
-            return self._node.hooks
-        if self._hooks is None:
-            self._hooks = {}
-        return self._hooks
+        return add_hook(self, hook)
 
     def retain_grad(self) -> None:
         """Keep the gradient of an intermediate result in its ``grad``, as leaves do.
@@ -392,8 +404,8 @@ class Tensor(Operators, Methods):
         """
         if self._node is None:
             return
-        hooks = self._own_hooks()
-        if _RETAINS in hooks:
+        hooks = hooks_of(self)
+        if RETAIN in hooks:
             return
         reference = weakref.ref(self)
 
@@ -402,21 +414,233 @@ class Tensor(Operators, Methods):
             if tensor is not None:
                 tensor._accumulate(gradient.copy())
 
-        hooks[_RETAINS] = keep
+        hooks[RETAIN] = keep
 
     def _become(self, result: Tensor) -> None:
         """Take the data of `result` and its place in the graph; a retained gradient comes along."""
         hooks = self._node.hooks if isinstance(self._node, Node) else None
-        keep = hooks.pop(_RETAINS, None) if hooks else None
+        keep = hooks.pop(RETAIN, None) if hooks else None
         self._data, self._node, self._grad = result._data, result._node, None
         self._requires_grad = result._requires_grad
         if keep is not None:
-            self._own_hooks()[_RETAINS] = keep
+            hooks_of(self)[RETAIN] = keep
 
     @staticmethod
     def no_grad() -> no_grad:
         """Return `nn_tensor.no_grad`, which switches recording off in this thread."""
         return no_grad()
+
+    # Operators
+
+    __add__ = ops.add
+    __sub__ = ops.subtract
+    __mul__ = ops.multiply
+    __truediv__ = ops.divide
+    __floordiv__ = ops.floor_divide
+    __mod__ = ops.remainder
+    __pow__ = ops.power
+    __matmul__ = ops.matmul
+    __and__ = ops.bitwise_and
+    __or__ = ops.bitwise_or
+    __xor__ = ops.bitwise_xor
+    __neg__ = ops.negative
+    __abs__ = ops.abs
+    __invert__ = ops.invert
+    __lt__ = ops.less
+    __le__ = ops.less_equal
+    __gt__ = ops.greater
+    __ge__ = ops.greater_equal
+
+    def __radd__(self, other: ArrayLike) -> Tensor:
+        return ops.add(other, self)
+
+    def __rsub__(self, other: ArrayLike) -> Tensor:
+        return ops.subtract(other, self)
+
+    def __rmul__(self, other: ArrayLike) -> Tensor:
+        return ops.multiply(other, self)
+
+    def __rtruediv__(self, other: ArrayLike) -> Tensor:
+        return ops.divide(other, self)
+
+    def __rfloordiv__(self, other: ArrayLike) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __rmod__(self, other: ArrayLike) -> Tensor:
+        return ops.remainder(other, self)
+
+    def __rpow__(self, other: ArrayLike) -> Tensor:
+        return ops.power(other, self)
+
+    def __rmatmul__(self, other: ArrayLike) -> Tensor:
+        return ops.matmul(other, self)
+
+    def __rand__(self, other: ArrayLike) -> Tensor:
+        return ops.bitwise_and(other, self)
+
+    def __ror__(self, other: ArrayLike) -> Tensor:
+        return ops.bitwise_or(other, self)
+
+    def __rxor__(self, other: ArrayLike) -> Tensor:
+        return ops.bitwise_xor(other, self)
+
+    def __pos__(self) -> Self:
+        return self
+
+    def __eq__(self, other: ArrayLike) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented  # so that Python says they differ, as it does of other objects
+        return ops.equal(self, other)
+
+    def __ne__(self, other: ArrayLike) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented
+        return ops.not_equal(self, other)
+
+    # In-place forms: see `_inplace`
+
+    def __iadd__(self, other: ArrayLike) -> Self:
+        return _inplace.update(self, "+=", ops.add, other)
+
+    def __isub__(self, other: ArrayLike) -> Self:
+        return _inplace.update(self, "-=", ops.subtract, other)
+
+    def __imul__(self, other: ArrayLike) -> Self:
+        return _inplace.update(self, "*=", ops.multiply, other)
+
+    def __itruediv__(self, other: ArrayLike) -> Self:
+        return _inplace.update(self, "/=", ops.divide, other)
+
+    def __ifloordiv__(self, other: ArrayLike) -> Self:
+        return _inplace.update(self, "//=", ops.floor_divide, other)
+
+    def __imod__(self, other: ArrayLike) -> Self:
+        return _inplace.update(self, "%=", ops.remainder, other)
+
+    def __ipow__(self, other: ArrayLike) -> Self:
+        return _inplace.update(self, "**=", ops.power, other)
+
+    def __imatmul__(self, other: ArrayLike) -> Self:  # type: ignore[misc]
+        return _inplace.update(self, "@=", ops.matmul, other)
+
+    # Indexing and iteration
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return ops.get_item(self, index)
+
+    def __setitem__(self, index: Any, value: ArrayLike) -> None:
+        _inplace.assign(self, index, value)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if self.ndim == 0:
+            raise TypeError("iteration: a 0-d Tensor has no elements to go through")
+        return (self[i] for i in range(self.shape[0]))
+
+    # Functions of `nn_tensor` as methods
+
+    exp = ops.exp
+    log = ops.log
+    sqrt = ops.sqrt
+    square = ops.square
+    abs = ops.abs
+    sign = ops.sign
+    sin = ops.sin
+    cos = ops.cos
+    tanh = ops.tanh
+    sigmoid = ops.sigmoid
+    relu = ops.relu
+    erf = ops.erf
+    softplus = ops.softplus
+    clip = ops.clip
+    maximum = ops.maximum
+    minimum = ops.minimum
+    sum = ops.sum
+    mean = ops.mean
+    var = ops.var
+    std = ops.std
+    max = ops.max
+    min = ops.min
+    prod = ops.prod
+    argmax = ops.argmax
+    argmin = ops.argmin
+    any = ops.any
+    all = ops.all
+    logsumexp = ops.logsumexp
+    cumsum = ops.cumsum
+    softmax = ops.softmax
+    log_softmax = ops.log_softmax
+    swapaxes = ops.swapaxes
+    squeeze = ops.squeeze
+    expand_dims = ops.expand_dims
+    broadcast_to = ops.broadcast_to
+    flatten = ops.flatten
+    repeat = ops.repeat
+    flip = ops.flip
+    split = ops.split
+    pad2d = ops.pad2d
+    gather = ops.gather
+    scatter_add = ops.scatter_add
+    take = ops.take
+
+    def where(self, condition: ArrayLike, other: ArrayLike) -> Tensor:
+        """Return this Tensor where `condition` holds and `other` elsewhere."""
+        return ops.where(condition, self, other)
+
+    def reshape(self, *shape: int | Sequence[int]) -> Tensor:
+        """See `nn_tensor.reshape`; the lengths may be given one by one or as a tuple."""
+        return ops.reshape(self, _one_or_many(shape))
+
+    def transpose(self, *axes: int | Sequence[int] | None) -> Tensor:
+        """See `nn_tensor.transpose`; the axes may be given one by one or as a tuple."""
+        return ops.transpose(self, _one_or_many(axes) if axes else None)
+
+    def __repr__(self) -> str:
+        notes = []
+        if self.dtype not in (DEFAULT_FLOAT, np.dtype(np.int64), np.dtype(bool)):
+            notes.append(f"dtype={self.dtype}")
+        if self.device != "cpu":
+            notes.append(f"device={self.device!r}")
+        if isinstance(self._node, Node):
+            notes.append(f"from {self._node.op.name}")
+        elif self._requires_grad:
+            notes.append("requires_grad=True")
+        body = np.array2string(self.numpy(), separator=", ", prefix="Tensor(")
+        return f"Tensor({', '.join([body, *notes])})"
+
+    def __len__(self) -> int:
+        if self.ndim == 0:
+            raise TypeError("len: a Tensor without axes has no length")
+        return self.shape[0]
+
+    def __contains__(self, value: object) -> bool:
+        return bool((self._data == (value._data if isinstance(value, Variable) else value)).any())
+
+    def __bool__(self) -> bool:
+        if self.size != 1:
+            raise ValueError(
+                f"bool: a Tensor of shape {self.shape} is not one truth value; use any() or all()"
+            )
+        return bool(self._data.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.ndim != 0 or self.dtype.kind not in "iu":
+            raise TypeError(f"index: expected one integer, got {describe(self)}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self.size != 1:
+            raise ValueError(
+                f"format: {spec!r} needs exactly one element, this Tensor has shape {self.shape}"
+            )
+        return format(self.item(), spec)
 
     # With the rest of the world
 
@@ -428,7 +652,7 @@ class Tensor(Operators, Methods):
         return np.array(self._data, dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        operation = _numpy_counterparts().get(ufunc.__name__)
+        operation = _numpy_protocol.counterparts.get(ufunc.__name__)
         if method != "__call__" or operation is None or options:
             raise TypeError(
                 f"np.{ufunc.__name__} ({method}, options {sorted(options)}) has no counterpart on "
@@ -439,7 +663,7 @@ class Tensor(Operators, Methods):
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
-        operation = _numpy_counterparts().get(function.__name__)
+        operation = _numpy_protocol.counterparts.get(function.__name__)
         if operation is None:
             raise TypeError(
                 f"np.{function.__name__} has no counterpart on Tensors; take .numpy() first"
@@ -469,39 +693,10 @@ class Tensor(Operators, Methods):
         return copied
 
 
-@functools.cache
-def _numpy_counterparts() -> dict[str, Callable[..., Any]]:
-    """Return what NumPy's own functions do when they are given a Tensor, by their names."""
-    from nn_tensor import creation
-
-    public = {name: value for name, value in vars(ops).items() if callable(value)}
-    return {
-        **public,
-        "full_like": creation.full_like,
-        "ones_like": creation.ones_like,
-        "zeros_like": creation.zeros_like,
-        "allclose": _on_arrays(np.allclose),
-        "array_equal": _on_arrays(np.array_equal),
-        "isclose": _on_arrays(np.isclose),
-        "absolute": ops.abs,
-        "amax": ops.max,
-        "amin": ops.min,
-        "bitwise_invert": ops.invert,
-        "mod": ops.remainder,
-        "ndim": lambda x: x.ndim,
-        "shape": lambda x: x.shape,
-        "size": lambda x: x.size,
-    }
-
-
-def _on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a function that only compares see plain arrays."""
-
-    def compare(*args: Any, **kwargs: Any) -> Any:
-        return function(*(a._data if isinstance(a, Tensor) else a for a in args), **kwargs)
-
-    return compare
-
-
 def _restore(array: Array, device: str, requires_grad: bool) -> Tensor:
     return Tensor(array, device=device, requires_grad=requires_grad)
+
+
+def _one_or_many(values: tuple[Any, ...]) -> Any:
+    """Let ``f(2, 3)`` mean ``f((2, 3))``."""
+    return values[0] if len(values) == 1 and not isinstance(values[0], int) else values

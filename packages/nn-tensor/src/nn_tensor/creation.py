@@ -16,6 +16,7 @@ import numpy as np
 from nn_tensor._device import Device, device_scope, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
+from nn_tensor._numpy_protocol import counterparts
 from nn_tensor._tensor import Tensor
 
 __all__ = [
@@ -341,3 +342,6 @@ def from_dlpack(x: Any) -> Tensor:
     kind, index = x.__dlpack_device__()
     on_cpu = kind in (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost
     return Tensor(xp_for(Device("cpu") if on_cpu else Device("cuda", index)).from_dlpack(x))
+
+
+counterparts.update(full_like=full_like, ones_like=ones_like, zeros_like=zeros_like)

@@ -1,4 +1,4 @@
-"""The public door for new operations: what the other packages use, and your library can.
+"""The extension API for new operations: what the other packages use, and your library can.
 
 An operation is a function of arrays with its backward rules under it; `op` explains the form::
 
@@ -29,7 +29,6 @@ them with `nn_tensor.testing.gradcheck`. Hot loops go into a `kernel`.
 Tensor([12.])
 """
 
-from nn_tensor._autograd import mark_dirty as mark_dirty
 from nn_tensor._checks import check_bool as check_bool
 from nn_tensor._checks import check_choice as check_choice
 from nn_tensor._checks import check_floating_dtype as check_floating_dtype
@@ -52,6 +51,7 @@ from nn_tensor._state_dict import FORMAT_VERSION as FORMAT_VERSION
 from nn_tensor._state_dict import METADATA_KEY as METADATA_KEY
 from nn_tensor._state_dict import StateDictReader as StateDictReader
 from nn_tensor._state_dict import write_array as write_array
+from nn_tensor._versions import mark_dirty as mark_dirty
 from nn_tensor.ops.indexing import add_at as add_at
 
 __all__ = [

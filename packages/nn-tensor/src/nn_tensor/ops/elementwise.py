@@ -1,6 +1,6 @@
-"""Functions of one variable, element by element.
+"""Mathematical functions, element by element.
 
-What is constant between jumps (`sign`, `floor`, ...) has no rule: no gradient flows through it.
+What is piecewise constant (`floor`, `round`, ...) has no rule: no gradient flows through it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from nn_tensor._graph import Variable
 from nn_tensor._op import op
-from nn_tensor.ops import _special
-from nn_tensor.ops.selection import where
+from nn_tensor.ops import special
+from nn_tensor.ops.activations import sigmoid
+from nn_tensor.ops.indexing import where
 
 __all__ = [
-    "abs",
     "arccos",
     "arccosh",
     "arcsin",
@@ -22,6 +23,7 @@ __all__ = [
     "arctan2",
     "arctanh",
     "ceil",
+    "clip",
     "cos",
     "cosh",
     "erf",
@@ -34,14 +36,12 @@ __all__ = [
     "log1p",
     "log2",
     "logaddexp",
+    "maximum",
+    "minimum",
     "round",
-    "sigmoid",
-    "sign",
     "sin",
     "sinh",
-    "softplus",
     "sqrt",
-    "square",
     "tan",
     "tanh",
     "trunc",
@@ -49,6 +49,9 @@ __all__ = [
 
 LN2 = math.log(2.0)
 LN10 = math.log(10.0)
+
+
+# Exponents and logarithms
 
 
 @op
@@ -164,6 +167,33 @@ def _(g: Any, x: Any) -> Any:
 
 
 @op
+def logaddexp(xp: Any, x: Any, y: Any, /) -> Any:
+    r"""Return :math:`\log(e^x + e^y)` without overflow.
+
+    >>> from nn_tensor import Tensor, logaddexp
+    >>> logaddexp(Tensor([1000.0]), Tensor([0.0]))
+    Tensor([1000.])
+    """
+    return xp.logaddexp(x, y)
+
+
+@logaddexp.gradient("x")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return g * sigmoid(_difference(x, y))
+
+
+@logaddexp.gradient("y")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return g * sigmoid(_difference(y, x))
+
+
+def _difference(x: Any, y: Any) -> Any:
+    """Return ``x - y``, and 0 where both are the same infinity."""
+    same = x == y
+    return where(same, 0, x) - where(same, 0, y)
+
+
+@op
 def sqrt(xp: Any, x: Any, /) -> Any:
     """Return the square root.
 
@@ -179,36 +209,7 @@ def _(g: Any, out: Any) -> Any:
     return g / (2 * out)
 
 
-@op
-def square(xp: Any, x: Any, /) -> Any:
-    """Return ``x * x``.
-
-    >>> from nn_tensor import Tensor, square
-    >>> square(Tensor([2.0, 3.0]))
-    Tensor([4., 9.])
-    """
-    return xp.square(x)
-
-
-@square.gradient("x")
-def _(g: Any, x: Any) -> Any:
-    return g * (2 * x)
-
-
-@op
-def abs(xp: Any, x: Any, /) -> Any:
-    """Return the absolute value; its derivative at 0 is 0.
-
-    >>> from nn_tensor import Tensor, abs
-    >>> abs(Tensor([-2.0, 3.0]))
-    Tensor([2., 3.])
-    """
-    return xp.abs(x)
-
-
-@abs.gradient("x")
-def _(g: Any, x: Any) -> Any:
-    return g * sign(x)
+# Trigonometric functions
 
 
 @op
@@ -308,6 +309,30 @@ def _(g: Any, x: Any) -> Any:
 
 
 @op
+def arctan2(xp: Any, y: Any, x: Any, /) -> Any:
+    """Return the angle, in [-pi, pi], of the point with coordinates `x` and `y`.
+
+    >>> from nn_tensor import Tensor, arctan2
+    >>> arctan2(Tensor([0.0]), Tensor([1.0]))
+    Tensor([0.])
+    """
+    return xp.arctan2(y, x)
+
+
+@arctan2.gradient("y")
+def _(g: Any, y: Any, x: Any) -> Any:
+    return g * x / (x * x + y * y)
+
+
+@arctan2.gradient("x")
+def _(g: Any, y: Any, x: Any) -> Any:
+    return -g * y / (x * x + y * y)
+
+
+# Hyperbolic functions
+
+
+@op
 def sinh(xp: Any, x: Any, /) -> Any:
     """Return the hyperbolic sine.
 
@@ -403,15 +428,7 @@ def _(g: Any, x: Any) -> Any:
     return g / ((1 - x) * (1 + x))
 
 
-@op
-def sign(xp: Any, x: Any, /) -> Any:
-    """Return -1, 0 or 1, as `x` is negative, zero or positive.
-
-    >>> from nn_tensor import Tensor, sign
-    >>> sign(Tensor([-2.0, 0.0, 3.0]))
-    Tensor([-1.,  0.,  1.])
-    """
-    return xp.sign(x)
+# Rounding
 
 
 @op
@@ -458,43 +475,88 @@ def round(xp: Any, x: Any, /, decimals: int = 0) -> Any:
     return xp.round(x, decimals)
 
 
-@op
-def sigmoid(xp: Any, x: Any, /) -> Any:
-    r"""Return the logistic function :math:`1 / (1 + e^{-x})`, in (0, 1).
-
-    >>> from nn_tensor import Tensor, sigmoid
-    >>> sigmoid(Tensor([-1000.0, 0.0, 1000.0]))
-    Tensor([0. , 0.5, 1. ])
-    """
-    # e^min(x, 0) / (1 + e^-|x|) never overflows and keeps the small values on the left exact
-    below = xp.exp(-xp.abs(x))
-    below += 1
-    result = xp.exp(xp.minimum(x, 0))
-    result /= below
-    return result
-
-
-@sigmoid.gradient("x")
-def _(g: Any, out: Any) -> Any:
-    return g * (out * (1 - out))
+# Extrema
 
 
 @op
-def softplus(xp: Any, x: Any, /) -> Any:
-    r"""Return :math:`\log(1 + e^x)`, a smooth `relu`, without overflow.
+def maximum(xp: Any, x: Any, y: Any, /) -> Any:
+    """Return the larger of both; NaN wins. Where they are equal each gets half the gradient.
 
-    >>> from nn_tensor import Tensor, softplus
-    >>> softplus(Tensor([-1000.0, 1000.0]))
-    Tensor([   0., 1000.])
+    >>> from nn_tensor import Tensor, maximum
+    >>> maximum(Tensor([1.0, 3.0]), 2)
+    Tensor([2., 3.])
     """
-    result = xp.log1p(xp.exp(-xp.abs(x)))
-    result += xp.maximum(x, 0)
-    return result
+    return xp.maximum(x, y)
 
 
-@softplus.gradient("x")
-def _(g: Any, x: Any) -> Any:
-    return g * sigmoid(x)
+@maximum.gradient("x")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return where(x == y, g * 0.5, g * (x > y))
+
+
+@maximum.gradient("y")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return where(x == y, g * 0.5, g * (x < y))
+
+
+@op
+def minimum(xp: Any, x: Any, y: Any, /) -> Any:
+    """Return the smaller of both; NaN wins. Where they are equal each gets half the gradient.
+
+    >>> from nn_tensor import Tensor, minimum
+    >>> minimum(Tensor([1.0, 3.0]), 2)
+    Tensor([1., 2.])
+    """
+    return xp.minimum(x, y)
+
+
+@minimum.gradient("x")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return where(x == y, g * 0.5, g * (x < y))
+
+
+@minimum.gradient("y")
+def _(g: Any, x: Any, y: Any) -> Any:
+    return where(x == y, g * 0.5, g * (x > y))
+
+
+@op
+def clip(xp: Any, x: Any, /, low: Any = None, high: Any = None) -> Any:
+    """Limit `x` to the range from `low` to `high`; None leaves a side open.
+
+    The gradient is 1 inside the range and on its ends, and 0 outside.
+
+    Args:
+        low: a number or an array that broadcasts to `x`; not recorded (see `maximum`).
+        high: as `low` (see `minimum`).
+
+    Raises:
+        ValueError: if both limits are None, or numbers in the wrong order.
+
+    >>> from nn_tensor import Tensor, clip
+    >>> clip(Tensor([-5.0, 0.5, 5.0]), -1, 1)
+    Tensor([-1. ,  0.5,  1. ])
+    """
+    if low is None and high is None:
+        raise ValueError("low and high are both None")
+    for name, limit in (("low", low), ("high", high)):
+        if isinstance(limit, Variable):
+            raise TypeError(f"{name}: expected a number or an array; use maximum and minimum")
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
+        raise ValueError(f"low={low} is above high={high}")
+    return xp.clip(x, low, high)
+
+
+@clip.gradient("x")
+def _(g: Any, x: Any, low: Any, high: Any) -> Any:
+    if low is None:
+        return g * (x <= high)
+    if high is None:
+        return g * (x >= low)
+    return g * ((x >= low) & (x <= high))
+
+
+# Special functions
 
 
 @op
@@ -505,57 +567,9 @@ def erf(xp: Any, x: Any, /) -> Any:
     >>> erf(Tensor([-6.0, 0.0, 6.0]))
     Tensor([-1.,  0.,  1.])
     """
-    return _special.erf(xp, x)
+    return special.erf(xp, x)
 
 
 @erf.gradient("x")
 def _(g: Any, x: Any) -> Any:
     return g * (2 / math.sqrt(math.pi)) * exp(-x * x)
-
-
-@op
-def arctan2(xp: Any, y: Any, x: Any, /) -> Any:
-    """Return the angle, in [-pi, pi], of the point with coordinates `x` and `y`.
-
-    >>> from nn_tensor import Tensor, arctan2
-    >>> arctan2(Tensor([0.0]), Tensor([1.0]))
-    Tensor([0.])
-    """
-    return xp.arctan2(y, x)
-
-
-@arctan2.gradient("y")
-def _(g: Any, y: Any, x: Any) -> Any:
-    return g * x / (x * x + y * y)
-
-
-@arctan2.gradient("x")
-def _(g: Any, y: Any, x: Any) -> Any:
-    return -g * y / (x * x + y * y)
-
-
-@op
-def logaddexp(xp: Any, x: Any, y: Any, /) -> Any:
-    r"""Return :math:`\log(e^x + e^y)` without overflow.
-
-    >>> from nn_tensor import Tensor, logaddexp
-    >>> logaddexp(Tensor([1000.0]), Tensor([0.0]))
-    Tensor([1000.])
-    """
-    return xp.logaddexp(x, y)
-
-
-@logaddexp.gradient("x")
-def _(g: Any, x: Any, y: Any) -> Any:
-    return g * sigmoid(_difference(x, y))
-
-
-@logaddexp.gradient("y")
-def _(g: Any, x: Any, y: Any) -> Any:
-    return g * sigmoid(_difference(y, x))
-
-
-def _difference(x: Any, y: Any) -> Any:
-    """Return ``x - y``, and 0 where both are the same infinity."""
-    same = x == y
-    return where(same, 0, x) - where(same, 0, y)

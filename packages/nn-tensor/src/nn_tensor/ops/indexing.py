@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor._dtype import parse_dtype
+from nn_tensor._dtype import DEFAULT_FLOAT, parse_dtype
+from nn_tensor._graph import Variable
 from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
 from nn_tensor._kernel import kernel
 from nn_tensor._op import array_module, op
 
-__all__ = ["gather", "get_item", "one_hot", "scatter_add", "set_item", "take"]
+__all__ = ["gather", "get_item", "one_hot", "scatter_add", "set_item", "take", "where"]
 
 
 @op(keeps=("plain",))
@@ -141,7 +142,7 @@ def take(xp: Any, x: Any, indices: Any, /, axis: int | None = None) -> Any:
 
 @take.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], indices: Any, axis: int | None) -> Any:
-    indices = getattr(indices, "data", indices) if hasattr(indices, "requires_grad") else indices
+    indices = indices._data if isinstance(indices, Variable) else indices
     if axis is None:
         flat = _put_item(g, indices, (int(np.prod(x_shape)),))
         return flat.reshape(x_shape)
@@ -280,3 +281,30 @@ def one_hot(
     indices = check_integers(xp, indices, num_classes)
     classes = xp.arange(num_classes)
     return (indices[..., None] == classes).astype(parse_dtype(dtype))
+
+
+@op
+def where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
+    """Return `x` where `condition` holds (is true or non-zero) and `y` elsewhere, broadcasting.
+
+    >>> from nn_tensor import Tensor, where
+    >>> where(Tensor([True, False]), Tensor([1.0, 2.0]), 0)
+    Tensor([1., 0.])
+    """
+    if isinstance(x, (int, float)) and hasattr(y, "dtype"):
+        x = np.result_type(y.dtype, x).type(x)
+    elif isinstance(y, (int, float)) and hasattr(x, "dtype"):
+        y = np.result_type(x.dtype, y).type(y)
+    elif type(x) is float or type(y) is float:  # both are Python's
+        x, y = DEFAULT_FLOAT.type(x), DEFAULT_FLOAT.type(y)
+    return xp.where(xp.asarray(condition), x, y)
+
+
+@where.gradient("x")
+def _(g: Any, condition: Any) -> Any:
+    return where(condition, g, 0)
+
+
+@where.gradient("y")
+def _(g: Any, condition: Any) -> Any:
+    return where(condition, 0, g)

@@ -143,7 +143,18 @@ def _einsum(xp: Any, *xs: Any, terms: tuple[str, ...], result: str) -> Any:
 
 
 @_einsum.gradient("xs")
-def _(g: Any, position: int, xs: tuple[Any, ...], terms: tuple[str, ...], result: str) -> Any:
+def _(
+    g: Any, xs: tuple[Any, ...], terms: tuple[str, ...], result: str, wanted: tuple[bool, ...]
+) -> tuple[Any, ...]:
+    return tuple(
+        _einsum_gradient(g, i, xs, terms, result) if needed else None
+        for i, needed in enumerate(wanted)
+    )
+
+
+def _einsum_gradient(
+    g: Any, position: int, xs: tuple[Any, ...], terms: tuple[str, ...], result: str
+) -> Any:
     term, shape = terms[position], xs[position].shape
     others = [(t, x) for i, (t, x) in enumerate(zip(terms, xs, strict=True)) if i != position]
     operands = [(result, g), *others]

@@ -1,4 +1,4 @@
-"""Reductions over axes, and the normalising functions built on them.
+"""Reductions: sums, products, extrema and running sums over axes.
 
 `axis` is None for all axes, an integer or a tuple of integers, as in NumPy.
 """
@@ -9,13 +9,12 @@ import builtins
 import math
 from typing import Any
 
-import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from nn_tensor._op import array_module, op, shape_of
-from nn_tensor.ops.arithmetic import isfinite, subtract
-from nn_tensor.ops.elementwise import exp, sqrt
-from nn_tensor.ops.selection import where
+from nn_tensor.ops.arithmetic import subtract
+from nn_tensor.ops.elementwise import sqrt
+from nn_tensor.ops.indexing import where
 from nn_tensor.ops.shape import cast, expand_dims, flip, reshape, swapaxes, transpose
 
 __all__ = [
@@ -25,20 +24,17 @@ __all__ = [
     "argmin",
     "cumprod",
     "cumsum",
-    "log_softmax",
-    "logsumexp",
     "max",
     "mean",
     "min",
     "prod",
-    "softmax",
     "std",
     "sum",
     "var",
 ]
 
 
-def _restore(reduced: Any, axis: Any, keepdims: bool) -> Any:
+def restore_dimensions(reduced: Any, axis: Any, keepdims: bool) -> Any:
     """Give a reduced value its axes back, with length 1, so that it broadcasts to the input."""
     if keepdims or axis is None:
         return reduced
@@ -65,7 +61,7 @@ def sum(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 
 @sum.gradient("x")
 def _(g: Any, axis: Any, keepdims: bool) -> Any:
-    return _restore(g, axis, keepdims)
+    return restore_dimensions(g, axis, keepdims)
 
 
 @op
@@ -84,7 +80,7 @@ def mean(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 
 @mean.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
-    return _restore(g, axis, keepdims) / builtins.max(_count(x_shape, axis), 1)
+    return restore_dimensions(g, axis, keepdims) / builtins.max(_count(x_shape, axis), 1)
 
 
 def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
@@ -148,8 +144,9 @@ def min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 @max.gradient("x")
 @min.gradient("x")
 def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
-    chosen = (x == _restore(out, axis, keepdims)) | (x != x)  # where there is NaN, that is chosen
-    share = _restore(g, axis, keepdims) / sum(chosen, axis, True)
+    # where there is NaN, that is the extremum
+    chosen = (x == restore_dimensions(out, axis, keepdims)) | (x != x)
+    share = restore_dimensions(g, axis, keepdims) / sum(chosen, axis, True)
     return cast(share, g.dtype) * chosen
 
 
@@ -169,22 +166,8 @@ def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
     if (x == 0).any():
         others = _product_of_others(x, axis)
     else:
-        others = _restore(out, axis, keepdims) / x
-    return _restore(g, axis, keepdims) * others
-
-
-def _product_of_others(x: Any, axis: Any) -> Any:
-    """Return for each element the product of the other elements over `axis`."""
-    chosen = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    reduced = [a % x.ndim for a in chosen]
-    kept = [a for a in range(x.ndim) if a not in reduced]
-    order = (*kept, *reduced)
-    rows = transpose(x, order)
-    flat = reshape(rows, (*rows.shape[: len(kept)], -1))
-    itself = array_module(x).eye(flat.shape[-1], dtype=bool)
-    others = prod(where(itself, 1, expand_dims(flat, -2)), -1)
-    inverse = tuple(order.index(a) for a in range(x.ndim))
-    return transpose(reshape(others, rows.shape), inverse)
+        others = restore_dimensions(out, axis, keepdims) / x
+    return restore_dimensions(g, axis, keepdims) * others
 
 
 @op
@@ -273,88 +256,15 @@ def _(g: Any, x: Any, axis: int | None, out: Any) -> Any:
     return reshape(swapaxes(total, along, -1), x.shape)
 
 
-@op
-def logsumexp(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
-    r"""Return :math:`\log \sum e^x` over `axis`, without overflow; -inf over nothing or -inf only.
-
-    >>> from nn_tensor import Tensor, logsumexp
-    >>> logsumexp(Tensor([1000.0, -1000.0]))
-    Tensor(1000.)
-    """
-    shift = _shift(xp, x, axis)
-    total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
-    with np.errstate(divide="ignore"):
-        result = xp.log(total) + shift
-    return result if keepdims else xp.squeeze(result, axis=_all_axes(x, axis))
-
-
-@logsumexp.gradient("x")
-def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
-    total = _restore(out, axis, keepdims)
-    possible = isfinite(total)
-    weights = exp(x - where(possible, total, 0))
-    return _restore(g, axis, keepdims) * where(possible, weights, 0)
-
-
-@op
-def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
-    r"""Return :math:`e^{x_i} / \sum_j e^{x_j}` along `axis`, without overflow.
-
-    Where every element is -inf the result is zeros, not NaN.
-
-    >>> from nn_tensor import Tensor, softmax
-    >>> softmax(Tensor([1000.0, 1000.0]))
-    Tensor([0.5, 0.5])
-    """
-    result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
-    xp.exp(result, out=result)
-    total = xp.asarray(xp.sum(result, axis=axis, keepdims=True))
-    total[total == 0] = 1
-    result /= total
-    return result
-
-
-@softmax.gradient("x")
-def _(g: Any, axis: int, out: Any) -> Any:
-    weighted = g * out
-    return weighted - out * sum(weighted, axis, True)
-
-
-@op
-def log_softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
-    r"""Return :math:`x_i - \log \sum_j e^{x_j}` along `axis`, accurate for any size of `x`.
-
-    >>> from nn_tensor import Tensor, log_softmax
-    >>> log_softmax(Tensor([1000.0, 0.0]))
-    Tensor([    0., -1000.])
-    """
-    result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
-    total = xp.asarray(xp.sum(xp.exp(result), axis=axis, keepdims=True))
-    total[total == 0] = 1
-    result -= xp.log(total)
-    return result
-
-
-@log_softmax.gradient("x")
-def _(g: Any, axis: int, out: Any) -> Any:
-    return g - exp(out) * sum(g, axis, True)
-
-
-def _floating(x: Any) -> Any:
-    """Return the dtype of the results: that of `x` if it is floating, as NumPy's functions."""
-    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
-
-
-def _shift(xp: Any, x: Any, axis: Any) -> Any:
-    """Return what to subtract so that no exponential overflows: the largest element, or 0.
-
-    The 0 stands for a largest element that is infinite, or of no elements at all.
-    """
-    if x.size == 0:
-        return xp.sum(x, axis=axis, keepdims=True, dtype=_floating(x))
-    largest = xp.max(x, axis=axis, keepdims=True).astype(_floating(x), copy=False)
-    return xp.where(xp.isinf(largest), 0, largest)
-
-
-def _all_axes(x: Any, axis: Any) -> Any:
-    return tuple(range(x.ndim)) if axis is None else axis
+def _product_of_others(x: Any, axis: Any) -> Any:
+    """Return for each element the product of the other elements over `axis`."""
+    chosen = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    reduced = [a % x.ndim for a in chosen]
+    kept = [a for a in range(x.ndim) if a not in reduced]
+    order = (*kept, *reduced)
+    rows = transpose(x, order)
+    flat = reshape(rows, (*rows.shape[: len(kept)], -1))
+    itself = array_module(x).eye(flat.shape[-1], dtype=bool)
+    others = prod(where(itself, 1, expand_dims(flat, -2)), -1)
+    inverse = tuple(order.index(a) for a in range(x.ndim))
+    return transpose(reshape(others, rows.shape), inverse)

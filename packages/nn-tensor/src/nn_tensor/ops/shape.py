@@ -6,6 +6,7 @@ Where NumPy gives a view, so do these: the result shares its input's memory.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -187,15 +188,16 @@ def _concatenate(xp: Any, *xs: Any, axis: int | None) -> Any:
 
 
 @_concatenate.gradient("xs")
-def _(g: Any, position: int, xs_shape: tuple[tuple[int, ...], ...], axis: int | None) -> Any:
-    shape = xs_shape[position]
-    if axis is None:
-        start = int(np.sum([np.prod(s, dtype=int) for s in xs_shape[:position]], dtype=int))
-        return reshape(g[start : start + int(np.prod(shape, dtype=int))], shape)
-    start = int(np.sum([s[axis] for s in xs_shape[:position]], dtype=int))
-    index = [slice(None)] * len(shape)
-    index[axis] = slice(start, start + shape[axis])
-    return g[tuple(index)]
+def _(g: Any, xs_shape: tuple[tuple[int, ...], ...], axis: int | None) -> tuple[Any, ...]:
+    lengths = [math.prod(shape) if axis is None else shape[axis] for shape in xs_shape]
+    stops = list(itertools.accumulate(lengths))
+    index: list[Any] = [slice(None)] * len(g.shape)
+    gradients = []
+    for shape, length, stop in zip(xs_shape, lengths, stops, strict=True):
+        index[axis or 0] = slice(stop - length, stop)
+        part = g[tuple(index)]
+        gradients.append(reshape(part, shape) if axis is None else part)
+    return tuple(gradients)
 
 
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:

@@ -1,0 +1,89 @@
+"""Python values as arrays: numbers and nested sequences, inputs and outputs of operations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nn_tensor._device import CPU, device_of, is_array, put
+from nn_tensor._dtype import DEFAULT_FLOAT
+from nn_tensor._errors import describe
+from nn_tensor._graph import Variable
+from nn_tensor._modes import modes
+
+__all__ = ["array_from_python", "as_input", "as_output"]
+
+Array = Any
+
+
+def array_from_python(value: Any, dtype: np.dtype[Any] = DEFAULT_FLOAT) -> Array:
+    """Return Python numbers, nested sequences or a foreign array-like as a NumPy array.
+
+    Floating values that come from Python get `dtype`; data that has a dtype keeps it.
+    """
+    if isinstance(value, Variable):
+        return value._data
+    has_dtype = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
+    if isinstance(value, (list, tuple)):
+        value, has_dtype = _unwrap(value)
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"expected numbers in a regular nesting; {error}") from None
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"expected numbers or booleans, got {describe(value)}")
+    if array.dtype.kind == "f" and not has_dtype:
+        array = array.astype(dtype)
+    return array
+
+
+def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
+    """Replace variables in nested lists by arrays; tell whether every leaf brought a dtype."""
+    items = []
+    typed = bool(sequence)
+    for item in sequence:
+        if isinstance(item, Variable):
+            item = put(item._data, CPU)
+        elif isinstance(item, (list, tuple)):
+            item, inner = _unwrap(item)
+            typed = typed and inner
+        elif not is_array(item):
+            typed = False
+        items.append(item)
+    return items, typed
+
+
+def as_input(info: Any, inputs: tuple[Any, ...], position: int) -> Array:
+    """Return an input of Python values as an array; its floats are in the dtype of the others."""
+    value = inputs[position]
+    if modes.grad and _holds_recorded(value):
+        raise TypeError(
+            f"{info.name}: a list of Tensors that require gradients is not recorded; use stack"
+        )
+    arrays = [x._data if isinstance(x, Variable) else x for x in inputs]
+    arrays = [x for x in arrays if is_array(x)]
+    dtypes = [x.dtype for x in arrays if x.dtype.kind == "f"]
+    try:
+        array = array_from_python(value, *dtypes[:1])
+    except (TypeError, ValueError) as error:
+        name = f"{info.inputs[0]}[{position}]" if info.variadic else info.inputs[position]
+        raise type(error)(f"{info.name}: {name}: {error}") from None
+    is_sequence = isinstance(value, (list, tuple))  # which is on no device yet
+    return put(array, device_of(arrays[0])) if is_sequence and arrays else array
+
+
+def _holds_recorded(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(map(_holds_recorded, value))
+    return isinstance(value, Variable) and value._requires_grad
+
+
+def as_output(name: str, out: Any) -> Array:
+    """Return what the forward of an operation returned as an array, or raise if it is not one."""
+    if isinstance(out, (np.generic, np.ndarray, float, int)):
+        return np.asarray(out)
+    if is_array(out):
+        return out
+    raise TypeError(f"op {name}: its forward must return an array, got {describe(out)}")

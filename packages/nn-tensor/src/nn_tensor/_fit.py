@@ -1,0 +1,74 @@
+"""What a backward rule returned, as a gradient of its input: class, shape and dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nn_tensor._device import is_array, namespace_of
+from nn_tensor._errors import describe
+from nn_tensor._graph import Edge, Node, Parent, Variable
+
+__all__ = ["as_gradient", "unbroadcast_grad"]
+
+
+def as_gradient(value: Any, parent: Parent, node: Node, edge: Edge, create_graph: bool) -> Any:
+    """Return what a rule returned with the class, shape and dtype of a gradient, or raise."""
+    what = f"{node.op.name}: the rule for {edge[0].label!r}"
+    if isinstance(value, Variable):
+        gradient: Any = value if create_graph else value._data
+    elif not is_array(value):
+        raise TypeError(f"{what} must return a gradient, got {describe(value)}")
+    elif create_graph:
+        raise TypeError(
+            f"{what} was given Tensors and returned an array; "
+            "a higher derivative needs a rule written in operators and operations on Tensors"
+        )
+    else:
+        gradient = value
+    if gradient.shape != parent.shape:
+        try:
+            gradient = _fit(gradient, parent.shape)
+        except ValueError:
+            raise ValueError(
+                f"{what} returned a gradient of shape {value.shape}, which does not fit the "
+                f"input's {parent.shape}"
+            ) from None
+    return gradient if gradient.dtype == parent.dtype else gradient.astype(parent.dtype)
+
+
+def _fit(grad: Any, shape: tuple[int, ...]) -> Any:
+    """Sum and broadcast `grad` to `shape`: on any axis a rule may leave either undone."""
+    extra = max(grad.ndim - len(shape), 0)
+    aligned = (1,) * (len(shape) - grad.ndim) + grad.shape[extra:]
+    summed = tuple(1 if n == 1 else m for n, m in zip(shape, aligned, strict=True))
+    grad = unbroadcast_grad(grad, summed[len(summed) - grad.ndim + extra :])
+    if grad.shape == shape:
+        return grad
+    if isinstance(grad, Variable):
+        return grad.broadcast_to(shape)  # type: ignore[attr-defined]
+    return namespace_of(grad).broadcast_to(grad, shape)
+
+
+def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
+    r"""Sum `grad` down to `shape`: the reverse of broadcasting from `shape`.
+
+    Args:
+        grad: an array or Tensor whose shape `shape` broadcasts to.
+        shape: the shape of the input that was broadcast.
+
+    Raises:
+        ValueError: if `shape` does not broadcast to the shape of `grad`.
+
+    >>> import numpy as np
+    >>> unbroadcast_grad(np.ones((2, 3)), (3,))
+    array([2., 2., 2.])
+    """
+    if grad.shape == shape:
+        return grad
+    extra = grad.ndim - len(shape)
+    aligned = grad.shape[extra:]
+    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, aligned, strict=True)):
+        raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
+    stretched = (extra + i for i, n in enumerate(shape) if n == 1 and aligned[i] != 1)
+    total = grad.sum(axis=(*range(extra), *stretched))
+    return total if total.shape == shape else total.reshape(shape)

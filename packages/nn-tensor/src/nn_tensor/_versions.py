@@ -1,0 +1,79 @@
+"""Version counters: which memory was changed in place since an operation saved it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Any
+
+__all__ = ["mark_dirty", "versions"]
+
+Array = Any
+
+
+class _Versions:
+    """When each block of memory was last changed in place, by one counter for all.
+
+    A node remembers the counter at its recording. Memory that was saved by the node and has a
+    larger version makes its gradient wrong, which a backward pass reports.
+    """
+
+    def __init__(self) -> None:
+        self.current = 0
+        self._last: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self._lock = threading.Lock()
+
+    def mark(self, array: Array) -> None:
+        """Count a change of the memory of `array`."""
+        owner = _owner(array)
+        key = id(owner)
+        with self._lock:
+            self.current += 1
+            entry = self._last.get(key)
+            if entry is not None and entry[1]() is owner:
+                self._last[key] = (self.current, entry[1])
+                return
+            last = self._last  # the callback must not keep `self` in a cycle
+
+            def forget(reference: Any) -> None:
+                if (now := last.get(key)) is not None and now[1] is reference:
+                    del last[key]
+
+            last[key] = (self.current, weakref.ref(owner, forget))
+
+    def changed_since(self, version: int, array: Array) -> bool:
+        """Tell whether the memory of `array` was changed after `version`."""
+        owner = _owner(array)
+        entry = self._last.get(id(owner))
+        return entry is not None and entry[0] > version and entry[1]() is owner
+
+
+def _owner(array: Array) -> Array:
+    while type(array.base) is type(array):
+        array = array.base
+    return array
+
+
+versions = _Versions()
+
+
+def mark_dirty(array: Array) -> None:
+    """Tell autograd that `array` was changed in place.
+
+    Code that writes into ``tensor.data`` by itself (an optimizer's kernel) calls this, so that a
+    later `backward` through an operation that saved the array raises instead of computing a
+    wrong gradient.
+
+    >>> import numpy as np
+    >>> from nn_tensor import Tensor
+    >>> from nn_tensor.extend import mark_dirty
+    >>> x = Tensor([2.0], requires_grad=True)
+    >>> y = x * x
+    >>> x.data[0] = 5.0
+    >>> mark_dirty(x.data)
+    >>> y.backward()
+    Traceback (most recent call last):
+        ...
+    RuntimeError: multiply saved an array of shape (1,) that was changed in place before backward
+    """
+    versions.mark(array)

@@ -1,0 +1,68 @@
+"""Activation functions, element by element; `softmax` has a module of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nn_tensor._op import op
+
+__all__ = [
+    "relu",
+    "sigmoid",
+    "softplus",
+]
+
+
+@op
+def relu(xp: Any, x: Any, /) -> Any:
+    """Return ``max(x, 0)``, with derivative 0 at 0 (Nair and Hinton, 2010).
+
+    >>> from nn_tensor import Tensor, relu
+    >>> relu(Tensor([-1.0, 2.0]))
+    Tensor([0., 2.])
+    """
+    return xp.maximum(x, 0)
+
+
+@relu.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * (out > 0)
+
+
+@op
+def sigmoid(xp: Any, x: Any, /) -> Any:
+    r"""Return the logistic function :math:`1 / (1 + e^{-x})`, in (0, 1).
+
+    >>> from nn_tensor import Tensor, sigmoid
+    >>> sigmoid(Tensor([-1000.0, 0.0, 1000.0]))
+    Tensor([0. , 0.5, 1. ])
+    """
+    # e^min(x, 0) / (1 + e^-|x|) never overflows and keeps the small values on the left exact
+    below = xp.exp(-xp.abs(x))
+    below += 1
+    result = xp.exp(xp.minimum(x, 0))
+    result /= below
+    return result
+
+
+@sigmoid.gradient("x")
+def _(g: Any, out: Any) -> Any:
+    return g * (out * (1 - out))
+
+
+@op
+def softplus(xp: Any, x: Any, /) -> Any:
+    r"""Return :math:`\log(1 + e^x)`, a smooth `relu`, without overflow.
+
+    >>> from nn_tensor import Tensor, softplus
+    >>> softplus(Tensor([-1000.0, 1000.0]))
+    Tensor([   0., 1000.])
+    """
+    result = xp.log1p(xp.exp(-xp.abs(x)))
+    result += xp.maximum(x, 0)
+    return result
+
+
+@softplus.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return g * sigmoid(x)

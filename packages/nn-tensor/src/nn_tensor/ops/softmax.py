@@ -1,0 +1,102 @@
+"""Softmax and its logarithm, without overflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nn_tensor._op import op
+from nn_tensor.ops.elementwise import exp
+from nn_tensor.ops.indexing import where
+from nn_tensor.ops.logic import isfinite
+from nn_tensor.ops.reductions import restore_dimensions, sum
+
+__all__ = [
+    "log_softmax",
+    "logsumexp",
+    "softmax",
+]
+
+
+@op
+def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
+    r"""Return :math:`e^{x_i} / \sum_j e^{x_j}` along `axis`, without overflow.
+
+    Where every element is -inf the result is zeros, not NaN.
+
+    >>> from nn_tensor import Tensor, softmax
+    >>> softmax(Tensor([1000.0, 1000.0]))
+    Tensor([0.5, 0.5])
+    """
+    result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
+    xp.exp(result, out=result)
+    total = xp.asarray(xp.sum(result, axis=axis, keepdims=True))
+    total[total == 0] = 1
+    result /= total
+    return result
+
+
+@softmax.gradient("x")
+def _(g: Any, axis: int, out: Any) -> Any:
+    weighted = g * out
+    return weighted - out * sum(weighted, axis, True)
+
+
+@op
+def log_softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
+    r"""Return :math:`x_i - \log \sum_j e^{x_j}` along `axis`, accurate for any size of `x`.
+
+    >>> from nn_tensor import Tensor, log_softmax
+    >>> log_softmax(Tensor([1000.0, 0.0]))
+    Tensor([    0., -1000.])
+    """
+    result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
+    total = xp.asarray(xp.sum(xp.exp(result), axis=axis, keepdims=True))
+    total[total == 0] = 1
+    result -= xp.log(total)
+    return result
+
+
+@log_softmax.gradient("x")
+def _(g: Any, axis: int, out: Any) -> Any:
+    return g - exp(out) * sum(g, axis, True)
+
+
+@op
+def logsumexp(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    r"""Return :math:`\log \sum e^x` over `axis`, without overflow; -inf over nothing or -inf only.
+
+    >>> from nn_tensor import Tensor, logsumexp
+    >>> logsumexp(Tensor([1000.0, -1000.0]))
+    Tensor(1000.)
+    """
+    shift = _shift(xp, x, axis)
+    total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
+    with np.errstate(divide="ignore"):
+        result = xp.log(total) + shift
+    return result if keepdims else xp.squeeze(result, axis=axis)
+
+
+@logsumexp.gradient("x")
+def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
+    total = restore_dimensions(out, axis, keepdims)
+    possible = isfinite(total)
+    weights = exp(x - where(possible, total, 0))
+    return restore_dimensions(g, axis, keepdims) * where(possible, weights, 0)
+
+
+def _floating(x: Any) -> Any:
+    """Return the dtype of the results: that of `x` if it is floating, as NumPy's functions."""
+    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+
+
+def _shift(xp: Any, x: Any, axis: Any) -> Any:
+    """Return what to subtract so that no exponential overflows: the largest element, or 0.
+
+    The 0 stands for a largest element that is infinite, or of no elements at all.
+    """
+    if x.size == 0:
+        return xp.sum(x, axis=axis, keepdims=True, dtype=_floating(x))
+    largest = xp.max(x, axis=axis, keepdims=True).astype(_floating(x), copy=False)
+    return xp.where(xp.isinf(largest), 0, largest)
