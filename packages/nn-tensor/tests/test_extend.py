@@ -191,3 +191,90 @@ def test_leaves_do_not_share_the_gradient_that_a_rule_gives_twice() -> None:
     assert x.grad is not y.grad
     x.grad.data[0] = 9
     assert y.grad.tolist() == [2, 2]
+
+
+def _declare_weighted_sum() -> tuple[Any, list[tuple[bool, ...]]]:
+    asked: list[tuple[bool, ...]] = []
+
+    @op
+    def weighted_sum(xp: Any, *xs: Any, weights: tuple[float, ...]) -> Any:
+        return sum(w * x for w, x in zip(weights, xs, strict=True))
+
+    @weighted_sum.gradient("xs")
+    def _(g: Any, weights: tuple[float, ...], wanted: tuple[bool, ...]) -> Any:
+        asked.append(wanted)
+        return tuple(g * w if needed else None for w, needed in zip(weights, wanted, strict=True))
+
+    return weighted_sum, asked
+
+
+def test_rule_of_any_number_of_inputs_is_told_which_gradients_are_wanted(device: str) -> None:
+    weighted_sum, asked = _declare_weighted_sum()
+    x, y, z = (Tensor([v, v + 1], device, "float64", requires_grad=True) for v in (1.0, 2.0, 4.0))
+    weighted_sum(x, y.detach(), z, weights=(2.0, 3.0, 5.0)).sum().backward()
+    assert asked == [(True, False, True)]
+    assert x.grad.tolist() == [2, 2]
+    assert not y.has_grad
+    assert z.grad.tolist() == [5, 5]
+    gradcheck(lambda x, y: weighted_sum(x, y, weights=(2.0, 3.0)), [x, y], order=2)
+
+
+def test_rule_of_any_number_of_inputs_must_return_a_tuple() -> None:
+    @op
+    def total(xp: Any, *xs: Any) -> Any:
+        return sum(xs)
+
+    @total.gradient("xs")
+    def _(g: Any) -> Any:
+        return g
+
+    with pytest.raises(TypeError, match=r"total: the rule for 'xs' must return a tuple of 2"):
+        total(leaf(1), leaf(2)).backward()
+
+
+def test_only_a_joint_rule_may_ask_what_is_wanted() -> None:
+    with pytest.raises(TypeError, match="'wanted', which is none of"):
+        op(lambda xp, x, /: x).gradient("x")(lambda g, wanted: g)
+
+
+def test_joint_rule_replaces_the_rules_of_its_inputs() -> None:
+    @op
+    def difference(xp: Any, x: Any, y: Any, /) -> Any:
+        return x - y
+
+    @difference.gradient("x")
+    def _(g: Any) -> Any:
+        raise AssertionError
+
+    @difference.joint_gradient("x", "y")
+    def _(g: Any) -> Any:
+        return g, -g
+
+    gradcheck(difference, [np.ones(2), np.ones(2)], order=2)
+
+
+@pytest.mark.parametrize("call", ["general", "fast"])
+def test_calls_with_and_without_the_fast_path_record_the_same(call: str) -> None:
+    """Options make an operation take the general path; results and gradients are equal."""
+
+    def forward(xp: Any, x: Any, y: Any, /) -> Any:
+        return x * y
+
+    def forward_with_option(xp: Any, x: Any, y: Any, /, scale: float = 1.0) -> Any:
+        return x * y * scale
+
+    product = op(forward if call == "fast" else forward_with_option)
+    product.gradient("x")(lambda g, y: g * y)
+    product.gradient("y")(lambda g, x: g * x)
+    for x, y in [(leaf(2, 3), 4.0), (4.0, leaf(2, 3)), (leaf(2, 3), leaf(5, 7))]:
+        out = product(x, y)
+        out.sum().backward()
+        for one, other in ((x, y), (y, x)):
+            if isinstance(one, Tensor):
+                expected = np.broadcast_to(np.asarray(getattr(other, "data", other)), (2,))
+                assert one.grad.tolist() == expected.tolist()
+
+
+def test_methods_name_the_operation_and_not_a_class() -> None:
+    with pytest.raises(TypeError, match=r"^sum\(x: float32 \(2,\)\S* .*'dim'"):
+        leaf(1, 2).sum(dim=0)
