@@ -303,7 +303,7 @@ def _callable(info: Declaration) -> Any:
 
     # The fast path: small networks are mostly made of operations on one or two arrays, whose
     # bookkeeping takes longer than their arithmetic. Through `call` alone a step of
-    # benchmarks/small_operations.py takes a third longer.
+    # benchmarks/small_operations.py takes a fifth longer.
 
     def unary(x: Any, /) -> Any:
         a = x._data if isinstance(x, Variable) else None

@@ -1,7 +1,7 @@
 """New Tensors: filled, counted or drawn at random.
 
 Every function takes `device`, `dtype` (float32 by default) and `requires_grad`. Shapes are given
-as separate lengths or as one tuple. Random numbers come from the generator `rng`: a NumPy
+as separate sizes or as one tuple. Random numbers come from the generator `rng`: a NumPy
 `Generator`, a seed, or None for an unpredictable one. They are drawn on the host, so the same seed
 gives the same values on every device.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nn_tensor._checks import check_floating_dtype, check_integer, check_shape
 from nn_tensor._device import Device, device_scope, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
@@ -80,11 +81,7 @@ def tensor(
 
 
 def _shape(shape: tuple[Any, ...]) -> tuple[int, ...]:
-    lengths = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-    for length in lengths:
-        if isinstance(length, bool) or not isinstance(length, (int, np.integer)) or length < 0:
-            raise ValueError(f"shape: expected lengths of at least 0, got {tuple(lengths)}")
-    return tuple(int(length) for length in lengths)
+    return check_shape("shape", shape[0] if len(shape) == 1 else shape)
 
 
 def _make(
@@ -218,10 +215,7 @@ def linspace(
     >>> linspace(0, 1, 3)
     Tensor([0. , 0.5, 1. ])
     """
-    if not isinstance(count, (int, np.integer)):
-        raise TypeError(f"count: expected an integer, got {count!r}")
-    if count < 0:
-        raise ValueError(f"count: expected at least 0, got {count}")
+    count = check_integer("count", count, minimum=0)
     return _make("linspace", (start, stop, count), dtype, device, requires_grad)
 
 
@@ -279,9 +273,7 @@ def randn(
 
 
 def _floats(kind: str, shape: tuple[Any, ...], rng: Rng, dtype: Any) -> tuple[Any, np.dtype[Any]]:
-    parsed = parse_dtype(dtype)
-    if not is_floating(parsed):
-        raise TypeError(f"dtype: expected a floating type, got {parsed}")
+    parsed = check_floating_dtype("dtype", dtype)
     drawn_as = parsed if parsed.itemsize >= 4 and parsed.itemsize <= 8 else DEFAULT_FLOAT
     drawn = getattr(random_generator(rng), kind)(_shape(shape), dtype=drawn_as.type)
     if kind == "random" and parsed != drawn_as:  # what is close to 1 must not be rounded to it
@@ -305,9 +297,7 @@ def randint(
     >>> randint(0, 10, (2, 3), rng=0).shape
     (2, 3)
     """
-    for name, bound in (("low", low), ("high", high)):
-        if not isinstance(bound, (int, np.integer)):
-            raise TypeError(f"{name}: expected an integer, got {bound!r}")
+    low, high = check_integer("low", low), check_integer("high", high)
     if low >= high:
         raise ValueError(f"high: expected more than low={low}, got {high}")
     parsed = parse_dtype(dtype)
