@@ -9,35 +9,38 @@ from typing import TYPE_CHECKING, Any
 
 from nn_tensor import creation, ops
 from nn_tensor._device import has_cuda as _has_cuda
-from nn_tensor._device import parse_device
-from nn_tensor._dtype import parse_dtype
-from nn_tensor._fit import unbroadcast_grad
-from nn_tensor._grad import grad
-from nn_tensor._kernel import use_kernels
-from nn_tensor._memory import reuse_memory
-from nn_tensor._modes import detect_anomaly, enable_grad, is_grad_enabled, no_grad
-from nn_tensor._tensor import Tensor
+from nn_tensor._device import parse_device as parse_device
+from nn_tensor._dtype import parse_dtype as parse_dtype
+from nn_tensor._fit import unbroadcast_grad as unbroadcast_grad
+from nn_tensor._grad import grad as grad
+from nn_tensor._kernel import use_kernels as use_kernels
+from nn_tensor._memory import reuse_memory as reuse_memory
+from nn_tensor._modes import detect_anomaly as detect_anomaly
+from nn_tensor._modes import enable_grad as enable_grad
+from nn_tensor._modes import is_grad_enabled as is_grad_enabled
+from nn_tensor._modes import no_grad as no_grad
+from nn_tensor._tensor import Tensor as Tensor
 from nn_tensor.creation import *  # noqa: F403
 from nn_tensor.ops import *  # noqa: F403
 
 if TYPE_CHECKING:
     has_cupy: bool
-
-__all__ = [
-    "Tensor",
-    "detect_anomaly",
-    "enable_grad",
-    "grad",
-    "is_grad_enabled",
-    "no_grad",
-    "parse_device",
-    "parse_dtype",
-    "reuse_memory",
-    "unbroadcast_grad",
-    "use_kernels",
-]
-__all__ += creation.__all__
-__all__ += ops.__all__
+else:  # type checkers follow the imports above, and cannot follow these sums
+    __all__ = [
+        "Tensor",
+        "detect_anomaly",
+        "enable_grad",
+        "grad",
+        "is_grad_enabled",
+        "no_grad",
+        "parse_device",
+        "parse_dtype",
+        "reuse_memory",
+        "unbroadcast_grad",
+        "use_kernels",
+    ]
+    __all__ += creation.__all__
+    __all__ += ops.__all__
 
 
 def __getattr__(name: str) -> Any:
@@ -47,4 +50,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "has_cupy", "extend", "ops", "testing"])
+    return sorted([*globals()["__all__"], "has_cupy", "extend", "ops", "testing"])

@@ -23,7 +23,7 @@ def _on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 counterparts: dict[str, Callable[..., Any]] = {
-    **{name: getattr(ops, name) for name in ops.__all__},
+    **{name: getattr(ops, name) for name in vars(ops)["__all__"]},
     "absolute": ops.abs,
     "allclose": _on_arrays(np.allclose),
     "amax": ops.max,

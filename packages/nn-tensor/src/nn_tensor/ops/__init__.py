@@ -1,5 +1,7 @@
 """The operations, grouped as in NumPy's manual; each is a forward with its rules under it."""
 
+from typing import TYPE_CHECKING
+
 from nn_tensor.ops import (
     activations,
     arithmetic,
@@ -23,13 +25,14 @@ from nn_tensor.ops.reductions import *  # noqa: F403
 from nn_tensor.ops.shape import *  # noqa: F403
 from nn_tensor.ops.softmax import *  # noqa: F403
 
-__all__: list[str] = []
-__all__ += activations.__all__
-__all__ += arithmetic.__all__
-__all__ += elementwise.__all__
-__all__ += indexing.__all__
-__all__ += linalg.__all__
-__all__ += logic.__all__
-__all__ += reductions.__all__
-__all__ += shape.__all__
-__all__ += _softmax.__all__
+if not TYPE_CHECKING:  # type checkers follow the imports above, and cannot follow these sums
+    __all__ = []
+    __all__ += activations.__all__
+    __all__ += arithmetic.__all__
+    __all__ += elementwise.__all__
+    __all__ += indexing.__all__
+    __all__ += linalg.__all__
+    __all__ += logic.__all__
+    __all__ += reductions.__all__
+    __all__ += shape.__all__
+    __all__ += _softmax.__all__
