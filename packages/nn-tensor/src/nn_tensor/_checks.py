@@ -6,13 +6,14 @@ import functools
 import inspect
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from nn_tensor._dtype import is_floating, parse_dtype
+from nn_tensor._errors import describe
 
 __all__ = [
     "check_bool",
@@ -190,7 +191,10 @@ def check_floating_dtype(name: str, value: Any) -> np.dtype[Any]:
     >>> check_floating_dtype("dtype", "float64")
     dtype('float64')
     """
-    parsed = parse_dtype(value)
+    try:
+        parsed = parse_dtype(value)
+    except TypeError as error:  # it calls its argument "dtype"
+        raise TypeError(f"{name}{str(error).removeprefix('dtype')}") from None
     if not is_floating(parsed):
         raise TypeError(f"{name}: expected a floating dtype, got {parsed}")
     return parsed
@@ -199,7 +203,8 @@ def check_floating_dtype(name: str, value: Any) -> np.dtype[Any]:
 def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
     """Name the option that was meant when a keyword-only argument is given by position.
 
-    For constructors whose options follow a ``*``. The signature stays what it is.
+    For constructors, methods and functions whose options follow a ``*``. The signature stays what
+    it is. On a class method or static method it stands below `classmethod` or `staticmethod`.
 
     >>> class Layer:
     ...     @keyword_only
@@ -211,6 +216,8 @@ def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
     TypeError: Layer takes 1 positional argument (size): give bias=False by name
     """
     parameters = list(inspect.signature(function).parameters.values())
+    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return function
     positional = [
         p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
@@ -218,15 +225,31 @@ def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
-        surplus = args[len(positional) :]
-        if surplus:
-            is_method = positional[:1] == ["self"]
-            names = positional[1:] if is_method else positional
-            owner = type(args[0]).__name__ if is_method else function.__name__
-            meant = [f"{o}={v!r}" for o, v in zip(options, surplus, strict=False)]
-            cure = f"give {', '.join(meant)} by name" if meant else f"got {len(surplus)} more"
-            count = f"{len(names)} positional argument{'' if len(names) == 1 else 's'}"
-            raise TypeError(f"{owner} takes {count} ({', '.join(names)}): {cure}")
+        if len(args) > len(positional):
+            raise TypeError(_surplus(function.__name__, positional, options, args, kwargs))
         return function(*args, **kwargs)
 
     return checked
+
+
+def _surplus(
+    called: str,
+    positional: Sequence[str],
+    options: Iterable[str],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+) -> str:
+    """Say what was called with too many arguments by position, and what they seem to mean."""
+    bound = int(positional[:1] in (["self"], ["cls"]))  # the object is not counted
+    if bound:
+        owner = args[0] if isinstance(args[0], type) else type(args[0])
+        called = owner.__name__ if called == "__init__" else f"{owner.__name__}.{called}"
+    names = positional[bound:]
+    count = f"{len(names)} positional argument{'' if len(names) == 1 else 's'}"
+    takes = f"{called} takes {count}" + (f" ({', '.join(names)})" if names else "")
+    surplus = args[len(positional) :]
+    left = [option for option in options if option not in kwargs]
+    if len(surplus) > len(left):
+        return f"{takes}, got {len(args) - bound}"
+    meant = [f"{option}={describe(v)}" for option, v in zip(left, surplus, strict=False)]
+    return f"{takes}: give {', '.join(meant)} by name"

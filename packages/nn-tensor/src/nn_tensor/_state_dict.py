@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nn_tensor._device import device_of, device_scope, put
+from nn_tensor._device import CPU, device_of, device_scope, put
 from nn_tensor._errors import describe
 from nn_tensor._versions import mark_dirty
 
@@ -119,18 +119,18 @@ def write_array(tensor: Any, array: Array) -> None:
     Tensor([3., 4.])
     """
     data = tensor.data
-    moved = put(array, device_of(data))
     if getattr(data.flags, "writeable", True):
+        moved = put(array, device_of(data))
         with device_scope(data):
             data[...] = moved
         mark_dirty(data)
     else:
-        tensor.data = moved
+        tensor.data = np.array(array)
 
 
 def _as_array(value: Any) -> np.ndarray[Any, Any]:
     try:
-        array = value.numpy() if hasattr(value, "numpy") else np.asarray(value)
+        array = value.numpy() if hasattr(value, "numpy") else np.asarray(put(value, CPU))
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"expected numbers, got {describe(value)}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biufc":
@@ -148,7 +148,7 @@ def _fitting(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     with np.errstate(all="ignore"):
         converted = np.array(array, dtype, order="C")
     if not np.can_cast(array.dtype, dtype, "safe"):
-        if dtype.kind == "f":
+        if dtype.kind in "fc":
             lost = np.isfinite(array) & ~np.isfinite(converted)
         else:
             lost = converted != array
