@@ -1,10 +1,9 @@
-"""Losses of classes: values, gradients of every order, extremes, settings and wrong calls."""
+"""Classification losses: values, gradients of every order, extremes, options and wrong calls."""
 
 import numpy as np
 import pytest
 from nn_losses import CrossEntropy, NLLLoss, SoftmaxCrossEntropyLoss
-from nn_losses._cross_entropy import _softmax_minus_target
-from nn_tensor import Tensor, grad, log_softmax, ones
+from nn_tensor import Tensor, enable_grad, grad, log_softmax, ones
 from nn_tensor.testing import gradcheck
 
 SHAPES = [(7,), (5, 3), (2, 4, 6), (2, 1, 3, 5), (3, 1), (1, 1000)]
@@ -96,7 +95,7 @@ def test_equals_torch(kind, reduction, shape):
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_dtype_is_the_predictions(dtype, kind, device):
+def test_dtype_is_that_of_the_prediction(dtype, kind, device):
     logits, target = draw((4, 3), kind)
     x = Tensor(logits, dtype=dtype, device=device, requires_grad=True)
     loss = SoftmaxCrossEntropyLoss()(x, Tensor(target, device=device))
@@ -154,7 +153,7 @@ def test_large_logits_are_exact(dtype, kind, device):
 
 
 @pytest.mark.parametrize("kind", ["indices", "one-hot"])
-def test_impossible_classes_count_nothing(kind, device):
+def test_classes_of_probability_0_add_nothing(kind, device):
     logits = Tensor([[0.0, -np.inf, 0.0]], device=device, requires_grad=True)
     target = [2] if kind == "indices" else [[0.0, 0.0, 1.0]]
     loss = SoftmaxCrossEntropyLoss()(logits, target)
@@ -167,7 +166,7 @@ def test_impossible_classes_count_nothing(kind, device):
 
 @pytest.mark.parametrize("kind", ["indices", "one-hot"])
 @pytest.mark.parametrize("row", [[0.0, -np.inf], [-np.inf, -np.inf]])
-def test_an_impossible_target_is_infinitely_wrong(kind, row, device):
+def test_the_loss_of_a_target_of_probability_0_is_infinite(kind, row, device):
     logits = Tensor([row], device=device, requires_grad=True)
     loss = SoftmaxCrossEntropyLoss()(logits, [1] if kind == "indices" else [[0.0, 1.0]])
     loss.backward()
@@ -272,10 +271,10 @@ def test_a_target_on_another_device_is_refused():
         SoftmaxCrossEntropyLoss()(ones(2, 3, device="cuda"), np.array([0, 1]))
 
 
-# Weights, smoothing and examples that are left out
+# Weights, smoothing and examples that are ignored
 
 WEIGHT = [0.5, 2.0, 0.0, 1.0, 3.0]
-SETTINGS = [
+OPTIONS = [
     {"weight": WEIGHT},
     {"label_smoothing": 0.1},
     {"ignore_index": -100},
@@ -285,24 +284,24 @@ SETTINGS = [
     {"ignore_index": 0, "label_smoothing": 1.0},
     {"weight": WEIGHT, "ignore_index": 3, "label_smoothing": 0.2},
 ]
-each_setting = pytest.mark.parametrize("settings", SETTINGS, ids=str)
+each_options = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
 
-def some_left_out(settings, shape=(4, 3, 5), seed=1):
+def some_ignored(options, shape=(4, 3, 5), seed=1):
     logits, classes = draw(shape, "indices", seed)
-    if settings.get("ignore_index", 0) < 0:
-        classes[0] = settings["ignore_index"]
+    if options.get("ignore_index", 0) < 0:
+        classes[0] = options["ignore_index"]
     return logits, classes
 
 
-def definition(logits, target, settings, reduction):
+def definition(logits, target, options, reduction):
     """Compute the formulas of the documentation, example by example."""
     count = logits.shape[-1]
-    weight = np.array(settings.get("weight", [1.0] * count))
-    smoothing = settings.get("label_smoothing", 0.0)
+    weight = np.array(options.get("weight", [1.0] * count))
+    smoothing = options.get("label_smoothing", 0.0)
     losses, total = [], 0.0
     for x, k in zip(logits.reshape(-1, count), target.reshape(-1), strict=True):
-        if k == settings.get("ignore_index"):
+        if k == options.get("ignore_index"):
             losses.append(0.0)
             continue
         y = (1 - smoothing) * np.eye(count)[k] + smoothing / count
@@ -313,42 +312,42 @@ def definition(logits, target, settings, reduction):
     return sum(losses) / (total if reduction == "mean" else 1)
 
 
-@each_setting
+@each_options
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_settings_equal_their_definition(settings, reduction, device):
-    logits, classes = some_left_out(settings)
-    loss = SoftmaxCrossEntropyLoss(reduction, **settings)
+def test_options_equal_their_definition(options, reduction, device):
+    logits, classes = some_ignored(options)
+    loss = SoftmaxCrossEntropyLoss(reduction, **options)
     found = loss(Tensor(logits, device=device), Tensor(classes, device=device))
     np.testing.assert_allclose(
-        found.numpy(), definition(logits, classes, settings, reduction), rtol=1e-12
+        found.numpy(), definition(logits, classes, options, reduction), rtol=1e-12
     )
 
 
-@each_setting
+@each_options
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-def test_gradients_with_settings(settings, reduction, device):
-    logits, classes = some_left_out(settings)
-    loss = SoftmaxCrossEntropyLoss(reduction, **settings)
+def test_gradients_with_options(options, reduction, device):
+    logits, classes = some_ignored(options)
+    loss = SoftmaxCrossEntropyLoss(reduction, **options)
     target = Tensor(classes, device=device)
     gradcheck(lambda x: loss(x, target), [Tensor(logits, device=device)], order=2)
 
 
-@each_setting
+@each_options
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", ["indices", "probabilities"])
-def test_settings_equal_torch(settings, reduction, dtype, kind):
+def test_options_equal_torch(options, reduction, dtype, kind):
     torch = pytest.importorskip("torch")
-    logits, target = some_left_out(settings, (9, 5))
+    logits, target = some_ignored(options, (9, 5))
     if kind == "probabilities":
-        settings = {k: v for k, v in settings.items() if k != "ignore_index"}
+        options = {k: v for k, v in options.items() if k != "ignore_index"}
         target = draw((9, 5), kind)[1].astype(dtype)
     x = Tensor(logits.astype(dtype), requires_grad=True)
     y = torch.tensor(logits.astype(dtype), requires_grad=True)
-    losses = SoftmaxCrossEntropyLoss(reduction, **settings)(x, target)
+    losses = SoftmaxCrossEntropyLoss(reduction, **options)(x, target)
     losses.sum().backward()
-    theirs = dict(settings)
-    if "weight" in settings:
+    theirs = dict(options)
+    if "weight" in options:
         theirs["weight"] = torch.tensor(WEIGHT, dtype=y.dtype)
     others = torch.nn.CrossEntropyLoss(reduction=reduction, **theirs)(y, torch.tensor(target))
     others.sum().backward()
@@ -358,20 +357,20 @@ def test_settings_equal_torch(settings, reduction, dtype, kind):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("settings", [s for s in SETTINGS if "label_smoothing" not in s], ids=str)
-def test_nll_is_the_second_half(reduction, settings, device):
+@pytest.mark.parametrize("options", [s for s in OPTIONS if "label_smoothing" not in s], ids=str)
+def test_nll_is_the_second_half(reduction, options, device):
     torch = pytest.importorskip("torch")
-    logits, classes = some_left_out(settings, (9, 5))
+    logits, classes = some_ignored(options, (9, 5))
     target = Tensor(classes, device=device)
     x, y = (Tensor(logits, device=device, requires_grad=True) for _ in range(2))
-    losses = NLLLoss(reduction, **settings)(log_softmax(x), target)
-    others = SoftmaxCrossEntropyLoss(reduction, **settings)(y, target)
+    losses = NLLLoss(reduction, **options)(log_softmax(x), target)
+    others = SoftmaxCrossEntropyLoss(reduction, **options)(y, target)
     np.testing.assert_allclose(losses.numpy(), others.numpy(), rtol=1e-12)
     losses.sum().backward()
     others.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), y.grad.numpy(), rtol=1e-11, atol=1e-14)
-    theirs = dict(settings)
-    if "weight" in settings:
+    theirs = dict(options)
+    if "weight" in options:
         theirs["weight"] = torch.tensor(WEIGHT, dtype=torch.float64)
     wanted = torch.nn.NLLLoss(reduction=reduction, **theirs)(
         torch.log_softmax(torch.tensor(logits), -1), torch.tensor(classes)
@@ -380,11 +379,11 @@ def test_nll_is_the_second_half(reduction, settings, device):
 
 
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropyLoss, NLLLoss])
-@pytest.mark.parametrize("settings", [{}, {"weight": [1.0, 2.0, 3.0]}], ids=str)
-@pytest.mark.parametrize("garbage", [np.nan, -np.inf, 1e4])
-def test_logits_that_are_left_out_may_be_anything(loss, settings, garbage, device):
-    x = Tensor([[0.0, -1.0, -2.0], [garbage] * 3], device=device, requires_grad=True)
-    losses = loss("none", ignore_index=-1, **settings)(x, Tensor([1, -1], device=device))
+@pytest.mark.parametrize("options", [{}, {"weight": [1.0, 2.0, 3.0]}], ids=str)
+@pytest.mark.parametrize("value", [np.nan, -np.inf, 1e4])
+def test_logits_that_are_ignored_may_be_anything(loss, options, value, device):
+    x = Tensor([[0.0, -1.0, -2.0], [value] * 3], device=device, requires_grad=True)
+    losses = loss("none", ignore_index=-1, **options)(x, Tensor([1, -1], device=device))
     assert np.isfinite(losses.numpy()[0])
     assert losses.numpy()[1] == 0
     (first,) = grad(losses.sum(), [x], create_graph=True)
@@ -393,13 +392,13 @@ def test_logits_that_are_left_out_may_be_anything(loss, settings, garbage, devic
     if loss is SoftmaxCrossEntropyLoss:
         second = grad((first**2).sum(), x)
         assert np.isfinite(second.numpy()).all()
-        losses = loss("none", ignore_index=-1, label_smoothing=0.1, **settings)(x, [1, -1])
+        losses = loss("none", ignore_index=-1, label_smoothing=0.1, **options)(x, [1, -1])
         losses.sum().backward()
         np.testing.assert_array_equal([losses.numpy()[1], *x.grad.numpy()[1]], 0)
 
 
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropyLoss, NLLLoss])
-def test_all_left_out(loss, device):
+def test_all_ignored(loss, device):
     x = Tensor(np.zeros((2, 3)), device=device, requires_grad=True)
     total = loss("sum", ignore_index=-1)(x, [-1, -1])
     average = loss("mean", ignore_index=-1)(x, [-1, -1])
@@ -410,26 +409,29 @@ def test_all_left_out(loss, device):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
-@each_setting
-def test_large_logits_with_settings(dtype, settings, device):
+@each_options
+def test_large_logits_with_options(dtype, options, device):
     values = np.array([[1e4, -1e4, 0, 5, -5], [-1e4, 1e4, 0, 1e4, 0]], dtype)
     x = Tensor(values, device=device, requires_grad=True)
-    losses = SoftmaxCrossEntropyLoss("none", **settings)(x, [0, 4])
+    losses = SoftmaxCrossEntropyLoss("none", **options)(x, [0, 4])
     losses.sum().backward()
     assert losses.dtype == x.grad.dtype == np.dtype(dtype)
     assert np.isfinite(losses.numpy()).all()
     assert np.isfinite(x.grad.numpy()).all()
 
 
-def test_the_backward_as_an_operation(device):
-    rng = np.random.default_rng(0)
-    classes = Tensor([1, 0, 2], device=device)
-    arrays = [rng.uniform(0.5, 2, shape) for shape in ((3,), (3, 4), (3, 1))]
-    gradcheck(
-        lambda g, e, t: _softmax_minus_target(g, e, t, classes, 0.1),
-        [Tensor(a, device=device) for a in arrays],
-        order=2,
-    )
+def test_gradients_of_the_backward_pass(device):
+    logits, classes = draw((3, 4), "indices")
+    losses = SoftmaxCrossEntropyLoss("none", label_smoothing=0.1)
+    target = Tensor(classes, device=device)
+
+    def backward(x, grad_output):
+        with enable_grad():  # finite differences are taken of Tensors without gradients
+            x = x if x.requires_grad else Tensor(x.data, requires_grad=True)
+            return grad(losses(x, target), [x], grad_output, create_graph=True)[0]
+
+    weights = np.random.default_rng(0).uniform(0.5, 2, 3)
+    gradcheck(backward, [Tensor(a, device=device) for a in (logits, weights)], order=2)
 
 
 def test_cross_entropy_equals_its_definition(device):
@@ -454,7 +456,7 @@ def test_cross_entropy_equals_its_definition(device):
         (lambda: NLLLoss(weight=[[1.0]]), ValueError, r"weight: .* got shape \(1, 1\)"),
     ],
 )
-def test_wrong_settings(make, error, message):
+def test_wrong_options(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
@@ -470,6 +472,6 @@ def test_wrong_settings(make, error, message):
         (NLLLoss(), [0, 3], IndexError, "target: class 3 does not exist, expected 0 to 2"),
     ],
 )
-def test_calls_that_do_not_fit(loss, target, error, message):
+def test_targets_and_weights_that_do_not_fit(loss, target, error, message):
     with pytest.raises(error, match=message):
         loss(ones(2, 3), target)

@@ -1,4 +1,4 @@
-"""All losses: what they have in common, from one table of cases."""
+"""Every loss: what all have in common, from one table of cases, and what is particular."""
 
 import warnings
 from types import MappingProxyType
@@ -37,33 +37,35 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "MSELoss": Case(MSELoss, "numbers", "numbers", "MSELoss"),
-    "L1Loss": Case(L1Loss, "numbers", "numbers", "L1Loss"),
-    "HuberLoss": Case(HuberLoss, "numbers", "numbers", "HuberLoss"),
-    "HuberLoss 0.3": Case(HuberLoss, "numbers", "numbers", "HuberLoss", {"delta": 0.3}),
+    "MSELoss": Case(MSELoss, "real", "real", "MSELoss"),
+    "L1Loss": Case(L1Loss, "real", "real", "L1Loss"),
+    "HuberLoss": Case(HuberLoss, "real", "real", "HuberLoss"),
+    "HuberLoss delta": Case(HuberLoss, "real", "real", "HuberLoss", {"delta": 0.3}),
     "BCELoss": Case(BCELoss, "unit", "unit", "BCELoss"),
-    "BCEWithLogitsLoss": Case(BCEWithLogitsLoss, "numbers", "unit", "BCEWithLogitsLoss"),
-    "BCEWithLogitsLoss weighted": Case(
-        BCEWithLogitsLoss, "numbers", "unit", "BCEWithLogitsLoss",
+    "BCEWithLogitsLoss": Case(BCEWithLogitsLoss, "real", "unit", "BCEWithLogitsLoss"),
+    "BCEWithLogitsLoss pos_weight": Case(
+        BCEWithLogitsLoss, "real", "unit", "BCEWithLogitsLoss",
         {"pos_weight": [0.5, 1.0, 2.0, 3.0]},
     ),
-    "KLDivLoss": Case(KLDivLoss, "logs", "probabilities", "KLDivLoss"),
-    "KLDivLoss of logs": Case(KLDivLoss, "logs", "logs", "KLDivLoss", {"log_target": True}),
-    "CrossEntropy": Case(CrossEntropy, "numbers", "probabilities", "CrossEntropyLoss"),
+    "KLDivLoss": Case(KLDivLoss, "log-probabilities", "probabilities", "KLDivLoss"),
+    "KLDivLoss log target": Case(
+        KLDivLoss, "log-probabilities", "log-probabilities", "KLDivLoss", {"log_target": True}
+    ),
+    "CrossEntropy": Case(CrossEntropy, "real", "probabilities", "CrossEntropyLoss"),
     "SoftmaxCrossEntropyLoss": Case(
-        SoftmaxCrossEntropyLoss, "numbers", "probabilities", "CrossEntropyLoss"
+        SoftmaxCrossEntropyLoss, "real", "probabilities", "CrossEntropyLoss"
     ),
-    "SoftmaxCrossEntropyLoss of indices": Case(
-        SoftmaxCrossEntropyLoss, "numbers", "indices", "CrossEntropyLoss"
+    "SoftmaxCrossEntropyLoss indices": Case(
+        SoftmaxCrossEntropyLoss, "real", "indices", "CrossEntropyLoss"
     ),
-    "NLLLoss": Case(NLLLoss, "logs", "indices", "NLLLoss"),
+    "NLLLoss": Case(NLLLoss, "log-probabilities", "indices", "NLLLoss"),
 }  # fmt: skip
 each_case = pytest.mark.parametrize("name", CASES)
 each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 
 def draw(kind, shape, rng):
-    if kind == "numbers":
+    if kind == "real":
         return 2 * rng.standard_normal(shape)
     if kind == "unit":
         return rng.uniform(0.2, 0.8, shape)
@@ -71,7 +73,7 @@ def draw(kind, shape, rng):
         return rng.integers(0, shape[-1], shape[:-1])
     weights = rng.uniform(0.1, 1, shape)
     weights /= weights.sum(-1, keepdims=True)
-    return np.log(weights) if kind == "logs" else weights
+    return np.log(weights) if kind == "log-probabilities" else weights
 
 
 def inputs(name, shape=(3, 4), seed=0):
@@ -104,7 +106,7 @@ def test_unknown_reduction(name, reduction):
         build(name, reduction)
 
 
-def test_a_loss_of_ones_own():
+def test_a_custom_loss():
     class AbsoluteLoss(Loss):
         def forward(self, prediction, target):
             return self.reduce(nn_tensor.abs(prediction - target))
@@ -150,7 +152,7 @@ def test_equals_torch(name, reduction, dtype, shape):
     classes = case.torch in ("CrossEntropyLoss", "NLLLoss")
     rows = (c.reshape(-1, 4), d.reshape(-1, *([4] if d.ndim == c.ndim else []))) if classes else (
         c, d)  # fmt: skip
-    with warnings.catch_warnings():  # torch would have everybody use its 'batchmean'
+    with warnings.catch_warnings():  # torch recommends 'batchmean'
         warnings.filterwarnings("ignore", "reduction: 'mean' divides", UserWarning)
         others = theirs(*rows)
     others.sum().backward()
@@ -168,7 +170,7 @@ def test_equals_torch(name, reduction, dtype, shape):
 @each_reduction
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
 @pytest.mark.parametrize("given", ["float32", "float64"])
-def test_dtype_is_the_predictions(name, reduction, dtype, given, device):
+def test_dtype_is_that_of_the_prediction(name, reduction, dtype, given, device):
     x, y = inputs(name)
     y = y if y.dtype.kind == "i" else y.astype(given)
     a = Tensor(x.astype(dtype), device=device, requires_grad=True)
@@ -181,7 +183,7 @@ def test_dtype_is_the_predictions(name, reduction, dtype, given, device):
 
 
 @each_case
-def test_half_precision_sums_up_in_single(name, device):
+def test_half_precision_accumulates_in_single(name, device):
     x, y = inputs(name, (3000, 4))
     half = build(name, "mean")(*on(device, x.astype("float16"), y))
     assert half.item() == pytest.approx(build(name)(*on(device, x, y)).item(), rel=3e-3)
@@ -264,7 +266,7 @@ def test_nan_in_the_target_reaches_the_loss(name, device):
 
 
 @each_case
-def test_nothing_is_recorded_without_need(name, device):
+def test_nothing_is_recorded_where_no_gradient_is_required(name, device):
     x, y = on(device, *inputs(name))
     assert not build(name)(x, y).requires_grad
     x.requires_grad = True
@@ -289,7 +291,7 @@ def test_a_target_on_another_device_is_refused(name):
         build(name)(Tensor(x, device="cuda"), y)
 
 
-# Losses between numbers
+# Regression
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -320,7 +322,7 @@ def test_mse_casts_the_target(target, device):
 
 
 @pytest.mark.parametrize("loss", [MSELoss, L1Loss, HuberLoss])
-def test_regression_of_infinity_and_of_equals(loss, device):
+def test_regression_of_infinity_and_of_zero_error(loss, device):
     x = Tensor([np.inf, 2.0, -np.inf], device=device, requires_grad=True)
     losses = loss(reduction="none")(x, [0.0, 2.0, 0.0])
     losses.sum().backward()
@@ -332,24 +334,24 @@ def test_regression_of_infinity_and_of_equals(loss, device):
 @pytest.mark.parametrize(
     ("delta", "error", "message"),
     [
-        (0, ValueError, "delta: expected a finite number above 0, got 0"),
+        (0, ValueError, "delta: expected a finite number > 0, got 0"),
         (-1.0, ValueError, "delta: .* got -1.0"),
         (np.nan, ValueError, "delta: .* got nan"),
         (np.inf, ValueError, "delta: .* got inf"),
-        ("mean", TypeError, "delta: expected a number, got 'mean'"),
-        (None, TypeError, "delta: expected a number, got None"),
+        ("mean", TypeError, "delta: expected a finite number > 0, got 'mean'"),
+        (None, TypeError, "delta: expected a finite number > 0, got None"),
     ],
 )
 def test_wrong_delta(delta, error, message):
     with pytest.raises(error, match=message):
-        HuberLoss(delta)
+        HuberLoss(delta=delta)
 
 
-# Losses between distributions
+# Binary classification and distributions
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_bce_of_certain_probabilities(dtype, device):
+def test_bce_of_probabilities_0_and_1(dtype, device):
     x = Tensor(np.array([0, 0, 1, 1], dtype), device=device, requires_grad=True)
     losses = BCELoss("none")(x, Tensor(np.array([0, 1, 0, 1], dtype), device=device))
     np.testing.assert_array_equal(losses.numpy(), [0, 100, 100, 0])
@@ -359,7 +361,7 @@ def test_bce_of_certain_probabilities(dtype, device):
     np.testing.assert_array_equal(np.sign(gradient), [0, -1, 1, 0])
 
 
-def test_bce_of_certain_probabilities_equals_torch():
+def test_bce_of_probabilities_0_and_1_equals_torch():
     torch = pytest.importorskip("torch")
     x, y = np.array([0, 0, 1, 1, 1e-30]), np.array([0.0, 1.0, 0.5, 1.0, 0.5])
     a, c = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
@@ -377,7 +379,9 @@ def test_bce_of_certain_probabilities_equals_torch():
 @pytest.mark.parametrize("pos_weight", [None, 3.0])
 def test_large_logits_are_exact(dtype, pos_weight, device):
     x = Tensor(np.array([1e4, 1e4, -1e4, -1e4], dtype), device=device, requires_grad=True)
-    losses = BCEWithLogitsLoss(pos_weight, "none")(x, Tensor([1.0, 0, 1, 0], device=device))
+    losses = BCEWithLogitsLoss("none", pos_weight=pos_weight)(
+        x, Tensor([1.0, 0, 1, 0], device=device)
+    )
     weight = pos_weight or 1.0
     wanted = np.array([0, 1e4, weight * 1e4, 0], dtype)
     np.testing.assert_array_equal(losses.numpy(), wanted)
@@ -393,7 +397,7 @@ def test_infinite_logits(device):
     np.testing.assert_array_equal(x.grad.numpy(), [0, 1, -1, 0])
 
 
-def test_bce_of_logits_equals_that_of_probabilities(device):
+def test_bce_with_logits_equals_bce_of_their_sigmoid(device):
     x, y = inputs("BCEWithLogitsLoss")
     probabilities = 1 / (1 + np.exp(-x))
     np.testing.assert_allclose(
@@ -407,7 +411,7 @@ def test_bce_of_logits_equals_that_of_probabilities(device):
 def test_pos_weight_broadcasts(shape, device):
     x, y = inputs("BCEWithLogitsLoss")
     weight = np.random.default_rng(1).uniform(0.5, 2, shape)
-    losses = BCEWithLogitsLoss(Tensor(weight), "none")(*on(device, x, y)).numpy()
+    losses = BCEWithLogitsLoss("none", pos_weight=Tensor(weight))(*on(device, x, y)).numpy()
     p = 1 / (1 + np.exp(-x))
     np.testing.assert_allclose(
         losses, -(weight * y * np.log(p) + (1 - y) * np.log(1 - p)), rtol=1e-12
@@ -417,7 +421,7 @@ def test_pos_weight_broadcasts(shape, device):
 @pytest.mark.parametrize(
     ("weight", "error", "message"),
     [
-        (-1.0, ValueError, "pos_weight: expected finite numbers of at least 0, got -1.0"),
+        (-1.0, ValueError, "pos_weight: expected finite numbers >= 0, got -1.0"),
         ([1.0, np.nan], ValueError, "pos_weight: .* got nan"),
         ("2", TypeError, "pos_weight: expected numbers, got '2'"),
         ([[1.0], [2.0, 3.0]], TypeError, "pos_weight: expected numbers, got "),
@@ -425,13 +429,13 @@ def test_pos_weight_broadcasts(shape, device):
 )
 def test_wrong_pos_weight(weight, error, message):
     with pytest.raises(error, match=message):
-        BCEWithLogitsLoss(weight)
+        BCEWithLogitsLoss(pos_weight=weight)
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 1), (1, 3, 4)])
 def test_pos_weight_that_does_not_fit(shape):
     with pytest.raises(ValueError, match=r"pos_weight: shape .* does not broadcast") as info:
-        BCEWithLogitsLoss(np.ones(shape))(ones(3, 4), ones(3, 4))
+        BCEWithLogitsLoss(pos_weight=np.ones(shape))(ones(3, 4), ones(3, 4))
     assert str(shape) in str(info.value)
     assert "(3, 4)" in str(info.value)
 
@@ -446,18 +450,18 @@ def test_pos_weight_that_does_not_fit(shape):
         (KLDivLoss(), -1.0, 1.25, "target: probabilities .* got 1.25"),
     ],
 )
-def test_what_is_no_probability(loss, prediction, target, message):
+def test_values_outside_0_to_1_are_not_probabilities(loss, prediction, target, message):
     with pytest.raises(ValueError, match=message):
         loss(Tensor([[prediction]]), [[target]])
 
 
-def test_kl_of_impossible_events(device):
+def test_kl_of_events_of_probability_0(device):
     x = Tensor([[0.0, -np.inf], [-np.inf, -1.0]], device=device, requires_grad=True)
     for log_target, y in ((False, [[1.0, 0], [0, 1]]), (True, [[0.0, -np.inf], [-np.inf, 0]])):
-        losses = KLDivLoss("none", log_target)(x, Tensor(y, device=device))
+        losses = KLDivLoss("none", log_target=log_target)(x, Tensor(y, device=device))
         np.testing.assert_array_equal(losses.numpy(), [[0, 0], [0, 1]])
-        (slope,) = grad(losses.sum(), [x])
-        np.testing.assert_array_equal(slope.numpy(), [[-1, 0], [0, -1]])
+        (gradient,) = grad(losses.sum(), [x])
+        np.testing.assert_array_equal(gradient.numpy(), [[-1, 0], [0, -1]])
     certain = Tensor([0.0, 1.0], device=device, requires_grad=True)
     KLDivLoss()(Tensor([-1.0, -1.0], device=device), certain).backward()
     assert np.isfinite(certain.grad.numpy()).all()
@@ -467,21 +471,21 @@ def test_kl_of_impossible_events(device):
 def test_kl_of_a_batch(log_target, device):
     x, y = inputs("KLDivLoss")
     wanted = (y * (np.log(y) - x)).sum() / 3
-    loss = KLDivLoss("batchmean", log_target)
+    loss = KLDivLoss("batchmean", log_target=log_target)
     a, b = on(device, x, np.log(y) if log_target else y)
     assert loss(a, b).item() == pytest.approx(wanted, rel=1e-13)
     gradcheck(loss, [a, b], order=2)
     assert np.isnan(loss(ones(0, 3), ones(0, 3)).item())
-    with pytest.raises(ValueError, match=r"'batchmean' needs a batch axis, got shape \(\)"):
+    with pytest.raises(ValueError, match=r"'batchmean' needs a batch dimension, got shape \(\)"):
         loss(Tensor(-1.0), Tensor(0.5))
     with pytest.raises(TypeError, match="log_target: expected True or False, got 'yes'"):
-        KLDivLoss("mean", "yes")
+        KLDivLoss("mean", log_target="yes")
 
 
 def test_descriptions():
     losses = [
-        HuberLoss(0.5),
-        BCEWithLogitsLoss([1, 2], "sum"),
+        HuberLoss(delta=0.5),
+        BCEWithLogitsLoss("sum", pos_weight=[1, 2]),
         KLDivLoss("batchmean", log_target=True),
         SoftmaxCrossEntropyLoss(weight=[1, 2], ignore_index=-1, label_smoothing=0.1),
         NLLLoss(),
@@ -494,3 +498,35 @@ def test_descriptions():
         "reduction='mean')",
         "NLLLoss(reduction='mean')",
     ]
+
+
+# Arguments
+
+
+@each_case
+def test_the_reduction_goes_by_position(name):
+    case = CASES[name]
+    assert case.loss("sum", **case.options).reduction == "sum"
+    assert case.loss(**case.options).reduction == "mean"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MSELoss("mean", 1), r"MSELoss takes 1 positional argument \(reduction\), got 2"),
+        (lambda: HuberLoss("mean", 0.5), "HuberLoss takes .* give delta=0.5 by name"),
+        (lambda: BCEWithLogitsLoss("sum", 2.0), "BCEWithLogitsLoss .* pos_weight=2.0 by name"),
+        (lambda: KLDivLoss("sum", True), "KLDivLoss takes .* give log_target=True by name"),
+        (lambda: NLLLoss("sum", [1, 2], 5), "NLLLoss .* weight=.1, 2., ignore_index=5 by name"),
+        (lambda: SoftmaxCrossEntropyLoss("sum", None, 0), ".* weight=None, ignore_index=0 by"),
+    ],
+)
+def test_options_are_given_by_name(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+def test_the_package_shows_what_users_need():
+    shown = {name for name in dir(nn_losses) if not name.startswith("_")}
+    assert shown == set(nn_losses.__all__)
+    assert len(shown) == 16

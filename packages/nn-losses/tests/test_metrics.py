@@ -14,7 +14,7 @@ def draw(shape):
 
 @pytest.mark.parametrize("shape", [(5,), (40, 3), (4, 5, 6), (2, 3, 4, 5)])
 @pytest.mark.parametrize("one_hot", [False, True])
-def test_share_of_right_rows(shape, one_hot, device):
+def test_accuracy(shape, one_hot, device):
     scores, classes = draw(shape)
     wanted = np.mean(scores.argmax(-1) == classes)
     target = np.eye(shape[-1])[classes] if one_hot else classes
@@ -101,15 +101,18 @@ def test_confusion_matrices_add_up(device):
 
 
 def ratios(kind, matrix, zero):
-    """Compute a ratio for each class from hits, false alarms and misses."""
+    """Compute a ratio for each class from true and false positives and false negatives."""
     values = []
     for c in range(len(matrix)):
-        hits = matrix[c, c]
-        alarms, misses = matrix[:, c].sum() - hits, matrix[c].sum() - hits
+        true_positives = matrix[c, c]
+        false_positives, false_negatives = (
+            matrix[:, c].sum() - true_positives,
+            matrix[c].sum() - true_positives,
+        )
         above, below = {
-            Precision: (hits, hits + alarms),
-            Recall: (hits, hits + misses),
-            F1Score: (2 * hits, 2 * hits + alarms + misses),
+            Precision: (true_positives, true_positives + false_positives),
+            Recall: (true_positives, true_positives + false_negatives),
+            F1Score: (2 * true_positives, 2 * true_positives + false_positives + false_negatives),
         }[kind]
         values.append(above / below if below else zero)
     return np.array(values)
@@ -137,7 +140,9 @@ def test_ratios_and_their_averages(kind, shape, zero, gaps, one_hot, device):
     }
     target = np.eye(shape[-1])[classes] if one_hot else classes
     for average, value in wanted.items():
-        found = kind(average, zero)(Tensor(scores, device=device), Tensor(target, device=device))
+        found = kind(average, zero_division=zero)(
+            Tensor(scores, device=device), Tensor(target, device=device)
+        )
         assert type(found) is (np.ndarray if average == "none" else float)
         np.testing.assert_allclose(found, value, rtol=1e-14)
 
@@ -156,24 +161,26 @@ def test_ratios_by_hand():
 
 def test_an_average_of_nothing_is_nan():
     never_right = [[0, 1], [0, 0]]  # the one target class was never predicted
-    assert np.isnan(Precision("weighted", np.nan).from_matrix(never_right))
-    assert Precision("macro", np.nan).from_matrix(never_right) == 0.0
+    assert np.isnan(Precision("weighted", zero_division=np.nan).from_matrix(never_right))
+    assert Precision("macro", zero_division=np.nan).from_matrix(never_right) == 0.0
 
 
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: TopKAccuracy(0), ValueError, "k: expected an integer of at least 1, got 0"),
-        (lambda: TopKAccuracy(1.5), TypeError, "k: expected an integer of at least 1, got 1.5"),
+        (lambda: TopKAccuracy(0), ValueError, "k: expected an integer >= 1, got 0"),
+        (lambda: TopKAccuracy(1.5), TypeError, "k: expected an integer >= 1, got 1.5"),
         (lambda: TopKAccuracy(True), TypeError, "k: .* got True"),
         (lambda: ConfusionMatrix(-1), ValueError, "num_classes: .* got -1"),
         (lambda: ConfusionMatrix("3"), TypeError, "num_classes: .* got '3'"),
         (lambda: Precision("mean"), ValueError, "average: expected one of .* got 'mean'"),
         (lambda: Recall(None), ValueError, "average: expected one of .* got None"),
         (lambda: F1Score(zero_division="warn"), TypeError, "zero_division: .* got 'warn'"),
+        (lambda: F1Score(zero_division=np.inf), ValueError, "zero_division: .* got inf"),
+        (lambda: Recall("macro", 1.0), TypeError, "Recall takes .* give zero_division=1.0 by name"),
     ],
 )
-def test_wrong_settings(make, error, message):
+def test_wrong_options(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
@@ -183,8 +190,8 @@ def test_wrong_settings(make, error, message):
     [
         ([[1, 2]], ValueError, r"matrix: expected a square matrix, got shape \(1, 2\)"),
         ([[1.0]], TypeError, "matrix: expected integers, got float64"),
-        ([[1, -2], [0, 1]], ValueError, "matrix: expected counts of at least 0, got -2"),
-        ([[0, 0], [0, 0]], ValueError, r"matrix: of shape \(2, 2\) holds no example"),
+        ([[1, -2], [0, 1]], ValueError, "matrix: expected counts >= 0, got -2"),
+        ([[0, 0], [0, 0]], ValueError, r"matrix: shape \(2, 2\) has no examples"),
     ],
 )
 def test_wrong_matrices(matrix, error, message):
@@ -215,7 +222,13 @@ def test_more_than_all_classes():
 
 
 def test_descriptions():
-    metrics = [Accuracy(), TopKAccuracy(3), ConfusionMatrix(2), Recall("none"), F1Score("micro", 1)]
+    metrics = [
+        Accuracy(),
+        TopKAccuracy(3),
+        ConfusionMatrix(2),
+        Recall("none"),
+        F1Score("micro", zero_division=1),
+    ]
     assert list(map(repr, metrics)) == [
         "Accuracy()",
         "TopKAccuracy(k=3)",
@@ -233,7 +246,7 @@ def test_descriptions():
         (ones(2, 3), [0.0, 1.0], TypeError, "target: class indices must be integers, got float32"),
         (ones(2, 3), [0, 3], IndexError, "target: class 3 does not exist, expected 0 to 2"),
         (ones(4, 1), [[0], [1], [1], [0]], ValueError, r"prediction: shape \(4, 1\) has one class"),
-        (ones(0, 3), np.zeros(0, int), ValueError, r"prediction: shape \(0, 3\) holds no example"),
+        (ones(0, 3), np.zeros(0, int), ValueError, r"prediction: shape \(0, 3\) has no examples"),
         (Tensor([[1, 2]]), [0], TypeError, "prediction: expected a floating dtype, got int64"),
     ],
 )

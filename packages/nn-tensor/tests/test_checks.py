@@ -156,6 +156,17 @@ def test_check_number_allows_infinity_where_it_is_in_the_range() -> None:
         check_number("clip", math.inf, below=1, allow_infinite=True)
 
 
+@pytest.mark.parametrize("value", NAN, ids=repr)
+def test_check_number_allows_nan_where_it_is_asked_to(value: Any) -> None:
+    found = check_number("x", value, 0, 1, allow_nan=True)
+    assert type(found) is float
+    assert math.isnan(found)
+    for wrong in (2, -1, math.inf):
+        message = "x: expected a finite number >= 0 and <= 1 or NaN, got "
+        with pytest.raises(ValueError, match=f"^{message}{wrong}$"):
+            check_number("x", wrong, 0, 1, allow_nan=True)
+
+
 BOUNDS: list[tuple[dict[str, float], list[float], list[float], str]] = [
     ({"minimum": 0}, [0, 1e300], [-5e-324, -1], "a finite number >= 0"),
     ({"maximum": 1}, [1, -1e300], [1 + 1e-15, 2], "a finite number <= 1"),

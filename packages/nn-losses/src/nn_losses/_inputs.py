@@ -1,8 +1,7 @@
-"""Reading predictions and targets: what they may be, checked before anything is computed."""
+"""Checks of predictions and targets, before anything is computed."""
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,13 @@ from nn_tensor import Tensor
 from nn_tensor.extend import describe, device_of
 
 __all__ = [
-    "among",
     "check_indices",
     "check_probabilities",
-    "integer",
-    "number",
     "read_classes",
-    "read_like",
     "read_logits",
     "read_prediction",
-    "weights",
+    "read_target",
+    "read_weights",
 ]
 
 
@@ -32,7 +28,7 @@ def read_prediction(prediction: Any) -> Tensor:
 
 
 def read_logits(prediction: Any) -> Tensor:
-    """Return `prediction`, scores of classes along its last axis, as a Tensor, or raise."""
+    """Return `prediction`, one score per class along the last axis, as a Tensor, or raise."""
     logits = read_prediction(prediction)
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(
@@ -41,10 +37,10 @@ def read_logits(prediction: Any) -> Tensor:
     return logits
 
 
-def _read_target(prediction: Tensor, target: Any) -> Tensor:
+def _on_the_device_of(prediction: Tensor, target: Any) -> Tensor:
     if isinstance(target, Tensor):
         values = target
-    else:  # what has a dtype has a place of its own, and is not moved behind its owner's back
+    else:  # arrays have a device of their own and are not moved silently; lists have none
         values = Tensor(target, None if hasattr(target, "dtype") else prediction.device)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"target: expected real numbers, got {values.dtype}")
@@ -56,9 +52,9 @@ def _read_target(prediction: Tensor, target: Any) -> Tensor:
     return values
 
 
-def read_like(prediction: Tensor, target: Any) -> Tensor:
+def read_target(prediction: Tensor, target: Any) -> Tensor:
     """Return `target` as a Tensor of the shape and dtype of `prediction`, or raise."""
-    values = _read_target(prediction, target)
+    values = _on_the_device_of(prediction, target)
     if values.shape != prediction.shape:
         raise ValueError(
             f"target: shape {values.shape} differs from the prediction's shape {prediction.shape}"
@@ -66,37 +62,16 @@ def read_like(prediction: Tensor, target: Any) -> Tensor:
     return values.astype(prediction.dtype)
 
 
-def check_probabilities(name: str, values: Any) -> None:
-    """Raise if a number in the array `values` is outside [0, 1]; NaN is let through."""
-    wrong = (values < 0) | (values > 1)
-    if wrong.any():
-        raise ValueError(
-            f"{name}: probabilities lie between 0 and 1, got {values[wrong].reshape(-1)[0].item()}"
-        )
-
-
-def check_indices(name: str, values: Any, count: int, ignored: int | None = None) -> None:
-    """Raise unless the integers in the array `values` are classes below `count`, or `ignored`."""
-    wrong = (values < 0) | (values >= count)
-    also = ""
-    if ignored is not None:
-        wrong &= values != ignored
-        also = f" or ignore_index={ignored}"
-    if wrong.any():
-        first = values[wrong].reshape(-1)[0].item()
-        raise IndexError(f"{name}: class {first} does not exist, expected 0 to {count - 1}{also}")
-
-
 def read_classes(
     prediction: Tensor, target: Any, ignore_index: int | None = None
 ) -> tuple[Tensor, bool]:
-    """Return `target` as a Tensor, and whether it holds the indices of classes, or raise.
+    """Return `target` as a Tensor, and whether it holds class indices, or raise.
 
-    A target with one axis less than `prediction` holds indices; one with as many axes holds a
-    probability for each class, of which one-hot is a case, and takes the prediction's dtype.
-    Among indices `ignore_index` is allowed.
+    A target with one dimension less than `prediction` holds indices, among which `ignore_index` is
+    allowed; one of the same shape holds a probability for each class, one-hot included, and takes
+    the prediction's dtype.
     """
-    given = _read_target(prediction, target)
+    given = _on_the_device_of(prediction, target)
     values = given.data
     if given.shape == prediction.shape:
         check_probabilities("target", values)
@@ -116,52 +91,37 @@ def read_classes(
     return given, True
 
 
-def number(name: str, value: Any) -> float:
-    """Return the setting `value` as a float, or raise."""
-    try:
-        if isinstance(value, (bool, np.bool_, str)):
-            raise TypeError
-        return float(value)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected a number, got {value!r}") from None
+def check_probabilities(name: str, values: Any) -> None:
+    """Raise if a value in the array `values` is outside [0, 1]; NaN passes."""
+    wrong = (values < 0) | (values > 1)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: probabilities lie between 0 and 1, got {values[wrong].reshape(-1)[0].item()}"
+        )
 
 
-def integer(name: str, value: Any, least: int | None = None) -> int:
-    """Return the setting `value` as an int of at least `least`, or raise."""
-    expected = "an integer" if least is None else f"an integer of at least {least}"
-    try:
-        result = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected {expected}, got {value!r}")
-    if least is not None and result < least:
-        raise ValueError(f"{name}: expected {expected}, got {value!r}")
-    return result
+def check_indices(name: str, values: Any, count: int, ignore_index: int | None = None) -> None:
+    """Raise unless the integers in the array `values` are classes below `count`."""
+    wrong = (values < 0) | (values >= count)
+    also = ""
+    if ignore_index is not None:
+        wrong &= values != ignore_index
+        also = f" or {ignore_index=}"
+    if wrong.any():
+        first = values[wrong].reshape(-1)[0].item()
+        raise IndexError(f"{name}: class {first} does not exist, expected 0 to {count - 1}{also}")
 
 
-def weights(name: str, value: Any, axes: tuple[int, ...]) -> np.ndarray[Any, Any]:
-    """Return the setting `value`, numbers of at least 0, as a host array of float64, or raise.
-
-    `axes` are the numbers of axes that it may have.
-    """
+def read_weights(name: str, value: Any) -> np.ndarray[Any, Any]:
+    """Return the option `value`, finite numbers >= 0, as a host array of float64, or raise."""
     try:
         array = value.numpy() if isinstance(value, Tensor) else np.asarray(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError):  # nested lists of unequal lengths
         array = np.array(None)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected numbers, got {describe(value)}")
-    if array.ndim not in axes:
-        counts = " or ".join(map(str, axes))
-        raise ValueError(f"{name}: expected {counts} axes, got shape {array.shape}")
     wrong = ~(np.isfinite(array) & (array >= 0))
     if wrong.any():
         first = array[wrong].reshape(-1)[0].item()
-        raise ValueError(f"{name}: expected finite numbers of at least 0, got {first}")
+        raise ValueError(f"{name}: expected finite numbers >= 0, got {first}")
     return array.astype(np.float64)
-
-
-def among(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise unless the setting `value` is one of `choices`."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name}: expected one of {choices}, got {value!r}")

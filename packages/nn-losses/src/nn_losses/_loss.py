@@ -1,4 +1,4 @@
-"""What all losses share: how they are called, and how the values of the examples become one."""
+"""`Loss`, the base class: how losses are called, and how they are reduced."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 from nn_tensor import Tensor, mean, sum
-from nn_tensor.extend import device_scope
-
-from nn_losses._inputs import among
+from nn_tensor.extend import check_choice, device_scope, keyword_only
 
 __all__ = ["Loss"]
 
 
 class Loss(ABC):
-    r"""How far predictions are from their targets, as a Tensor to call `backward` on.
+    r"""A loss between predictions and targets, as a Tensor to call `backward` on.
 
     A loss of your own writes `forward` and ends it with `reduce`::
 
@@ -26,22 +24,22 @@ class Loss(ABC):
     The mean of no losses is NaN, as in NumPy and PyTorch, and has a gradient of zeros.
 
     Args:
-        reduction: ``'mean'`` or ``'sum'`` of the losses of all examples, or ``'none'``, which
-            keeps them apart.
+        reduction: ``'mean'`` or ``'sum'`` over the losses of all examples, or ``'none'``, which
+            returns them unreduced.
 
     Raises:
         ValueError: for another reduction.
 
     >>> from nn_losses import MSELoss
-    >>> MSELoss(reduction="sum")([1.0, 2.0], [1.0, 4.0])
+    >>> MSELoss("sum")([1.0, 2.0], [1.0, 4.0])
     Tensor(4.)
     """
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
 
+    @keyword_only
     def __init__(self, reduction: str = "mean") -> None:
-        among("reduction", reduction, self.reductions)
-        self.reduction = reduction
+        self.reduction = check_choice("reduction", reduction, self.reductions)
 
     def __call__(self, prediction: Any, target: Any) -> Tensor:
         """Return ``forward(prediction, target)``."""
@@ -56,8 +54,8 @@ class Loss(ABC):
         """Return the mean or the sum of `losses`, or `losses` themselves, as `reduction` says.
 
         Args:
-            losses: of all examples.
-            count: what the mean divides the sum by; by default how many losses there are.
+            losses: the losses of all examples.
+            count: what the mean divides the sum by; by default the number of losses.
         """
         if self.reduction == "none":
             return losses
@@ -69,9 +67,9 @@ class Loss(ABC):
         return average if count is None else average * (losses.size / count)
 
     def extra_repr(self) -> str:
-        """Return the settings that the description shows before the reduction."""
+        """Return the options that ``repr`` shows before the reduction."""
         return ""
 
     def __repr__(self) -> str:
-        settings = [self.extra_repr(), f"reduction={self.reduction!r}"]
-        return f"{type(self).__name__}({', '.join(filter(None, settings))})"
+        options = [self.extra_repr(), f"reduction={self.reduction!r}"]
+        return f"{type(self).__name__}({', '.join(filter(None, options))})"

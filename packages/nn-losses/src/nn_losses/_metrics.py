@@ -1,4 +1,4 @@
-"""Figures that describe how well a model does, and that nothing is trained by."""
+"""Metrics, which are not differentiable: accuracy, confusion matrix, precision, recall, F1."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import device_scope
-
-from nn_losses._inputs import (
-    among,
-    check_indices,
-    integer,
-    number,
-    read_classes,
-    read_logits,
+from nn_tensor.extend import (
+    check_choice,
+    check_integer,
+    check_number,
+    device_scope,
+    keyword_only,
 )
+
+from nn_losses._inputs import check_indices, read_classes, read_logits
 
 __all__ = [
     "Accuracy",
@@ -32,36 +31,36 @@ AVERAGES = ("macro", "micro", "weighted", "none")
 
 
 def _read_examples(prediction: Any, target: Any) -> tuple[Tensor, Any]:
-    """Return the scores, of two classes or more, and the index of the target class of each row."""
+    """Return the scores, of two classes or more, and the target class of each row."""
     scores = read_logits(prediction)
     if scores.shape[-1] == 1:
         raise ValueError(
-            f"prediction: shape {scores.shape} has one class, of which every prediction is "
-            "right; compare (prediction > threshold) with the target instead"
+            f"prediction: shape {scores.shape} has one class, so that every prediction is "
+            "correct; compare (prediction > threshold) with the target instead"
         )
     if scores.size == 0:
-        raise ValueError(f"prediction: shape {scores.shape} holds no example")
+        raise ValueError(f"prediction: shape {scores.shape} has no examples")
     classes, are_indices = read_classes(scores, target)
     return scores, classes.data if are_indices else classes.data.argmax(-1)
 
 
 class Accuracy:
-    r"""The share of examples whose highest score is that of the target class.
+    r"""The fraction of examples whose highest score is that of the target class.
 
     .. math:: \frac{1}{N} \sum_n [\arg\max_c x_{nc} = k_n]
 
     Prediction: scores (logits or probabilities) of shape ``(..., C)`` with at least two classes.
-    Target, a Tensor or array, by its shape: integer indices of classes ``(...)``, or one-hot or
-    probabilities ``(..., C)``, whose highest is the class. Of equal scores the first counts.
+    Target, a Tensor or array, by its shape: integer class indices ``(...)``, or one-hot or
+    probabilities ``(..., C)``, whose highest is the class. Ties go to the first class.
 
     Returns:
         When called, a Python float between 0 and 1.
 
     Raises:
-        ValueError: when called, if the shapes do not fit, there is no example, only one class, or
-            a probability outside [0, 1].
+        ValueError: when called, if the shapes do not fit, there are no examples, only one class,
+            or a probability outside [0, 1].
         TypeError: when called, if the prediction or the indices have the wrong kind of dtype.
-        IndexError: when called, if the index of a class is negative or not less than C.
+        IndexError: when called, if a class index is negative or not less than C.
 
     >>> from nn_losses import Accuracy
     >>> from nn_tensor import Tensor
@@ -71,7 +70,7 @@ class Accuracy:
     """
 
     def __call__(self, prediction: Any, target: Any) -> float:
-        """Return the share of rows of `prediction` whose largest score is at `target`."""
+        """Return the fraction of rows of `prediction` whose largest score is at `target`."""
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
             return float((scores.data.argmax(-1) == classes).mean())
@@ -81,26 +80,26 @@ class Accuracy:
 
 
 class TopKAccuracy:
-    r"""The share of examples whose target class is among the `k` highest scores.
+    r"""The fraction of examples whose target class is among the `k` highest scores.
 
     .. math:: \frac{1}{N} \sum_n \Bigl[\bigl|\{c : x_{nc} > x_{n k_n}\}\bigr| < k\Bigr]
 
-    Of equal scores the first counts as the higher, so that ``k=1`` is `Accuracy`. NaN counts as
-    higher than every number, and as the score of the target it is wrong.
+    Ties go to the first class, so that ``k=1`` is `Accuracy`. NaN ranks above every number, and as
+    the score of the target it is wrong.
 
-    Prediction and target: as for `Accuracy`, with `k` classes at least.
+    Prediction and target: as for `Accuracy`, with at least `k` classes.
 
     Args:
-        k: how many of the highest scores are looked at.
+        k: the number of highest scores that are considered.
 
     Returns:
         When called, a Python float between 0 and 1.
 
     Raises:
-        ValueError: if `k` is less than 1; when called, if there are less than `k` classes, and as
+        ValueError: if `k` is less than 1; when called, if there are fewer than `k` classes, and as
             for `Accuracy`.
         TypeError: if `k` is not an integer; when called, as for `Accuracy`.
-        IndexError: when called, if the index of a class is negative or not less than C.
+        IndexError: when called, if a class index is negative or not less than C.
 
     >>> from nn_losses import TopKAccuracy
     >>> from nn_tensor import Tensor
@@ -110,10 +109,10 @@ class TopKAccuracy:
     """
 
     def __init__(self, k: int = 5) -> None:
-        self.k = integer("k", k, least=1)
+        self.k = check_integer("k", k, minimum=1)
 
     def __call__(self, prediction: Any, target: Any) -> float:
-        """Return the share of rows of `prediction` with `target` among the `k` largest scores."""
+        """Return the fraction of rows with `target` among the `k` largest scores."""
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
             xp, count = scores.xp, scores.shape[-1]
@@ -130,19 +129,19 @@ class TopKAccuracy:
 
 
 class ConfusionMatrix:
-    r"""How often each class was predicted for each target class.
+    r"""The number of examples for each pair of target class and predicted class.
 
     .. math:: M_{ij} = \bigl|\{n : k_n = i, \hat{k}_n = j\}\bigr|
 
     Rows are targets and columns predictions, as in scikit-learn. Matrices of several batches add
     up, and `Precision`, `Recall` and `F1Score` take the sum (`Precision.from_matrix`).
 
-    Prediction: scores of shape ``(..., C)``, floating, whose highest (the first of equals) is the
-    class, or integer indices of classes ``(...)``. Target, a Tensor or array, by its shape:
-    integer indices ``(...)``, or one-hot or probabilities ``(..., C)``.
+    Prediction: scores of shape ``(..., C)``, floating, whose highest (ties go to the first) is the
+    class, or integer class indices ``(...)``. Target, a Tensor or array, by its shape: integer
+    class indices ``(...)``, or one-hot or probabilities ``(..., C)``.
 
     Args:
-        num_classes: C.
+        num_classes: the number of classes, C.
 
     Returns:
         When called, a NumPy array of int64 and shape ``(C, C)``.
@@ -152,7 +151,7 @@ class ConfusionMatrix:
             each other, a probability is outside [0, 1], or the devices differ.
         TypeError: if `num_classes` is not an integer; when called, if prediction or target have
             the wrong kind of dtype.
-        IndexError: when called, if the index of a class is negative or not less than C.
+        IndexError: when called, if a class index is negative or not less than C.
 
     >>> from nn_losses import ConfusionMatrix
     >>> ConfusionMatrix(num_classes=2)([0, 1, 1], [0, 0, 1])
@@ -161,7 +160,7 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.num_classes = integer("num_classes", num_classes, least=1)
+        self.num_classes = check_integer("num_classes", num_classes, minimum=1)
 
     def __call__(self, prediction: Any, target: Any) -> Matrix:
         """Return the counts of (`target`, `prediction`) as a matrix."""
@@ -191,28 +190,28 @@ class ConfusionMatrix:
         return f"ConfusionMatrix(num_classes={self.num_classes})"
 
 
-class _Ratio(ABC):
-    """What Precision, Recall and F1Score share: from counts to ratios to their average."""
+class _ClassMetric(ABC):
+    """What Precision, Recall and F1Score share: a ratio of counts per class, and its average."""
 
-    def __init__(self, average: str = "macro", zero_division: float = 0.0) -> None:
-        among("average", average, AVERAGES)
-        self.average = average
-        self.zero_division = number("zero_division", zero_division)
+    @keyword_only
+    def __init__(self, average: str = "macro", *, zero_division: float = 0.0) -> None:
+        self.average = check_choice("average", average, AVERAGES)
+        self.zero_division = check_number("zero_division", zero_division, allow_nan=True)
 
     def __call__(self, prediction: Any, target: Any) -> float | Matrix:
-        """Return the figure of the classes with the largest scores against `target`."""
+        """Return the metric of the classes with the largest scores against `target`."""
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
         return self.from_matrix(ConfusionMatrix(scores.shape[-1])(scores, classes))
 
     def from_matrix(self, matrix: Any) -> float | Matrix:
-        """Return the figure for counts, of several batches perhaps, as `ConfusionMatrix` gives.
+        """Return the metric of a confusion matrix, which may be the sum over several batches.
 
         Args:
-            matrix: of shape ``(C, C)``, targets in rows, predictions in columns.
+            matrix: counts of shape ``(C, C)``, targets in rows, predictions in columns.
 
         Raises:
-            ValueError: if it is not square, holds a negative number, or no example.
+            ValueError: if it is not square, has a negative count, or no examples.
             TypeError: if it does not hold integers.
         """
         counts = matrix.numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
@@ -221,63 +220,69 @@ class _Ratio(ABC):
         if counts.dtype.kind not in "iu":
             raise TypeError(f"matrix: expected integers, got {counts.dtype}")
         if (counts < 0).any():
-            raise ValueError(f"matrix: expected counts of at least 0, got {counts.min()}")
-        right, targets, predictions = np.diagonal(counts), counts.sum(1), counts.sum(0)
-        if not targets.any():
-            raise ValueError(f"matrix: of shape {counts.shape} holds no example")
+            raise ValueError(f"matrix: expected counts >= 0, got {counts.min()}")
+        hits, support, predicted = np.diagonal(counts), counts.sum(1), counts.sum(0)
+        if not support.any():
+            raise ValueError(f"matrix: shape {counts.shape} has no examples")
         if self.average == "micro":
-            right, targets, predictions = right.sum(), targets.sum(), predictions.sum()
-        above, below = self._parts(right, targets, predictions)
-        ratios = np.full(np.shape(below), self.zero_division)
-        np.divide(above, below, out=ratios, where=below != 0)
+            hits, support, predicted = hits.sum(), support.sum(), predicted.sum()
+        numerator, denominator = self._ratio(hits, support, predicted)
+        ratios = np.full(np.shape(denominator), self.zero_division)
+        np.divide(numerator, denominator, out=ratios, where=denominator != 0)
         if self.average == "none":
             return ratios
         if self.average == "micro":
             return float(ratios)
-        known = ~np.isnan(ratios)  # NaN stands for a class that is to be left out
-        shares = (targets if self.average == "weighted" else np.ones(len(ratios))) * known
-        total = shares.sum()
-        return float((ratios[known] * shares[known]).sum() / total) if total else float("nan")
+        known = ~np.isnan(ratios)  # NaN excludes a class from the average
+        weights = (support if self.average == "weighted" else np.ones(len(ratios))) * known
+        total = weights.sum()
+        return float((ratios[known] * weights[known]).sum() / total) if total else float("nan")
 
     @abstractmethod
-    def _parts(self, right: Any, targets: Any, predictions: Any) -> tuple[Any, Any]:
-        """Return numerator and denominator from counts of hits, of targets and of predictions."""
+    def _ratio(self, hits: Any, support: Any, predicted: Any) -> tuple[Any, Any]:
+        """Return numerator and denominator.
+
+        Args:
+            hits: the number of true positives of each class.
+            support: how often each class is the target.
+            predicted: how often each class is predicted.
+        """
 
     def __repr__(self) -> str:
         zero = f", zero_division={self.zero_division:g}" if self.zero_division != 0 else ""
         return f"{type(self).__name__}(average={self.average!r}{zero})"
 
 
-class Precision(_Ratio):
-    r"""The share of right ones among the predictions of a class, averaged over classes.
+class Precision(_ClassMetric):
+    r"""The fraction of correct ones among the predictions of a class, averaged over classes.
 
-    .. math:: P_c = rac{TP_c}{TP_c + FP_c}
+    .. math:: P_c = \frac{TP_c}{TP_c + FP_c}
 
-    with the number :math:`TP_c` of examples of class c that were predicted as such, and
-    :math:`FP_c` of others that were (Manning, Raghavan and Schütze, *Introduction to Information
-    Retrieval*, 2008, section 8.3).
+    with the number :math:`TP_c` of true positives of class c (its examples that were predicted as
+    such) and :math:`FP_c` of false positives (others that were). Source: Manning, Raghavan and
+    Schütze, *Introduction to Information Retrieval*, 2008, section 8.3.
 
-    Prediction: scores of shape ``(..., C)`` with at least two classes, the highest (the first of
-    equals) is the class. Target, a Tensor or array, by its shape: integer indices of classes
-    ``(...)``, or one-hot or probabilities ``(..., C)``. For counts of a whole epoch, add up
+    Prediction: scores of shape ``(..., C)`` with at least two classes, the highest (ties go to the
+    first) is the class. Target, a Tensor or array, by its shape: integer class indices ``(...)``,
+    or one-hot or probabilities ``(..., C)``. For a whole epoch, add up the results of
     `ConfusionMatrix` and call `from_matrix`.
 
     Args:
         average: ``'macro'``, the mean over all C classes; ``'weighted'``, the mean weighted by how
             often each class is the target; ``'micro'``, the ratio of the sums over all classes,
-            which with one label per example is the accuracy; ``'none'``, one figure per class.
-        zero_division: what 0 / 0 counts (a class that was never predicted); NaN leaves the class
-            out of averages.
+            which with one label per example is the accuracy; ``'none'``, one ratio per class.
+        zero_division: the value of 0 / 0 (a class that was never predicted); NaN excludes the
+            class from averages.
 
     Returns:
         When called, a Python float, or a NumPy array of C floats for ``average='none'``.
 
     Raises:
-        ValueError: for another average; when called, if the shapes do not fit, there is no
-            example, only one class, or a probability outside [0, 1].
+        ValueError: for another average; when called, if the shapes do not fit, there are
+            no examples, only one class, or a probability outside [0, 1].
         TypeError: if `zero_division` is not a number; when called, if the prediction or the
             indices have the wrong kind of dtype.
-        IndexError: when called, if the index of a class is negative or not less than C.
+        IndexError: when called, if a class index is negative or not less than C.
 
     >>> from nn_losses import ConfusionMatrix, Precision
     >>> counts = ConfusionMatrix(2)([0, 1, 1, 1], [0, 0, 1, 1])
@@ -287,18 +292,19 @@ class Precision(_Ratio):
     0.5
     """
 
-    def _parts(self, right: Any, targets: Any, predictions: Any) -> tuple[Any, Any]:
-        return right, predictions
+    def _ratio(self, hits: Any, support: Any, predicted: Any) -> tuple[Any, Any]:
+        return hits, predicted
 
 
-class Recall(_Ratio):
-    r"""The share of a class's examples that were predicted as such, averaged over classes.
+class Recall(_ClassMetric):
+    r"""The fraction of a class's examples that were predicted as such, averaged over classes.
 
-    .. math:: R_c = rac{TP_c}{TP_c + FN_c}
+    .. math:: R_c = \frac{TP_c}{TP_c + FN_c}
 
-    with the number :math:`TP_c` of examples of class c that were predicted as such, and
-    :math:`FN_c` of those that were not (Manning, Raghavan and Schütze, *Introduction to
-    Information Retrieval*, 2008, section 8.3). Its macro average is the balanced accuracy.
+    with the number :math:`TP_c` of true positives of class c (its examples that were predicted as
+    such) and :math:`FN_c` of false negatives (those that were not). Its macro average is the
+    balanced accuracy. Source: Manning, Raghavan and Schütze, *Introduction to Information
+    Retrieval*, 2008, section 8.3.
 
     Prediction, target, arguments, returns and errors: as for `Precision`; 0 / 0 is a class that
     is never the target.
@@ -308,14 +314,14 @@ class Recall(_Ratio):
     array([0.5, 1. ])
     """
 
-    def _parts(self, right: Any, targets: Any, predictions: Any) -> tuple[Any, Any]:
-        return right, targets
+    def _ratio(self, hits: Any, support: Any, predicted: Any) -> tuple[Any, Any]:
+        return hits, support
 
 
-class F1Score(_Ratio):
+class F1Score(_ClassMetric):
     r"""The harmonic mean of precision and recall, averaged over classes.
 
-    .. math:: F_c = rac{2 P_c R_c}{P_c + R_c} = rac{2\, TP_c}{2\, TP_c + FP_c + FN_c}
+    .. math:: F_c = \frac{2 P_c R_c}{P_c + R_c} = \frac{2\, TP_c}{2\, TP_c + FP_c + FN_c}
 
     (Manning, Raghavan and Schütze, *Introduction to Information Retrieval*, 2008, section 8.3.)
 
@@ -327,5 +333,5 @@ class F1Score(_Ratio):
     array([0.66666667, 0.66666667])
     """
 
-    def _parts(self, right: Any, targets: Any, predictions: Any) -> tuple[Any, Any]:
-        return 2 * right, targets + predictions
+    def _ratio(self, hits: Any, support: Any, predicted: Any) -> tuple[Any, Any]:
+        return 2 * hits, support + predicted

@@ -1,14 +1,13 @@
-"""Losses between numbers."""
+"""Regression losses: `MSELoss`, `L1Loss` and `HuberLoss`."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from nn_tensor import Tensor, abs, clip, square
-from nn_tensor.extend import op
+from nn_tensor.extend import check_number, keyword_only, op
 
-from nn_losses._inputs import number, read_like, read_prediction
+from nn_losses._inputs import read_prediction, read_target
 from nn_losses._loss import Loss
 
 __all__ = ["HuberLoss", "L1Loss", "MSELoss"]
@@ -16,11 +15,11 @@ __all__ = ["HuberLoss", "L1Loss", "MSELoss"]
 
 def _difference(prediction: Any, target: Any) -> Tensor:
     prediction = read_prediction(prediction)
-    return prediction - read_like(prediction, target)
+    return prediction - read_target(prediction, target)
 
 
 class MSELoss(Loss):
-    r"""The squared difference between prediction and target, averaged over all elements.
+    r"""The squared error, averaged over all elements.
 
     .. math:: \ell_i = (x_i - y_i)^2
 
@@ -46,12 +45,12 @@ class MSELoss(Loss):
     """
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
-        """Return the squared difference of `prediction` and `target`, reduced."""
+        """Return the squared error of `prediction` against `target`, reduced."""
         return self.reduce(square(_difference(prediction, target)))
 
 
 class L1Loss(Loss):
-    r"""The absolute difference between prediction and target, averaged over all elements.
+    r"""The absolute error, averaged over all elements.
 
     .. math:: \ell_i = |x_i - y_i|
 
@@ -75,7 +74,7 @@ class L1Loss(Loss):
     """
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
-        """Return the absolute difference of `prediction` and `target`, reduced."""
+        """Return the absolute error of `prediction` against `target`, reduced."""
         return self.reduce(abs(_difference(prediction, target)))
 
 
@@ -93,19 +92,20 @@ def _(g: Any, x: Any, delta: float) -> Any:
 
 
 class HuberLoss(Loss):
-    r"""Half the squared difference where it is small, and grows like `L1Loss` where it is not.
+    r"""Half the squared error where it is small, and linear in the error where it is not.
 
     .. math:: \ell_i = \begin{cases} \frac{1}{2} d_i^2 & \text{if } |d_i| \le \delta \\
         \delta (|d_i| - \frac{1}{2} \delta) & \text{otherwise} \end{cases}, \quad d_i = x_i - y_i
 
     (Huber, 1964; Hastie, Tibshirani and Friedman, *The Elements of Statistical Learning*, 2009,
-    equation 10.23, halved.) An outlier pulls with the force :math:`\delta` and no more.
+    equation 10.23, halved.) The gradient with respect to each prediction is bounded by
+    :math:`\delta`, so that outliers have limited influence.
 
     Shapes and dtypes: as for `MSELoss`.
 
     Args:
-        delta: the difference up to which the loss is quadratic.
         reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
+        delta: the absolute error up to which the loss is quadratic.
 
     Raises:
         ValueError: if `delta` is not a finite number above 0, or for another reduction; when
@@ -115,15 +115,14 @@ class HuberLoss(Loss):
 
     >>> from nn_losses import HuberLoss
     >>> from nn_tensor import Tensor
-    >>> HuberLoss(delta=1.0, reduction="none")(Tensor([0.5, 10.0]), Tensor([0.0, 0.0]))
+    >>> HuberLoss("none", delta=1.0)(Tensor([0.5, 10.0]), Tensor([0.0, 0.0]))
     Tensor([0.125, 9.5  ])
     """
 
-    def __init__(self, delta: float = 1.0, reduction: str = "mean") -> None:
+    @keyword_only
+    def __init__(self, reduction: str = "mean", *, delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = number("delta", delta)
-        if not 0 < self.delta < math.inf:
-            raise ValueError(f"delta: expected a finite number above 0, got {delta!r}")
+        self.delta = check_number("delta", delta, above=0)
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the Huber loss of `prediction` against `target`, reduced."""

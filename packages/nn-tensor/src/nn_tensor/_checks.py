@@ -65,6 +65,7 @@ def check_number(
     below: float | None = None,
     above: float | None = None,
     allow_infinite: bool = False,
+    allow_nan: bool = False,
 ) -> float:
     """Return `value` as a float in a range.
 
@@ -75,11 +76,12 @@ def check_number(
         maximum: the largest value allowed.
         below: what the value must be less than.
         above: what the value must be greater than.
-        allow_infinite: whether infinity is in the range; NaN never is.
+        allow_infinite: whether infinity may be in the range.
+        allow_nan: whether NaN is allowed too, whatever the range.
 
     Raises:
         TypeError: if it is not a real number; booleans are not.
-        ValueError: if it is NaN, infinite or out of range.
+        ValueError: if it is out of range, or infinite or NaN and that is not allowed.
 
     >>> check_number("momentum", 1.5, minimum=0, below=1)
     Traceback (most recent call last):
@@ -89,13 +91,15 @@ def check_number(
     expected = ("a number" if allow_infinite else "a finite number") + _range(
         minimum, maximum, below, above
     )
+    if allow_nan:
+        expected += " or NaN"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
         raise TypeError(f"{name}: expected {expected}, got {value!r}")
     try:
         number = float(value)
     except OverflowError:  # an integer beyond the range of float
         number = math.inf if value > 0 else -math.inf  # type: ignore[operator]
-    inside = (
+    inside = (allow_nan and math.isnan(number)) or (
         not math.isnan(number)
         and (allow_infinite or not math.isinf(number))
         and (minimum is None or number >= minimum)

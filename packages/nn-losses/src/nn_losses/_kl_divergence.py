@@ -1,4 +1,4 @@
-"""The divergence between distributions."""
+"""`KLDivLoss`, the divergence between distributions."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 from nn_tensor import Tensor, exp, sum
-from nn_tensor.extend import op
+from nn_tensor.extend import check_bool, keyword_only, op
 
-from nn_losses._binary import limited_log
-from nn_losses._inputs import check_probabilities, read_like, read_prediction
+from nn_losses._binary_cross_entropy import clamped_log
+from nn_losses._inputs import check_probabilities, read_prediction, read_target
 from nn_losses._loss import Loss
 
 __all__ = ["KLDivLoss"]
 
 
 @op
-def divergence(xp: Any, x: Any, y: Any, /) -> Any:
+def kl_divergence(xp: Any, x: Any, y: Any, /) -> Any:
     """Return ``y (log(y) - x)`` for log-probabilities `x`; 0 where `y` is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         losses = xp.asarray(xp.log(y))
@@ -26,18 +26,18 @@ def divergence(xp: Any, x: Any, y: Any, /) -> Any:
     return losses
 
 
-@divergence.gradient("x")
+@kl_divergence.gradient("x")
 def _(g: Any, y: Any) -> Any:
     return -g * y
 
 
-@divergence.gradient("y")
+@kl_divergence.gradient("y")
 def _(g: Any, x: Any, y: Any) -> Any:
-    return g * (limited_log(y) - x + 1)
+    return g * (clamped_log(y) - x + 1)
 
 
 @op
-def divergence_of_logs(xp: Any, x: Any, z: Any, /) -> Any:
+def kl_divergence_with_log_target(xp: Any, x: Any, z: Any, /) -> Any:
     """Return ``e**z (z - x)`` for log-probabilities `x` and `z`; 0 where `z` is -inf."""
     with np.errstate(invalid="ignore"):
         losses = xp.asarray(z - x)
@@ -46,12 +46,12 @@ def divergence_of_logs(xp: Any, x: Any, z: Any, /) -> Any:
     return losses
 
 
-@divergence_of_logs.gradient("x")
+@kl_divergence_with_log_target.gradient("x")
 def _(g: Any, z: Any) -> Any:
     return -g * exp(z)
 
 
-@divergence_of_logs.gradient("z")
+@kl_divergence_with_log_target.gradient("z")
 def _(g: Any, z: Any, out: Any) -> Any:
     return g * (out + exp(z))
 
@@ -63,7 +63,7 @@ class KLDivLoss(Loss):
 
     with log-probabilities :math:`x` and probabilities :math:`y`; summed over a distribution this is
     :math:`\mathrm{KL}(y \| e^x)` (Kullback and Leibler, 1951; Bishop, *Pattern Recognition and
-    Machine Learning*, 2006, equation 1.113), in nats. An event with :math:`y_i = 0` counts nothing.
+    Machine Learning*, 2006, equation 1.113), in nats. An event with :math:`y_i = 0` adds nothing.
 
     Prediction: log-probabilities (see `nn_tensor.log_softmax`), floating, of any shape. Target: a
     Tensor or array of exactly that shape, cast to the prediction's dtype; if it requires a
@@ -71,14 +71,14 @@ class KLDivLoss(Loss):
     ``reduction='none'``; its dtype is the prediction's.
 
     Args:
-        reduction: ``'batchmean'`` is the sum divided by the length of the first axis, the
-            divergence averaged over a batch of distributions; ``'mean'`` averages over all
-            elements, as in PyTorch; or their ``'sum'``, or ``'none'``.
+        reduction: ``'batchmean'`` is the sum divided by the batch size (that of the first
+            dimension), the divergence averaged over a batch of distributions; ``'mean'`` averages
+            over all elements, as in PyTorch; or their ``'sum'``, or ``'none'``.
         log_target: whether the target holds log-probabilities too.
 
     Raises:
         ValueError: for another reduction; when called, if a probability is outside [0, 1], the
-            shapes or devices differ, or ``'batchmean'`` finds no axis.
+            shapes or devices differ, or ``'batchmean'`` finds no batch dimension.
         TypeError: if `log_target` is not a boolean; when called, if the prediction is not floating
             or the target not numeric.
 
@@ -91,29 +91,30 @@ class KLDivLoss(Loss):
 
     reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none", "batchmean")
 
-    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+    @keyword_only
+    def __init__(self, reduction: str = "mean", *, log_target: bool = False) -> None:
         super().__init__(reduction)
-        if not isinstance(log_target, bool):
-            raise TypeError(f"log_target: expected True or False, got {log_target!r}")
-        self.log_target = log_target
+        self.log_target = check_bool("log_target", log_target)
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the loss of log-probabilities `prediction` against `target`, reduced."""
         prediction = read_prediction(prediction)
-        expected = read_like(prediction, target)
+        expected = read_target(prediction, target)
         if self.reduction == "batchmean" and prediction.ndim == 0:
-            raise ValueError("prediction: reduction 'batchmean' needs a batch axis, got shape ()")
+            raise ValueError(
+                "prediction: reduction 'batchmean' needs a batch dimension, got shape ()"
+            )
         if self.log_target:
-            return self.reduce(divergence_of_logs(prediction, expected))
+            return self.reduce(kl_divergence_with_log_target(prediction, expected))
         check_probabilities("target", expected.data)
-        return self.reduce(divergence(prediction, expected))
+        return self.reduce(kl_divergence(prediction, expected))
 
     def reduce(self, losses: Tensor, count: float | None = None) -> Tensor:
-        """Return what `Loss.reduce` does, or the sum divided by the number of rows."""
+        """Return what `Loss.reduce` does, or the sum divided by the batch size."""
         if self.reduction != "batchmean":
             return super().reduce(losses, count)
         return sum(losses) / len(losses) if len(losses) else sum(losses) + np.nan
 
     def extra_repr(self) -> str:
-        """Return whether the target is logarithmic."""
+        """Return whether the target holds log-probabilities."""
         return "log_target=True" if self.log_target else ""

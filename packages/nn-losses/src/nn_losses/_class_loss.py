@@ -1,0 +1,70 @@
+"""`ClassLoss`, the base of losses with class weights and an ignored class index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import check_integer, device_of, keyword_only, put
+
+from nn_losses._inputs import read_weights
+from nn_losses._loss import Loss
+
+__all__ = ["ClassLoss", "as_rows"]
+
+
+def as_rows(scores: Tensor) -> Tensor:
+    """Return `scores` as a matrix with a row for each example, in float32 at least."""
+    rows = scores if scores.ndim == 2 else scores.reshape(-1, scores.shape[-1])
+    return rows.astype(np.float32) if rows.dtype.itemsize < 4 else rows
+
+
+class ClassLoss(Loss):
+    """A loss against class indices, with a weight for each class and an index that is ignored."""
+
+    @keyword_only
+    def __init__(
+        self, reduction: str = "mean", *, weight: Any = None, ignore_index: int | None = None
+    ) -> None:
+        super().__init__(reduction)
+        self.weight = None if weight is None else read_weights("weight", weight)
+        if self.weight is not None and self.weight.ndim != 1:
+            raise ValueError(f"weight: expected shape (classes,), got shape {self.weight.shape}")
+        self.ignore_index = (
+            None if ignore_index is None else check_integer("ignore_index", ignore_index)
+        )
+
+    def weight_for(self, scores: Tensor) -> Any:
+        """Return the class weights in the dtype and on the device of `scores`, or None."""
+        if self.weight is None:
+            return None
+        if len(self.weight) != scores.shape[-1]:
+            raise ValueError(
+                f"weight: has {len(self.weight)} entries, but the prediction {scores.shape[-1]} "
+                f"classes (its shape is {scores.shape})"
+            )
+        return put(self.weight.astype(scores.dtype), device_of(scores.data))
+
+    def examples(self, target: Tensor, weight: Any, dtype: Any) -> tuple[Any, Any, float | None]:
+        """Return the class of each example, its weight, and the sum of these weights.
+
+        Weight and sum are None if each example counts 1. Ignored ones have class 0 and weight 0.
+        """
+        xp = target.xp
+        classes = target.data.reshape(-1).astype(np.int64, copy=False)
+        scale = None
+        if self.ignore_index is not None and (ignored := classes == self.ignore_index).any():
+            classes = xp.where(ignored, 0, classes)
+            scale = (~ignored).astype(dtype)
+        if weight is not None:
+            scale = weight[classes] if scale is None else weight[classes] * scale
+        return classes, scale, None if scale is None else float(scale.sum(dtype=np.float64))
+
+    def extra_repr(self) -> str:
+        """Return the class weights and the ignored index."""
+        parts = [
+            "" if self.weight is None else f"weight={self.weight.tolist()}",
+            "" if self.ignore_index is None else f"ignore_index={self.ignore_index}",
+        ]
+        return ", ".join(filter(None, parts))
