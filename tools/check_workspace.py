@@ -42,7 +42,7 @@ def imported(folder):
     """Return the top-level names that the sources of a package import, wherever they do."""
     names = set()
     for path in sorted((folder / "src").rglob("*.py")):
-        if path.name == "_pytest.py":
+        if path.name == "pytest_plugin.py":
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # A pytest plugin is imported where pytest is; the tests of the package load it.
-NEEDS_PYTEST = {"nn_tensor._pytest"}
+NEEDS_PYTEST = {"nn_tensor.testing.pytest_plugin"}
 
 
 def main(name):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-import types
 from typing import Any
 
 import numpy as np
 import pytest
 from nn_tensor import Tensor, concatenate, erf, gather, ones, scatter_add, take, where, zeros
-from nn_tensor._device import _cuda_problem
 from nn_tensor.testing import assert_close
 
 
@@ -97,54 +96,72 @@ def test_assignment_from_another_device_is_refused() -> None:
             x[index] = np.ones(2, np.float32)
 
 
-def _cupy(driver: int, runtime: int, error: str | None, **names: Any) -> types.ModuleType:
-    def count() -> int:
-        if error is not None:
-            raise RuntimeError(error)
-        return 1
+# Says what is missing of CUDA in an interpreter whose CuPy answers as the arguments say.
+_WITH_FAKE_CUPY = """
+import sys, types
+import numpy as np
 
-    module = types.ModuleType("cupy")
-    module.cuda = types.SimpleNamespace(  # type: ignore[attr-defined]
-        runtime=types.SimpleNamespace(
-            getDeviceCount=count,
-            driverGetVersion=lambda: driver,
-            runtimeGetVersion=lambda: runtime,
-        )
+driver, runtime, error, libraries = sys.argv[1:]
+
+def count():
+    if error:
+        raise RuntimeError(error)
+    return 1
+
+def ones(shape):
+    if libraries == "missing":
+        raise ImportError("libcublas.so.12: cannot open shared object file")
+    return np.ones(shape)
+
+cupy = sys.modules["cupy"] = types.ModuleType("cupy")
+cupy.ones = ones
+cupy.cuda = types.SimpleNamespace(
+    runtime=types.SimpleNamespace(
+        getDeviceCount=count,
+        driverGetVersion=lambda: int(driver),
+        runtimeGetVersion=lambda: int(runtime),
     )
-    vars(module).update(names)
-    return module
+)
 
+from nn_tensor import parse_device
+from nn_tensor.extend import xp_for
 
-def _no_libraries(*_: Any) -> Any:
-    raise ImportError("libcublas.so.12: cannot open shared object file")
+try:
+    print(xp_for(parse_device("cuda")).__name__)
+except RuntimeError as error:
+    print(error)
+"""
 
 
 @pytest.mark.parametrize(
-    ("cupy", "parts"),
+    ("driver", "runtime", "error", "libraries", "parts"),
     [
         (
-            _cupy(0, 12090, "cudaErrorInsufficientDriver"),
+            *(0, 12090, "cudaErrorInsufficientDriver", "complete"),
             ["no NVIDIA driver", "cudaErrorInsufficientDriver", "install the driver"],
         ),
         (
-            _cupy(12040, 13000, "cudaErrorInsufficientDriver"),
+            *(12040, 13000, "cudaErrorInsufficientDriver", "complete"),
             ["driver is for CUDA 12", "CuPy for CUDA 13", "nn-tensor[cuda12]"],
         ),
-        (_cupy(13000, 12090, "cudaErrorNoDevice"), ["driver shows no device"]),
+        (13000, 12090, "cudaErrorNoDevice", "complete", ["driver shows no device"]),
         (
-            _cupy(13000, 12090, None, ones=_no_libraries),
+            *(13000, 12090, "", "missing"),
             ["CUDA libraries are incomplete", "libcublas", "cupy-cuda12x[ctk]"],
         ),
-        (_cupy(13000, 12090, None, ones=lambda shape: np.ones(shape)), None),
+        (13000, 12090, "", "complete", ["cupy\n"]),
     ],
     ids=["no driver", "old driver", "hidden device", "no libraries", "complete"],
 )
 def test_what_is_missing_is_named(
-    cupy: types.ModuleType, parts: list[str] | None, monkeypatch: pytest.MonkeyPatch
+    driver: int, runtime: int, error: str, libraries: str, parts: list[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "cupy", cupy)
-    problem = _cuda_problem.__wrapped__()
-    if parts is None:
-        assert problem is None
-    else:
-        assert all(part in problem for part in parts), problem
+    arguments = [str(driver), str(runtime), error, libraries]
+    done = subprocess.run(
+        [sys.executable, "-c", _WITH_FAKE_CUPY, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert all(part in done.stdout for part in parts), done.stdout
+    assert ("cannot be used" in done.stdout) == (parts != ["cupy\n"])

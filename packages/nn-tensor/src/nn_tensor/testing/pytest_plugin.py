@@ -1,8 +1,9 @@
-"""The pytest plugin that the tests of every package share: the device under test.
+"""A pytest plugin: the device under test, as an option and a fixture.
 
-Load it with ``-p nn_tensor._pytest``. ``--device=cpu``, the default, runs all tests but those
-marked ``cuda``. ``--device=cuda`` runs those, and once more every test that uses the fixture
-``device``. Without a CUDA device they are skipped; under ``NN_REQUIRE_CUDA=1`` that is a failure.
+Load it with ``-p nn_tensor.testing.pytest_plugin``. ``--device=cpu``, the default, runs all tests
+but those marked ``cuda``. ``--device=cuda`` runs those, and once more every test that uses the
+fixture ``device``. Without a CUDA device they are skipped; under ``NN_REQUIRE_CUDA=1`` that is a
+failure.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import os
 from collections.abc import Generator
 
 import pytest
+
+from nn_tensor import parse_device
+from nn_tensor.extend import xp_for
 
 # Packages that tests compare with: to lack one says nothing about the device.
 _ORACLES = ("hypothesis", "safetensors", "torch", "transformers")
@@ -48,10 +52,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip whatever the CUDA run holds where there is no CUDA device."""
     if item.config.getoption("device") == "cuda":
-        from nn_tensor._device import _cuda_problem
-
-        if problem := _cuda_problem():
-            pytest.skip(f"no CUDA: {problem}")
+        try:
+            xp_for(parse_device("cuda"))
+        except RuntimeError as error:
+            pytest.skip(f"no CUDA: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,42 @@
+"""Checks for code that computes with Tensors, and tables of test cases for all of a library.
+
+`gradcheck` compares gradients with finite differences, `assert_close` values with values; both
+raise an `AssertionError` that says what was expected and what came. A table has a row for each
+op, layer, loss, optimizer and kernel, which says what it is called with and which formula gives
+the same; `each_check` lists what has to hold of the rows, and `missing_cases` what has no row::
+
+    from nn_tensor.testing import OpCase, each_check
+
+    CASES = [OpCase(cube, lambda x: x**3, [("normal", (3, 4))], elementwise=True)]
+
+    @pytest.mark.parametrize("check", each_check(CASES), ids=str)
+    def test_case(check):
+        check()
+
+`pytest_plugin` gives tests the device to run on. Nothing else here needs pytest.
+"""
+
+from nn_tensor.testing.assertions import assert_close
+from nn_tensor.testing.cases import DOMAINS, Case, Check, each_check, missing_cases
+from nn_tensor.testing.gradcheck import GradientError, gradcheck
+from nn_tensor.testing.kernels import KernelCase, kernels_of
+from nn_tensor.testing.layers import LayerCase, LossCase
+from nn_tensor.testing.ops import OpCase
+from nn_tensor.testing.optimizers import OptimizerCase
+
+__all__ = [
+    "DOMAINS",
+    "Case",
+    "Check",
+    "GradientError",
+    "KernelCase",
+    "LayerCase",
+    "LossCase",
+    "OpCase",
+    "OptimizerCase",
+    "assert_close",
+    "each_check",
+    "gradcheck",
+    "kernels_of",
+    "missing_cases",
+]

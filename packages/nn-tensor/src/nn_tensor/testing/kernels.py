@@ -1,0 +1,89 @@
+"""Rows of kernels: every implementation computes what the reference computes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import unittest
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nn_tensor import Tensor, parse_device
+from nn_tensor.extend import Kernel, put, xp_for
+from nn_tensor.testing.assertions import assert_close, flatten
+from nn_tensor.testing.cases import Array, Case
+
+__all__ = ["KernelCase", "kernels_of"]
+
+
+def kernels_of(package: str) -> dict[str, Kernel]:
+    """Find the kernels in the modules of a package, by name.
+
+    Modules that import what is not installed are left out.
+
+    Raises:
+        ValueError: if two kernels have the same name.
+
+    >>> "erf" in kernels_of("nn_tensor")
+    True
+    """
+    found: dict[str, Kernel] = {}
+    for entry in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        try:
+            values = vars(importlib.import_module(entry.name)).values()
+        except ModuleNotFoundError as error:
+            if (error.name or package).split(".")[0] == package:
+                raise
+            continue
+        for value in values:
+            if isinstance(value, Kernel) and value.__module__.split(".")[0] == package:
+                name: str = vars(value)["__name__"]
+                if found.setdefault(name, value) is not value:
+                    raise ValueError(f"{package}: two kernels are named {name!r}")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class KernelCase(Case):
+    """A row of a kernel: ``function(xp, *inputs)``, compared with its own reference.
+
+    What is compared is what the kernel returns, and the arrays it was given, as it may write
+    into them. On the CPU the compiled implementation is compared, on CUDA the implementation for
+    CUDA and the reference on CuPy.
+
+    Args:
+        dtypes: of the floating arguments.
+        tolerances: by dtype, the relative and absolute error allowed.
+    """
+
+    _: KW_ONLY
+    dtypes: Sequence[str] = ("float32", "float64")
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+
+    def compute(self, function: Callable[..., Any], dtype: str, device: str) -> list[Array]:
+        """Return what a function with the signature of the kernel returns and writes."""
+        target = parse_device(device)
+        placed = [put(x, target) if isinstance(x, np.ndarray) else x for x in self.draw(dtype)]
+        results = flatten(function(xp_for(target), *placed))
+        arrays = [x for x in (*results, *placed) if hasattr(x, "dtype")]
+        return [Tensor(x).numpy() for x in arrays]
+
+    def checks(self) -> Iterator[tuple[str, ...]]:
+        """Return the checks."""
+        yield from (("implementations", dtype) for dtype in self.dtypes)
+
+    def check_implementations(self, dtype: str, device: str) -> None:
+        """Each implementation for a device computes what the reference does on the CPU."""
+        kernel: Any = self.function
+        expected = self.compute(kernel.reference, dtype, "cpu")
+        if device == "cpu" and kernel.cpu_implementation and not importlib.util.find_spec("numba"):
+            raise unittest.SkipTest("could not import 'numba', which compiles the implementation")
+        tolerance = self.tolerances.get(dtype)
+        for function in (kernel, kernel.reference):
+            results = self.compute(function, dtype, device)
+            for i, (x, y) in enumerate(zip(results, expected, strict=True)):
+                assert_close(x, y, tolerance, tolerance, name=f"result {i}")
