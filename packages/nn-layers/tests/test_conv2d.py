@@ -1,23 +1,20 @@
-"""Conv2D and its operations: values, gradients of both orders, kernels, checks, initial weights."""
+"""Conv2D and its operations: values, gradients of both orders, kernels, checks, initialization."""
 
 import math
 
 import numpy as np
 import pytest
 from nn_layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
-from nn_layers._convolve import (
-    _Plan,
-    convolve,
-    convolve_back,
-    convolve_biased,
-    correlate,
-    fold,
-    products,
-    spread,
-    sums,
-    unfold,
+from nn_layers.ops.conv2d import (
+    conv2d,
+    conv2d_backward_input,
+    conv2d_backward_weight,
+    conv2d_forward,
+    conv2d_input_gradient,
+    conv2d_weight_gradient,
 )
-from nn_layers._windows import Windows
+from nn_layers.ops.im2col import col2im, im2col
+from nn_layers.ops.windows import Windows
 from nn_tensor import Tensor, grad, no_grad, ones, use_kernels, zeros
 from nn_tensor.testing import assert_close, gradcheck
 
@@ -83,8 +80,8 @@ def test_values(case, device, rng):
     expected = by_definition(x, w, b, windows, groups)
     for a in layouts(x):
         given = [Tensor(v, device=device) for v in (a, w, b)]
-        assert_close(convolve_biased(*given, windows, groups), expected, 1e-12, 1e-12)
-    out = convolve(*given[:2], windows, groups)
+        assert_close(conv2d(*given, windows, groups), expected, 1e-12, 1e-12)
+    out = conv2d(*given[:2], 0.0, windows, groups)
     assert_close(out, expected - b[:, None, None], 1e-12, 1e-12)
 
 
@@ -94,15 +91,15 @@ def test_gradients_of_first_and_second_order(case, rng):
     x, w, b = arrays(case, rng)
     g = rng.standard_normal(by_definition(x, w, b, windows, groups).shape)
     size = x.shape[2:]
-    gradcheck(lambda *v: convolve_biased(*v, windows, groups), [x, w, b], order=2)
-    gradcheck(lambda *v: convolve_back(*v, size, windows, groups), [g, w], order=2)
-    gradcheck(lambda *v: correlate(*v, windows, groups), [x, g], order=2)
+    gradcheck(lambda *v: conv2d(*v, windows, groups), [x, w, b], order=2)
+    gradcheck(lambda *v: conv2d_input_gradient(*v, size, windows, groups), [g, w], order=2)
+    gradcheck(lambda *v: conv2d_weight_gradient(*v, windows, groups), [x, g], order=2)
 
 
 def test_gradient_of_third_order(rng):
     windows = Windows((2, 2), (1, 1), (1, 0, 0, 1))
     x, w, b = arrays((1, 2, 2, (3, 3), windows, 1), rng)
-    gradcheck(lambda *v: convolve_biased(*v, windows) ** 3, [x, w, b], order=3)
+    gradcheck(lambda *v: conv2d(*v, windows) ** 3, [x, w, b], order=3)
 
 
 @each_case
@@ -113,7 +110,7 @@ def test_gradients_do_not_depend_on_layout(case, rng):
     g = rng.standard_normal(by_definition(x, w, b, windows, groups).shape)
     for values in zip(layouts(x), layouts(w), layouts(g), strict=True):
         given = [Tensor(t, requires_grad=True) for t in (*values[:2], b)]
-        convolve_biased(*given, windows, groups).backward(values[2])
+        conv2d(*given, windows, groups).backward(values[2])
         found.append([t.grad.numpy() for t in given])
     for other in found[1:]:
         for actual, expected in zip(other, found[0], strict=True):
@@ -121,41 +118,51 @@ def test_gradients_do_not_depend_on_layout(case, rng):
 
 
 @each_case
-@pytest.mark.parametrize("columns", [1, 7, 10**6])
-def test_however_it_is_cut_into_products(case, columns, rng):
+@pytest.mark.parametrize("max_columns", [1, 7, 10**6])
+def test_the_tiling_does_not_change_the_result(case, max_columns, rng):
     *_, windows, groups = case
     x, w, b = arrays(case, rng)
     x = np.concatenate([x, x, x])
-    g = rng.standard_normal(products(np, x, w, b, windows, groups).shape)
+    g = rng.standard_normal(conv2d_forward(np, x, w, b, windows, groups).shape)
     size = x.shape[2:]
     assert_close(
-        products.reference(np, x, w, b, windows, groups, columns),
-        products(np, x, w, b, windows, groups), 1e-12, 1e-12,
+        conv2d_forward.reference(np, x, w, b, windows, groups, max_columns),
+        conv2d_forward(np, x, w, b, windows, groups), 1e-12, 1e-12,
     )  # fmt: skip
     assert_close(
-        sums.reference(np, x, g, windows, groups, columns),
-        sums(np, x, g, windows, groups), 1e-12, 1e-12,
+        conv2d_backward_weight.reference(np, x, g, windows, groups, max_columns),
+        conv2d_backward_weight(np, x, g, windows, groups), 1e-12, 1e-12,
     )  # fmt: skip
     assert_close(
-        spread.reference(np, g, w, size, windows, groups, columns),
-        spread(np, g, w, size, windows, groups), 1e-12, 1e-12,
+        conv2d_backward_input.reference(np, g, w, size, windows, groups, max_columns),
+        conv2d_backward_input(np, g, w, size, windows, groups), 1e-12, 1e-12,
     )  # fmt: skip
 
 
-def test_the_cases_take_both_ways():
-    def by_row(case):
-        n, c, o, size, windows, groups = case
-        return _Plan((n, c, *size), o, windows, groups, 1024).by_row
+def test_the_cases_unfold_whole_windows_and_single_rows(monkeypatch, rng):
+    unfolded = []  # heights of what was unfolded of the kernel
 
-    assert [name for name, case in CASES.items() if by_row(case)] == [
+    def spy(xp, columns, *arguments):
+        unfolded.append(columns.shape[1])
+        im2col(xp, columns, *arguments)
+
+    monkeypatch.setattr("nn_layers.ops.conv2d.im2col", spy)
+
+    def by_rows(case):
+        *_, windows, groups = case
+        unfolded.clear()
+        conv2d(*arrays(case, rng), windows, groups)
+        return windows.kernel[0] > 1 and set(unfolded) == {1}
+
+    assert [name for name, case in CASES.items() if by_rows(case)] == [
         "by rows", "by rows in groups"
     ]  # fmt: skip
 
 
-def test_an_input_without_gradient_costs_nothing(monkeypatch):
+def test_no_gradient_is_computed_for_an_input_that_needs_none(monkeypatch):
     conv = Conv2D(1, 2, 3)
     out = conv(ones(2, 1, 5, 5)).sum()
-    monkeypatch.setattr("nn_layers._convolve.spread", None)
+    monkeypatch.setattr("nn_layers.ops.conv2d.conv2d_input_gradient", None)
     out.backward()
     assert conv.weights.grad.shape == (2, 1, 3, 3)
 
@@ -165,14 +172,14 @@ def test_inputs_are_not_changed(device, rng):
     for v in values:
         v.flags.writeable = False
     tensors = [Tensor(v, device=device, requires_grad=True) for v in values]
-    convolve_biased(*tensors, CASES["padded"][4]).sum().backward()
+    conv2d(*tensors, CASES["padded"][4]).sum().backward()
     for v, t in zip(values, tensors, strict=True):
         np.testing.assert_array_equal(t.numpy(), v)
         assert t.grad.dtype == np.float32
 
 
 def test_memory_is_bounded():
-    """A large image is cut into bands: no copy of all its windows is made."""
+    """A large image is divided into tiles: no copy of all its windows is made."""
     import tracemalloc
 
     conv = Conv2D(16, 4, 3, padding=1)
@@ -183,17 +190,18 @@ def test_memory_is_bounded():
         conv(x)
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert most < 2.5 * x.data.nbytes  # the padded image, the output, and a band
+    assert most < 2.5 * x.data.nbytes  # the padded image, the output, and a tile
 
 
 # Kernels
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("steps", [(1, 1, 1, 1), (2, 3, 1, 2), (1, 2, 2, 1)], ids=str)
-def test_the_compiled_kernels(steps, dtype, rng):
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3), (1, 2)], ids=str)
+@pytest.mark.parametrize("dilation", [(1, 1), (1, 2), (2, 1)], ids=str)
+def test_the_compiled_kernels(stride, dilation, dtype, rng):
     pytest.importorskip("numba", reason="numba compiles these")
-    sh, sw, dh, dw = steps
+    (sh, sw), (dh, dw) = stride, dilation
     height, width = 1 + 3 * sh + 2 * dh + 1, 4 * sw + dw + 2
     padded = rng.standard_normal((2, 3, height, width)).astype(dtype)
     columns = rng.standard_normal((3, 3, 2, 4, 2, 5)).astype(dtype)
@@ -201,8 +209,8 @@ def test_the_compiled_kernels(steps, dtype, rng):
     for choice in ("auto", "reference"):
         with use_kernels(choice):
             results.append((columns.copy(), padded.copy()))
-            unfold(np, results[-1][0], padded, 1, *steps)
-            fold(np, results[-1][1], columns, 1, *steps)
+            im2col(np, results[-1][0], padded, 1, stride, dilation)
+            col2im(np, results[-1][1], columns, 1, stride, dilation)
     for actual, expected in zip(*results, strict=True):
         assert_close(actual, expected)
 
@@ -264,7 +272,7 @@ def test_double_backward_against_torch(device, rng):
     values = [rng.standard_normal(s) for s in ((2, 4, 7, 6), (6, 2, 3, 2), (6,))]
     windows = Windows((3, 2), (2, 1), (1, 1, 1, 1), (1, 2))
     ours = [Tensor(v, device=device, requires_grad=True) for v in values]
-    gradients = grad((convolve_biased(*ours, windows, 2) ** 3).sum(), ours, create_graph=True)
+    gradients = grad((conv2d(*ours, windows, 2) ** 3).sum(), ours, create_graph=True)
     sum((g * g).sum() for g in gradients).backward()
     theirs = [torch.tensor(v, requires_grad=True) for v in values]
     out = torch.nn.functional.conv2d(*theirs, (2, 1), (1, 1), (1, 2), 2)
@@ -325,7 +333,7 @@ def test_a_network_learns(rng):
     assert losses[-1] < 0.2 * losses[0]
 
 
-def test_settings_are_shown():
+def test_options_are_shown():
     assert repr(Conv2D(3, 8, 3)) == "Conv2D(3→8, 3×3)"
     conv = Conv2D(4, 8, (3, 5), 2, (1, 2), dilation=(1, 2), groups=2, bias=False, name="stem")
     assert repr(conv) == (
@@ -365,22 +373,26 @@ def test_initial_weights(name, device):
 
 
 WRONG_SETTINGS = [
-    ({"in_channels": 0}, ValueError, "in_channels: expected a positive integer, got 0"),
-    ({"out_channels": 2.0}, TypeError, "out_channels: expected a positive integer, got 2.0"),
-    ({"kernel_size": 0}, ValueError, "kernel_size: .* or a pair of them, got 0"),
+    ({"in_channels": 0}, ValueError, "in_channels: expected an integer >= 1, got 0"),
+    ({"out_channels": 2.0}, TypeError, "out_channels: expected an integer >= 1, got 2.0"),
+    (
+        {"kernel_size": 0},
+        ValueError,
+        "kernel_size: expected sizes >= 1, .* got 0",
+    ),
     ({"kernel_size": (3, 3, 3)}, TypeError, r"kernel_size: .* got \(3, 3, 3\)"),
     ({"kernel_size": "3"}, TypeError, "kernel_size: .* got '3'"),
     ({"kernel_size": True}, TypeError, "kernel_size: .* got True"),
     ({"stride": (1, 0)}, ValueError, r"stride: .* got \(1, 0\)"),
     ({"stride": None}, TypeError, "stride: .* got None"),
-    ({"padding": -1}, ValueError, "padding: expected an integer of at least 0 .* got -1"),
+    ({"padding": -1}, ValueError, "padding: expected sizes >= 0, .* got -1"),
     ({"padding": "full"}, ValueError, "padding: expected .* or 'same', got 'full'"),
     ({"padding": "same", "stride": 2}, ValueError, "padding: 'same' needs stride 1, got stride 2"),
     ({"dilation": 1.5}, TypeError, "dilation: .* got 1.5"),
     ({"groups": 2}, ValueError, "groups: 2 does not divide in_channels, which is 3"),
     ({"groups": 3}, ValueError, "groups: 3 does not divide out_channels, which is 4"),
-    ({"groups": 0}, ValueError, "groups: expected a positive integer, got 0"),
-    ({"dtype": "int32"}, TypeError, "floating type .* got int32"),
+    ({"groups": 0}, ValueError, "groups: expected an integer >= 1, got 0"),
+    ({"dtype": "int32"}, TypeError, "dtype: expected a floating dtype, got int32"),
     ({"device": "tpu"}, ValueError, "device: .* got 'tpu'"),
     ({"initialization": "xaviar"}, ValueError, "expected one of 'xavier', .*, got 'xaviar'"),
     ({"rng": "seed"}, TypeError, "rng: .* got 'seed'"),
@@ -404,7 +416,7 @@ def test_wrong_settings(settings, error, reason):
         ),
         (
             (3, 9, 9),
-            "input has 3 axes, expected 4: (batch, channels, height, width) (its shape is "
+            "input has 3 dimensions, expected 4: (batch, channels, height, width) (its shape is "
             "(3, 9, 9))",
         ),
         ((2, 3, 5, 5), "kernel 7×7 does not fit into 5×5 with padding 0"),
@@ -431,7 +443,7 @@ def test_other_input_is_refused(dtype):
         Conv2D(1, 1, 1)(ones(1, 1, 2, 2, dtype=dtype))
 
 
-def test_the_hint_about_axes_is_right():
+def test_the_hint_about_the_channels_is_right():
     assert Conv2D(3, 4, 7)(ones(2, 9, 9, 3).transpose(0, 3, 1, 2)).shape == (2, 4, 3, 3)
 
 

@@ -1,11 +1,11 @@
-"""Dense: values, gradients, dtypes, checks, initial weights."""
+"""Dense: values, gradients, dtypes, checks, initialization."""
 
 import math
 
 import numpy as np
 import pytest
 from nn_layers import Dense, Sequential, initialize, parse_dtype
-from nn_layers._dense import linear
+from nn_layers.ops.linear import linear
 from nn_tensor import Tensor, ones
 from nn_tensor.testing import assert_close, gradcheck
 
@@ -122,29 +122,29 @@ def test_mixed_devices_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "reason"),
+    ("sizes", "options", "error", "reason"),
     [
-        ((0, 2), ValueError, "input_size: expected a positive integer, got 0"),
-        ((2, -1), ValueError, "output_size: expected a positive integer, got -1"),
-        ((2.0, 2), TypeError, "input_size: expected a positive integer, got 2.0"),
-        ((2, True), TypeError, "output_size: expected a positive integer, got True"),
-        ((2, 2, None, "xaviar"), ValueError, "expected one of 'xavier', .*, got 'xaviar'"),
-        ((2, 2, None, None), ValueError, "got None"),
-        ((2, 2, None, "he", "tpu"), ValueError, "device: .* got 'tpu'"),
-        ((2, 2, None, "he", "cpu", "int32"), TypeError, "floating type .* got int32"),
-        ((2, 2, None, "he", "cpu", "float32", True, "seed"), TypeError, "rng: .* got 'seed'"),
+        ((0, 2), {}, ValueError, "input_size: expected an integer >= 1, got 0"),
+        ((2, -1), {}, ValueError, "output_size: expected an integer >= 1, got -1"),
+        ((2.0, 2), {}, TypeError, "input_size: expected an integer >= 1, got 2.0"),
+        ((2, True), {}, TypeError, "output_size: expected an integer >= 1, got True"),
+        ((2, 2), {"initialization": "xaviar"}, ValueError, "one of 'xavier', .*, got 'xaviar'"),
+        ((2, 2), {"initialization": None}, ValueError, "got None"),
+        ((2, 2), {"device": "tpu"}, ValueError, "device: .* got 'tpu'"),
+        ((2, 2), {"dtype": "int32"}, TypeError, "dtype: expected a floating dtype, got int32"),
+        ((2, 2), {"rng": "seed"}, TypeError, "rng: .* got 'seed'"),
     ],
 )
-def test_wrong_arguments(arguments, error, reason):
+def test_wrong_arguments(sizes, options, error, reason):
     with pytest.raises(error, match=reason):
-        Dense(*arguments)
+        Dense(*sizes, **options)
 
 
 def test_numpy_integers_are_sizes():
     assert Dense(np.int64(2), np.uint8(3)).weights.shape == (2, 3)
 
 
-# Initial weights
+# Initialization
 
 # variance, and the largest value where the distribution has one
 EXPECTED = {

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 from nn_layers import Dropout, Reshape, Sequential
-from nn_layers._dropout import dropout
+from nn_layers.ops.dropout import dropout
 from nn_tensor import Tensor, ones
 from nn_tensor.testing import gradcheck
 
@@ -41,7 +41,7 @@ def test_only_in_training(rng):
     assert Dropout(0)(x) is x
 
 
-def test_everything_may_be_left_out(device):
+def test_a_probability_of_one_gives_zeros(device):
     x = Tensor([1.0, -2.0, 1e30], device=device, requires_grad=True)
     out = Dropout(1.0)(x)
     out.sum().backward()
@@ -51,24 +51,24 @@ def test_everything_may_be_left_out(device):
 
 def test_the_seed_decides(device):
     def draw(rng, dtype="float32"):
-        return Dropout(0.5, rng)(ones(64, dtype=dtype, device=device)).numpy()
+        return Dropout(0.5, rng=rng)(ones(64, dtype=dtype, device=device)).numpy()
 
-    host = Dropout(0.5, 3)(ones(64)).numpy()
+    host = Dropout(0.5, rng=3)(ones(64)).numpy()
     np.testing.assert_array_equal(draw(3), host)
     np.testing.assert_array_equal(draw(np.random.default_rng(3)), host)
     np.testing.assert_array_equal(draw(3, "float16").astype(np.float32), host)
     assert np.any(draw(4) != host)
     assert np.any(draw(None) != draw(None))
-    layer = Dropout(0.5, 3)
+    layer = Dropout(0.5, rng=3)
     assert np.any(layer(ones(64)).numpy() != layer(ones(64)).numpy())
     again = copy.deepcopy(layer)
     np.testing.assert_array_equal(again(ones(64)).numpy(), layer(ones(64)).numpy())
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (2, 0, 3)])
-def test_shapes_without_much(shape):
+def test_empty_and_0d_inputs(shape):
     x = ones(shape, requires_grad=True)
-    out = Dropout(0.5, 0)(x)
+    out = Dropout(0.5, rng=0)(x)
     out.sum().backward()
     assert out.shape == x.grad.shape == shape
 
@@ -79,26 +79,26 @@ def test_inputs_are_not_written_to(rng):
     Dropout(0.5)(Tensor(x, requires_grad=True)).sum().backward()
 
 
-def test_it_is_no_state():
+def test_dropout_has_no_state():
     model = Sequential(Dropout(0.25), Dropout(name="last"))
     assert list(model.state_dict()) == ["__metadata__"]
     assert list(map(repr, model)) == ["Dropout(0.25)", "Dropout(0.5, name='last')"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "reason"),
+    ("options", "error", "reason"),
     [
-        ((1.5,), ValueError, "p: expected a probability between 0 and 1, got 1.5"),
-        ((-0.1,), ValueError, "p: .* got -0.1"),
-        ((np.nan,), ValueError, "p: .* got nan"),
-        (("half",), TypeError, "p: expected a number, got 'half'"),
-        ((0.5, "seed"), TypeError, "rng: .* got 'seed'"),
-        ((0.5, -1), ValueError, "rng: .* got -1"),
+        ({"p": 1.5}, ValueError, "p: expected a finite number >= 0 and <= 1, got 1.5"),
+        ({"p": -0.1}, ValueError, "p: .* got -0.1"),
+        ({"p": np.nan}, ValueError, "p: .* got nan"),
+        ({"p": "half"}, TypeError, "p: expected a finite number >= 0 and <= 1, got 'half'"),
+        ({"rng": "seed"}, TypeError, "rng: .* got 'seed'"),
+        ({"rng": -1}, ValueError, "rng: .* got -1"),
     ],
 )
-def test_wrong_settings(arguments, error, reason):
+def test_wrong_options(options, error, reason):
     with pytest.raises(error, match=reason):
-        Dropout(*arguments)
+        Dropout(**options)
 
 
 def test_integers_are_refused():
@@ -144,10 +144,10 @@ def test_reshape_keeps_integers():
 @pytest.mark.parametrize(
     ("shape", "given", "reason"),
     [
-        ((3, 4), (2, 10), "Reshape(3×4): input of shape (2, 10) has 10 values in each sample"),
+        ((3, 4), (2, 10), "Reshape(3×4): input of shape (2, 10) has 10 elements in each sample"),
         ((3, -1), (2, 10), "do not fit into (3, -1)"),
-        (4, (2, 0), "has 0 values in each sample, which do not fit into (4,)"),
-        (4, (), "input has no axes"),
+        (4, (2, 0), "has 0 elements in each sample, which do not fit into (4,)"),
+        (4, (), "input has no dimensions"),
     ],
 )
 def test_reshape_that_does_not_fit(shape, given, reason):
@@ -161,6 +161,6 @@ def test_reshape_that_does_not_fit(shape, given, reason):
     [((0,), ValueError), ((-2, 3), ValueError), ((-1, -1), ValueError), ((2.0,), TypeError),
      ("ab", TypeError)],
 )  # fmt: skip
-def test_wrong_lengths(shape, error):
+def test_wrong_sizes(shape, error):
     with pytest.raises(error, match="shape: expected"):
         Reshape(shape)

@@ -83,7 +83,7 @@ def test_a_shared_block_is_named_where_it_was_called():
     assert message(model, X) == f"BaseModel.second[1][0] {WRONG}"
 
 
-def test_a_borrowed_layer_has_no_path():
+def test_a_layer_that_is_not_an_attribute_has_no_path():
     layer = Dense(64, 10)
 
     class Borrower(BaseModel):
@@ -97,7 +97,7 @@ def test_a_borrowed_layer_has_no_path():
     assert message(Sequential(Borrower()), X) == f"Sequential[0] Sequential[1] {WRONG}"
 
 
-def test_a_caught_error_is_the_models_own_business():
+def test_a_model_may_catch_an_error_and_raise_another():
     class Careful(Model):
         def forward(self, x):
             try:
@@ -154,5 +154,5 @@ def test_wrong_arguments_are_explained():
     assert "Dense(64→10): " in message(Sequential(Dense(64, 10)), "text", kind=TypeError)
     assert "missing" in message(Dense(2, 2), kind=TypeError)
     assert message(Dense(2, 2), np.float32(1)) == (
-        "Dense(2→2): input has no axes, expected 2 (its shape is ())"
+        "Dense(2→2): input has no dimensions, expected 2 (its shape is ())"
     )

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 from nn_layers import AvgPool2D, GlobalAvgPool2D, MaxPool2D, Sequential
-from nn_layers._pooling import (
-    average,
-    average_back,
-    max_pool,
-    maxima,
-    place_back,
-    place_of,
-    scatter,
+from nn_layers.ops.pooling import (
+    avg_pool2d,
+    avg_pool2d_gradient,
+    gather_by_window_index,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool2d_forward,
+    max_unpool2d,
 )
-from nn_layers._windows import Windows
+from nn_layers.ops.windows import Windows
 from nn_tensor import Tensor, ones, use_kernels, zeros
 from nn_tensor.testing import assert_close, gradcheck
 
@@ -27,7 +27,7 @@ CASES = {
     "dilated": ((1, 2, 7, 8), Windows((3, 2), (2, 1), (2, 2, 1, 1), (2, 3))),
     "1×1": ((1, 2, 3, 3), Windows((1, 1))),
     "whole": ((2, 2, 3, 4), Windows((3, 4))),
-    "large": ((1, 1, 19, 18), Windows((18, 16), (1, 2))),  # its places need more than a byte
+    "large": ((1, 1, 19, 18), Windows((18, 16), (1, 2))),  # its indices need more than a byte
     "no images": ((0, 2, 4, 4), Windows((2, 2), (2, 2))),
     "no channels": ((2, 0, 4, 4), Windows((2, 2), (2, 2))),
 }
@@ -40,7 +40,7 @@ def distinct(shape, rng):
 
 
 def windows_of(x, windows, value):
-    """Yield places and elements of each window, by definition."""
+    """Yield position and elements of each window, by definition."""
     top, bottom, left, right = windows.padding
     (kh, kw), (sh, sw), (dh, dw) = windows.kernel, windows.stride, windows.dilation
     x = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value)
@@ -71,24 +71,24 @@ def test_values(shape, windows, device, rng):
     largest = by_definition(x, windows, -np.inf, np.max)
     means = by_definition(x, windows, 0, np.mean)
     for a in layouts(x):
-        assert_close(max_pool(Tensor(a, device=device), windows), largest, 0, 0)
-        assert_close(average(Tensor(a, device=device), windows), means)
+        assert_close(max_pool2d(Tensor(a, device=device), windows), largest, 0, 0)
+        assert_close(avg_pool2d(Tensor(a, device=device), windows), means)
 
 
 @each_case
 def test_gradients_of_first_and_second_order(shape, windows, rng):
     x = distinct(shape, rng)
-    gradcheck(lambda v: max_pool(v, windows), [x], order=2)
-    gradcheck(lambda v: average(v, windows), [x], order=2)
-    gradcheck(lambda v: max_pool(v, windows) ** 2, [x], order=2, rtol=1e-6)
-    out, index = max_pool.info.forward(np, x, windows)
-    gradcheck(lambda g: place_back(g, index, shape[2:], windows), [out], order=2)
-    gradcheck(lambda v: place_of(v, index, windows), [x], order=2)
-    gradcheck(lambda g: average_back(g, shape[2:], windows), [out], order=2)
+    gradcheck(lambda v: max_pool2d(v, windows), [x], order=2)
+    gradcheck(lambda v: avg_pool2d(v, windows), [x], order=2)
+    gradcheck(lambda v: max_pool2d(v, windows) ** 2, [x], order=2, rtol=1e-6)
+    out, index = max_pool2d_forward(np, x, windows)
+    gradcheck(lambda g: max_unpool2d(g, index, shape[2:], windows), [out], order=2)
+    gradcheck(lambda v: gather_by_window_index(v, index, windows), [x], order=2)
+    gradcheck(lambda g: avg_pool2d_gradient(g, shape[2:], windows), [out], order=2)
 
 
 @each_case
-@pytest.mark.parametrize("pool", [max_pool, average], ids=["max", "average"])
+@pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d], ids=["max", "average"])
 def test_gradients_do_not_depend_on_layout(pool, shape, windows, rng):
     found, g = [], rng.standard_normal(pool(Tensor(np.zeros(shape)), windows).shape)
     x = distinct(shape, rng)
@@ -175,22 +175,27 @@ def test_inputs_are_not_changed(device, rng):
 def test_the_compiled_kernel(shape, windows, dtype, rng):
     pytest.importorskip("numba", reason="numba compiles this")
     x = rng.standard_normal(shape).astype(dtype)
-    out, index = max_pool.info.forward(np, x, windows)
-    results = [np.full_like(x, np.nan), np.full_like(x, np.nan)]
-    scatter(np, results[0], out, index, *windows)
-    scatter.reference(np, results[1], out, index, *windows)
-    assert_close(*results)
+    out, index = max_pool2d_forward(np, x, windows)
+    arguments = np, out, index, shape[2:], windows
+    assert_close(max_pool2d_backward(*arguments), max_pool2d_backward.reference(*arguments))
 
 
-@pytest.mark.parametrize("limit", [1, 1 << 16])
-def test_however_the_batch_is_cut(limit, monkeypatch, rng):
-    monkeypatch.setattr("nn_layers._pooling._WINDOWS", limit)
-    shape, windows = CASES["padded"]
-    x = rng.standard_normal(shape)
-    out, index = np.empty((2, 2, 3, 3)), np.empty((2, 2, 3, 3), np.uint8)
-    maxima.reference(np, x, out, index, -np.inf, *windows)
+@pytest.mark.parametrize("channels", [2, 4000])
+def test_a_large_batch_is_pooled_in_blocks(channels, rng):
+    (_, _, *size), windows = CASES["padded"]
+    x = rng.standard_normal((3, channels, *size))
+    out, index = max_pool2d_forward.reference(np, x, windows)
     assert_close(out, by_definition(x, windows, -np.inf, np.max))
-    assert_close(average(x, windows), by_definition(x, windows, 0, np.mean))
+    assert_close(gather_by_window_index(x, index, windows), out)
+    assert_close(avg_pool2d(x, windows), by_definition(x, windows, 0, np.mean))
+    g, size = rng.standard_normal(out.shape), tuple(size)
+    backward = max_pool2d_backward.reference(np, g, index, size, windows)
+    gradient = avg_pool2d_gradient(g, size, windows)
+    for i in range(3):
+        one = slice(i, i + 1)
+        expected = max_pool2d_backward.reference(np, g[one], index[one], size, windows)
+        assert_close(backward[one], expected, 0, 0)
+        assert_close(gradient[one], avg_pool2d_gradient(g[one], size, windows), 0, 0)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -222,7 +227,7 @@ def test_against_torch(seed, dtype, rtol, device):
             assert_close(x.grad, x_torch.grad.numpy(), rtol, rtol)
 
 
-def test_global_average(device, rng):
+def test_global_avg_pool2d(device, rng):
     x = rng.standard_normal((2, 3, 4, 5))
     layer = GlobalAvgPool2D()
     out = layer(Tensor(x, device=device))
@@ -249,12 +254,12 @@ def test_the_specification():
 
 
 WRONG_SETTINGS = [
-    ({"kernel_size": 0}, ValueError, "kernel_size: expected a positive integer .* got 0"),
+    ({"kernel_size": 0}, ValueError, "kernel_size: expected sizes >= 1, .* got 0"),
     ({"kernel_size": (2, 2, 2)}, TypeError, r"kernel_size: .* got \(2, 2, 2\)"),
     ({"kernel_size": None}, TypeError, "kernel_size: .* got None"),
     ({"stride": -1}, ValueError, "stride: .* got -1"),
     ({"stride": 2.0}, TypeError, "stride: .* got 2.0"),
-    ({"padding": -1}, ValueError, "padding: expected an integer of at least 0 .* got -1"),
+    ({"padding": -1}, ValueError, "padding: expected sizes >= 0, .* got -1"),
     ({"padding": "same"}, TypeError, "padding: .* got 'same'"),
     ({"padding": 2}, ValueError, "padding: expected at most half of kernel_size 2, got 2"),
     (
@@ -279,7 +284,7 @@ def test_wrong_inputs(layer):
         ((1, 1, 1, 5), "kernel 2×2 does not fit into 1×5 with padding 0"),
         (
             (2, 4, 4),
-            "input has 3 axes, expected 4: (batch, channels, height, width) (its shape is "
+            "input has 3 dimensions, expected 4: (batch, channels, height, width) (its shape is "
             "(2, 4, 4))",
         ),
         ((1, 1, 0, 4), "input has images of 0×4, expected at least one pixel"),

@@ -173,7 +173,7 @@ def test_renames_pair_the_closest_names_of_one_shape():
 
 
 def test_a_state_must_be_a_mapping():
-    with pytest.raises(TypeError, match="state: expected a dict from path to array, got"):
+    with pytest.raises(TypeError, match="state: expected a dict from key to array, got"):
         build().load_state_dict([1])
 
 

@@ -1,40 +1,41 @@
 """Layers, activations and models for nn-tensor.
 
-A layer is a class with Tensors as attributes and a `forward`; `Sequential` puts layers in a row,
-and a subclass of `BaseModel` connects them in any other way.
+A layer is a class with Tensors as attributes and a `forward`; `Sequential` applies layers one after
+the other, and a subclass of `BaseModel` connects them in any other way. `nn_layers.ops` has the
+operations, for layers of your own.
 """
 
 from nn_tensor import parse_dtype as parse_dtype
 
-from nn_layers._activations import ELU as ELU
-from nn_layers._activations import GELU as GELU
-from nn_layers._activations import Activation as Activation
-from nn_layers._activations import Identity as Identity
-from nn_layers._activations import LeakyReLU as LeakyReLU
-from nn_layers._activations import LogSoftmax as LogSoftmax
-from nn_layers._activations import ReLU as ReLU
-from nn_layers._activations import Sigmoid as Sigmoid
-from nn_layers._activations import SiLU as SiLU
-from nn_layers._activations import Softmax as Softmax
-from nn_layers._activations import Softplus as Softplus
-from nn_layers._activations import Tanh as Tanh
-from nn_layers._conv2d import Conv2D as Conv2D
-from nn_layers._dense import Dense as Dense
-from nn_layers._dropout import Dropout as Dropout
-from nn_layers._flatten import Flatten as Flatten
-from nn_layers._initializers import initialize as initialize
-from nn_layers._model import BaseModel as BaseModel
-from nn_layers._module import Base_Layer as Base_Layer
-from nn_layers._normalization import BatchNorm1D as BatchNorm1D
-from nn_layers._normalization import BatchNorm2D as BatchNorm2D
-from nn_layers._normalization import GroupNorm as GroupNorm
-from nn_layers._normalization import LayerNorm as LayerNorm
-from nn_layers._normalization import RMSNorm as RMSNorm
-from nn_layers._pooling import AvgPool2D as AvgPool2D
-from nn_layers._pooling import GlobalAvgPool2D as GlobalAvgPool2D
-from nn_layers._pooling import MaxPool2D as MaxPool2D
-from nn_layers._reshape import Reshape as Reshape
-from nn_layers._sequential import Sequential as Sequential
+from nn_layers.initializers import initialize as initialize
+from nn_layers.layers.activations import ELU as ELU
+from nn_layers.layers.activations import GELU as GELU
+from nn_layers.layers.activations import Activation as Activation
+from nn_layers.layers.activations import Identity as Identity
+from nn_layers.layers.activations import LeakyReLU as LeakyReLU
+from nn_layers.layers.activations import LogSoftmax as LogSoftmax
+from nn_layers.layers.activations import ReLU as ReLU
+from nn_layers.layers.activations import Sigmoid as Sigmoid
+from nn_layers.layers.activations import SiLU as SiLU
+from nn_layers.layers.activations import Softmax as Softmax
+from nn_layers.layers.activations import Softplus as Softplus
+from nn_layers.layers.activations import Tanh as Tanh
+from nn_layers.layers.conv2d import Conv2D as Conv2D
+from nn_layers.layers.dense import Dense as Dense
+from nn_layers.layers.dropout import Dropout as Dropout
+from nn_layers.layers.normalization import BatchNorm1D as BatchNorm1D
+from nn_layers.layers.normalization import BatchNorm2D as BatchNorm2D
+from nn_layers.layers.normalization import GroupNorm as GroupNorm
+from nn_layers.layers.normalization import LayerNorm as LayerNorm
+from nn_layers.layers.normalization import RMSNorm as RMSNorm
+from nn_layers.layers.pooling import AvgPool2D as AvgPool2D
+from nn_layers.layers.pooling import GlobalAvgPool2D as GlobalAvgPool2D
+from nn_layers.layers.pooling import MaxPool2D as MaxPool2D
+from nn_layers.layers.reshape import Flatten as Flatten
+from nn_layers.layers.reshape import Reshape as Reshape
+from nn_layers.module.base_layer import Base_Layer as Base_Layer
+from nn_layers.module.base_model import BaseModel as BaseModel
+from nn_layers.module.sequential import Sequential as Sequential
 
 __all__ = [
     "Activation",
@@ -68,3 +69,7 @@ __all__ = [
     "initialize",
     "parse_dtype",
 ]
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "ops"]

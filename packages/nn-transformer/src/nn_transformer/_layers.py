@@ -53,7 +53,9 @@ class _Layer(Base_Layer):
         self.attention = MultiHeadAttention(
             d_model, num_heads, dropout, num_kv_heads=num_kv_heads, rng=rng, **place
         )
-        self.norms = [LayerNorm(d_model, norm_epsilon, **place) for _ in range(self._sublayers)]
+        self.norms = [
+            LayerNorm(d_model, epsilon=norm_epsilon, **place) for _ in range(self._sublayers)
+        ]
         self.feed_forward = Sequential(
             Dense(d_model, inner, rng=rng, **place),
             activate(),

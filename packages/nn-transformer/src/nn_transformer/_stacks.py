@@ -82,7 +82,7 @@ class Stack(BaseModel):
         else:
             self.positions = RotaryPositions(width // heads, max_seq_len, **place)
         self.embedding_norm = (
-            LayerNorm(d_model, norm_epsilon, bias=bias, **place) if embedding_norm else None
+            LayerNorm(d_model, epsilon=norm_epsilon, bias=bias, **place) if embedding_norm else None
         )
         self.dropout = Dropout(dropout, rng=rng)
         settings: dict[str, Any] = {
@@ -100,7 +100,7 @@ class Stack(BaseModel):
         self.layers: list[Any] = [self._layer(**settings, **place) for _ in range(count)]
         self.norm = None
         if norm_first if final_norm is None else final_norm:
-            self.norm = LayerNorm(d_model, norm_epsilon, bias=bias, **place)
+            self.norm = LayerNorm(d_model, epsilon=norm_epsilon, bias=bias, **place)
 
     @property
     def vocab_size(self) -> int:

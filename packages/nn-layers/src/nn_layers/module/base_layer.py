@@ -1,84 +1,25 @@
-"""`Base_Layer`, and the one walk over a model that all its methods are short uses of."""
+"""`Base_Layer`: parameters, training, devices, state and description of layers and models."""
 
 from __future__ import annotations
 
-import contextlib
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, Self
 
-import numpy as np
 from nn_tensor import Tensor, no_grad, parse_device
-from nn_tensor.extend import Device, xp_for
+from nn_tensor.extend import Device, check_floating_dtype, xp_for
 
-from nn_layers import _state, _summary
-from nn_layers._errors import locate
-from nn_layers._inputs import floating_type
+from nn_layers.module.errors import add_location
+from nn_layers.module.state_dict import read_state_dict, state_dict
+from nn_layers.module.summary import summarize
+from nn_layers.module.tree import ModuleNode, walk
 
-__all__ = ["Base_Layer", "Entry", "walk"]
-
-# Skipped at a glance: a model may keep a vocabulary of many thousands of these in a dict.
-_PLAIN = frozenset({bool, int, float, str, bytes, type(None), np.ndarray, np.dtype})
+__all__ = ["Base_Layer"]
 
 
-class Entry(NamedTuple):
-    """A Tensor or module that the walk found."""
-
-    path: str
-    value: Tensor | Base_Layer
-    owner: Base_Layer  # the module whose attribute it is, directly or in a list, tuple or dict
-    saved: bool  # whether it is not under one of the owner's `unsaved` attributes
-
-
-def walk(root: Base_Layer, deep: bool = True) -> list[Entry]:
-    """List the Tensors and modules under `root`, in the order in which they were assigned.
-
-    It goes through modules (only `root` unless `deep`), lists, tuples and dicts. What is
-    reachable by several paths is listed once, under the first; cycles end there too. The results
-    of recorded operations are passages of a computation, not part of the model: left out.
-    """
-    found: list[Entry] = []
-    seen = {id(root)}
-    stack: list[tuple[str, Iterator[Any], Base_Layer, bool, tuple[str, ...]]]
-    stack = [("", iter(root._children()), root, True, root.unsaved)]
-    while stack:
-        prefix, items, owner, saved, unsaved = stack[-1]
-        for name, value in items:
-            if type(value) in _PLAIN:
-                continue
-            if isinstance(value, Tensor):
-                if id(value) not in seen and value.is_leaf:
-                    seen.add(id(value))
-                    kept = saved and name not in unsaved
-                    found.append(Entry(f"{prefix}{name}", value, owner, kept))
-                continue
-            if not isinstance(value, (Base_Layer, list, tuple, dict)) or id(value) in seen:
-                continue
-            seen.add(id(value))
-            path = f"{prefix}{name}"
-            kept = saved and name not in unsaved
-            inside: Iterable[Any]
-            if isinstance(value, Base_Layer):
-                found.append(Entry(path, value, owner, kept))
-                if not deep:
-                    continue
-                frame = (f"{path}.", iter(value._children()), value, kept, value.unsaved)
-            else:
-                inside = value.values() if isinstance(value, dict) else value
-                if _PLAIN.issuperset(map(type, inside)):
-                    continue
-                inside = value.items() if isinstance(value, dict) else enumerate(value)
-                frame = (f"{path}.", iter(inside), owner, kept, ())
-            stack.append(frame)
-            break
-        else:
-            stack.pop()
-    return found
-
-
-class Base_Layer:  # noqa: N801 - the name in the specification
-    """What layers and models are made of: attributes that are Tensors, and a `forward`.
+class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
+    """The base class of layers and models: attributes that are Tensors, and a `forward`.
 
     A subclass assigns Tensors, other layers, and lists, tuples or dicts of them to attributes, and
     computes in `forward`; nothing is registered by hand, and a list may grow later. By these rules:
@@ -87,7 +28,7 @@ class Base_Layer:  # noqa: N801 - the name in the specification
     - Every Tensor is state: `state_dict` saves it, `set_device` moves it. So is a parameter
       that was frozen by ``requires_grad = False``, or a running mean that never had a gradient.
     - Tensors under the attributes named in the class variable `unsaved` are moved but not saved:
-      tables that can be computed again, what a forward pass leaves for inspection.
+      tables that can be recomputed, what a forward pass stores for inspection.
     - The result of a recorded operation is never state; nor is a plain array.
     - What is reachable by several paths (tied weights) counts once, under the first.
 
@@ -102,33 +43,20 @@ class Base_Layer:  # noqa: N801 - the name in the specification
     ((2, 3), 1)
     """
 
-    unsaved: ClassVar[tuple[str, ...]] = ()
     training: bool = True  # read by layers that differ in training, set by `train` and `eval`
-    name: str | None = None
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the output; each subclass defines it.
-
-        Raises:
-            NotImplementedError: if the subclass does not.
-        """
-        raise NotImplementedError(f"class {type(self).__name__} does not define forward")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return `forward` of the same arguments; an error gets the path of its layer."""
         try:
             return self.forward(*args, **kwargs)
         except Exception as error:
-            locate(error, self)
+            add_location(error, self)
             raise
 
-    # What it consists of
-
-    def _children(self) -> Iterable[tuple[Any, Any]]:
-        return vars(self).items()
+    # Its parts
 
     @property
-    def _modules(self) -> Mapping[str, Tensor | Base_Layer]:
+    def _modules(self) -> Mapping[str, Tensor | ModuleNode]:
         """The layers and Tensors among the attributes, by name; those in a list as ``name.0``."""
         return MappingProxyType({entry.path: entry.value for entry in walk(self, deep=False)})
 
@@ -189,7 +117,7 @@ class Base_Layer:  # noqa: N801 - the name in the specification
             module.training = bool(mode)
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all Tensors."""
+        """Clear the gradients of all Tensors."""
         for _, tensor in self.named_tensors():
             tensor.zero_grad()
 
@@ -207,7 +135,7 @@ class Base_Layer:  # noqa: N801 - the name in the specification
         """
         return no_grad()
 
-    # Where and in which type it lives
+    # Device and dtype
 
     def set_device(self, device: str | Device) -> None:
         """Move all Tensors; they stay the same objects, so optimizers keep pointing at them.
@@ -219,7 +147,7 @@ class Base_Layer:  # noqa: N801 - the name in the specification
             RuntimeError: if it cannot be used; the message says what is missing.
         """
         target = parse_device(device)
-        xp_for(target)  # a device that does not answer must not leave the model in two halves
+        xp_for(target)  # a device that cannot be used must not leave the model half moved
         for _, tensor in self.named_tensors():
             tensor.set_device(target)
         for module in self.modules:
@@ -240,7 +168,7 @@ class Base_Layer:  # noqa: N801 - the name in the specification
         >>> layer.weights.dtype
         dtype('float64')
         """
-        parsed = floating_type(dtype)
+        parsed = check_floating_dtype("dtype", dtype)
         for _, tensor in self.named_tensors():
             if tensor.dtype.kind == "f":
                 tensor.set_dtype(parsed)
@@ -260,15 +188,6 @@ class Base_Layer:  # noqa: N801 - the name in the specification
 
     # State
 
-    def _state(self) -> dict[str, Tensor]:
-        state: dict[str, Tensor] = {}
-        for path, tensor, _, saved in walk(self):
-            if isinstance(tensor, Tensor) and saved:
-                if path in state or path == _state.METADATA:
-                    raise ValueError(f"{path!r} names two things in the state; rename an attribute")
-                state[path] = tensor
-        return state
-
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of all Tensors as NumPy arrays by path, and the configuration.
 
@@ -283,8 +202,7 @@ class Base_Layer:  # noqa: N801 - the name in the specification
         >>> list(Sequential(Dense(2, 3)).state_dict())
         ['0.weights', '0.bias', '__metadata__']
         """
-        layers = {path: module._label() for path, module in self.named_modules() if path}
-        return _state.save(self._state(), type(self).__name__, layers)
+        return state_dict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Write saved values into the Tensors, which keep their dtype and device.
@@ -306,18 +224,9 @@ class Base_Layer:  # noqa: N801 - the name in the specification
         >>> bool((first.weights == second.weights).all().item())
         True
         """
-        _state.load(self._state(), state, f"{type(self).__name__}.load_state_dict")
+        read_state_dict(self, state)
 
-    # How it looks
-
-    def extra_repr(self) -> str:
-        """Return what the description shows in its parentheses: sizes and settings."""
-        return ""
-
-    def _label(self) -> str:
-        parts = [self.extra_repr(), "" if self.name is None else f"name={self.name!r}"]
-        inside = ", ".join(filter(None, parts))
-        return f"{type(self).__name__}({inside})" if inside else type(self).__name__
+    # Description
 
     @reprlib.recursive_repr()
     def __repr__(self) -> str:
@@ -337,11 +246,11 @@ class Base_Layer:  # noqa: N801 - the name in the specification
         The model runs once on zeros, without recording and in `eval` mode.
 
         Args:
-            input_shapes: the shape of each input, with its batch axis.
+            input_shapes: the shape of each input, with its batch dimension.
             dtype: of the inputs; by default that of the first floating Tensor in the model.
 
         Raises:
-            TypeError: if a shape is not a tuple or list of lengths.
+            TypeError: if a shape is not a tuple or list of sizes.
 
         >>> from nn_layers import Dense, ReLU, Sequential
         >>> print(Sequential(Dense(784, 10), ReLU()).summary((32, 784)))
@@ -351,11 +260,11 @@ class Base_Layer:  # noqa: N801 - the name in the specification
         1     ReLU           (32, 10)               0
         7,850 parameters (30.7 KiB), 7,850 trainable
         """
-        with contextlib.ExitStack() as undo:
-            undo.enter_context(no_grad())
-            for module in self.modules:
-                undo.callback(setattr, module, "training", module.training)
-            self._set_training(False)
-            modules = [(path, module, module._label()) for path, module in self.named_modules()]
-            tensors = [(e.owner, e.value) for e in walk(self) if isinstance(e.value, Tensor)]
-            return _summary.summarize(self, modules, tensors, input_shapes, dtype)
+        modes = [(module, module.training) for module in self.modules]
+        self._set_training(False)
+        try:
+            with no_grad():
+                return summarize(self, self.__call__, input_shapes, dtype)
+        finally:
+            for module, mode in modes:
+                module.training = mode

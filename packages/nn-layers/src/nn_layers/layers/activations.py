@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from typing import Any
 
-from nn_tensor import (
-    Tensor,
-    clip,
-    exp,
-    log_softmax,
-    minimum,
-    parse_device,
-    relu,
-    sigmoid,
-    softmax,
-    softplus,
-    tanh,
-    where,
-)
-from nn_tensor.extend import Device, op
+from nn_tensor import Tensor, log_softmax, parse_device, relu, sigmoid, softmax, softplus, tanh
+from nn_tensor.extend import Device, check_choice, check_number, keyword_only
 
-from nn_layers._gelu import FAR, gelu
-from nn_layers._inputs import as_tensor, finite
-from nn_layers._module import Base_Layer
+from nn_layers.layers.inputs import as_tensor
+from nn_layers.module.base_layer import Base_Layer
+from nn_layers.ops.activations import elu, leaky_relu, silu
+from nn_layers.ops.gelu import gelu, gelu_tanh
 
 __all__ = [
     "ELU",
@@ -43,10 +30,12 @@ __all__ = [
 
 
 class Activation(Base_Layer, ABC):
-    """The base of activations, which have no parameters.
+    """The base class of activations, which have no parameters.
 
-    An activation computes where its input lives and keeps its dtype. `device` says where the
-    model is meant to run, for those who ask; it moves no data, and needs no GPU.
+    An activation computes on the device of its input and keeps its dtype. `device` is an attribute
+    only: it moves no data, and needs no GPU.
+
+    Shapes: any, to the same; so for every activation.
 
     Args:
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
@@ -116,11 +105,30 @@ class Sigmoid(Activation):
         return sigmoid(as_tensor(inputs))
 
 
-class Softmax(Activation):
+class _AxisActivation(Activation):
+    """An activation that normalizes along an axis."""
+
+    @keyword_only
+    def __init__(self, axis: int = -1, *, device: str | Device = "cpu") -> None:
+        super().__init__(device)
+        self.axis = axis
+
+    def _checked(self, inputs: Any) -> Tensor:
+        inputs = as_tensor(inputs)
+        if not -inputs.ndim <= self.axis < inputs.ndim:
+            raise ValueError(f"input of shape {inputs.shape} has no axis {self.axis}")
+        return inputs
+
+    def extra_repr(self) -> str:
+        """Return the axis."""
+        return f"axis={self.axis}"
+
+
+class Softmax(_AxisActivation):
     r"""Probabilities, :math:`e^{x_i} / \sum_j e^{x_j}` along an axis (Bridle, 1990).
 
     Args:
-        axis: along which the outputs sum to 1.
+        axis: the axis along which the outputs sum to 1.
         device: as for every `Activation`.
 
     Raises:
@@ -130,33 +138,18 @@ class Softmax(Activation):
     Tensor([[0.5, 0.5]])
     """
 
-    def __init__(self, axis: int = -1, device: str | Device = "cpu") -> None:
-        super().__init__(device)
-        self.axis = axis
-
     def forward(self, inputs: Any) -> Tensor:
         """Return ``exp(inputs)`` divided by its sum, computed without overflow."""
-        return softmax(_with_axis(inputs, self.axis), self.axis)
-
-    def extra_repr(self) -> str:
-        """Return the axis."""
-        return f"axis={self.axis}"
+        return softmax(self._checked(inputs), self.axis)
 
 
-def _with_axis(inputs: Any, axis: int) -> Tensor:
-    inputs = as_tensor(inputs)
-    if not -inputs.ndim <= axis < inputs.ndim:
-        raise ValueError(f"input of shape {inputs.shape} has no axis {axis}")
-    return inputs
-
-
-class LogSoftmax(Activation):
+class LogSoftmax(_AxisActivation):
     r"""Logarithms of probabilities, :math:`x_i - \log \sum_j e^{x_j}` along an axis.
 
     They are accurate where the probabilities of `Softmax` round to 0.
 
     Args:
-        axis: along which the exponentials of the outputs sum to 1.
+        axis: the axis along which the exponentials of the outputs sum to 1.
         device: as for every `Activation`.
 
     Raises:
@@ -166,47 +159,30 @@ class LogSoftmax(Activation):
     Tensor([[    0., -1000.]])
     """
 
-    def __init__(self, axis: int = -1, device: str | Device = "cpu") -> None:
-        super().__init__(device)
-        self.axis = axis
-
     def forward(self, inputs: Any) -> Tensor:
         """Return `inputs` minus the logarithm of the sum of their exponentials."""
-        return log_softmax(_with_axis(inputs, self.axis), self.axis)
-
-    def extra_repr(self) -> str:
-        """Return the axis."""
-        return f"axis={self.axis}"
-
-
-@op
-def leaky_relu(xp: Any, x: Any, /, alpha: float) -> Any:
-    """Return `x` where it is positive, ``alpha * x`` elsewhere."""
-    return xp.where(x > 0, x, x * alpha)
-
-
-@leaky_relu.gradient("x")
-def _(g: Any, x: Any, alpha: float) -> Any:
-    return where(x > 0, g, g * alpha)
+        return log_softmax(self._checked(inputs), self.axis)
 
 
 class LeakyReLU(Activation):
     r"""The leaky rectifier: :math:`x` if :math:`x > 0`, else :math:`\alpha x` (Maas et al., 2013).
 
     Args:
-        alpha: the slope on the negative side, which is also the derivative at 0.
+        alpha: the derivative for negative inputs and at 0.
         device: as for every `Activation`.
 
     Raises:
         ValueError: if `alpha` is infinite or NaN.
+        TypeError: if it is not a number.
 
     >>> LeakyReLU(alpha=0.5)(Tensor([-1.0, 2.0]))
     Tensor([-0.5,  2. ])
     """
 
-    def __init__(self, alpha: float = 0.01, device: str | Device = "cpu") -> None:
+    @keyword_only
+    def __init__(self, alpha: float = 0.01, *, device: str | Device = "cpu") -> None:
         super().__init__(device)
-        self.alpha = finite("alpha", alpha)
+        self.alpha = check_number("alpha", alpha)
 
     def forward(self, inputs: Any) -> Tensor:
         """Return `inputs` where they are positive, ``alpha * inputs`` elsewhere."""
@@ -217,18 +193,6 @@ class LeakyReLU(Activation):
         return f"alpha={self.alpha:g}"
 
 
-@op
-def elu(xp: Any, x: Any, /, alpha: float) -> Any:
-    """Return `x` where it is positive, ``alpha * (exp(x) - 1)`` elsewhere."""
-    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
-
-
-@elu.gradient("x")
-def _(g: Any, x: Any, alpha: float) -> Any:
-    # out + alpha would save the exponential, but has no correct digit left where x is very negative
-    return where(x > 0, g, g * (alpha * exp(minimum(x, 0))))
-
-
 class ELU(Activation):
     r"""The exponential linear unit (Clevert, Unterthiner and Hochreiter, 2016).
 
@@ -236,19 +200,21 @@ class ELU(Activation):
     :math:`\alpha`.
 
     Args:
-        alpha: minus the value that very negative inputs come near.
+        alpha: minus the limit for very negative inputs.
         device: as for every `Activation`.
 
     Raises:
         ValueError: if `alpha` is infinite or NaN.
+        TypeError: if it is not a number.
 
     >>> ELU(alpha=2.0)(Tensor([-1000.0, 3.0]))
     Tensor([-2.,  3.])
     """
 
-    def __init__(self, alpha: float = 1.0, device: str | Device = "cpu") -> None:
+    @keyword_only
+    def __init__(self, alpha: float = 1.0, *, device: str | Device = "cpu") -> None:
         super().__init__(device)
-        self.alpha = finite("alpha", alpha)
+        self.alpha = check_number("alpha", alpha)
 
     def forward(self, inputs: Any) -> Tensor:
         """Return `inputs` where they are positive, ``alpha * (exp(inputs) - 1)`` elsewhere."""
@@ -257,38 +223,6 @@ class ELU(Activation):
     def extra_repr(self) -> str:
         """Return alpha."""
         return f"alpha={self.alpha:g}"
-
-
-# The next two multiply by a gate that is 0 or 1 as far as floats go long before these limits, as
-# `gelu` does.
-_VERY_FAR = 800.0
-
-
-_SLOPE, _CUBIC = math.sqrt(2 / math.pi), 0.044715
-
-
-def _tanh_gate(x: Any) -> Any:
-    near = clip(x, -FAR, FAR)
-    return 0.5 * (1 + tanh(_SLOPE * near * (1 + _CUBIC * near * near)))
-
-
-@op(keeps=("gate",))
-def gelu_by_tanh(xp: Any, x: Any, /) -> Any:
-    """Return `gelu` with the approximation of its gate by the hyperbolic tangent."""
-    gate = _tanh_gate(x)
-    return xp.maximum(x, -FAR) * gate, gate
-
-
-@gelu_by_tanh.kept
-def _(x: Any) -> Any:
-    return (_tanh_gate(x),)
-
-
-@gelu_by_tanh.gradient("x")
-def _(g: Any, x: Any, gate: Any) -> Any:
-    near = clip(x, -FAR, FAR)
-    inner = 2 * _SLOPE * (1 + 3 * _CUBIC * near * near)
-    return g * gate * (1 + near * (1 - gate) * inner)
 
 
 class GELU(Activation):
@@ -309,37 +243,19 @@ class GELU(Activation):
     Tensor([  -0.,    0., 1000.])
     """
 
-    def __init__(self, approximate: str = "none", device: str | Device = "cpu") -> None:
+    @keyword_only
+    def __init__(self, approximate: str = "none", *, device: str | Device = "cpu") -> None:
         super().__init__(device)
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f"approximate: expected 'none' or 'tanh', got {approximate!r}")
-        self.approximate = approximate
+        self.approximate = check_choice("approximate", approximate, ("none", "tanh"))
 
     def forward(self, inputs: Any) -> Tensor:
-        """Return `inputs` times the probability of a normal variable to be less."""
-        function = gelu if self.approximate == "none" else gelu_by_tanh
+        """Return `inputs` times the normal distribution function of them."""
+        function = gelu if self.approximate == "none" else gelu_tanh
         return function(as_tensor(inputs))
 
     def extra_repr(self) -> str:
         """Return the approximation, if there is one."""
         return "" if self.approximate == "none" else f"approximate={self.approximate!r}"
-
-
-@op(keeps=("gate",))
-def silu(xp: Any, x: Any, /) -> Any:
-    """Return `x` times its logistic function."""
-    gate = sigmoid(x)
-    return xp.maximum(x, -_VERY_FAR) * gate, gate
-
-
-@silu.kept
-def _(x: Any) -> Any:
-    return (sigmoid(x),)
-
-
-@silu.gradient("x")
-def _(g: Any, x: Any, gate: Any) -> Any:
-    return g * gate * (1 + clip(x, -_VERY_FAR, _VERY_FAR) * (1 - gate))
 
 
 class SiLU(Activation):
@@ -369,7 +285,7 @@ class Softplus(Activation):
 
 
 class Identity(Activation):
-    """Returns its input: what stands where a model may have another layer.
+    """Returns its input: a placeholder where a model may have another layer.
 
     >>> Identity()(Tensor([-1.0, 2.0]))
     Tensor([-1.,  2.])

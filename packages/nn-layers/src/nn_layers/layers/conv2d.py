@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor, zeros
-from nn_tensor.extend import Device
+from nn_tensor import Tensor
+from nn_tensor.extend import Device, check_integer, keyword_only
 
-from nn_layers._convolve import convolve, convolve_biased
-from nn_layers._initializers import initialize
-from nn_layers._inputs import as_tensor, cast_like, positive
-from nn_layers._module import Base_Layer
-from nn_layers._windows import Pair, Windows, image, pair, shown
+from nn_layers.initializers import initialize
+from nn_layers.layers.inputs import as_tensor, check_pair, floating_input, image_size
+from nn_layers.layers.weighted import WeightedLayer
+from nn_layers.ops.conv2d import conv2d
+from nn_layers.ops.windows import Pair, Windows, format_sizes
 
 __all__ = ["Conv2D"]
 
 
-class Conv2D(Base_Layer):
+class Conv2D(WeightedLayer):
     r"""The convolutional layer: each output is a weighted sum over a window of the image.
 
     .. math:: y_{nopq} = b_o + \sum_{c,\, i,\, j} w_{ocij} \;
@@ -26,9 +26,10 @@ class Conv2D(Base_Layer):
     with stride :math:`s`, padding :math:`p` of zeros, and dilation :math:`d` (LeCun, Bottou,
     Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998, section
     II; for the dilation Yu and Koltun, "Multi-Scale Context Aggregation by Dilated Convolutions",
-    2016). The kernel is not turned round, as in all frameworks: mathematics calls this
-    cross-correlation. With `groups` :math:`G`, the outputs fall into :math:`G` equal parts, each
-    of which sees its part of the input channels only (Krizhevsky, Sutskever and Hinton, 2012).
+    2016). The kernel is not flipped, as in all frameworks: mathematics calls this
+    cross-correlation. With `groups` :math:`G`, the channels are divided into :math:`G` equal
+    groups, and the outputs of a group depend on its input channels only (Krizhevsky, Sutskever and
+    Hinton, 2012).
 
     Shapes: ``(batch, in_channels, height, width)`` to ``(batch, out_channels, rows, columns)``,
     with ``rows = (height + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1``.
@@ -37,19 +38,19 @@ class Conv2D(Base_Layer):
     Args:
         in_channels: the number of channels of the input.
         out_channels: the number of channels of the output.
-        kernel_size: the size of the windows: one number, or height and width; so the next three.
-        stride: how far the windows are apart.
-        padding: how many rows or columns of zeros lie around the image, or ``'same'``: as many as
-            give the output the size of the input, for stride 1. If their number is odd, the last
-            row or column is at the bottom or right, as in PyTorch.
-        device: where the parameters live.
-        dtype: their floating type; floating input of another type is converted to it.
-        dilation: how far the elements of a window are apart.
-        groups: into how many parts the channels fall; divides both numbers of channels.
+        kernel_size: the size of the windows: one number, or height and width, as for the next two.
+        stride: the distance between windows.
+        padding: the rows and columns of zeros around the image, or ``'same'``: as many as give the
+            output the size of the input, for stride 1. If their number is odd, the last row or
+            column is at the bottom or right, as in PyTorch.
+        dilation: the distance between the elements of a window: one number, or height and width.
+        groups: the number of groups of channels; divides both numbers of channels.
         bias: whether there is a bias.
         initialization: how the weights are drawn, see `initialize`, where an output sums over
             ``in_channels / groups * kernel height * kernel width`` inputs and an input goes into
             ``out_channels / groups * kernel height * kernel width`` outputs; the bias starts at 0.
+        device: where the parameters are.
+        dtype: their floating dtype; floating input of another dtype is converted to it.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
         name: shown in the description and in errors.
 
@@ -58,10 +59,10 @@ class Conv2D(Base_Layer):
         bias: ``(out_channels,)``, or None.
 
     Raises:
-        ValueError: if a setting is out of range or `initialization` unknown; when called, if the
-            input does not have four axes and `in_channels` channels, no window fits, or it lies on
-            another device.
-        TypeError: if a setting is of the wrong type or `dtype` not floating; when called, if the
+        ValueError: if an option is out of range or `initialization` unknown; when called, if the
+            input does not have four dimensions and `in_channels` channels, no window fits, or it is
+            on another device.
+        TypeError: if an option is of the wrong type or `dtype` not floating; when called, if the
             input is not floating.
 
     >>> from nn_tensor import ones
@@ -72,9 +73,7 @@ class Conv2D(Base_Layer):
     (2, 16, 28, 28)
     """
 
-    weights: Tensor
-    bias: Tensor | None
-
+    @keyword_only
     def __init__(
         self,
         in_channels: int,
@@ -82,37 +81,34 @@ class Conv2D(Base_Layer):
         kernel_size: int | Pair,
         stride: int | Pair = 1,
         padding: int | Pair | str = 0,
-        device: str | Device = "cpu",
-        dtype: Any = np.float32,
+        *,
         dilation: int | Pair = 1,
         groups: int = 1,
         bias: bool = True,
         initialization: str = "xavier",
+        device: str | Device = "cpu",
+        dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__()
-        in_channels = positive("in_channels", in_channels)
-        out_channels = positive("out_channels", out_channels)
-        self.groups = positive("groups", groups)
+        in_channels = check_integer("in_channels", in_channels, 1)
+        out_channels = check_integer("out_channels", out_channels, 1)
+        self.groups = check_integer("groups", groups, 1)
         for label, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % self.groups:
                 raise ValueError(f"groups: {groups} does not divide {label}, which is {channels}")
-        kernel = pair("kernel_size", kernel_size)
-        self.stride = pair("stride", stride)
-        self.dilation = pair("dilation", dilation)
+        kernel = check_pair("kernel_size", kernel_size)
+        self.stride = check_pair("stride", stride)
+        self.dilation = check_pair("dilation", dilation)
         self.padding, sides = _padding(padding, kernel, self.stride, self.dilation)
         self._windows = Windows(kernel, self.stride, sides, self.dilation)
         self.name = name
         shape = out_channels, in_channels // self.groups, *kernel
         area = kernel[0] * kernel[1]
-        fan_in, fan_out = shape[1] * area, out_channels // self.groups * area
-        self.weights = initialize(initialization, shape, fan_in, fan_out, rng, device, dtype)
-        self.bias = None
-        if bias:
-            self.bias = zeros(
-                out_channels, dtype=self.dtype, device=self.device, requires_grad=True
-            )
+        fans = shape[1] * area, out_channels // self.groups * area
+        self.weights = initialize(initialization, shape, *fans, rng=rng, device=device, dtype=dtype)
+        self.bias = self._new_bias(out_channels) if bias else None
 
     @property
     def in_channels(self) -> int:
@@ -129,46 +125,32 @@ class Conv2D(Base_Layer):
         """Height and width of the windows."""
         return self.weights.shape[2], self.weights.shape[3]
 
-    @property
-    def device(self) -> str:
-        """Where the parameters live."""
-        return self.weights.device
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the parameters."""
-        return self.weights.dtype
-
     def forward(self, x: Any) -> Tensor:
         """Return the convolution of `x` with the weights, plus the bias."""
         x = as_tensor(x)
-        size = image(x.shape)
+        size = image_size(x.shape)
         if x.shape[1] != self.in_channels:
             message = f"input has {x.shape[1]} channels, expected {self.in_channels}"
             if x.shape[3] == self.in_channels:
                 message += "; channels come second: .transpose(0, 3, 1, 2)"
             raise ValueError(f"{message} (its shape is {x.shape})")
-        self._windows.fit(size)
-        x = cast_like(x, self.weights)
-        result: Tensor
-        if self.bias is None:
-            result = convolve(x, self.weights, self._windows, self.groups)
-        else:
-            result = convolve_biased(x, self.weights, self.bias, self._windows, self.groups)
-        return result
+        self._windows.output_size(size)
+        x = floating_input(x, self.dtype)
+        bias = 0.0 if self.bias is None else self.bias
+        return conv2d(x, self.weights, bias, self._windows, self.groups)
 
     def extra_repr(self) -> str:
-        """Return the sizes and settings."""
+        """Return the sizes and options."""
         kh, kw = self.kernel_size
         parts = [f"{self.in_channels}→{self.out_channels}, {kh}×{kw}"]
         if self.stride != (1, 1):
-            parts.append(f"stride={shown(self.stride)}")
+            parts.append(f"stride={format_sizes(self.stride)}")
         if self.padding == "same":
             parts.append("padding='same'")
         elif self.padding != (0, 0):
-            parts.append(f"padding={shown(self._windows.padding)}")
+            parts.append(f"padding={format_sizes(self._windows.padding)}")
         if self.dilation != (1, 1):
-            parts.append(f"dilation={shown(self.dilation)}")
+            parts.append(f"dilation={format_sizes(self.dilation)}")
         if self.groups != 1:
             parts.append(f"groups={self.groups}")
         if self.bias is None:
@@ -181,13 +163,13 @@ def _padding(
 ) -> tuple[Pair | str, tuple[int, int, int, int]]:
     """Return the padding as the layer shows it, and as the rows and columns on each side."""
     if not isinstance(padding, str):
-        top, left = pair("padding", padding, least=0)
+        top, left = check_pair("padding", padding, 0)
         return (top, left), (top, top, left, left)
     if padding != "same":
         raise ValueError(
-            f"padding: expected an integer of at least 0, a pair of them or 'same', got {padding!r}"
+            f"padding: expected a size >= 0, two for height and width, or 'same', got {padding!r}"
         )
     if stride != (1, 1):
-        raise ValueError(f"padding: 'same' needs stride 1, got stride {shown(stride)}")
+        raise ValueError(f"padding: 'same' needs stride 1, got stride {format_sizes(stride)}")
     height, width = ((k - 1) * d for k, d in zip(kernel, dilation, strict=True))
     return "same", (height // 2, height - height // 2, width // 2, width - width // 2)

@@ -4,61 +4,58 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from nn_tensor import Tensor, zeros
 
-if TYPE_CHECKING:
-    from nn_layers._module import Base_Layer
+from nn_layers.module.tree import ModuleNode, walk
 
 __all__ = ["summarize"]
 
 
 def summarize(
-    model: Base_Layer,
-    modules: Sequence[tuple[str, Base_Layer, str]],
-    tensors: Sequence[tuple[Base_Layer, Tensor]],
-    input_shapes: Sequence[tuple[int, ...]],
-    dtype: Any,
+    model: ModuleNode, call: Callable[..., Any], input_shapes: Sequence[tuple[int, ...]], dtype: Any
 ) -> str:
-    """Run `model` on zeros and tabulate its modules: path, description, output, parameters."""
+    """Call the model on zeros and tabulate its modules: path, description, output, parameters."""
     for position, shape in enumerate(input_shapes):
         if not isinstance(shape, (tuple, list)):
             raise TypeError(
                 f"input_shapes[{position}]: expected a tuple such as (1, 784), got {shape!r}"
             )
+    entries = walk(model)
+    modules = [
+        ("", model),
+        *((e.path, e.value) for e in entries if isinstance(e.value, ModuleNode)),
+    ]
+    tensors = [(e.owner, e.value) for e in entries if isinstance(e.value, Tensor)]
     device = tensors[0][1].device if tensors else "cpu"
-    floating = [tensor.dtype for _, tensor in tensors if tensor.dtype.kind == "f"]
     if dtype is None:
+        floating = [tensor.dtype for _, tensor in tensors if tensor.dtype.kind == "f"]
         dtype = floating[0] if floating else "float32"
-    outputs: dict[int, list[str]] = {}
+    labels = [module._label() for _, module in modules]
+    outputs: dict[int, list[str]] = {id(module): [] for _, module in modules}
     with contextlib.ExitStack() as undo:
-        for _, module, _ in modules:
-            _watch(module, outputs.setdefault(id(module), []), undo)
-        model(*(zeros(shape, dtype=dtype, device=device) for shape in input_shapes))
+        for _, module in modules:
+            _record_outputs(module, outputs[id(module)], undo)
+        call(*(zeros(shape, dtype=dtype, device=device) for shape in input_shapes))
 
     counts: Counter[int] = Counter()
     for owner, tensor in tensors:
         counts[id(owner)] += tensor.size
     rows = [("path", "layer", "output shape", "parameters")]
-    for path, module, label in modules:
-        rows.append((path, label, _several(outputs[id(module)]), f"{counts[id(module)]:,}"))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths[:3], strict=False))])
-        + f"  {row[3]:>{widths[3]}}"
-        for row in rows
-    ]
-    total = counts.total()
+    for (path, module), label in zip(modules, labels, strict=True):
+        rows.append((path, label, _describe(outputs[id(module)]), f"{counts[id(module)]:,}"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3].rjust(widths[3])]) for row in rows]
     trainable = sum(tensor.size for _, tensor in tensors if tensor.requires_grad)
     size = sum(tensor.data.nbytes for _, tensor in tensors)
-    lines.append(f"{total:,} parameters ({_bytes(size)}), {trainable:,} trainable")
+    lines.append(f"{counts.total():,} parameters ({_bytes(size)}), {trainable:,} trainable")
     return "\n".join(lines)
 
 
-def _watch(module: Base_Layer, outputs: list[str], undo: contextlib.ExitStack) -> None:
-    """Note the shapes of what `module` returns, by a `forward` of its own that is taken back."""
+def _record_outputs(module: ModuleNode, outputs: list[str], undo: contextlib.ExitStack) -> None:
+    """Note the shapes of what `module` returns, by a `forward` that `undo` takes away again."""
     attributes = vars(module)
     if "forward" in attributes:
         undo.callback(attributes.__setitem__, "forward", attributes["forward"])
@@ -66,12 +63,12 @@ def _watch(module: Base_Layer, outputs: list[str], undo: contextlib.ExitStack) -
         undo.callback(attributes.__delitem__, "forward")
     forward = module.forward
 
-    def watched(*args: Any, **kwargs: Any) -> Any:
+    def recorded(*args: Any, **kwargs: Any) -> Any:
         result = forward(*args, **kwargs)
         outputs.append(_shape(result))
         return result
 
-    attributes["forward"] = watched
+    attributes["forward"] = recorded
 
 
 def _shape(output: Any) -> str:
@@ -84,7 +81,7 @@ def _shape(output: Any) -> str:
     return type(output).__name__
 
 
-def _several(outputs: Sequence[str]) -> str:
+def _describe(outputs: Sequence[str]) -> str:
     if not outputs:
         return "not called"
     return outputs[0] if len(outputs) == 1 else f"{outputs[0]}, {len(outputs)} calls"

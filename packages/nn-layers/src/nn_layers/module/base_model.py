@@ -1,14 +1,14 @@
-"""`BaseModel`: what models of your own are derived from."""
+"""`BaseModel`: the base class of models."""
 
 from __future__ import annotations
 
-from nn_layers._module import Base_Layer
+from nn_layers.module.base_layer import Base_Layer
 
 __all__ = ["BaseModel"]
 
 
 class BaseModel(Base_Layer):
-    """The base of models: assign layers to attributes, compute in `forward`.
+    """The base class of models: assign layers to attributes, compute in `forward`.
 
     Layers, Tensors and other models are found among the attributes, and in lists, tuples and dicts
     there, by the rules of `Base_Layer`. A layer that is used twice is shared.

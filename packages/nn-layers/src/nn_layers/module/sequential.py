@@ -1,4 +1,4 @@
-"""`Sequential`: layers in a row."""
+"""`Sequential`: layers applied one after the other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any, Self, overload
 
 from nn_tensor.extend import Device, describe
 
-from nn_layers._model import BaseModel
-from nn_layers._module import Base_Layer
+from nn_layers.module.base_layer import Base_Layer
+from nn_layers.module.base_model import BaseModel
 
 __all__ = ["Sequential"]
 
@@ -26,8 +26,8 @@ class Sequential(BaseModel):
     Raises:
         TypeError: if something is not a layer; the message names its position.
 
-    A layer is reached by its position, a slice is a `Sequential` of the same layers, and without
-    layers it returns its input.
+    An index gives a layer, a slice a `Sequential` of the same layers; without layers it returns its
+    input.
 
     >>> from nn_layers import Dense, ReLU
     >>> from nn_tensor import ones
@@ -39,9 +39,7 @@ class Sequential(BaseModel):
     """
 
     def __init__(
-        self,
-        *layers: Base_Layer | Iterable[Base_Layer],
-        device: str | Device | None = None,
+        self, *layers: Base_Layer | Iterable[Base_Layer], device: str | Device | None = None
     ) -> None:
         super().__init__()
         given: Any = layers
@@ -62,7 +60,7 @@ class Sequential(BaseModel):
         return x
 
     def append(self, layer: Base_Layer) -> Self:
-        """Put `layer` at the end; return the model itself.
+        """Append `layer`; return the model itself.
 
         Raises:
             TypeError: if it is not a layer.
@@ -70,10 +68,10 @@ class Sequential(BaseModel):
         return self.extend([layer])
 
     def extend(self, layers: Iterable[Base_Layer]) -> Self:
-        """Put all of `layers` at the end; return the model itself.
+        """Append all of `layers`; return the model itself.
 
         Raises:
-            TypeError: if one is not a layer; then none is taken.
+            TypeError: if one is not a layer; then none is appended.
         """
         start = len(self.layers)
         self.layers += [_checked(layer, start + i) for i, layer in enumerate(layers)]

@@ -1,0 +1,72 @@
+"""What layers ask of their inputs, and the sizes that have a height and a width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import check_shape
+
+from nn_layers.ops.windows import Pair
+
+__all__ = ["as_tensor", "check_pair", "floating_input", "image_size"]
+
+
+def as_tensor(x: Any) -> Tensor:
+    """Return `x` itself, or a Tensor of an array or nested list."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def floating_input(x: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
+    """Return the floating input of a layer as a Tensor in the `dtype` of its parameters.
+
+    Args:
+        x: a Tensor, array or nested list.
+        dtype: None for a layer without parameters, which keeps the dtype of its input.
+
+    Raises:
+        TypeError: for integers, which only layers that look something up take, and complex input.
+
+    >>> floating_input([[1.0, 2.0]], np.dtype("float64")).dtype
+    dtype('float64')
+    """
+    x = as_tensor(x)
+    if x.dtype == dtype:
+        return x
+    if x.dtype.kind != "f":
+        wanted = "float32" if dtype is None else dtype
+        raise TypeError(f"input is {x.dtype}, expected floats; convert it with .astype('{wanted}')")
+    return x if dtype is None else x.astype(dtype)
+
+
+def image_size(shape: tuple[int, ...]) -> Pair:
+    """Return height and width of a batch of images.
+
+    Raises:
+        ValueError: if it does not have four dimensions.
+    """
+    if len(shape) != 4:
+        raise ValueError(
+            f"input has {len(shape)} dimensions, expected 4: (batch, channels, height, width) "
+            f"(its shape is {shape})"
+        )
+    return shape[2], shape[3]
+
+
+def check_pair(name: str, value: Any, minimum: int = 1) -> Pair:
+    """Return one size, or a pair of sizes, as height and width.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if one is less than `minimum`.
+
+    >>> check_pair("stride", 2), check_pair("stride", (1, 2))
+    ((2, 2), (1, 2))
+    """
+    sizes = check_shape(name, value, minimum)
+    if not isinstance(value, (tuple, list)):
+        sizes *= 2
+    if len(sizes) != 2:
+        raise TypeError(f"{name}: expected one size, or two for height and width, got {value!r}")
+    return sizes[0], sizes[1]

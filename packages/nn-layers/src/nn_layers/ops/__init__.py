@@ -1,0 +1,29 @@
+"""The operations and kernels of the layers, for layers of your own: one public module a domain.
+
+===============  =====================================================================
+module           operations, and what they share
+===============  =====================================================================
+`activations`    `leaky_relu`, `elu`, `silu`
+`gelu`           `gelu`, `gelu_tanh`
+`linear`         `linear`
+`conv2d`         `conv2d`, `conv2d_input_gradient`, `conv2d_weight_gradient`
+`im2col`         the kernels `im2col` and `col2im`
+`pooling`        `max_pool2d`, `max_unpool2d`, `gather_by_window_index`, `avg_pool2d`
+`windows`        `Windows`: where the windows of convolution and pooling lie
+`normalization`  `standardize`, `scale_and_shift`
+`dropout`        `dropout`
+===============  =====================================================================
+
+An operation computes on Tensors and records, or on arrays and does not. The kernels of an operation
+``f`` are named ``f_forward`` and ``f_backward``, the operation that computes its gradient
+``f_gradient``. Exceptions are known names: `max_unpool2d` is the gradient of `max_pool2d`, and
+`layer_norm_forward` and `layer_norm_backward` are the kernels of `standardize`.
+
+>>> import numpy as np
+>>> from nn_layers.ops.pooling import avg_pool2d
+>>> from nn_layers.ops.windows import Windows
+>>> avg_pool2d(np.ones((1, 1, 4, 4)), Windows((2, 2), stride=(2, 2))).shape
+(1, 1, 2, 2)
+"""
+
+__all__: list[str] = []

@@ -1,0 +1,39 @@
+"""The operation of a fully connected layer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nn_tensor.extend import op
+
+__all__ = ["linear"]
+
+
+@op
+def linear(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
+    """Return ``x @ weights + bias`` for `x` of any number of dimensions."""
+    out = xp.matmul(_as_matrix(x), weights)
+    out = xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
+    return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weights.shape[1])
+
+
+@linear.gradient("x")
+def _(g: Any, weights: Any, x_shape: tuple[int, ...]) -> Any:
+    gradient = _as_matrix(g) @ weights.T
+    return gradient if len(x_shape) == 2 else gradient.reshape(x_shape)
+
+
+@linear.gradient("weights")
+def _(g: Any, x: Any) -> Any:
+    return _as_matrix(x).T @ _as_matrix(g)
+
+
+@linear.gradient("bias")
+def _(g: Any) -> Any:
+    return g
+
+
+def _as_matrix(x: Any) -> Any:
+    """Return an array or Tensor as one matrix: a product with it is then a single GEMM."""
+    return x if x.ndim == 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

@@ -1,0 +1,252 @@
+"""The operations of normalization: `standardize` over any axes, and `scale_and_shift`.
+
+Over the last axes, as layer normalization has them, a compiled kernel makes one pass over each row.
+"""
+
+from __future__ import annotations
+
+import math
+import string
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor, square, sum
+from nn_tensor.extend import array_module, kernel, op
+
+__all__ = [
+    "layer_norm_backward",
+    "layer_norm_forward",
+    "scale_and_shift",
+    "scale_and_shift_backward",
+    "standardize",
+    "standardize_gradient",
+]
+
+Array = Any
+Axes = tuple[int, ...]
+
+_FEW = 4096
+
+
+def _count(x: Any, axes: Axes) -> int:
+    return max(1, math.prod(x.shape[axis] for axis in axes))
+
+
+def _mean(x: Any, axes: Axes) -> Any:
+    """Return the mean over `axes`, which stay with size 1; 0 over nothing."""
+    return sum(x, axes, True) / _count(x, axes)
+
+
+def _mean_of_product(xp: Any, axes: Axes, *factors: Array) -> Array:
+    """Return the mean of the product of arrays: without its memory, and twice as fast as `sum`.
+
+    It adds up one after the other, so a single array of many numbers is left to `sum`.
+    """
+    x = factors[0]
+    if len(factors) == 1 and _count(x, axes) > _FEW:
+        return _mean(x, axes)
+    names = string.ascii_letters[: x.ndim]
+    reduced = {names[axis] for axis in axes}
+    kept = "".join(name for name in names if name not in reduced)
+    total = xp.einsum(f"{','.join([names] * len(factors))}->{kept}", *factors)
+    return xp.expand_dims(total, axes) / _count(x, axes)
+
+
+def _as_rows(xp: Any, axes: Axes, *arrays: Array) -> list[Array] | None:
+    """Return the arrays as matrices with a row for all of `axes`, if these are the last ones."""
+    if axes != tuple(range(-len(axes), 0)) or not arrays[0].size:
+        return None
+    count = math.prod(arrays[0].shape[axis] for axis in axes)
+    return [xp.ascontiguousarray(x).reshape(-1, count) for x in arrays]
+
+
+@kernel
+def layer_norm_forward(xp: Any, x: Array, epsilon: float, center: bool) -> tuple[Array, Array]:
+    """Return the rows of a matrix, standardized, and the inverse of their standard deviation."""
+    return _standardize(xp, x, (-1,), epsilon, center)
+
+
+def _standardize(
+    xp: Any, x: Array, axes: Axes, epsilon: float, center: bool, moments: list[Any] | None = None
+) -> tuple[Array, Array]:
+    mean = _mean_of_product(xp, axes, x) if center else None
+    out = x - mean if center else x
+    variance = _mean_of_product(xp, axes, out, out)
+    inverse = 1 / xp.sqrt(variance + epsilon)
+    out = xp.multiply(out, inverse, out=out if center else None)
+    if moments is not None:
+        moments += [mean, variance]
+    return out, inverse
+
+
+@layer_norm_forward.cpu(reassociate=True)
+def _(x, epsilon, center):  # type: ignore[no-untyped-def]
+    rows, count = x.shape
+    zero, share = x.dtype.type(0), x.dtype.type(1 / count)
+    epsilon = x.dtype.type(epsilon)
+    out, inverse = np.empty_like(x), np.empty((rows, 1), x.dtype)
+    for i in range(rows):
+        mean = zero
+        if center:
+            for j in range(count):
+                mean += x[i, j]
+            mean *= share
+        square = zero
+        for j in range(count):
+            deviation = x[i, j] - mean
+            square += deviation * deviation
+        scale = x.dtype.type(1) / np.sqrt(square * share + epsilon)
+        inverse[i, 0] = scale
+        for j in range(count):
+            out[i, j] = (x[i, j] - mean) * scale
+    return out, inverse
+
+
+@op(keeps=("inverse",))
+def standardize(
+    xp: Any,
+    x: Any,
+    /,
+    axes: Axes,
+    epsilon: float,
+    center: bool = True,
+    moments: list[Any] | None = None,
+) -> Any:
+    """Return `x` minus its mean over `axes`, divided by its standard deviation there.
+
+    Args:
+        x: floating values.
+        axes: negative numbers for the last axes.
+        epsilon: added to the variance.
+        center: whether the mean is subtracted; without, it is taken as 0.
+        moments: a list to which the arrays of mean and variance are appended.
+    """
+    if moments is None and (rows := _as_rows(xp, axes, x)):
+        out, inverse = layer_norm_forward(xp, *rows, epsilon, center)
+        return out.reshape(x.shape), inverse.reshape(*x.shape[: -len(axes)], *[1] * len(axes))
+    return _standardize(xp, x, axes, epsilon, center, moments)
+
+
+@standardize.kept
+def _(x: Any, axes: Axes, epsilon: float, center: bool) -> Any:
+    deviation = x - _mean(x, axes) if center else x
+    return ((_mean(square(deviation), axes) + epsilon) ** -0.5,)
+
+
+@standardize.gradient("x")
+def _(g: Any, out: Any, inverse: Any, axes: Axes, center: bool) -> Any:
+    return standardize_gradient(g, out, inverse, axes, center)
+
+
+@kernel
+def layer_norm_backward(xp: Any, g: Array, normal: Array, inverse: Array, center: bool) -> Array:
+    """Return the gradient of the rows that `layer_norm_forward` made `normal` of."""
+    return _standardize_gradient(xp, g, normal, inverse, (-1,), center)
+
+
+def _standardize_gradient(
+    xp: Any, g: Array, normal: Array, inverse: Array, axes: Axes, center: bool
+) -> Array:
+    result = normal * _mean_of_product(xp, axes, g, normal)
+    xp.subtract(g, result, out=result)
+    if center:
+        result -= _mean_of_product(xp, axes, g)
+    result *= inverse
+    return result
+
+
+@layer_norm_backward.cpu(reassociate=True)
+def _(g, normal, inverse, center):  # type: ignore[no-untyped-def]
+    rows, count = g.shape
+    zero, share = g.dtype.type(0), g.dtype.type(1 / count)
+    out = np.empty_like(g)
+    for i in range(rows):
+        mean, projection = zero, zero
+        for j in range(count):
+            mean += g[i, j]
+            projection += g[i, j] * normal[i, j]
+        mean = mean * share if center else zero
+        projection *= share
+        scale = inverse[i, 0]
+        for j in range(count):
+            out[i, j] = (g[i, j] - mean - normal[i, j] * projection) * scale
+    return out
+
+
+@op
+def standardize_gradient(
+    xp: Any, g: Any, normal: Any, inverse: Any, /, axes: Axes, center: bool
+) -> Any:
+    """Return the gradient of `standardize`, from its output and the inverse that it keeps.
+
+    That is `g` minus its mean and its projection on `normal`, times `inverse`.
+    """
+    if rows := _as_rows(xp, axes, xp.broadcast_to(g, normal.shape), normal):
+        result = layer_norm_backward(xp, *rows, inverse.reshape(-1, 1), center)
+        return result.reshape(normal.shape)
+    return _standardize_gradient(xp, g, normal, inverse, axes, center)
+
+
+@standardize_gradient.gradient("g")
+def _(g: Any, normal: Any, inverse: Any, axes: Axes, center: bool) -> Any:
+    # for given `normal` and `inverse` it is linear and symmetric
+    return standardize_gradient(g, normal, inverse, axes, center)
+
+
+@standardize_gradient.gradient("normal")
+def _(grad_output: Any, g: Any, normal: Any, inverse: Any, axes: Axes) -> Any:
+    scaled = grad_output * inverse
+    return -(scaled * _mean(g * normal, axes) + g * _mean(scaled * normal, axes))
+
+
+@standardize_gradient.gradient("inverse")
+def _(grad_output: Any, inverse: Any, out: Any) -> Any:
+    return grad_output * out / inverse
+
+
+@op
+def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
+    """Return ``x * weights + bias``; the bias may be 0.0."""
+    out = x * weights
+    if isinstance(bias, float):
+        return out
+    return xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
+
+
+@scale_and_shift.joint_gradient("x", "weights", "bias")
+def _(g: Any, x: Any, weights: Any, bias_shape: tuple[int, ...]) -> Any:
+    rows = None
+    if (
+        not isinstance(g, Tensor)
+        and x.shape == g.shape
+        and g.shape[-weights.ndim :] == weights.shape
+    ):
+        rows = _as_rows(array_module(g), tuple(range(-weights.ndim, 0)), g, x)
+    if rows is None:
+        return g * weights, g * x, g
+    for_x, for_weights, total = scale_and_shift_backward(
+        array_module(g), *rows, weights.reshape(-1)
+    )
+    shaped = total.reshape(weights.shape) if bias_shape else total.sum()
+    return for_x.reshape(x.shape), for_weights.reshape(weights.shape), shaped
+
+
+@kernel
+def scale_and_shift_backward(
+    xp: Any, g: Array, x: Array, weights: Array
+) -> tuple[Array, Array, Array]:
+    """Return for rows ``x * weights + bias`` the gradients of `x`, `weights` and bias."""
+    return g * weights, xp.einsum("ij,ij->j", g, x), g.sum(axis=0)
+
+
+@scale_and_shift_backward.cpu(reassociate=True)
+def _(g, x, weights):  # type: ignore[no-untyped-def]
+    rows, count = g.shape
+    out = np.empty_like(g)
+    for_weights, total = np.zeros(count, g.dtype), np.zeros(count, g.dtype)
+    for i in range(rows):
+        for j in range(count):
+            out[i, j] = g[i, j] * weights[j]
+            for_weights[j] += g[i, j] * x[i, j]
+            total[j] += g[i, j]
+    return out, for_weights, total
