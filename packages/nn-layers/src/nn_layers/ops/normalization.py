@@ -61,14 +61,18 @@ def _as_rows(xp: Any, axes: Axes, *arrays: Array) -> list[Array] | None:
 
 
 @kernel
-def layer_norm_forward(xp: Any, x: Array, epsilon: float, center: bool) -> tuple[Array, Array]:
-    """Return the rows of a matrix, standardized, and the inverse of their standard deviation."""
-    return _standardize(xp, x, (-1,), epsilon, center)
-
-
-def _standardize(
-    xp: Any, x: Array, axes: Axes, epsilon: float, center: bool, moments: list[Any] | None = None
+def layer_norm_forward(
+    xp: Any,
+    x: Array,
+    epsilon: float,
+    center: bool,
+    axes: Axes = (-1,),
+    moments: list[Any] | None = None,
 ) -> tuple[Array, Array]:
+    """Return `x` standardized, and the inverse of its standard deviation; see `standardize`.
+
+    Only the reference takes other axes than the rows of a matrix.
+    """
     mean = _mean_of_product(xp, axes, x) if center else None
     out = x - mean if center else x
     variance = _mean_of_product(xp, axes, out, out)
@@ -124,7 +128,7 @@ def standardize(
     if moments is None and (rows := _as_rows(xp, axes, x)):
         out, inverse = layer_norm_forward(xp, *rows, epsilon, center)
         return out.reshape(x.shape), inverse.reshape(*x.shape[: -len(axes)], *[1] * len(axes))
-    return _standardize(xp, x, axes, epsilon, center, moments)
+    return layer_norm_forward.reference(xp, x, epsilon, center, axes, moments)
 
 
 @standardize.kept
@@ -139,14 +143,13 @@ def _(g: Any, out: Any, inverse: Any, axes: Axes, center: bool) -> Any:
 
 
 @kernel
-def layer_norm_backward(xp: Any, g: Array, normal: Array, inverse: Array, center: bool) -> Array:
-    """Return the gradient of the rows that `layer_norm_forward` made `normal` of."""
-    return _standardize_gradient(xp, g, normal, inverse, (-1,), center)
-
-
-def _standardize_gradient(
-    xp: Any, g: Array, normal: Array, inverse: Array, axes: Axes, center: bool
+def layer_norm_backward(
+    xp: Any, g: Array, normal: Array, inverse: Array, center: bool, axes: Axes = (-1,)
 ) -> Array:
+    """Return the gradient of the `x` of which `layer_norm_forward` made `normal` and `inverse`.
+
+    Only the reference takes other axes than the rows of a matrix.
+    """
     result = normal * _mean_of_product(xp, axes, g, normal)
     xp.subtract(g, result, out=result)
     if center:
@@ -184,7 +187,7 @@ def standardize_gradient(
     if rows := _as_rows(xp, axes, xp.broadcast_to(g, normal.shape), normal):
         result = layer_norm_backward(xp, *rows, inverse.reshape(-1, 1), center)
         return result.reshape(normal.shape)
-    return _standardize_gradient(xp, g, normal, inverse, axes, center)
+    return layer_norm_backward.reference(xp, g, normal, inverse, center, axes)
 
 
 @standardize_gradient.gradient("g")
