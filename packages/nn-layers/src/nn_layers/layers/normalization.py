@@ -102,11 +102,14 @@ class _NormOverLastAxes(_Normalization):
         self.normalized_shape = check_shape("normalized_shape", normalized_shape, 1)
         if not self.normalized_shape:
             raise ValueError("normalized_shape: expected at least one size, got ()")
-        self._axes = tuple(range(-len(self.normalized_shape), 0))
         self.name = name
 
+    @property
+    def _axes(self) -> tuple[int, ...]:
+        return tuple(range(-len(self.normalized_shape), 0))
+
     def _check_shape(self, shape: tuple[int, ...]) -> None:
-        if shape[-len(self._axes) :] != self.normalized_shape:
+        if shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise ValueError(f"input of shape {shape} does not end in {self.normalized_shape}")
 
     def _describe_sizes(self) -> str:

@@ -67,32 +67,27 @@ def walk(root: ModuleNode, deep: bool = True) -> list[Entry]:
         for name, value in items:
             if type(value) in _PLAIN or id(value) in seen:
                 continue
-            if not isinstance(value, (Tensor, ModuleNode, list, tuple, dict)):
-                continue
-            path, kept = f"{prefix}{name}", saved and name not in unsaved
             if isinstance(value, Tensor):
                 if value.is_leaf:
                     seen.add(id(value))
-                    found.append(Entry(path, value, owner, kept))
-                continue
-            seen.add(id(value))
-            if isinstance(value, ModuleNode):
+                    kept = saved and name not in unsaved
+                    found.append(Entry(f"{prefix}{name}", value, owner, kept))
+            elif isinstance(value, ModuleNode):
+                seen.add(id(value))
+                path, kept = f"{prefix}{name}", saved and name not in unsaved
                 found.append(Entry(path, value, owner, kept))
                 if deep:
                     children = iter(value._children())
                     stack.append((f"{path}.", children, value, kept, value.unsaved))
                     break
-            elif not _PLAIN.issuperset(map(type, _values(value))):
-                stack.append((f"{path}.", iter(_items(value)), owner, kept, ()))
-                break
+            elif isinstance(value, (list, tuple, dict)):
+                seen.add(id(value))
+                inside = value.values() if isinstance(value, dict) else value
+                if not _PLAIN.issuperset(map(type, inside)):
+                    items = iter(value.items() if isinstance(value, dict) else enumerate(value))
+                    kept = saved and name not in unsaved
+                    stack.append((f"{prefix}{name}.", items, owner, kept, ()))
+                    break
         else:
             stack.pop()
     return found
-
-
-def _values(container: Any) -> Iterable[Any]:
-    return container.values() if isinstance(container, dict) else container
-
-
-def _items(container: Any) -> Iterable[tuple[Any, Any]]:
-    return container.items() if isinstance(container, dict) else enumerate(container)

@@ -53,8 +53,7 @@ def _pad(xp: Any, x: Array, windows: Windows, value: Any) -> Array:
 def _add_windows(
     xp: Any, out: Array, values: Iterable[Array], windows: Windows, output_size: Pair
 ) -> None:
-    """Fill `out` with the sum of what its windows hold: `values` has one array for each element."""
-    out[...] = 0
+    """Add `values`, one array for each element of the windows, to `out`, which holds zeros."""
     padded = _pad(xp, out, windows, 0)
     for value, place in zip(values, windows.slices(output_size), strict=False):
         if windows.is_disjoint:
@@ -175,15 +174,14 @@ def _(g: Any, index: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 
 
 @kernel
-def max_pool2d_backward(xp: Any, g: Array, index: Array, size: Pair, windows: Windows) -> Array:
-    """Return images of `size`: each window adds its value of `g` to its element `index`."""
-    result = xp.empty((*g.shape[:2], *size), g.dtype)
+def max_pool2d_backward(xp: Any, g: Array, index: Array, out: Array, windows: Windows) -> None:
+    """Write images to `out`: zeros, to which each window adds its `g` at its element `index`."""
+    out[...] = 0
     elements = range(windows.kernel[0] * windows.kernel[1])
     for block in _blocks(g.shape):
         values, indices = g[block], index[block]
         parts = (_keep(xp, values, indices == element) for element in elements)
-        _add_windows(xp, result[block], parts, windows, g.shape[2:])
-    return result
+        _add_windows(xp, out[block], parts, windows, g.shape[2:])
 
 
 def _keep(xp: Any, values: Array, mask: Array) -> Array:
@@ -195,16 +193,16 @@ def _keep(xp: Any, values: Array, mask: Array) -> Array:
 
 
 @max_pool2d_backward.cpu
-def _(g, index, size, windows):  # type: ignore[no-untyped-def]
+def _(g, index, out, windows):  # type: ignore[no-untyped-def]
     batch, channels, rows, columns = g.shape
-    height, width = size
+    height, width = out.shape[2:]
     kernel, stride, padding, dilation = windows
-    result = np.zeros((batch, channels, height, width), g.dtype)
-    target, source, indices = result.reshape(-1), g.reshape(-1), index.reshape(-1)
+    target, source, indices = out.reshape(-1), g.reshape(-1), index.reshape(-1)
     steps = np.empty(kernel[0] * kernel[1], np.intp)  # to each element of a window
     for element in range(steps.size):
         down, right = element // kernel[1] * dilation[0], element % kernel[1] * dilation[1]
         steps[element] = (down - padding[0]) * width + right - padding[2]
+    target[:] = 0
     for plane in range(batch * channels):
         for p in range(rows):
             start = np.uintp((plane * rows + p) * columns)
@@ -213,14 +211,11 @@ def _(g, index, size, windows):  # type: ignore[no-untyped-def]
                 # unsigned: a signed index costs a test for counting from the end
                 element = corner + np.intp(q) * stride[1] + steps[indices[start + q]]
                 target[np.uintp(element)] += source[start + q]
-    return result
 
 
 @max_pool2d_backward.cuda
-def _(cp: Any, g: Array, index: Array, size: Pair, windows: Windows) -> Array:
-    result = cp.empty((*g.shape[:2], *size), g.dtype)
-    _max_pool2d_backward_on_cuda(cp)(g, index, *_sizes(result, g, windows), result)
-    return result
+def _(cp: Any, g: Array, index: Array, out: Array, windows: Windows) -> None:
+    _max_pool2d_backward_on_cuda(cp)(g, index, *_sizes(out, g, windows), out)
 
 
 @functools.cache
@@ -252,7 +247,9 @@ def _max_pool2d_backward_on_cuda(cp: Any) -> Any:
 @op
 def max_unpool2d(xp: Any, g: Any, index: Any, /, size: Pair, windows: Windows) -> Any:
     """Return the gradient of `max_pool2d` for images of `size`, from the index that it keeps."""
-    return max_pool2d_backward(xp, xp.ascontiguousarray(g), index, size, windows)
+    out = xp.empty((*g.shape[:2], *size), g.dtype)
+    max_pool2d_backward(xp, xp.ascontiguousarray(g), index, out, windows)
+    return out
 
 
 @max_unpool2d.gradient("g")
@@ -297,7 +294,7 @@ def _(g: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 @op
 def avg_pool2d_gradient(xp: Any, g: Any, /, size: Pair, windows: Windows) -> Any:
     """Return the gradient of `avg_pool2d` for images of `size`."""
-    result = xp.empty((*g.shape[:2], *size), g.dtype)
+    result = xp.zeros((*g.shape[:2], *size), g.dtype)
     for block in _blocks(g.shape):
         share = itertools.repeat(g[block] / (windows.kernel[0] * windows.kernel[1]))
         _add_windows(xp, result[block], share, windows, g.shape[2:])
