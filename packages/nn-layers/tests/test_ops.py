@@ -54,7 +54,7 @@ def test_the_package_shows_what_users_need():
 @pytest.mark.parametrize(
     ("call", "reason"),
     [
-        (lambda: Dense(3, 2, "head"), "Dense .*: give name='head' by name"),
+        (lambda: Dense(3, 2, "he"), "Dense .*: give initialization='he' by name"),
         (lambda: Conv2D(1, 1, 3, 1, 0, 2), "Conv2D .*: give dilation=2 by name"),
         (lambda: MaxPool2D(2, 2, 0, "p"), "MaxPool2D .*: give name='p' by name"),
         (lambda: AvgPool2D(2, 2, 0, "p"), "AvgPool2D .*: give name='p' by name"),

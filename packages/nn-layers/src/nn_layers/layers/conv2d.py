@@ -45,10 +45,10 @@ class Conv2D(WeightedLayer):
             column is at the bottom or right, as in PyTorch.
         dilation: the distance between the elements of a window: one number, or height and width.
         groups: the number of groups of channels; divides both numbers of channels.
-        bias: whether there is a bias.
         initialization: how the weights are drawn, see `initialize`, where an output sums over
             ``in_channels / groups * kernel height * kernel width`` inputs and an input goes into
             ``out_channels / groups * kernel height * kernel width`` outputs; the bias starts at 0.
+        bias: whether there is a bias.
         device: where the parameters are.
         dtype: their floating dtype; floating input of another dtype is converted to it.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
@@ -84,8 +84,8 @@ class Conv2D(WeightedLayer):
         *,
         dilation: int | Pair = 1,
         groups: int = 1,
-        bias: bool = True,
         initialization: str = "xavier",
+        bias: bool = True,
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,

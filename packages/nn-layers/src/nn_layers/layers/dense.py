@@ -23,12 +23,12 @@ class Dense(WeightedLayer):
     Args:
         input_size: the number of features of the input.
         output_size: the number of features of the output.
-        name: shown in the description and in errors.
         initialization: how the weights are drawn, see `initialize`; the bias starts at 0.
+        bias: whether there is a bias.
         device: where the parameters are.
         dtype: their floating dtype; floating input of another dtype is converted to it.
-        bias: whether there is a bias.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
+        name: shown in the description and in errors.
 
     Attributes:
         weights: ``(input_size, output_size)``.
@@ -56,12 +56,12 @@ class Dense(WeightedLayer):
         input_size: int,
         output_size: int,
         *,
-        name: str | None = None,
         initialization: str = "xavier",
+        bias: bool = True,
         device: str | Device = "cpu",
         dtype: Any = np.float32,
-        bias: bool = True,
         rng: np.random.Generator | int | None = None,
+        name: str | None = None,
     ) -> None:
         super().__init__()
         self.name = name
