@@ -85,6 +85,7 @@ SMOOTH = [
     *_binary("divide", "normal", "nonzero"),
     *_binary("power", "positive", "normal", torch="pow"),
     *_binary("arctan2", "nonzero", "nonzero"),
+    *_binary("hypot", "nonzero", "nonzero"),
     *_binary("logaddexp", "normal", "normal"),
     *_binary("maximum", "distinct", "normal", lambda x, y: np.maximum(x, y)),
     *_binary("minimum", "distinct", "normal", lambda x, y: np.minimum(x, y)),

@@ -12,7 +12,7 @@ import numpy as np
 from nn_tensor._device import device_scope
 from nn_tensor._errors import describe
 from nn_tensor._fit import as_gradient
-from nn_tensor._graph import Edge, Node, Parent, arrays_in, parents_of
+from nn_tensor._graph import Edge, IndexedGradient, Node, Parent, arrays_in, parents_of
 from nn_tensor._hooks import run_hooks
 from nn_tensor._modes import enable_grad, no_grad
 from nn_tensor._versions import versions
@@ -150,6 +150,13 @@ class _BackwardPass:
             or gradient.shape != parent.shape
             or gradient.dtype is not parent.dtype
         ):
+            if type(gradient) is IndexedGradient:
+                if parent in self.owned and node.debug is None:
+                    gradient.add_to(self.totals[parent])
+                    return
+                gradient = gradient.dense()
+                if parent not in self.totals and not self.create_graph:
+                    self.owned.add(parent)
             gradient = as_gradient(gradient, parent, node, edge, self.create_graph)
         if node.debug is not None:
             node.debug.check_gradient(edge[0], grad, gradient)

@@ -13,7 +13,7 @@ from nn_tensor._errors import describe
 from nn_tensor._graph import Variable
 from nn_tensor._modes import modes
 
-__all__ = ["array_from_python", "as_input", "as_output"]
+__all__ = ["array_from_python", "as_input", "as_output", "holds_recorded", "refuse_masked"]
 
 Array = Any
 
@@ -25,6 +25,7 @@ def array_from_python(value: Any, dtype: np.dtype[Any] = DEFAULT_FLOAT) -> Array
     """
     if isinstance(value, Variable):
         return value._data
+    refuse_masked(value)
     has_dtype = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
     if isinstance(value, (list, tuple)):
         value, has_dtype = _unwrap(value)
@@ -32,11 +33,26 @@ def array_from_python(value: Any, dtype: np.dtype[Any] = DEFAULT_FLOAT) -> Array
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
         raise type(error)(f"expected numbers in a regular nesting; {error}") from None
+    except Exception as error:  # another library's, for an array that it does not hand out
+        raise TypeError(f"{type(value).__name__} does not become an array: {error}") from None
     if array.dtype.kind not in "biufc":
         raise TypeError(f"expected numbers or booleans, got {describe(value)}")
     if array.dtype.kind == "f" and not has_dtype:
         array = array.astype(dtype)
     return array
+
+
+def refuse_masked(value: Any) -> None:
+    """Raise if `value` is an array of `numpy.ma` with masked elements."""
+    if hasattr(value, "mask") and np.ma.is_masked(value):
+        raise TypeError("a masked array would lose its mask; use .filled(...) or .compressed()")
+
+
+def holds_recorded(value: Any) -> bool:
+    """Tell whether `value` is or holds, in nested sequences, a variable to differentiate."""
+    if isinstance(value, (list, tuple)):
+        return any(map(holds_recorded, value))
+    return isinstance(value, Variable) and value._requires_grad
 
 
 def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
@@ -56,9 +72,12 @@ def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
 
 
 def as_input(info: Any, inputs: tuple[Any, ...], position: int) -> Array:
-    """Return an input of Python values as an array; its floats are in the dtype of the others."""
+    """Return an input as an array; the floats of Python values are in the dtype of the others."""
     value = inputs[position]
-    if modes.grad and _holds_recorded(value):
+    if is_array(value):
+        refuse_masked(value)
+        return value
+    if modes.grad and holds_recorded(value):
         raise TypeError(
             f"{info.name}: a list of Tensors that require gradients is not recorded; use stack"
         )
@@ -72,12 +91,6 @@ def as_input(info: Any, inputs: tuple[Any, ...], position: int) -> Array:
         raise type(error)(f"{info.name}: {name}: {error}") from None
     is_sequence = isinstance(value, (list, tuple))  # which is on no device yet
     return put(array, device_of(arrays[0])) if is_sequence and arrays else array
-
-
-def _holds_recorded(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return any(map(_holds_recorded, value))
-    return isinstance(value, Variable) and value._requires_grad
 
 
 def as_output(name: str, out: Any) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DEFAULT_FLOAT", "is_floating", "parse_dtype"]
+__all__ = ["DEFAULT_FLOAT", "accumulation_dtype", "is_floating", "parse_dtype"]
 
 DEFAULT_FLOAT = np.dtype(np.float32)
 
@@ -45,3 +45,12 @@ def parse_dtype(dtype: Any) -> np.dtype[Any]:
 def is_floating(dtype: np.dtype[Any]) -> bool:
     """Tell whether gradients can flow through values of `dtype`."""
     return dtype.kind == "f"
+
+
+def accumulation_dtype(dtype: Any) -> np.dtype[Any] | None:
+    """Return float32 for half precision, in which sums are accumulated wider; None otherwise.
+
+    >>> accumulation_dtype(np.dtype("float16")), accumulation_dtype(np.dtype("float64"))
+    (dtype('float32'), None)
+    """
+    return DEFAULT_FLOAT if dtype.kind == "f" and dtype.itemsize < 4 else None

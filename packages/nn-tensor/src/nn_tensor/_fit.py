@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nn_tensor._device import is_array, namespace_of
+from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._errors import describe
 from nn_tensor._graph import Edge, Node, Parent, Variable
 
@@ -70,5 +71,10 @@ def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
     if extra < 0 or any(n not in (1, m) for n, m in zip(shape, aligned, strict=True)):
         raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
     stretched = (extra + i for i, n in enumerate(shape) if n == 1 and aligned[i] != 1)
-    total = grad.sum(axis=(*range(extra), *stretched))
+    axes = (*range(extra), *stretched)
+    wide = accumulation_dtype(grad.dtype)
+    if wide is None or isinstance(grad, Variable):  # whose sum accumulates by itself
+        total = grad.sum(axis=axes)
+    else:
+        total = grad.sum(axis=axes, dtype=wide).astype(grad.dtype)
     return total if total.shape == shape else total.reshape(shape)

@@ -16,6 +16,7 @@ import numpy as np
 from nn_tensor._device import is_array
 
 __all__ = [
+    "IndexedGradient",
     "Node",
     "Parent",
     "Variable",
@@ -114,6 +115,28 @@ def as_variable(value: Any, parent: Parent | None) -> Any:
     variable._requires_grad = parent is not None
     variable._node = parent
     return variable
+
+
+class IndexedGradient:
+    """A gradient that is 0 except at a basic index, so that many slices add up in one buffer."""
+
+    __slots__ = ("index", "put", "shape", "value")
+
+    def __init__(
+        self, value: Any, index: Any, shape: tuple[int, ...], put: Callable[..., Any]
+    ) -> None:
+        self.value = value
+        self.index = index
+        self.shape = shape
+        self.put = put
+
+    def dense(self) -> Any:
+        """Return it with its zeros."""
+        return self.put(self.value, self.index, self.shape)
+
+    def add_to(self, total: Array) -> None:
+        """Add it to a dense gradient in place."""
+        total[self.index] += self.value
 
 
 def parents_of(edge: Edge) -> tuple[Parent | None, ...]:

@@ -46,7 +46,7 @@ import numpy as np
 
 from nn_tensor._anomaly import check_result
 from nn_tensor._convert import as_input, as_output
-from nn_tensor._device import common_device_scope, device_of, is_array, namespace_of
+from nn_tensor._device import common_device_scope, device_of, namespace_of
 from nn_tensor._errors import describe, describe_call, explain
 from nn_tensor._graph import (
     Edge,
@@ -371,7 +371,7 @@ def call(
             variables = True
             needs_grad = needs_grad or x._requires_grad
             x = x._data
-        elif type(x) is not _ndarray and type(x) not in _SCALARS and not is_array(x):
+        elif type(x) is not _ndarray and type(x) not in _SCALARS:
             x = as_input(info, inputs, len(values))
         values.append(x)
         if type(x) is not _ndarray and type(x) not in _SCALARS:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nn_tensor import _inplace, _numpy_protocol, ops
 from nn_tensor._backward import recording, run_backward
-from nn_tensor._convert import array_from_python
+from nn_tensor._convert import array_from_python, holds_recorded, refuse_masked
 from nn_tensor._device import (
     CPU,
     Device,
@@ -28,7 +28,7 @@ from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
 from nn_tensor._graph import Node, Variable, use_tensor_class
 from nn_tensor._hooks import RETAIN, add_hook, hooks_of, run_hooks
-from nn_tensor._modes import no_grad
+from nn_tensor._modes import modes, no_grad
 
 __all__ = ["Tensor"]
 
@@ -81,8 +81,14 @@ class Tensor(Variable):
             data = data._data
         wanted = None if dtype is None else parse_dtype(dtype)
         if is_array(data):
+            refuse_masked(data)
             array = data
         else:
+            if modes.grad and holds_recorded(data):
+                raise TypeError(
+                    "data: a list of Tensors that require gradients would be detached; use stack, "
+                    "or no_grad()"
+                )
             floating = wanted if wanted is not None and is_floating(wanted) else DEFAULT_FLOAT
             try:
                 array = array_from_python(data, floating)

@@ -29,6 +29,12 @@ def _(g: Any, out: Any) -> Any:
     return g * (out > 0)
 
 
+def _floating(xp: Any, x: Any) -> Any:
+    """Return integers and booleans as floats: unsigned ones have no negative."""
+    x = xp.asarray(x)
+    return x if x.dtype.kind in "fc" else x.astype(xp.exp(x[:0] if x.ndim else x).dtype)
+
+
 @op
 def sigmoid(xp: Any, x: Any, /) -> Any:
     r"""Return the logistic function :math:`1 / (1 + e^{-x})`, in (0, 1).
@@ -38,6 +44,7 @@ def sigmoid(xp: Any, x: Any, /) -> Any:
     Tensor([0. , 0.5, 1. ])
     """
     # e^min(x, 0) / (1 + e^-|x|) never overflows and keeps the small values on the left exact
+    x = _floating(xp, x)
     below = xp.exp(-xp.abs(x))
     below += 1
     result = xp.exp(xp.minimum(x, 0))
@@ -58,6 +65,7 @@ def softplus(xp: Any, x: Any, /) -> Any:
     >>> softplus(Tensor([-1000.0, 1000.0]))
     Tensor([   0., 1000.])
     """
+    x = _floating(xp, x)
     result = xp.log1p(xp.exp(-xp.abs(x)))
     result += xp.maximum(x, 0)
     return result

@@ -9,10 +9,11 @@ import math
 from typing import Any
 
 from nn_tensor._graph import Variable
-from nn_tensor._op import op
+from nn_tensor._op import array_module, op
 from nn_tensor.ops import special
 from nn_tensor.ops.activations import sigmoid
 from nn_tensor.ops.indexing import where
+from nn_tensor.ops.logic import isinf
 
 __all__ = [
     "arccos",
@@ -31,6 +32,7 @@ __all__ = [
     "exp2",
     "expm1",
     "floor",
+    "hypot",
     "log",
     "log10",
     "log1p",
@@ -189,7 +191,11 @@ def _(g: Any, x: Any, y: Any) -> Any:
 
 def _difference(x: Any, y: Any) -> Any:
     """Return ``x - y``, and 0 where both are the same infinity."""
-    same = x == y
+    if not hasattr(x, "dtype"):  # a Python number gets the precision of the other
+        x = array_module(y).asarray(x, y.dtype)
+    if not hasattr(y, "dtype"):
+        y = array_module(x).asarray(y, x.dtype)
+    same = (x == y) & isinf(x)
     return where(same, 0, x) - where(same, 0, y)
 
 
@@ -321,12 +327,35 @@ def arctan2(xp: Any, y: Any, x: Any, /) -> Any:
 
 @arctan2.gradient("y")
 def _(g: Any, y: Any, x: Any) -> Any:
-    return g * x / (x * x + y * y)
+    length = hypot(x, y)  # whose square may under- or overflow
+    return g * (x / length) / length
 
 
 @arctan2.gradient("x")
 def _(g: Any, y: Any, x: Any) -> Any:
-    return -g * y / (x * x + y * y)
+    length = hypot(x, y)
+    return -g * (y / length) / length
+
+
+@op
+def hypot(xp: Any, x: Any, y: Any, /) -> Any:
+    r"""Return :math:`\sqrt{x^2 + y^2}` without overflow; its gradient at (0, 0) is 0.
+
+    >>> from nn_tensor import Tensor, hypot
+    >>> hypot(Tensor([3.0]), Tensor([4.0]))
+    Tensor([5.])
+    """
+    return xp.hypot(x, y)
+
+
+@hypot.gradient("x")
+def _(g: Any, x: Any, out: Any) -> Any:
+    return g * (x / where(out == 0, 1, out))
+
+
+@hypot.gradient("y")
+def _(g: Any, y: Any, out: Any) -> Any:
+    return g * (y / where(out == 0, 1, out))
 
 
 # Hyperbolic functions
@@ -393,7 +422,7 @@ def arcsinh(xp: Any, x: Any, /) -> Any:
 
 @arcsinh.gradient("x")
 def _(g: Any, x: Any) -> Any:
-    return g / sqrt(x * x + 1)
+    return g / hypot(x, 1)
 
 
 @op
@@ -409,7 +438,7 @@ def arccosh(xp: Any, x: Any, /) -> Any:
 
 @arccosh.gradient("x")
 def _(g: Any, x: Any) -> Any:
-    return g / sqrt((x - 1) * (x + 1))
+    return g / (sqrt(x - 1) * sqrt(x + 1))
 
 
 @op

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor._dtype import DEFAULT_FLOAT, parse_dtype
-from nn_tensor._graph import Variable
+from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
+from nn_tensor._graph import IndexedGradient, Variable
 from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
 from nn_tensor._kernel import kernel
 from nn_tensor._op import array_module, op
@@ -30,6 +30,8 @@ def get_item(xp: Any, x: Any, /, index: Any) -> Any:
 
 @get_item.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], plain: Any) -> Any:
+    if is_basic(plain):
+        return IndexedGradient(g, plain, x_shape, _put_item)
     return _put_item(g, plain, x_shape)
 
 
@@ -78,6 +80,11 @@ def _(g: Any, plain: Any, x_shape: tuple[int, ...]) -> Any:
 @kernel
 def add_at(xp: Any, target: Any, index: Any, values: Any) -> None:
     """Add `values` to `target` at `index`, in place; repeated places add up."""
+    if accumulation_dtype(target.dtype) is not None:
+        wide = target.astype(np.float32)
+        add_at.reference(xp, wide, index, values)
+        target[...] = wide
+        return
     rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     if getattr(rows, "dtype", np.dtype(bool)).kind in "iu" and target.ndim > 1:
         _add_rows(xp, target, rows, values)
@@ -92,8 +99,8 @@ def _(cp: Any, target: Any, index: Any, values: Any) -> None:
     if dtype.kind == "c":
         cp.add.at(target.real, index, values.real)
         cp.add.at(target.imag, index, values.imag)
-    elif dtype.kind in "biu" and dtype.itemsize < 4:
-        wide = target.astype(cp.int32)
+    elif dtype.kind in "biuf" and dtype.itemsize < 4:
+        wide = target.astype(cp.float32 if dtype.kind == "f" else cp.int32)
         cp.add.at(wide, index, values)
         target[...] = wide
     else:

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
+from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._op import array_module, op, shape_of
 from nn_tensor.ops.arithmetic import multiply
 from nn_tensor.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
@@ -139,7 +142,11 @@ def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Any:
 
 @op
 def _einsum(xp: Any, *xs: Any, terms: tuple[str, ...], result: str) -> Any:
-    return xp.einsum(f"{','.join(terms)}->{result}", *xs, optimize=len(xs) > 1)
+    dtype = np.result_type(*xs)
+    if accumulation_dtype(dtype) is not None:
+        xs = tuple(x.astype(np.float32) for x in map(xp.asarray, xs))
+    out = xp.einsum(f"{','.join(terms)}->{result}", *xs, optimize=len(xs) > 1)
+    return out.astype(dtype, copy=False)
 
 
 @_einsum.gradient("xs")

@@ -9,13 +9,15 @@ import builtins
 import math
 from typing import Any
 
+import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
 from nn_tensor._op import array_module, op, shape_of
 from nn_tensor.ops.arithmetic import subtract
 from nn_tensor.ops.elementwise import sqrt
 from nn_tensor.ops.indexing import where
-from nn_tensor.ops.shape import cast, expand_dims, flip, reshape, swapaxes, transpose
+from nn_tensor.ops.shape import cast, concatenate, expand_dims, flip, reshape, swapaxes, transpose
 
 __all__ = [
     "all",
@@ -41,9 +43,23 @@ def restore_dimensions(reduced: Any, axis: Any, keepdims: bool) -> Any:
     return expand_dims(reduced, axis)
 
 
+def _accumulated(function: Any, x: Any, **options: Any) -> Any:
+    """Call a reduction of NumPy or CuPy that accumulates half precision in float32."""
+    wide = accumulation_dtype(x.dtype)
+    if wide is None:
+        return function(x, **options)
+    return function(x, dtype=wide, **options).astype(x.dtype)
+
+
+def widen(x: Any) -> Any:
+    """Return half precision as float32, in which sums and counts have room; others as they are."""
+    is_half = hasattr(x, "dtype") and accumulation_dtype(x.dtype) is not None
+    return cast(x, DEFAULT_FLOAT) if is_half else x
+
+
 def _count(shape: tuple[int, ...], axis: Any) -> int:
     """Return how many elements go into one element of the result."""
-    if axis is None:
+    if axis is None or not shape:  # NumPy takes axis 0 of 0-d arrays
         return math.prod(shape)
     return math.prod(shape[a] for a in normalize_axis_tuple(axis, len(shape), "axis"))
 
@@ -56,7 +72,7 @@ def sum(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([4., 6.])
     """
-    return xp.sum(x, axis=axis, keepdims=keepdims)
+    return _accumulated(xp.sum, x, axis=axis, keepdims=keepdims)
 
 
 @sum.gradient("x")
@@ -72,7 +88,7 @@ def mean(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([2., 3.])
     """
-    if x.dtype.kind != "f" or x.dtype.itemsize < 4:
+    if x.dtype.kind != "f" or x.dtype.itemsize < 4:  # NumPy accumulates half precision wider
         return xp.mean(x, axis=axis, keepdims=keepdims)
     total = xp.add.reduce(x, axis=axis, keepdims=keepdims)
     return xp.true_divide(total, _count(x.shape, axis), dtype=x.dtype)
@@ -80,7 +96,8 @@ def mean(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 
 @mean.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
-    return restore_dimensions(g, axis, keepdims) / builtins.max(_count(x_shape, axis), 1)
+    # in half precision the count may be beyond the largest number
+    return widen(restore_dimensions(g, axis, keepdims)) / builtins.max(_count(x_shape, axis), 1)
 
 
 def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
@@ -103,8 +120,10 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
             f"var: axis={axis} of shape {shape} has {elements} elements, "
             f"expected more than ddof={ddof}"
         )
-    centred = subtract(x, mean(x, axis, True))
-    return sum(centred * centred, axis, keepdims) / (elements - ddof)
+    wide = widen(x)
+    centered = subtract(wide, mean(wide, axis, True))
+    variance = sum(centered * centered, axis, keepdims) / (elements - ddof)
+    return variance if wide is x else cast(variance, x.dtype)
 
 
 def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
@@ -114,9 +133,11 @@ def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
     >>> std(Tensor([1.0, 3.0]))
     Tensor(1.)
     """
-    variance = var(x, axis, keepdims, ddof)
+    wide = widen(x)
+    variance = var(wide, axis, keepdims, ddof)
     varied = variance > 0  # where all are equal the derivative is taken as 0, as in PyTorch
-    return where(varied, sqrt(where(varied, variance, 1)), variance)
+    deviation = where(varied, sqrt(where(varied, variance, 1)), variance)
+    return deviation if wide is x else cast(deviation, x.dtype)
 
 
 @op
@@ -158,16 +179,36 @@ def prod(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> prod(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([3., 8.])
     """
-    return xp.prod(x, axis=axis, keepdims=keepdims)
+    return _accumulated(xp.prod, x, axis=axis, keepdims=keepdims)
 
 
 @prod.gradient("x")
-def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
-    if (x == 0).any():
-        others = _product_of_others(x, axis)
-    else:
-        others = restore_dimensions(out, axis, keepdims) / x
-    return restore_dimensions(g, axis, keepdims) * others
+def _(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return restore_dimensions(g, axis, keepdims) * _product_of_others(x, axis)
+
+
+def _product_of_others(x: Any, axis: Any) -> Any:
+    """Return for each element the product of the other elements over `axis`.
+
+    Not ``prod(x) / x``, which is lost where an element is zero or the product under- or overflows.
+    """
+    if not x.shape:
+        return array_module(x).ones((), dtype=x.dtype)
+    chosen = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    reduced = [a % x.ndim for a in chosen]
+    kept = [a for a in range(x.ndim) if a not in reduced]
+    order = (*kept, *reduced)
+    rows = transpose(x, order)
+    flat = reshape(rows, (*rows.shape[: len(kept)], math.prod(rows.shape[len(kept) :])))
+    others = _exclusive_cumprod(flat) * flip(_exclusive_cumprod(flip(flat, -1)), -1)
+    inverse = tuple(order.index(a) for a in range(x.ndim))
+    return transpose(reshape(others, rows.shape), inverse)
+
+
+def _exclusive_cumprod(rows: Any) -> Any:
+    """Return for each element the product of those before it, along the last axis."""
+    first = array_module(rows).ones(rows[..., :1].shape, dtype=rows.dtype)
+    return cumprod(concatenate([first, rows[..., :-1]], -1), -1)
 
 
 @op
@@ -222,7 +263,7 @@ def cumsum(xp: Any, x: Any, /, axis: int | None = None) -> Any:
     >>> cumsum(Tensor([1.0, 2.0, 3.0]))
     Tensor([1., 3., 6.])
     """
-    return xp.cumsum(x, axis=axis)
+    return _accumulated(xp.cumsum, x, axis=axis)
 
 
 @cumsum.gradient("x")
@@ -239,7 +280,7 @@ def cumprod(xp: Any, x: Any, /, axis: int | None = None) -> Any:
     >>> cumprod(Tensor([1.0, 2.0, 3.0]))
     Tensor([1., 2., 6.])
     """
-    return xp.cumprod(x, axis=axis)
+    return _accumulated(xp.cumprod, x, axis=axis)
 
 
 @cumprod.gradient("x")
@@ -247,24 +288,27 @@ def _(g: Any, x: Any, axis: int | None, out: Any) -> Any:
     # x[j] gets, for every k >= j, g[k] times the product of the others up to k
     along = 0 if axis is None else axis
     rows = reshape(x, (-1,)) if axis is None else x
-    if not (x == 0).any():
+    if not (out == 0).any():
         return reshape(flip(cumsum(flip(g * out, along), along), along) / rows, x.shape)
     last = swapaxes(rows, along, -1)
-    n = array_module(x).arange(last.shape[-1])
-    others = cumprod(where(n == n[:, None], 1, expand_dims(last, -2)), -1) * (n >= n[:, None])
-    total = sum(expand_dims(swapaxes(g, along, -1), -2) * others, -1)
+    total = _exclusive_cumprod(last) * _recurrence(swapaxes(g, along, -1), last)
     return reshape(swapaxes(total, along, -1), x.shape)
 
 
-def _product_of_others(x: Any, axis: Any) -> Any:
-    """Return for each element the product of the other elements over `axis`."""
-    chosen = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    reduced = [a % x.ndim for a in chosen]
-    kept = [a for a in range(x.ndim) if a not in reduced]
-    order = (*kept, *reduced)
-    rows = transpose(x, order)
-    flat = reshape(rows, (*rows.shape[: len(kept)], -1))
-    itself = array_module(x).eye(flat.shape[-1], dtype=bool)
-    others = prod(where(itself, 1, expand_dims(flat, -2)), -1)
-    inverse = tuple(order.index(a) for a in range(x.ndim))
-    return transpose(reshape(others, rows.shape), inverse)
+@op
+def _recurrence(xp: Any, g: Any, x: Any, /) -> Any:
+    """Return ``r[n] = g[n]``, ``r[j] = g[j] + x[j + 1] * r[j + 1]`` along the last axis."""
+    result = xp.array(g, dtype=np.result_type(g, x), copy=True)
+    for j in range(x.shape[-1] - 2, -1, -1):
+        result[..., j] += x[..., j + 1] * result[..., j + 1]
+    return result
+
+
+@_recurrence.joint_gradient("g", "x")
+def _(h: Any, x: Any, out: Any) -> tuple[Any, Any]:
+    # the adjoint runs the other way: s[0] = h[0], s[j] = h[j] + x[j] * s[j - 1]
+    backward = flip(x, -1)
+    backward = concatenate([backward[..., :1], backward[..., :-1]], -1)
+    s = flip(_recurrence(flip(h, -1), backward), -1)
+    first = array_module(x).zeros(x[..., :1].shape, dtype=x.dtype)
+    return s, concatenate([first, s[..., :-1] * out[..., 1:]], -1)

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._op import op
 from nn_tensor.ops.elementwise import exp
 from nn_tensor.ops.indexing import where
-from nn_tensor.ops.logic import isfinite
+from nn_tensor.ops.logic import isinf
 from nn_tensor.ops.reductions import restore_dimensions, sum
 
 __all__ = [
@@ -31,9 +32,8 @@ def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     """
     result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
     xp.exp(result, out=result)
-    total = xp.asarray(xp.sum(result, axis=axis, keepdims=True))
-    total[total == 0] = 1
-    result /= total
+    total = _sum(xp, result, axis)
+    result /= xp.where(total == 0, 1, total)
     return result
 
 
@@ -52,9 +52,8 @@ def log_softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     Tensor([    0., -1000.])
     """
     result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
-    total = xp.asarray(xp.sum(xp.exp(result), axis=axis, keepdims=True))
-    total[total == 0] = 1
-    result -= xp.log(total)
+    total = _sum(xp, xp.exp(result), axis)
+    result -= xp.log(xp.where(total == 0, 1, total))
     return result
 
 
@@ -72,18 +71,23 @@ def logsumexp(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> A
     Tensor(1000.)
     """
     shift = _shift(xp, x, axis)
-    total = xp.sum(xp.exp(x - shift), axis=axis, keepdims=True)
+    total = _sum(xp, xp.exp(x - shift), axis)
     with np.errstate(divide="ignore"):
-        result = xp.log(total) + shift
+        result = (xp.log(total) + shift).astype(shift.dtype, copy=False)
     return result if keepdims else xp.squeeze(result, axis=axis)
 
 
 @logsumexp.gradient("x")
 def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
     total = restore_dimensions(out, axis, keepdims)
-    possible = isfinite(total)
-    weights = exp(x - where(possible, total, 0))
-    return restore_dimensions(g, axis, keepdims) * where(possible, weights, 0)
+    infinite = isinf(total)  # NaN stays NaN
+    weights = exp(x - where(infinite, 0, total))
+    return restore_dimensions(g, axis, keepdims) * where(infinite, 0, weights)
+
+
+def _sum(xp: Any, x: Any, axis: Any) -> Any:
+    """Return the sum with its dimensions kept, of half precision in float32."""
+    return xp.asarray(xp.sum(x, axis=axis, keepdims=True, dtype=accumulation_dtype(x.dtype)))
 
 
 def _floating(x: Any) -> Any:
