@@ -304,3 +304,14 @@ def test_wrong_inputs(layer):
 def test_integers_have_no_mean(layer):
     with pytest.raises(TypeError, match=r"input is int64, expected floats; .*astype\('float32'"):
         layer(ones(1, 1, 2, 2, dtype="int64"))
+
+
+def test_half_precision_averages_large_windows(device: str) -> None:
+    x = ones((1, 1, 100, 100), dtype="float16", device=device, requires_grad=True)
+    y = AvgPool2D(100)(x)
+    assert y.dtype == "float16"
+    assert y.tolist() == [[[[1]]]]
+    overlapping = AvgPool2D(90, 1)(x)
+    assert overlapping[0, 0, 0, 0].item() == 1
+    overlapping.sum().backward()
+    np.testing.assert_allclose(x.grad[0, 0, 50, 50].item(), 121 / 8100, rtol=1e-3)

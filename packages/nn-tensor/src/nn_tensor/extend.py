@@ -42,6 +42,7 @@ from nn_tensor._device import device_of as device_of
 from nn_tensor._device import device_scope as device_scope
 from nn_tensor._device import put as put
 from nn_tensor._device import xp_for as xp_for
+from nn_tensor._dtype import accumulation_dtype as accumulation_dtype
 from nn_tensor._errors import describe as describe
 from nn_tensor._kernel import Kernel as Kernel
 from nn_tensor._kernel import kernel as kernel
@@ -60,6 +61,7 @@ __all__ = [
     "Device",
     "Kernel",
     "StateDictReader",
+    "accumulation_dtype",
     "add_at",
     "array_module",
     "check_bool",

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from nn_tensor.extend import kernel, op
+from nn_tensor.extend import accumulation_dtype, kernel, op
 
 from nn_layers.ops.windows import Pair, Windows
 
@@ -275,14 +275,17 @@ def _(g: Any, index: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 @op
 def avg_pool2d(xp: Any, x: Any, /, windows: Windows) -> Any:
     """Return the mean of each window of images, in which padding counts as zeros."""
-    out = xp.empty(_output_shape(x, windows), x.dtype)
+    out, wide = xp.empty(_output_shape(x, windows), x.dtype), accumulation_dtype(x.dtype)
     first, *slices = windows.slices(out.shape[2:])
     for block in _blocks(out.shape):
-        padded, total = _pad(xp, x[block], windows, 0), out[block]
+        padded = _pad(xp, x[block], windows, 0)
+        total = out[block] if wide is None else xp.empty(out[block].shape, wide)
         total[...] = padded[(..., *first)]
         for place in slices:
             total += padded[(..., *place)]
         total /= len(slices) + 1
+        if wide is not None:
+            out[block] = total
     return out
 
 
@@ -294,11 +297,11 @@ def _(g: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 @op
 def avg_pool2d_gradient(xp: Any, g: Any, /, size: Pair, windows: Windows) -> Any:
     """Return the gradient of `avg_pool2d` for images of `size`."""
-    result = xp.zeros((*g.shape[:2], *size), g.dtype)
+    result = xp.zeros((*g.shape[:2], *size), accumulation_dtype(g.dtype) or g.dtype)
     for block in _blocks(g.shape):
         share = itertools.repeat(g[block] / (windows.kernel[0] * windows.kernel[1]))
         _add_windows(xp, result[block], share, windows, g.shape[2:])
-    return result
+    return result.astype(g.dtype, copy=False)
 
 
 @avg_pool2d_gradient.gradient("g")
