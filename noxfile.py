@@ -76,19 +76,22 @@ def run_tests(session, packages, paths, device, *further):
 
 @nox.session(tags=["fast"])
 def lint(session):
-    """Check style, format and the manifests."""
+    """Check style, format, the manifests and the lengths of files."""
     session.install(*group("lint"))
     session.run("python", "tools/check_workspace.py")
+    session.run("python", "tools/lines_of_code.py", "--check")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check", "--diff")
 
 
 @nox.session(tags=["fast"])
 def boundaries(session):
-    """Hold the layers: who may import whom."""
+    """Hold the layers and the namespaces: who may import whom, and what packages show."""
     session.install(*group("boundaries"))
     sources = os.pathsep.join(str(ROOT / "packages" / name / "src") for name in PACKAGES)
     session.run("lint-imports", env={"PYTHONPATH": sources})
+    session.run("python", "tools/import_each_first.py")
+    session.run("python", "tools/check_namespaces.py")
 
 
 @nox.session(tags=["fast"])
@@ -96,6 +99,13 @@ def types(session):
     """Check the types of the sources."""
     session.install(*group("types"))
     session.run("mypy", *(f"packages/{name}/src" for name in PACKAGES))
+
+
+@nox.session(tags=["fast"])
+def tools(session):
+    """Test the tools of this workspace themselves."""
+    session.install(*editable(["nn-tensor"]), *group("tools"))
+    session.run("python", "-m", "pytest", "tools/tests", *session.posargs)
 
 
 @nox.session
