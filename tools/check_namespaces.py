@@ -1,9 +1,9 @@
 """Check the names that packages show.
 
-Every module has an `__all__`, and none imports from a package that contains it. What `dir()` of a
-package shows is in its `__all__`, or is a public submodule that its docstring names (as
-`nn_x.extend`), or begins with an underscore: with all modules imported, so that no order of
-imports hides a submodule that leaks.
+Every module has an `__all__`, and none imports from a package that contains it. `dir()` of a
+package shows what is in its `__all__` and what its docstring names, as `nn_x.extend`; so is every
+submodule named whose name has no leading underscore, and no other module is an attribute. All
+modules are imported before, so that no order of imports hides a submodule that leaks.
 
     python tools/check_namespaces.py             # all packages
     python tools/check_namespaces.py nn-tensor   # one
@@ -70,16 +70,20 @@ def name_problems(name, submodules):
     package = sys.modules[name]
     exported = set(getattr(package, "__all__", ()))
     documented = set(re.findall(rf"\b{name}\.(\w+)", package.__doc__ or ""))
-    for public in sorted(s for s in submodules if not s.startswith("_")):
-        if public not in documented:
-            yield f"{name}.{public}: is a public module that the docstring of {name} does not name"
-    allowed = exported | (documented & submodules)
-    shown = {n for n in set(vars(package)) | set(dir(package)) if not n.startswith("_")}
-    if leaked := sorted(shown - allowed):
-        yield f"{name}: dir() shows names that are not in __all__: {', '.join(leaked)}"
-    for public in sorted(exported - documented):
-        if isinstance(getattr(package, public, None), ModuleType):
-            yield f"{name}: {public} of __all__ is a module that the docstring does not name"
+    for public in sorted(s for s in submodules - documented if not s.startswith("_")):
+        yield f"{name}.{public}: is a public module that the docstring of {name} does not name"
+    shown = {n for n in dir(package) if not (n.startswith("__") and n.endswith("__"))}
+    private = {n for n in shown if n.startswith("_")} - exported
+    if leaked := shown - private - exported - documented:
+        yield f"{name}: dir() shows what is not in __all__: {', '.join(sorted(leaked))}"
+    if private:
+        yield f"{name}: dir() shows private names, define __dir__: {', '.join(sorted(private))}"
+    for attribute, value in vars(package).items():
+        public = not attribute.startswith("_") and attribute not in documented | submodules
+        if isinstance(value, ModuleType) and public:
+            yield f"{name}.{attribute}: is the module {value.__name__}"
+    for missing in sorted(n for n in exported if not hasattr(package, n)):
+        yield f"{name}: {missing} of __all__ does not exist"
 
 
 def find_problems(packages, optional):

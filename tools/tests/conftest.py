@@ -73,9 +73,11 @@ class Workspace:
             self.write(f"packages/{name}/README.md", "read me\n")
             self.write(f"packages/{name}/CHANGELOG.md", "0.1.0\n")
             self.module(name, "py.typed", "")
-        self.module("nn-a", "__init__.py", '"""A."""\n\n__all__ = []\n')
+        self.module("nn-a", "__init__.py", "__all__ = []\n\ndef __dir__(): return []\n")
         self.module("nn-a", "_lazy.py", "__all__ = []\n\ndef f():\n    import json5\n")
-        self.module("nn-b", "__init__.py", "import nn_a as _a\n\n__all__ = []\n")
+        self.module(
+            "nn-b", "__init__.py", "import nn_a as _a\n\n__all__ = []\n\ndef __dir__(): return []\n"
+        )
 
     def write(self, path, text):
         """Write a file."""

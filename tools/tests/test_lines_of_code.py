@@ -57,13 +57,13 @@ def test_the_table_has_packages_by_name_and_files_by_length(workspace, capsys):
     assert capsys.readouterr().out.splitlines() == [
         "| package or file | lines of code | note |",
         "|---|---:|---|",
-        "| **all packages** | **1,240** | |",
-        "| **nn-a** | **4** | |",
+        "| **all packages** | **1,242** | |",
+        "| **nn-a** | **5** | |",
         "| _lazy.py | 3 | |",
-        "| __init__.py | 1 | |",
-        "| **nn-b** | **1,236** | |",
-        "| sub/_long.py | 1,234 | over 3: no reason is given |",
         "| __init__.py | 2 | |",
+        "| **nn-b** | **1,237** | |",
+        "| sub/_long.py | 1,234 | over 3: no reason is given |",
+        "| __init__.py | 3 | |",
     ]
     main(["nn_a"], workspace.root)
     assert "nn-b" not in capsys.readouterr().out
