@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import nn_tensor as nn
 import numpy as np
@@ -549,3 +549,53 @@ def test_checks_refuse_tensors() -> None:
     for check in (check_number, check_bool, check_integer):
         with pytest.raises(TypeError, match=r"^x: expected "):
             check("x", nn.Tensor([0.5]))
+
+
+class Options(TypedDict, total=False):
+    """Options that several classes share."""
+
+    dropout: float
+    bias: bool
+
+
+class Block(Layer):
+    """A class with options of its own and shared ones."""
+
+    @keyword_only
+    def __init__(self, size: int, *, name: str = "", **options: Unpack[Options]) -> None:
+        """Make one."""
+        self.arguments = size, name, options
+
+
+@keyword_only
+def anything(size: int, **options: Any) -> dict[str, Any]:
+    """Return the options, whatever they are called."""
+    return options
+
+
+def test_keyword_only_leaves_right_options_of_a_typed_dict_alone() -> None:
+    assert Block(3, name="a", dropout=0.5).arguments == (3, "a", {"dropout": 0.5})
+    assert Block(size=3).arguments == (3, "", {})
+    assert anything(1, a=2) == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: Block(3, 0.5),
+            "Block takes 1 positional argument (size): give dropout=0.5 by name",
+        ),
+        (
+            lambda: Block(3, 0.5, False),
+            "Block takes 1 positional argument (size): give dropout=0.5, bias=False by name",
+        ),
+        (lambda: Block(3, dropuot=0.1), "Block has no option 'dropuot', did you mean 'dropout'?"),
+        (lambda: Block(3, quux=1), "Block has no option 'quux'"),
+        (lambda: anything(1, 2), "anything takes 1 positional argument (size), got 2"),
+    ],
+)
+def test_keyword_only_names_options_of_a_typed_dict(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        call()
+    assert str(caught.value) == message

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Real
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -207,8 +208,10 @@ def check_floating_dtype(name: str, value: Any) -> np.dtype[Any]:
 def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
     """Name the option that was meant when a keyword-only argument is given by position.
 
-    For constructors, methods and functions whose options follow a ``*``. The signature stays what
-    it is. On a class method or static method it stands below `classmethod` or `staticmethod`.
+    For constructors, methods and functions whose options follow a ``*``, or are ``**options:
+    Unpack[SomeTypedDict]``: of these, a name that the TypedDict does not have is refused too. The
+    signature stays what it is. On a class method or static method it stands below `classmethod` or
+    `staticmethod`.
 
     >>> class Layer:
     ...     @keyword_only
@@ -226,18 +229,49 @@ def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
         p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    collects = any(p.kind is p.VAR_KEYWORD for p in parameters)
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
         if len(args) > len(positional):
-            raise TypeError(_surplus(function.__name__, positional, options, args, kwargs))
+            named = [*_unpacked_options(function), *options]
+            raise TypeError(_surplus(function.__name__, positional, named, args, kwargs))
+        if collects and kwargs and (unpacked := _unpacked_options(function)):
+            known = {*positional, *options, *unpacked}
+            for name in kwargs.keys() - known:
+                close = difflib.get_close_matches(name, known, 1)
+                hint = f", did you mean {close[0]!r}?" if close else ""
+                called = _called(function.__name__, positional, args)
+                raise TypeError(f"{called} has no option {name!r}{hint}")
         return function(*args, **kwargs)
 
     return checked
 
 
+@functools.cache
+def _unpacked_options(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the keys of ``**options: Unpack[SomeTypedDict]``, if a function has that.
+
+    When it is called, all that its annotations name has been defined.
+    """
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            hint = get_type_hints(function).get(parameter.name)
+            if get_origin(hint) is Unpack:
+                return tuple(get_type_hints(get_args(hint)[0]))
+    return ()
+
+
+def _called(name: str, positional: Sequence[str], args: Sequence[Any]) -> str:
+    """Return what a message calls a function, a method or a constructor."""
+    if positional[:1] not in (["self"], ["cls"]):
+        return name
+    owner = args[0] if isinstance(args[0], type) else type(args[0])
+    return owner.__name__ if name == "__init__" else f"{owner.__name__}.{name}"
+
+
 def _surplus(
-    called: str,
+    name: str,
     positional: Sequence[str],
     options: Iterable[str],
     args: Sequence[Any],
@@ -245,12 +279,10 @@ def _surplus(
 ) -> str:
     """Say what was called with too many arguments by position, and what they seem to mean."""
     bound = int(positional[:1] in (["self"], ["cls"]))  # the object is not counted
-    if bound:
-        owner = args[0] if isinstance(args[0], type) else type(args[0])
-        called = owner.__name__ if called == "__init__" else f"{owner.__name__}.{called}"
     names = positional[bound:]
     count = f"{len(names)} positional argument{'' if len(names) == 1 else 's'}"
-    takes = f"{called} takes {count}" + (f" ({', '.join(names)})" if names else "")
+    takes = f"{_called(name, positional, args)} takes {count}"
+    takes += f" ({', '.join(names)})" if names else ""
     surplus = args[len(positional) :]
     left = [option for option in options if option not in kwargs]
     if len(surplus) > len(left):
