@@ -17,7 +17,7 @@ from nn_transformer import (
     RotaryPositions,
     Transformer,
 )
-from nn_transformer._positions import rotate
+from nn_transformer.modules.rotary_embedding import rotate_pairs
 
 SMALL: dict[str, Any] = {"d_model": 16, "num_heads": 4, "num_layers": 2, "d_ff": 32}
 POSITIONS = ["sinusoidal", "learned", "rotary"]
@@ -155,7 +155,7 @@ def test_a_cache_is_for_one_batch_one_model_and_no_gradients(device: str) -> Non
                 model(Tensor(tokens(rows, 1), device), cache=cache)
         with pytest.raises(ValueError, match="2 layers, this one has 1"):
             language_model(device, num_layers=1)(Tensor(tokens(2, 1), device), cache=cache)
-        with pytest.raises(TypeError, match="cache: expected a Cache, got True"):
+        with pytest.raises(TypeError, match="cache: expected a DecoderCache, got True"):
             model(Tensor(tokens(2, 1), device), cache=True)
     for rows, message in (([], "expected indices"), ([True, False], "expected indices")):
         with pytest.raises(IndexError, match=message):
@@ -228,7 +228,7 @@ def test_gradients_of_rotation_and_learned_positions(device: str) -> None:
     rng = np.random.default_rng(0)
     cosines, sines = (Tensor(rng.standard_normal((5, 1, 2)), device) for _ in range(2))
     x = Tensor(rng.standard_normal((2, 5, 3, 4)), device)
-    gradcheck(lambda x: rotate(x, cosines, sines) ** 2, [x], order=2)
+    gradcheck(lambda x: rotate_pairs(x, cosines, sines) ** 2, [x], order=2)
     layer = LearnedPositions(4, 8, device=device, rng=0)
     layer(Tensor(np.zeros((3, 5, 4), np.float32), device)).sum().backward()
     wanted = np.repeat([3.0] * 5 + [0.0] * 3, 4).reshape(8, 4)
@@ -245,7 +245,7 @@ def test_positions_may_be_given(kind: Any, device: str) -> None:
     np.testing.assert_array_equal(layer(x).numpy()[1], table[:3])
     np.testing.assert_array_equal(layer(x, [7, 0, 2]).numpy()[1], table[[7, 0, 2]])
     for wrong in (8, -1):
-        with pytest.raises(ValueError, match=f"positions: {wrong} is not below max_seq_len=8"):
+        with pytest.raises(ValueError, match=f"positions: {wrong} is out of range for max_seq_len=8"):
             layer(x, [0, 1, wrong])
     with pytest.raises(TypeError, match="positions: expected integers"):
         layer(x, [0.0, 1.0, 2.0])
@@ -279,8 +279,8 @@ def test_weights_start_in_proportion_to_the_width() -> None:
     layer = model.layers[3]
     for weights, wanted in (
         (layer.attention.query.weights, 1 / 16),
-        (layer.feed_forward[0].weights, 1 / 16),
-        (layer.feed_forward[3].weights, 1 / 32 / 4),
+        (layer.feed_forward.hidden.weights, 1 / 16),
+        (layer.feed_forward.output.weights, 1 / 32 / 4),
         (layer.attention.output.weights, 1 / 16 / 4),
         (model.embedding.weights, 1 / 16),
         (model.positions.weights, 0.02),
@@ -293,19 +293,19 @@ def test_segments_are_added(device: str) -> None:
     ids = Tensor(tokens(2, 5), device)
     plain = encoder(ids).numpy()
     zeros = Tensor(np.zeros((2, 5), int), device)
-    np.testing.assert_array_equal(encoder(ids, segments=zeros).numpy(), plain)
-    assert (encoder(ids, segments=zeros + 1).numpy() != plain).any()
-    with pytest.raises(IndexError, match="segments: 2 is no token"):
-        encoder(ids, segments=zeros + 2)
-    with pytest.raises(ValueError, match=r"segments: have shape \(2, 4\), tokens \(2, 5\)"):
-        encoder(ids, segments=zeros[:, :4])
+    np.testing.assert_array_equal(encoder(ids, segment_ids=zeros).numpy(), plain)
+    assert (encoder(ids, segment_ids=zeros + 1).numpy() != plain).any()
+    with pytest.raises(IndexError, match="segment_ids: 2 is out of range"):
+        encoder(ids, segment_ids=zeros + 2)
+    with pytest.raises(ValueError, match=r"segment_ids: have shape \(2, 4\), tokens \(2, 5\)"):
+        encoder(ids, segment_ids=zeros[:, :4])
     small = {"d_model": 64, "num_heads": 4, "num_layers": 1}
     large = Encoder(500, **small, num_segments=40, device=device, rng=0)
-    assert large.segments is not None
-    deviations = [e.weights.numpy().std() for e in (large.segments, large.embedding)]
+    assert large.segment_embedding is not None
+    deviations = [e.weights.numpy().std() for e in (large.segment_embedding, large.embedding)]
     assert deviations == pytest.approx([1 / 8, 1 / 8], rel=0.05)
-    with pytest.raises(ValueError, match="segments: this encoder has none"):
-        Encoder(20, **SMALL, device=device)(ids, segments=zeros)
+    with pytest.raises(ValueError, match="segment_ids: this encoder has no segments"):
+        Encoder(20, **SMALL, device=device)(ids, segment_ids=zeros)
 
 
 @pytest.mark.parametrize("tie_weights", [False, True, "all"])
@@ -330,10 +330,10 @@ def test_the_row_of_padding_stays_zero(device: str) -> None:
     assert repr(embedding) == "Embedding(5→3, padding_idx=2)"
     ids = Tensor([[2, 1, 2]], device=device)
     weights = Tensor(np.random.default_rng(0).standard_normal((5, 3)), device)
-    from nn_transformer._embedding import rows_of
+    from nn_transformer.modules.embedding import embedding_lookup
 
-    plain = rows_of(weights, ids)
-    np.testing.assert_array_equal(rows_of(weights, ids, 2).numpy(), plain.numpy())
+    plain = embedding_lookup(weights, ids)
+    np.testing.assert_array_equal(embedding_lookup(weights, ids, 2).numpy(), plain.numpy())
 
 
 ROTARY = RotaryPositions(4, 10)

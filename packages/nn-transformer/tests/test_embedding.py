@@ -5,7 +5,7 @@ import pytest
 from nn_tensor import Tensor
 from nn_tensor.testing import gradcheck
 from nn_transformer import Embedding
-from nn_transformer._embedding import rows_of
+from nn_transformer.modules.embedding import embedding_lookup
 
 SHAPES = [(), (4,), (2, 3), (2, 3, 2), (0,)]
 
@@ -24,7 +24,7 @@ def test_looks_up_rows(shape, dtype, device):
 def test_gradients_of_first_and_second_order(shape, device):
     tokens = Tensor(np.random.default_rng(0).integers(0, 4, shape), device=device)
     weights = Tensor(np.random.default_rng(1).standard_normal((4, 3)), device=device)
-    gradcheck(lambda w: rows_of(w, tokens) ** 3, [weights], order=2)
+    gradcheck(lambda w: embedding_lookup(w, tokens) ** 3, [weights], order=2)
 
 
 def test_repeated_tokens_add_up(device):
@@ -97,10 +97,10 @@ def test_is_a_layer(device):
 @pytest.mark.parametrize(
     ("tokens", "error", "message"),
     [
-        ([0, 5], IndexError, "tokens: 5 is no token of a vocabulary of 5, expected 0 to 4"),
-        ([[0], [-1]], IndexError, "tokens: -1 is no token of a vocabulary of 5"),
-        (7, IndexError, "tokens: 7 is no token"),
-        ([0.0, 1.0], TypeError, r"tokens: expected integers, got float32 of shape \(2,\)"),
+        ([0, 5], IndexError, "tokens: 5 is out of range for vocab_size=5, expected 0 to 4"),
+        ([[0], [-1]], IndexError, "tokens: -1 is out of range for vocab_size=5"),
+        (7, IndexError, "tokens: 7 is out of range"),
+        ([0.0, 1.0], TypeError, r"tokens: expected integers, got float32 \(2,\)"),
         (np.zeros((2, 2), bool), TypeError, "tokens: expected integers, got bool"),
         (None, TypeError, "None"),
     ],
@@ -113,11 +113,11 @@ def test_wrong_tokens(tokens, error, message):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"vocab_size": 0}, ValueError, "vocab_size: expected a positive integer, got 0"),
-        ({"d_model": -3}, ValueError, "d_model: expected a positive integer, got -3"),
-        ({"d_model": 2.5}, TypeError, r"d_model: expected a positive integer, got 2\.5"),
-        ({"vocab_size": True}, TypeError, "vocab_size: expected a positive integer, got True"),
-        ({"dtype": "int32"}, TypeError, "dtype: expected a floating type .* got int32"),
+        ({"vocab_size": 0}, ValueError, "vocab_size: expected an integer >= 1, got 0"),
+        ({"d_model": -3}, ValueError, "d_model: expected an integer >= 1, got -3"),
+        ({"d_model": 2.5}, TypeError, r"d_model: expected an integer >= 1, got 2\.5"),
+        ({"vocab_size": True}, TypeError, "vocab_size: expected an integer >= 1, got True"),
+        ({"dtype": "int32"}, TypeError, "dtype: expected a floating dtype, got int32"),
         ({"device": "gpu"}, ValueError, "device: .* got 'gpu'"),
         ({"rng": "seed"}, TypeError, "rng: .* got 'seed'"),
     ],

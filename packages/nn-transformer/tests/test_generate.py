@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from nn_tensor import Tensor, no_grad
 from nn_transformer import Encoder, LanguageModel, Transformer, beam_search, generate
-from nn_transformer._beam import most_probable
-from nn_transformer._sampling import draw, largest, nucleus, probabilities
+from nn_transformer.decoding.beam_search import top_log_probabilities
+from nn_transformer.decoding.sampling import (
+    next_token_probabilities,
+    sample,
+    top_k_mask,
+    top_p_mask,
+)
 
 SMALL: dict[str, Any] = {"d_model": 16, "num_heads": 4, "num_layers": 2, "d_ff": 32}
 PROMPTS = [[3, 1, 4], [1], [5, 9, 2, 6, 5], [3, 5]]
@@ -220,27 +225,27 @@ def test_filters_leave_what_they_should(
     scores[0] = 1.0  # all equal
     scores[1, :5] = 2.0
     expected = [plain_probabilities(row.astype(float), temperature, top_k, top_p) for row in scores]
-    result = probabilities(scores, temperature, top_k, top_p)
+    result = next_token_probabilities(scores, temperature, top_k, top_p)
     np.testing.assert_allclose(result, expected, rtol=1e-12, atol=1e-15)
 
 
 def test_largest_takes_the_first_of_equal_ones() -> None:
     values = np.array([[1.0, 3, 2, 3, 3], [0, 0, 0, 0, 0]])
-    assert largest(values, 2).tolist() == [[0, 1, 0, 1, 0], [1, 1, 0, 0, 0]]
-    assert largest(values, np.array([4, 1])).tolist() == [[0, 1, 1, 1, 1], [1, 0, 0, 0, 0]]
+    assert top_k_mask(values, 2).tolist() == [[0, 1, 0, 1, 0], [1, 1, 0, 0, 0]]
+    assert top_k_mask(values, np.array([4, 1])).tolist() == [[0, 1, 1, 1, 1], [1, 0, 0, 0, 0]]
     shares = np.array([[0.25, 0.5, 0.125, 0.125]])
-    assert nucleus(shares, 0.75).tolist() == [[1, 1, 0, 0]]
-    assert nucleus(shares, 0.76).tolist() == [[1, 1, 1, 0]]
-    assert nucleus(shares, 1e-9).tolist() == [[0, 1, 0, 0]]
+    assert top_p_mask(shares, 0.75).tolist() == [[1, 1, 0, 0]]
+    assert top_p_mask(shares, 0.76).tolist() == [[1, 1, 1, 0]]
+    assert top_p_mask(shares, 1e-9).tolist() == [[0, 1, 0, 0]]
 
 
 def test_a_draw_is_never_a_token_without_probability() -> None:
     shares = np.array([[0.0, 0.25, 0.0, 0.75, 0.0]] * 5)
     almost = np.nextafter(1.0, 0.0)
     uniform = np.array([0.0, np.nextafter(0.25, 0), 0.25, 0.9, almost])
-    assert draw(shares, uniform).tolist() == [1, 1, 3, 3, 3]
+    assert sample(shares, uniform).tolist() == [1, 1, 3, 3, 3]
     thirds = np.full((1, 10), 0.1)  # their sum is not exactly 1
-    assert draw(thirds, np.array([almost])).tolist() == [9]
+    assert sample(thirds, np.array([almost])).tolist() == [9]
 
 
 @pytest.mark.parametrize(
@@ -290,9 +295,9 @@ def test_limits_of_sampling_are_the_best_tokens() -> None:
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
     model = language_model()
-    model.norm.bias.data[...] = np.nan
+    model.final_norm.bias.data[...] = np.nan
     for search in (beam_search, lambda *args: generate(*args, temperature=1.0)):
-        with pytest.raises(ValueError, match="scores"):
+        with pytest.raises(ValueError, match="logits"):
             search(model, PROMPTS, 2)
 
 
@@ -446,7 +451,7 @@ def test_a_search_goes_on_while_another_beam_may_win(alpha: float, best: Any) ->
 def test_most_probable_tokens(n: int, count: int, device: str) -> None:
     scores = np.random.default_rng(n).integers(0, 50, (6, n)).astype(np.float32)
     scores[0] = 3.0
-    tokens, logs = most_probable(Tensor(scores, device=device), count)
+    tokens, logs = top_log_probabilities(Tensor(scores, device=device), count)
     for row, (chosen, log) in enumerate(zip(tokens, logs, strict=True)):
         order = np.argsort(-scores[row], kind="stable")[:count]
         assert chosen.tolist() == order.tolist()
@@ -466,7 +471,7 @@ def test_modes_are_as_before(search: Callable[..., Any]) -> None:
     first = search(model, PROMPTS, 4)
     assert search(model, PROMPTS, 4) == first  # no dropout
     assert [module.training for module in model.modules] == before
-    model.norm.bias.data = np.zeros(3)
+    model.final_norm.bias.data = np.zeros(3)
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
         search(model, PROMPTS, 4)
     assert [module.training for module in model.modules] == before

@@ -1,4 +1,4 @@
-"""`Embedding`: vectors for tokens."""
+"""`Embedding`: a trainable vector for each token."""
 
 from __future__ import annotations
 
@@ -6,55 +6,63 @@ from typing import Any
 
 import numpy as np
 from nn_layers import Base_Layer
-from nn_tensor import Tensor, parse_dtype, random_generator, where
-from nn_tensor.extend import Device, add_at, kernel, op
+from nn_tensor import Tensor, random_generator, where
+from nn_tensor.extend import (
+    Device,
+    add_at,
+    check_floating_dtype,
+    check_integer,
+    kernel,
+    keyword_only,
+    op,
+)
 
-from nn_transformer._inputs import positive, read_padding_idx, read_tokens
+from nn_transformer.modules.token_ids import check_padding_idx, check_token_ids
 
-__all__ = ["Embedding"]
+__all__ = ["Embedding", "embedding_lookup"]
 
 
-# Reading rows and adding into rows of zeros are each other's gradient.
+# The lookup of rows and the scatter-add into rows of zeros are each other's gradient.
 
 
 @op
-def rows_of(xp: Any, weights: Any, tokens: Any, /, fixed: int | None = None) -> Any:
-    """Return the rows of `weights` that `tokens` name; no gradient reaches the row `fixed`."""
+def embedding_lookup(xp: Any, weights: Any, tokens: Any, /, padding_idx: int | None = None) -> Any:
+    """Return the row of `weights` for each token; the row `padding_idx` gets no gradient."""
     return xp.take(weights, tokens, axis=0)
 
 
-@rows_of.gradient("weights")
-def _(g: Any, tokens: Any, weights_shape: tuple[int, ...], fixed: int | None) -> Any:
-    if fixed is not None:
-        g = where((tokens != fixed)[..., None], g, 0)
-    return into_rows(g, tokens, weights_shape[0])
+@embedding_lookup.gradient("weights")
+def _(g: Any, tokens: Any, weights_shape: tuple[int, ...], padding_idx: int | None) -> Any:
+    if padding_idx is not None:
+        g = where((tokens != padding_idx)[..., None], g, 0)
+    return embedding_scatter(g, tokens, weights_shape[0])
 
 
 @op
-def into_rows(xp: Any, g: Any, tokens: Any, /, vocab_size: int) -> Any:
-    """Return `vocab_size` rows: the sum of those of `g` whose token they are, or zeros."""
+def embedding_scatter(xp: Any, g: Any, tokens: Any, /, vocab_size: int) -> Any:
+    """Return `vocab_size` rows: for each token the sum of the rows of `g` at its places."""
     result = xp.zeros((vocab_size, g.shape[-1]), dtype=g.dtype)
     rows = xp.broadcast_to(g, (*tokens.shape, g.shape[-1])).reshape(tokens.size, g.shape[-1])
-    add_rows(xp, result, tokens.reshape(-1), xp.ascontiguousarray(rows))
+    scatter_add_rows(xp, result, tokens.reshape(-1), xp.ascontiguousarray(rows))
     return result
 
 
 @kernel
-def add_rows(xp: Any, target: Any, tokens: Any, rows: Any) -> None:
-    """Add each of the rows to that of `target` which its token names."""
+def scatter_add_rows(xp: Any, target: Any, tokens: Any, rows: Any) -> None:
+    """Add each row to the row of `target` that its token indexes."""
     add_at(xp, target, tokens, rows)
 
 
-@add_rows.cpu
+@scatter_add_rows.cpu
 def _(target, tokens, rows):  # type: ignore[no-untyped-def]
     for i in range(tokens.size):
         for j in range(rows.shape[1]):
             target[tokens[i], j] += rows[i, j]
 
 
-@into_rows.gradient("g")
+@embedding_scatter.gradient("g")
 def _(g: Any, tokens: Any) -> Any:
-    return rows_of(g, tokens)
+    return embedding_lookup(g, tokens)
 
 
 class Embedding(Base_Layer):
@@ -63,28 +71,28 @@ class Embedding(Base_Layer):
     .. math:: y_{\ldots j} = W_{x_{\ldots} j}
 
     (Bengio et al., "A Neural Probabilistic Language Model", 2003, section 2: the matrix C.) The
-    gradient of a row is the sum over all places where its token stands.
+    gradient of a row is the sum over all places where its token occurs.
 
-    Tokens: integers of any integer dtype and any shape ``(...)``, from 0 to `vocab_size` - 1, as a
-    Tensor, array or list. The result has shape ``(..., d_model)`` and the dtype of the weights.
+    Shapes: token ids of any integer dtype and any shape ``(...)``, from 0 to `vocab_size` - 1, as a
+    Tensor, array or list, to ``(..., d_model)`` in the dtype of the weights.
 
     Args:
-        vocab_size: how many tokens there are.
-        d_model: the length of their vectors.
+        vocab_size: the vocabulary size.
+        d_model: the embedding dimension.
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
-        dtype: a floating type.
+        dtype: a floating dtype.
         rng: a NumPy generator, a seed, or None for unpredictable weights. They are drawn from
             N(0, 1), as in PyTorch's ``Embedding``, on the host and in float64: the same seed gives
             the same weights on every device, and in every dtype up to its precision.
         name: shown in descriptions.
-        padding_idx: the token that fills up: its vector starts as zeros and gets no gradient.
+        padding_idx: the padding token: its vector starts as zeros and gets no gradient.
 
     Attributes:
         weights: :math:`W`, ``(vocab_size, d_model)``.
 
     Raises:
-        ValueError: if a size is less than 1, or `padding_idx` no token; when called, if the tokens
-            are on another device.
+        ValueError: if a size is less than 1, or `padding_idx` is not a token; when called, if the
+            tokens are on another device.
         TypeError: if a size is not an integer or `dtype` not floating; when called, if the tokens
             are not integers.
         IndexError: when called, if a token is negative or not less than `vocab_size`.
@@ -99,10 +107,12 @@ class Embedding(Base_Layer):
 
     weights: Tensor
 
+    @keyword_only
     def __init__(
         self,
         vocab_size: int,
         d_model: int,
+        *,
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,
@@ -110,30 +120,28 @@ class Embedding(Base_Layer):
         padding_idx: int | None = None,
     ) -> None:
         super().__init__()
-        shape = positive("vocab_size", vocab_size), positive("d_model", d_model)
-        parsed = parse_dtype(dtype)
-        if parsed.kind != "f":
-            raise TypeError(f"dtype: expected a floating type for the parameters, got {parsed}")
+        shape = check_integer("vocab_size", vocab_size, 1), check_integer("d_model", d_model, 1)
+        dtype = check_floating_dtype("dtype", dtype)
         self.name = name
-        self.padding_idx = read_padding_idx(padding_idx, shape[0])
-        drawn = random_generator(rng).standard_normal(shape).astype(parsed, copy=False)
+        self.padding_idx = check_padding_idx(padding_idx, shape[0])
+        drawn = random_generator(rng).standard_normal(shape).astype(dtype, copy=False)
         if self.padding_idx is not None:
             drawn[self.padding_idx] = 0
         self.weights = Tensor(drawn, device=device, requires_grad=True)
 
     @property
     def vocab_size(self) -> int:
-        """How many tokens there are."""
+        """The vocabulary size."""
         return self.weights.shape[0]
 
     @property
     def d_model(self) -> int:
-        """The length of a token's vector."""
+        """The embedding dimension."""
         return self.weights.shape[1]
 
     @property
     def device(self) -> str:
-        """Where the weights live."""
+        """The device of the weights."""
         return self.weights.device
 
     @property
@@ -143,8 +151,8 @@ class Embedding(Base_Layer):
 
     def forward(self, tokens: Any) -> Tensor:
         """Return the vectors of `tokens`."""
-        ids = read_tokens("tokens", tokens, self.vocab_size, self.device)
-        return rows_of(self.weights, ids, self.padding_idx)
+        ids = check_token_ids("tokens", tokens, self.vocab_size, self.device)
+        return embedding_lookup(self.weights, ids, self.padding_idx)
 
     def extra_repr(self) -> str:
         """Return the sizes."""

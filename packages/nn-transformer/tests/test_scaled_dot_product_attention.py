@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from nn_tensor import Tensor, grad, use_kernels
 from nn_tensor.testing import gradcheck
-from nn_transformer import MultiHeadAttention, _blockwise, scaled_dot_product_attention
+from nn_transformer import MultiHeadAttention, scaled_dot_product_attention
+from nn_transformer.modules import blockwise_attention
 
 SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
     "matrices": ((5, 4), (7, 4), (7, 3)),
@@ -25,10 +26,10 @@ MASKS = ["none", "boolean", "floating", "causal", "causal and boolean"]
 def blocks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Cut even small scores into many blocks."""
     if request.param != "whole":
-        monkeypatch.setattr(_blockwise, "_BLOCK", 12)
-        monkeypatch.setattr(_blockwise, "_LEAST_ROWS", 2)
+        monkeypatch.setattr(blockwise_attention, "_BLOCK_SIZE", 12)
+        monkeypatch.setattr(blockwise_attention, "_MIN_ROWS", 2)
     if request.param == "in blocks, computed again":
-        monkeypatch.setattr(_blockwise, "_SHORT", 0)
+        monkeypatch.setattr(blockwise_attention, "_MAX_SAVED_KEYS", 0)
     return str(request.param)
 
 
@@ -276,10 +277,10 @@ WRONG: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     ({"mask": np.ones((2, 9), bool)}, ValueError, ["mask", "(2, 9)"]),
     ({"mask": np.ones((5, 7), np.int8)}, TypeError, ["mask", "int8"]),
     ({"query": Tensor(np.ones((5, 4), int))}, TypeError, ["query", "int64"]),
-    ({"query": Tensor(np.ones((2, 5, 4)))}, ValueError, ["leading axes", "(2, 5, 4)", "(3, 7, 4)"]),
-    ({"key": Tensor(np.ones((3, 7, 5)))}, ValueError, ["last axis", "(3, 7, 5)"]),
+    ({"query": Tensor(np.ones((2, 5, 4)))}, ValueError, ["leading dimensions", "(2, 5, 4)", "(3, 7, 4)"]),
+    ({"key": Tensor(np.ones((3, 7, 5)))}, ValueError, ["last dimension", "(3, 7, 5)"]),
     ({"value": Tensor(np.ones((3, 6, 4)))}, ValueError, ["length", "(3, 6, 4)"]),
-    ({"value": Tensor(np.ones(4))}, ValueError, ["two axes", "(4,)"]),
+    ({"value": Tensor(np.ones(4))}, ValueError, ["two dimensions", "(4,)"]),
 ]
 
 

@@ -50,10 +50,13 @@ def copy_layer(theirs, ours) -> None:
     copy_attention(theirs.self_attn, ours.attention)
     if isinstance(ours, DecoderLayer):
         copy_attention(theirs.multihead_attn, ours.cross_attention)
-    copy_linear(theirs.linear1, ours.feed_forward[0])
-    copy_linear(theirs.linear2, ours.feed_forward[3])
+    copy_linear(theirs.linear1, ours.feed_forward.hidden)
+    copy_linear(theirs.linear2, ours.feed_forward.output)
     norms = [theirs.norm1, theirs.norm2, getattr(theirs, "norm3", None)]
-    for norm, mine in zip(norms, ours.norms, strict=False):
+    names = ["attention_norm", "feed_forward_norm"]
+    if isinstance(ours, DecoderLayer):
+        names.insert(1, "cross_attention_norm")
+    for norm, mine in zip(norms, [getattr(ours, name) for name in names], strict=False):
         for theirs_parameter, parameter in zip(norm.parameters(), mine.parameters, strict=True):
             theirs_parameter.copy_(torch.tensor(parameter.data))
 
@@ -128,7 +131,7 @@ def test_encoder_layer(norm_first: bool, activation: str) -> None:
 
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_decoder_layer(norm_first: bool) -> None:
-    ours = DecoderLayer(WIDTH, HEADS, 24, 0.0, norm_first=norm_first, dtype="float64")
+    ours = DecoderLayer(WIDTH, HEADS, 24, dropout=0.0, norm_first=norm_first, dtype="float64")
     theirs = torch.nn.TransformerDecoderLayer(
         WIDTH, HEADS, 24, 0.0, batch_first=True, norm_first=norm_first
     ).double()
@@ -194,7 +197,7 @@ def test_a_whole_transformer(norm_first: bool, activation: str, masked: bool) ->
         HEADS,
         2,
         24,
-        0.0,
+        dropout=0.0,
         activation=activation,
         norm_first=norm_first,
         final_norm=True,
@@ -229,7 +232,7 @@ def test_a_whole_transformer(norm_first: bool, activation: str, masked: bool) ->
 def test_from_tokens_to_scores(tie_weights: bool) -> None:
     """Embeddings times the root of the width, plus waves, and the scores at the end."""
     model = Transformer(
-        11, 12, WIDTH, HEADS, 1, 24, 0.0, tie_weights=tie_weights, dtype="float64", rng=0
+        11, 12, WIDTH, HEADS, 1, 24, dropout=0.0, tie_weights=tie_weights, dtype="float64", rng=0
     )
     source = np.random.default_rng(0).integers(0, 11, (BATCH, SOURCES))
     target = np.random.default_rng(1).integers(0, 12, (BATCH, TARGETS))

@@ -1,26 +1,36 @@
-"""`MultiHeadAttention`: attention from several points of view at once."""
+"""`MultiHeadAttention`: projections around scaled dot-product attention."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from nn_layers import Base_Layer, Dense, Dropout
 from nn_tensor import Tensor, random_generator
-from nn_tensor.extend import Device
+from nn_tensor.extend import Device, check_integer, check_probability, keyword_only
 
-from nn_transformer._attention import scaled_dot_product_attention
-from nn_transformer._cache import KeysAndValues
-from nn_transformer._inputs import positive, probability
+from nn_transformer.modules.kv_cache import KVCache
+from nn_transformer.modules.rotary_embedding import Rotation
+from nn_transformer.modules.scaled_dot_product_attention import scaled_dot_product_attention
 
-__all__ = ["MultiHeadAttention"]
+__all__ = ["MultiHeadAttention", "head_dimension"]
 
-Rotation = Callable[[Tensor], Tensor]
+
+def head_dimension(d_model: int, num_heads: int) -> int:
+    """Return the dimension of each head, ``d_model / num_heads``.
+
+    Raises:
+        ValueError: if one is less than 1, or `num_heads` does not divide `d_model`.
+        TypeError: if one is not an integer.
+    """
+    size, heads = check_integer("d_model", d_model, 1), check_integer("num_heads", num_heads, 1)
+    if size % heads:
+        raise ValueError(f"num_heads: {heads} does not divide d_model={size}")
+    return size // heads
 
 
 class MultiHeadAttention(Base_Layer):
-    r"""Attention in several subspaces at once, put together by a last projection.
+    r"""Attention in several subspaces, concatenated and passed to an output projection.
 
     .. math::
         \text{MultiHead}(Q, K, V) = [h_1, \dots, h_n] W^O, \qquad
@@ -29,22 +39,22 @@ class MultiHeadAttention(Base_Layer):
     (Vaswani et al., "Attention Is All You Need", 2017, section 3.2.2; the attention is
     `scaled_dot_product_attention`.)
 
-    With fewer heads for keys and values than for queries, each serves a group of queries (Ainslie
-    et al., "GQA: Training Generalized Multi-Query Transformer Models from Multi-Head Checkpoints",
-    2023, section 2.2): their projections and the cache of a decoder are so much smaller.
+    With fewer heads for keys and values than for queries, each serves a group of queries
+    (grouped-query attention: Ainslie et al., "GQA: Training Generalized Multi-Query Transformer
+    Models from Multi-Head Checkpoints", 2023, section 2.2), and the KV cache is that much smaller.
 
     Shapes: query ``(batch, targets, d_model)``, key and value ``(batch, sources, d_model)``, result
     as the query.
 
     Args:
-        d_model: the length of the vectors.
-        num_heads: how many subspaces; it divides `d_model`.
-        dropout: the share of attention weights that are dropped in training.
+        d_model: the model dimension.
+        num_heads: the number of attention heads; it divides `d_model`.
+        dropout: the dropout probability of the attention weights.
         bias: whether the four projections have a bias.
-        num_kv_heads: how many heads keys and values have; it divides `num_heads`, which is the
+        num_kv_heads: the number of heads of keys and values; it divides `num_heads`, which is the
             default.
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
-        dtype: the floating type of the parameters.
+        dtype: the floating dtype of the parameters.
         rng: a NumPy generator, a seed, or None for unpredictable weights and dropout.
 
     Attributes:
@@ -63,10 +73,12 @@ class MultiHeadAttention(Base_Layer):
     (3, 5, 8)
     """
 
+    @keyword_only
     def __init__(
         self,
         d_model: int,
         num_heads: int,
+        *,
         dropout: float = 0.0,
         bias: bool = True,
         num_kv_heads: int | None = None,
@@ -75,26 +87,24 @@ class MultiHeadAttention(Base_Layer):
         rng: np.random.Generator | int | None = None,
     ) -> None:
         super().__init__()
-        width, heads = positive("d_model", d_model), positive("num_heads", num_heads)
-        if width % heads:
-            raise ValueError(f"num_heads: {heads} does not divide d_model={width}")
-        few = heads if num_kv_heads is None else positive("num_kv_heads", num_kv_heads)
-        if heads % few:
-            raise ValueError(f"num_kv_heads: {few} does not divide num_heads={heads}")
+        d_head = head_dimension(d_model, num_heads)
+        self.num_heads = int(num_heads)
+        self.num_kv_heads = self.num_heads
+        if num_kv_heads is not None:
+            self.num_kv_heads = check_integer("num_kv_heads", num_kv_heads, 1)
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError(f"num_kv_heads: {num_kv_heads} does not divide num_heads={num_heads}")
         rng = random_generator(rng)
-        self.num_heads = heads
-        self.num_kv_heads = few
-        narrow = width // heads * few
-        place: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype, "rng": rng}
-        self.query = Dense(width, width, **place)
-        self.key = Dense(width, narrow, **place)
-        self.value = Dense(width, narrow, **place)
-        self.output = Dense(width, width, **place)
-        self.dropout = Dropout(probability("dropout", dropout), rng=rng)
+        options: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype, "rng": rng}
+        self.query = Dense(d_model, d_model, **options)
+        self.key = Dense(d_model, self.num_kv_heads * d_head, **options)
+        self.value = Dense(d_model, self.num_kv_heads * d_head, **options)
+        self.output = Dense(d_model, d_model, **options)
+        self.dropout = Dropout(check_probability("dropout", dropout), rng=rng)
 
     @property
     def d_model(self) -> int:
-        """The length of the vectors."""
+        """The model dimension."""
         return self.query.input_size
 
     def forward(
@@ -106,22 +116,22 @@ class MultiHeadAttention(Base_Layer):
         *,
         causal: bool = False,
         rotation: Rotation | None = None,
-        cache: KeysAndValues | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
-        """Return what each query gathers from the values.
+        """Return the attention output for each query.
 
         Args:
             query: ``(batch, targets, d_model)``.
             key: ``(batch, sources, d_model)``.
             value: as `key`.
             mask: boolean, True = may attend, or floating, added to the scores. It broadcasts to
-                ``(targets, sources)``, ``(batch, targets, sources)`` with three axes, or
+                ``(targets, sources)``, ``(batch, targets, sources)`` with three dimensions, or
                 ``(batch, num_heads, targets, sources)`` with four.
-            causal: whether a query attends only to its own position and those before it; the
-                queries are the last of the sources' positions.
-            rotation: what turns queries and keys, see `RotaryPositions`.
-            cache: the keys and values of earlier positions, to which the new ones are added; the
-                sources are all of them then. See `Cache`.
+            causal: whether a query attends only to its own position and earlier ones; the queries
+                are the last of the sources' positions.
+            rotation: the rotary embedding of queries and keys, see `RotaryPositions`.
+            cache: keys and values of earlier positions, to which the new ones are appended; the
+                sources are all of them then.
         """
         for name, x in (("query", query), ("key", key), ("value", value)):
             if x.ndim != 3:
@@ -136,9 +146,9 @@ class MultiHeadAttention(Base_Layer):
     def keys_and_values(
         self, key: Tensor, value: Tensor, rotation: Rotation | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return keys and values for each head: ``(batch, num_kv_heads, sources, d_head)``."""
-        keys = self._split(self.key(key), self.num_kv_heads, rotation)
-        return keys, self._split(self.value(value), self.num_kv_heads)
+        """Return projected keys and values, ``(batch, num_kv_heads, sources, d_head)`` each."""
+        keys = self._split_heads(self.key(key), self.num_kv_heads, rotation)
+        return keys, self._split_heads(self.value(value), self.num_kv_heads)
 
     def attend(
         self,
@@ -150,23 +160,23 @@ class MultiHeadAttention(Base_Layer):
         causal: bool = False,
         rotation: Rotation | None = None,
     ) -> Tensor:
-        """Return what each query gathers, from what `keys_and_values` returned.
+        """Return the attention output for each query, from the result of `keys_and_values`.
 
         Arguments as for the call.
         """
-        queries = self._split(self.query(query), self.num_heads, rotation)
+        queries = self._split_heads(self.query(query), self.num_heads, rotation)
         if mask is not None and not hasattr(mask, "ndim"):
             mask = Tensor(mask, query.device)
         if keys.shape[0] not in (1, query.shape[0]):
             raise ValueError(f"key has a batch of {keys.shape[0]}, query one of {query.shape[0]}")
         if getattr(mask, "ndim", 0) == 3:
             mask = mask[:, None]
-        groups = self.num_heads // self.num_kv_heads
-        if groups > 1:
+        group_size = self.num_heads // self.num_kv_heads
+        if group_size > 1:
             batch, _, targets, d_head = queries.shape
-            queries = queries.reshape(batch, self.num_kv_heads, groups, targets, d_head)
+            queries = queries.reshape(batch, self.num_kv_heads, group_size, targets, d_head)
             keys, values = keys.expand_dims(2), values.expand_dims(2)
-            mask = self._grouped(mask, groups)
+            mask = self._group_mask(mask, group_size)
         mixed = scaled_dot_product_attention(
             queries,
             keys,
@@ -176,24 +186,24 @@ class MultiHeadAttention(Base_Layer):
             dropout=self.dropout.p if self.training else 0.0,
             rng=self.dropout.rng,
         )
-        if groups > 1:
+        if group_size > 1:
             mixed = mixed.reshape(batch, self.num_heads, targets, d_head)
         if query.shape[1] != 1:
             mixed = mixed.swapaxes(1, 2)
         return self.output(mixed.reshape(*query.shape[:-1], self.d_model))
 
-    def _split(self, x: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
-        """Give each head its part: ``(batch, heads, length, d_head)``."""
+    def _split_heads(self, x: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
+        """Return ``(batch, heads, length, d_head)`` from ``(batch, length, heads * d_head)``."""
         batch, length, width = x.shape
-        if length == 1 and rotation is None:  # nothing changes places
+        if length == 1 and rotation is None:  # a transpose would not move anything
             return x.reshape(batch, heads, 1, width // heads)
         x = x.reshape(batch, length, heads, width // heads)
         if rotation is not None:
             x = rotation(x)
         return x.swapaxes(1, 2)
 
-    def _grouped(self, mask: Any, groups: int) -> Any:
-        """Give a mask with an axis for the heads two of them: for keys, and for their queries."""
+    def _group_mask(self, mask: Any, group_size: int) -> Any:
+        """Split the dimension of the heads in two: heads of the keys, and their queries."""
         if getattr(mask, "ndim", 0) < 4:
             return mask
         batch, heads, *rest = mask.shape
@@ -201,7 +211,8 @@ class MultiHeadAttention(Base_Layer):
             raise ValueError(
                 f"mask: shape {mask.shape} has {heads} heads, expected 1 or {self.num_heads}"
             )
-        return mask.reshape(batch, *((1, 1) if heads == 1 else (heads // groups, groups)), *rest)
+        groups = (1, 1) if heads == 1 else (self.num_kv_heads, group_size)
+        return mask.reshape(batch, *groups, *rest)
 
     def extra_repr(self) -> str:
         """Return the sizes."""

@@ -1,0 +1,316 @@
+"""Scaled dot-product attention on arrays, block by block, forward and backward.
+
+A block holds the scores of some queries and all the keys they may attend to. It fits the
+processor's cache, and the next block overwrites it: memory grows linearly with the length. Each row
+of a block is complete, so its softmax is exact. The backward pass recomputes the attention weights
+of a block from the softmax statistics, as FlashAttention does (Dao, Fu, Ermon, Rudra and Ré, 2022,
+algorithm 4), unless the rows are so short that saving the weights is cheaper.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from nn_tensor.extend import device_of, kernel, put
+
+__all__ = [
+    "AttentionOptions",
+    "SoftmaxStatistics",
+    "backward",
+    "forward",
+    "full_dropout_mask",
+]
+
+Array = Any
+
+# The number of scores in a block: with their gradients they fit a processor's cache.
+_BLOCK_SIZE = 1 << 18
+_MIN_ROWS = 32  # fewer make slow matrix products
+# Up to this number of keys the attention weights are saved for the backward pass.
+_MAX_SAVED_KEYS = 256
+
+
+class AttentionOptions(NamedTuple):
+    """The options of one call of attention."""
+
+    scale: float
+    causal: bool
+    dropout: float
+    seed: int
+    needs_backward: bool
+
+
+class Block(NamedTuple):
+    """A part of the batch, a part of its queries, and the number of keys these attend to."""
+
+    number: int
+    batch: slice
+    queries: slice
+    num_keys: int
+    shape: tuple[int, ...]  # of its scores
+
+    def query_rows(self, x: Array) -> Array:
+        """Return the part of an array ``(batch, ..., targets, d)``."""
+        return x[self.batch, ..., self.queries, :]
+
+    def key_rows(self, x: Array) -> Array:
+        """Return the part of an array ``(batch, ..., sources, d)``."""
+        return x[self.batch, ..., : self.num_keys, :]
+
+    def mask_part(self, x: Array) -> Array:
+        """Return the part of an array that broadcasts to the scores."""
+        x = x if x.shape[0] == 1 else x[self.batch]
+        x = x if x.shape[-2] == 1 else x[..., self.queries, :]
+        return x if x.shape[-1] == 1 else x[..., : self.num_keys]
+
+
+def split_into_blocks(shape: tuple[int, ...], causal: bool) -> Iterator[Block]:
+    """Yield the blocks of scores of `shape`: for each part of the batch the last queries first.
+
+    Causal queries are the last positions of the sources and attend to no later ones: the first
+    block has all the keys, each block after it fewer.
+    """
+    batch, inner, targets, sources = shape[0], shape[1:-2], shape[-2], shape[-1]
+    # Few causal rows in a block, so that few scores are computed only to be masked.
+    width = max(1, sources * (math.prod(inner) if causal else 1))
+    rows = max(1, min(targets, max(_MIN_ROWS, _BLOCK_SIZE // width)))
+    samples = max(1, _BLOCK_SIZE // max(1, rows * sources * math.prod(inner)))
+    number = 0
+    for start in range(0, batch, samples):
+        for stop in range(targets, 0, -rows):
+            num_keys = min(sources, max(0, sources - targets + stop)) if causal else sources
+            part = slice(start, min(batch, start + samples))
+            queries = slice(max(0, stop - rows), stop)
+            size = part.stop - start, queries.stop - queries.start
+            yield Block(number, part, queries, num_keys, (size[0], *inner, size[1], num_keys))
+            number += 1
+
+
+def dropout_mask(block: Block, options: AttentionOptions, like: Array) -> Array:
+    """Return the factors of the weights of a block: 0 where dropped, 1 / (1 - p) elsewhere."""
+    rng = np.random.default_rng([options.seed, block.number])
+    kept = rng.random(block.shape, np.float32) >= options.dropout
+    factor = 1 / (1 - options.dropout) if options.dropout < 1 else 0
+    return put(np.multiply(kept, factor, dtype=like.dtype), device_of(like))
+
+
+def full_dropout_mask(
+    xp: Any, shape: tuple[int, ...], options: AttentionOptions, like: Array
+) -> Array:
+    """Return the `dropout_mask` of all blocks in one array of `shape`."""
+    mask = xp.zeros(shape, like.dtype)
+    for block in split_into_blocks(shape, options.causal):
+        part = block.query_rows(mask)[..., : block.num_keys]
+        part[...] = dropout_mask(block, options, like)
+    return mask
+
+
+class _Scores:
+    """The scores of all queries and keys, of which one block at a time is computed."""
+
+    def __init__(
+        self, xp: Any, query: Array, key: Array, mask: Any, options: AttentionOptions
+    ) -> None:
+        self.xp, self.query, self.key, self.options = xp, query, key, options
+        self.shape = (*query.shape[:-1], key.shape[-2])
+        self.dtype = query.dtype
+        self.scale = query.dtype.type(options.scale)
+        self.blocks = list(split_into_blocks(self.shape, options.causal))
+        self.mask = None
+        if mask is not True:
+            self.mask = mask.reshape((1,) * (len(self.shape) - mask.ndim) + mask.shape)
+
+    def buffer(self) -> Array:
+        """Return memory for the scores of any block; the first is the largest."""
+        return self.xp.empty(math.prod(self.blocks[0].shape) if self.blocks else 0, self.dtype)
+
+    def write_exponentials(self, block: Block, out: Array) -> Array:
+        """Write the exponentials of a block's scores; return what was subtracted in each row."""
+        xp = self.xp
+        query = block.query_rows(self.query) * self.scale
+        xp.matmul(query, block.key_rows(self.key).swapaxes(-1, -2), out=out)
+        allowed = None
+        if self.mask is not None and self.mask.dtype.kind == "b":
+            allowed = block.mask_part(self.mask).astype(self.dtype)
+        elif self.mask is not None:
+            out += block.mask_part(self.mask)
+        if self.options.causal:
+            diagonal = self.shape[-1] - self.shape[-2] + block.queries.start
+            if diagonal < block.num_keys - 1:
+                triangle = xp.tri(*out.shape[-2:], diagonal, dtype=self.dtype)
+                allowed = triangle if allowed is None else allowed * triangle
+        return masked_exp(xp, out, allowed)
+
+
+@functools.cache
+def _safe_limit(dtype: np.dtype[Any]) -> float:
+    """Return the magnitude of scores up to which their exponentials cannot overflow in a sum."""
+    return math.log(np.finfo(dtype).max) / 3
+
+
+@kernel
+def masked_exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
+    """Replace `scores` by the exponentials of scores less a shift, times `allowed`.
+
+    `allowed` is 1 where attention is allowed and 0 elsewhere. Where no exponential can overflow and
+    no whole row underflow, the shift is 0: that saves three passes. The shift is returned.
+    """
+    limit = _safe_limit(scores.dtype)
+    if scores.size and scores.min() >= -limit and scores.max() <= limit:
+        xp.exp(scores, out=scores)
+        if allowed is not None:
+            scores *= allowed
+        return scores.dtype.type(0)
+    return _shifted_exp(xp, scores, allowed)
+
+
+@masked_exp.cuda
+def _shifted_exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
+    """Subtract the maximum of each row in any case, so that nothing waits for the device."""
+    if allowed is not None:
+        xp.copyto(scores, -np.inf, where=xp.broadcast_to(allowed == 0, scores.shape))
+    if scores.shape[-1] == 0:
+        return scores.dtype.type(0)
+    row_max = scores.max(axis=-1, keepdims=True)
+    row_max[row_max == -np.inf] = 0
+    scores -= row_max
+    xp.exp(scores, out=scores)
+    return row_max
+
+
+def _row_sums(xp: Any, rows: Array) -> Array:
+    """Return the sum of each row by a matrix product, which is many times as fast as `sum`."""
+    return xp.matmul(rows, xp.ones((rows.shape[-1], 1), rows.dtype))
+
+
+def _view(buffer: Array, block: Block) -> Array:
+    return buffer[: math.prod(block.shape)].reshape(block.shape)
+
+
+class SoftmaxStatistics(NamedTuple):
+    """What recomputes the attention weights of a block: shift and sum of exponentials of rows."""
+
+    shift: Array
+    row_sum: Array
+
+
+def forward(
+    xp: Any, query: Array, key: Array, value: Array, mask: Any, options: AttentionOptions
+) -> tuple[Array, list[Any]]:
+    """Return the output, and what the backward pass needs: weights or statistics of each block.
+
+    All operands have the same dtype and the same leading dimensions, at least one. The weights are
+    those before dropout.
+    """
+    scores = _Scores(xp, query, key, mask, options)
+    out = xp.empty_like(query, shape=(*query.shape[:-1], value.shape[-1]))
+    saved: list[Any] = []
+    save_weights = options.needs_backward and key.shape[-2] <= _MAX_SAVED_KEYS
+    buffer = None if save_weights else scores.buffer()
+    for block in scores.blocks:
+        weights = xp.empty(block.shape, out.dtype) if save_weights else _view(buffer, block)
+        shift = scores.write_exponentials(block, weights)
+        row_sum = _row_sums(xp, weights)
+        row_sum += row_sum == 0  # a row that may attend to nothing: its weights are 0
+        if save_weights:
+            weights /= row_sum
+            saved.append(weights)
+        elif options.needs_backward:
+            saved.append(SoftmaxStatistics(shift, row_sum))
+        if options.dropout:
+            weights = weights * dropout_mask(block, options, weights)
+        result = block.query_rows(out)
+        xp.matmul(weights, block.key_rows(value), out=result)
+        if not save_weights:
+            result /= row_sum
+    return out, saved
+
+
+def backward(
+    xp: Any,
+    grad_output: Array,
+    query: Array,
+    key: Array,
+    value: Array,
+    mask: Any,
+    saved: list[Any],
+    options: AttentionOptions,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of query, key and value."""
+    scores = _Scores(xp, query, key, mask, options)
+    grad_query, grad_key, grad_value = (_empty_like(xp, x) for x in (query, key, value))
+    if not query.shape[-2]:
+        grad_key[...] = grad_value[...] = 0
+    grad_buffer, weights_buffer = scores.buffer(), None
+    for block in scores.blocks:
+        weights = saved[block.number]
+        if isinstance(weights, SoftmaxStatistics):
+            weights_buffer = scores.buffer() if weights_buffer is None else weights_buffer
+            weights = _recompute_weights(xp, scores, block, weights, _view(weights_buffer, block))
+        grad_rows = block.query_rows(grad_output)
+        grad_weights = _view(grad_buffer, block)
+        xp.matmul(grad_rows, block.key_rows(value).swapaxes(-1, -2), out=grad_weights)
+        dropped = weights
+        if options.dropout:
+            factors = dropout_mask(block, options, weights)
+            dropped = weights * factors
+            grad_weights *= factors
+        first = block.queries.stop == query.shape[-2]
+        _accumulate_product(
+            xp, block.key_rows(grad_value), dropped.swapaxes(-1, -2), grad_rows, first
+        )
+        matrix = math.prod(block.shape[:-1]), block.num_keys
+        softmax_backward(xp, grad_weights.reshape(matrix), weights.reshape(matrix))
+        grad_scores = grad_weights
+        rows = block.query_rows(grad_query)
+        xp.matmul(grad_scores, block.key_rows(key), out=rows)
+        rows *= scores.scale
+        scaled = block.query_rows(query) * scores.scale
+        _accumulate_product(
+            xp, block.key_rows(grad_key), grad_scores.swapaxes(-1, -2), scaled, first
+        )
+    return grad_query, grad_key, grad_value
+
+
+def _empty_like(xp: Any, x: Array) -> Array:
+    """Return a new array in the memory layout of `x`, which only a broadcast one does not have."""
+    return xp.empty(x.shape, x.dtype) if 0 in x.strides else xp.empty_like(x)
+
+
+def _recompute_weights(
+    xp: Any, scores: _Scores, block: Block, statistics: SoftmaxStatistics, out: Array
+) -> Array:
+    """Return the attention weights of a block, computed in the memory of `out`."""
+    shift = scores.write_exponentials(block, out)
+    out *= xp.exp(shift - statistics.shift) / statistics.row_sum
+    return out
+
+
+@kernel
+def softmax_backward(xp: Any, grad: Array, weights: Array) -> None:
+    """Replace the gradient of the softmax `weights` by that of the scores; both are matrices."""
+    grad -= xp.einsum("ij,ij->i", grad, weights)[:, None]
+    grad *= weights
+
+
+@softmax_backward.cpu(reassociate=True)
+def _(grad, weights):  # type: ignore[no-untyped-def]
+    rows, count = grad.shape
+    for i in range(rows):
+        product = grad.dtype.type(0)
+        for j in range(count):
+            product += grad[i, j] * weights[i, j]
+        for j in range(count):
+            grad[i, j] = (grad[i, j] - product) * weights[i, j]
+
+
+def _accumulate_product(xp: Any, target: Array, x: Array, y: Array, first: bool) -> None:
+    """Write the product of the first block into `target`, or add that of a later one."""
+    if first:
+        xp.matmul(x, y, out=target)
+    else:
+        target += xp.matmul(x, y)

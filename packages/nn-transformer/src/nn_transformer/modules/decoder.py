@@ -1,0 +1,64 @@
+"""`Decoder`: a vector for each target token, causal, with cross-attention to an encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nn_tensor import Tensor
+
+from nn_transformer.modules.decoder_layer import DecoderLayer
+from nn_transformer.modules.kv_cache import DecoderCache
+from nn_transformer.modules.token_ids import as_token_ids
+from nn_transformer.modules.transformer_stack import TransformerStack
+
+__all__ = ["Decoder"]
+
+
+class Decoder(TransformerStack):
+    """The decoder of a transformer: a vector for each target token, causal, with cross-attention.
+
+    Arguments, errors and source as for `Encoder`, without segments. A position attends to itself
+    and to earlier ones, and to all of the encoder's output.
+
+    >>> from nn_tensor import ones
+    >>> from nn_transformer import Decoder
+    >>> decoder = Decoder(vocab_size=100, d_model=16, num_heads=4, num_layers=2)
+    >>> decoder([[5, 7, 9]], ones(1, 4, 16)).shape
+    (1, 3, 16)
+    """
+
+    _layer = DecoderLayer
+
+    def forward(
+        self,
+        tokens: Any,
+        memory: Tensor,
+        mask: Any = None,
+        memory_mask: Any = None,
+        cache: DecoderCache | None = None,
+    ) -> Tensor:
+        """Return the vectors of `tokens`.
+
+        Args:
+            tokens: integers ``(batch, targets)``.
+            memory: the encoder's output, ``(batch, sources, d_model)``.
+            mask: for the self-attention, in place of the causal mask and the padding mask.
+            memory_mask: for the cross-attention, such as the `padding_mask` of the source.
+            cache: what was computed before `tokens`, see `new_cache`; it says what is padding.
+        """
+        tokens = as_token_ids(tokens, self.device)
+        x, rotation = self._embed(tokens, cache)
+        if memory.shape[0] not in (1, x.shape[0]):
+            raise ValueError(f"memory: has {memory.shape[0]} rows, tokens {x.shape[0]}")
+        options: dict[str, Any] = {"causal": mask is None, "rotation": rotation, "cache": cache}
+        mask = self._padding_mask(tokens, cache) if mask is None else mask
+        return self.run(x, memory, mask, memory_mask, **options)
+
+    def new_cache(self, padding: Any = None) -> DecoderCache:
+        """Return an empty cache, with which a sequence is decoded in parts.
+
+        Args:
+            padding: for each row of the batch, the number of padding tokens at its beginning:
+                nothing attends to them, and positions are counted from there.
+        """
+        return DecoderCache(len(self.layers), self.max_seq_len, padding)

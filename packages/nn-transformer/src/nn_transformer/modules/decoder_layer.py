@@ -1,0 +1,73 @@
+"""`DecoderLayer`: self-attention, cross-attention and a feed-forward network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nn_tensor import Tensor
+
+from nn_transformer.modules.feed_forward import FeedForward
+from nn_transformer.modules.kv_cache import KVCache
+from nn_transformer.modules.rotary_embedding import Rotation
+from nn_transformer.modules.transformer_layer import LayerConfig, TransformerLayer
+
+__all__ = ["DecoderLayer"]
+
+
+class DecoderLayer(TransformerLayer):
+    """Self-attention, cross-attention to the encoder's output, and a feed-forward network.
+
+    Arguments, errors and sources as for `EncoderLayer`.
+
+    >>> from nn_tensor import ones
+    >>> from nn_transformer import DecoderLayer, causal_mask
+    >>> layer = DecoderLayer(d_model=8, num_heads=2)
+    >>> layer(ones(1, 3, 8), ones(1, 5, 8), mask=causal_mask(3)).shape
+    (1, 3, 8)
+    """
+
+    def _build(self, config: LayerConfig) -> None:
+        self.attention = config.make_attention()
+        self.attention_norm = config.make_norm()
+        self.cross_attention_norm = config.make_norm()
+        self.feed_forward_norm = config.make_norm()
+        self.feed_forward = FeedForward(config)
+        self.dropout = config.make_dropout()
+        self.cross_attention = config.make_attention()
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        mask: Any = None,
+        memory_mask: Any = None,
+        *,
+        causal: bool = False,
+        rotation: Rotation | None = None,
+        cache: KVCache | None = None,
+    ) -> Tensor:
+        """Return the new vectors ``(batch, targets, d_model)``.
+
+        Args:
+            x: ``(batch, targets, d_model)``.
+            memory: the encoder's output, ``(batch, sources, d_model)``.
+            mask: for the self-attention, see `MultiHeadAttention`.
+            memory_mask: for the cross-attention.
+            causal: for the self-attention.
+            rotation: for the self-attention.
+            cache: keys and values of earlier positions, and those of `memory` after the first call.
+        """
+
+        def attend(y: Tensor) -> Tensor:
+            return self.attention(y, y, y, mask, causal=causal, rotation=rotation, cache=cache)
+
+        def cross_attend(y: Tensor) -> Tensor:
+            if cache is None:
+                return self.cross_attention(y, memory, memory, memory_mask)
+            if cache.memory_kv is None:
+                cache.memory_kv = self.cross_attention.keys_and_values(memory, memory)
+            return self.cross_attention.attend(y, *cache.memory_kv, memory_mask)
+
+        x = self._residual(x, self.attention_norm, attend)
+        x = self._residual(x, self.cross_attention_norm, cross_attend)
+        return self._residual(x, self.feed_forward_norm, self.feed_forward)
