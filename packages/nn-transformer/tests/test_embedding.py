@@ -27,7 +27,7 @@ def test_gradients_of_first_and_second_order(shape, device):
     gradcheck(lambda w: embedding_lookup(w, tokens) ** 3, [weights], order=2)
 
 
-def test_repeated_tokens_add_up(device):
+def test_gradients_of_repeated_tokens_accumulate(device):
     embedding = Embedding(5, 2, device=device, rng=0)
     embedding([[1, 1, 3], [1, 3, 0]]).sum().backward()
     np.testing.assert_array_equal(

@@ -1,4 +1,4 @@
-"""Weights of PyTorch's modules and of Hugging Face's models: their numbers, and what is refused."""
+"""Weights of PyTorch's modules and of Hugging Face's models: outputs, options and errors."""
 
 import math
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from nn_transformer import (
 )
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-WIDTH, HEADS, INNER, VOCAB, LONGEST = 16, 4, 24, 30, 12
+WIDTH, HEADS, INNER, VOCAB, MAX_LENGTH = 16, 4, 24, 30, 12
 PRESENT = np.arange(7) < np.array([[7], [4]])  # of a batch of two; the rest is padding
 
 Arrays = dict[str, np.ndarray]
@@ -57,7 +57,7 @@ def bert_state(layers: int = 2, prefix: str = "") -> Arrays:
     d = WIDTH
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (VOCAB, d),
-        "embeddings.position_embeddings.weight": (LONGEST, d),
+        "embeddings.position_embeddings.weight": (MAX_LENGTH, d),
         "embeddings.token_type_embeddings.weight": (2, d),
     }
     shapes |= with_bias({"embeddings.LayerNorm": (d,)})
@@ -78,7 +78,7 @@ def bert_state(layers: int = 2, prefix: str = "") -> Arrays:
 
 def gpt2_state(layers: int = 2, prefix: str = "") -> Arrays:
     d = WIDTH
-    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (VOCAB, d), "wpe.weight": (LONGEST, d)}
+    shapes: dict[str, tuple[int, ...]] = {"wte.weight": (VOCAB, d), "wpe.weight": (MAX_LENGTH, d)}
     for n in range(layers):
         parts = {
             "ln_1": (d,),
@@ -118,18 +118,18 @@ def randomized(module: Any) -> Any:
 @pytest.mark.parametrize("bias", [True, False])
 def test_attention_of_torch(bias: bool, device: str) -> None:
     torch = pytest.importorskip("torch")
-    theirs = randomized(torch.nn.MultiheadAttention(WIDTH, HEADS, bias=bias, batch_first=True))
-    ours = MultiHeadAttention(WIDTH, HEADS, bias=bias, device=device)
-    ours.load_state_dict(from_torch_attention(theirs.state_dict()))
+    reference = randomized(torch.nn.MultiheadAttention(WIDTH, HEADS, bias=bias, batch_first=True))
+    model = MultiHeadAttention(WIDTH, HEADS, bias=bias, device=device)
+    model.load_state_dict(from_torch_attention(reference.state_dict()))
     query, memory = vectors(2, 5, WIDTH, seed=1), vectors(2, 7, WIDTH, seed=2)
-    expected, _ = theirs(
+    expected, _ = reference(
         torch.tensor(query),
         torch.tensor(memory),
         torch.tensor(memory),
         key_padding_mask=torch.tensor(~PRESENT),
     )
     q, m = Tensor(query, device=device), Tensor(memory, device=device)
-    result = ours(q, m, m, Tensor(PRESENT[:, None, None], device=device))
+    result = model(q, m, m, Tensor(PRESENT[:, None, None], device=device))
     np.testing.assert_allclose(result.numpy(), expected.detach().numpy(), **CLOSE)
 
 
@@ -139,7 +139,7 @@ def test_attention_of_torch(bias: bool, device: str) -> None:
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_transformer_of_torch(norm_first: bool, activation: str, bias: bool, device: str) -> None:
     torch = pytest.importorskip("torch")
-    theirs = randomized(
+    reference = randomized(
         torch.nn.Transformer(
             WIDTH,
             HEADS,
@@ -153,7 +153,7 @@ def test_transformer_of_torch(norm_first: bool, activation: str, bias: bool, dev
             bias=bias,
         )
     )
-    state = theirs.state_dict()
+    state = reference.state_dict()
     settings = torch_transformer_settings(state, HEADS)
     assert settings == {
         "d_model": WIDTH,
@@ -163,13 +163,13 @@ def test_transformer_of_torch(norm_first: bool, activation: str, bias: bool, dev
         "num_layers": 2,
         "final_norm": True,
     }
-    ours = Transformer(
+    model = Transformer(
         VOCAB, VOCAB, activation=activation, norm_first=norm_first, device=device, **settings
     ).eval()
-    ours.load_state_dict({**ours.state_dict(), **from_torch_transformer(state)})
+    model.load_state_dict({**model.state_dict(), **from_torch_transformer(state)})
     source, target = vectors(2, 7, WIDTH, seed=1), vectors(2, 5, WIDTH, seed=2)
     hidden = torch.tensor(~PRESENT)
-    expected = theirs(
+    expected = reference(
         torch.tensor(source),
         torch.tensor(target),
         tgt_mask=torch.tensor(~np.tri(5, dtype=bool)),
@@ -177,47 +177,47 @@ def test_transformer_of_torch(norm_first: bool, activation: str, bias: bool, dev
         memory_key_padding_mask=hidden,
     )
     mask = Tensor(PRESENT[:, None, None], device=device)
-    memory = ours.encoder.run(Tensor(source, device=device), mask)
-    result = ours.decoder.run(
+    memory = model.encoder.run(Tensor(source, device=device), mask)
+    result = model.decoder.run(
         Tensor(target, device=device), memory, causal_mask(5, device=device), mask
     )
     np.testing.assert_allclose(result.numpy(), expected.detach().numpy(), **CLOSE)
 
 
 def test_a_translator_around_the_transformer_of_torch(device: str) -> None:
-    """Embeddings times sqrt(d_model), waves, layers and scores, as in PyTorch's tutorial."""
+    """Embeddings, positional encoding, layers and output projection, as in PyTorch's tutorial."""
     torch = pytest.importorskip("torch")
     layers = randomized(
         torch.nn.Transformer(WIDTH, HEADS, 1, 1, INNER, dropout=0.0, batch_first=True)
     )
     embeddings = [randomized(torch.nn.Embedding(count, WIDTH)) for count in (VOCAB, 20)]
-    scores = randomized(torch.nn.Linear(WIDTH, 20))
+    projection = randomized(torch.nn.Linear(WIDTH, 20))
     source, target = token_ids(2, 7, seed=1), token_ids(2, 5, seed=2) % 20
     rates = np.exp(-np.arange(0, WIDTH, 2) * math.log(10000) / WIDTH)
-    waves = np.empty((LONGEST, WIDTH), np.float32)
-    waves[:, 0::2] = np.sin(np.arange(LONGEST)[:, None] * rates)
-    waves[:, 1::2] = np.cos(np.arange(LONGEST)[:, None] * rates)
+    encoding = np.empty((MAX_LENGTH, WIDTH), np.float32)
+    encoding[:, 0::2] = np.sin(np.arange(MAX_LENGTH)[:, None] * rates)
+    encoding[:, 1::2] = np.cos(np.arange(MAX_LENGTH)[:, None] * rates)
 
     def embed(embedding: Any, ids: np.ndarray) -> Any:
         scaled = embedding(torch.tensor(ids)) * math.sqrt(WIDTH)
-        return scaled + torch.tensor(waves[: ids.shape[1]])
+        return scaled + torch.tensor(encoding[: ids.shape[1]])
 
     causal = torch.tensor(~np.tri(5, dtype=bool))
     x, y = embed(embeddings[0], source), embed(embeddings[1], target)
-    expected = scores(layers(x, y, tgt_mask=causal)).detach().numpy()
+    expected = projection(layers(x, y, tgt_mask=causal)).detach().numpy()
 
     settings = torch_transformer_settings(layers.state_dict(), HEADS)
-    ours = Transformer(VOCAB, 20, device=device, **settings).eval()
-    ours.load_state_dict(
+    model = Transformer(VOCAB, 20, device=device, **settings).eval()
+    model.load_state_dict(
         {
             **from_torch_transformer(layers.state_dict()),
             "encoder.embedding.weights": embeddings[0].state_dict()["weight"].numpy(),
             "decoder.embedding.weights": embeddings[1].state_dict()["weight"].numpy(),
-            "output.weights": scores.state_dict()["weight"].numpy().T,
-            "output.bias": scores.state_dict()["bias"].numpy(),
+            "output.weights": projection.state_dict()["weight"].numpy().T,
+            "output.bias": projection.state_dict()["bias"].numpy(),
         }
     )
-    result = ours(Tensor(source, device=device), Tensor(target, device=device))
+    result = model(Tensor(source, device=device), Tensor(target, device=device))
     np.testing.assert_allclose(result.numpy(), expected, **CLOSE)
 
 
@@ -274,11 +274,11 @@ def test_layers_of_torch(bias: bool, device: str) -> None:
     np.testing.assert_allclose(result.numpy(), expected, **CLOSE)
 
 
-# BERT and GPT-2, told again in functions of PyTorch under Hugging Face's names; the models of
+# BERT and GPT-2, written in functions of PyTorch with Hugging Face's names; the models of
 # Hugging Face themselves are compared in tests-integration
 
 
-class Told:
+class Reference:
     """A state of Hugging Face, and the functions of PyTorch that it goes into."""
 
     def __init__(self, state: Arrays) -> None:
@@ -302,12 +302,12 @@ class Told:
         mixed = self.functions.scaled_dot_product_attention(q, k, v, **options)
         return mixed.transpose(1, 2).flatten(2)
 
-    def bert(self, tokens: np.ndarray, segments: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    def bert(self, tokens: np.ndarray, segment_ids: np.ndarray, allowed: np.ndarray) -> np.ndarray:
         """Hugging Face's ``BertModel``: the last hidden state."""
         embeddings = "embeddings.{}_embeddings.weight".format
         x = self.arrays[embeddings("word")][self.torch.tensor(tokens)]
         x = x + self.arrays[embeddings("position")][: tokens.shape[1]]
-        x = x + self.arrays[embeddings("token_type")][self.torch.tensor(segments)]
+        x = x + self.arrays[embeddings("token_type")][self.torch.tensor(segment_ids)]
         x = self.norm("embeddings.LayerNorm", x, 1e-12)
         mask = self.torch.tensor(allowed[:, None, None])
         for n in range(2):
@@ -323,7 +323,7 @@ class Told:
         return result
 
     def gpt2(self, tokens: np.ndarray, head: Any = None) -> np.ndarray:
-        """Hugging Face's ``GPT2LMHeadModel``: the scores."""
+        """Hugging Face's ``GPT2LMHeadModel``: the logits."""
         x = self.arrays["wte.weight"][self.torch.tensor(tokens)]
         x = x + self.arrays["wpe.weight"][: tokens.shape[1]]
         for n in range(2):
@@ -343,45 +343,45 @@ QKV = ("query", "key", "value")
 
 @pytest.mark.parametrize("prefix", ["", "bert."])
 def test_bert(prefix: str, device: str) -> None:
-    tokens, segments = token_ids(2, 7, seed=1), np.array([[0, 0, 0, 1, 1, 1, 1]] * 2)
-    expected = Told(bert_state()).bert(tokens, segments, PRESENT)
+    tokens, segment_ids = token_ids(2, 7, seed=1), np.array([[0, 0, 0, 1, 1, 1, 1]] * 2)
+    expected = Reference(bert_state()).bert(tokens, segment_ids, PRESENT)
     state = bert_state(prefix=prefix)
-    ours = Encoder(**bert_settings(state, HEADS), device=device).eval()
-    ours.load_state_dict(from_bert(state))
+    model = Encoder(**bert_settings(state, HEADS), device=device).eval()
+    model.load_state_dict(from_bert(state))
     mask = Tensor(PRESENT[:, None, None], device=device)
-    result = ours(Tensor(tokens, device=device), mask, Tensor(segments, device=device))
+    result = model(Tensor(tokens, device=device), mask, Tensor(segment_ids, device=device))
     np.testing.assert_allclose(result.numpy(), expected, **CLOSE)
 
 
 @pytest.mark.parametrize("prefix", ["", "transformer."])
 def test_gpt2(prefix: str, device: str) -> None:
     tokens = token_ids(2, 7, seed=1)
-    expected = Told(gpt2_state()).gpt2(tokens)
+    expected = Reference(gpt2_state()).gpt2(tokens)
     state = gpt2_state(prefix=prefix)
     state["lm_head.weight"] = state[f"{prefix}wte.weight"]
-    ours = LanguageModel(**gpt2_settings(state, HEADS), device=device).eval()
-    ours.load_state_dict(from_gpt2(state))
-    result = ours(Tensor(tokens, device=device))
+    model = LanguageModel(**gpt2_settings(state, HEADS), device=device).eval()
+    model.load_state_dict(from_gpt2(state))
+    result = model(Tensor(tokens, device=device))
     np.testing.assert_allclose(result.numpy(), expected, **CLOSE)
 
 
 def test_gpt2_with_a_head_of_its_own(device: str) -> None:
     tokens, state = token_ids(2, 7, seed=1), gpt2_state()
     state["lm_head.weight"] = vectors(VOCAB, WIDTH, seed=3)
-    expected = Told(state).gpt2(tokens, head="lm_head.weight")
+    expected = Reference(state).gpt2(tokens, head="lm_head.weight")
     settings = gpt2_settings(state, HEADS)
     assert settings["tie_weights"] is False
-    ours = LanguageModel(**settings, device=device).eval()
-    ours.load_state_dict(from_gpt2(state))
-    result = ours(Tensor(tokens, device=device))
+    model = LanguageModel(**settings, device=device).eval()
+    model.load_state_dict(from_gpt2(state))
+    result = model(Tensor(tokens, device=device))
     np.testing.assert_allclose(result.numpy(), expected, **CLOSE)
 
 
 # What holds without PyTorch
 
 
-def test_every_array_has_a_place() -> None:
-    for theirs, convert, model in (
+def test_every_array_is_converted() -> None:
+    for source, convert, model in (
         (bert_state(), from_bert, Encoder(**bert_settings(bert_state(), HEADS))),
         (gpt2_state(), from_gpt2, LanguageModel(**gpt2_settings(gpt2_state(), HEADS))),
         (attention_state(), from_torch_attention, MultiHeadAttention(WIDTH, HEADS)),
@@ -391,9 +391,9 @@ def test_every_array_has_a_place() -> None:
             MultiHeadAttention(WIDTH, HEADS, bias=False),
         ),
     ):
-        ours = convert(theirs)
-        model.load_state_dict(ours)
-        assert sum(a.size for a in theirs.values()) == sum(a.size for a in ours.values())
+        state = convert(source)
+        model.load_state_dict(state)
+        assert sum(a.size for a in source.values()) == sum(a.size for a in state.values())
 
 
 def test_settings() -> None:
@@ -403,7 +403,7 @@ def test_settings() -> None:
         "num_heads": HEADS,
         "num_layers": 2,
         "d_ff": INNER,
-        "max_seq_len": LONGEST,
+        "max_seq_len": MAX_LENGTH,
         "bias": True,
         "positions": "learned",
     }
@@ -422,15 +422,15 @@ def test_settings() -> None:
     }
 
 
-def test_biases_of_keys_are_in_their_place() -> None:
-    """Outputs do not tell: they add the same to all scores of a query."""
-    theirs = bert_state()["encoder.layer.1.attention.self.key.bias"]
-    np.testing.assert_array_equal(from_bert(bert_state())["layers.1.attention.key.bias"], theirs)
-    theirs = gpt2_state()["h.1.attn.c_attn.bias"][WIDTH : 2 * WIDTH]
-    np.testing.assert_array_equal(from_gpt2(gpt2_state())["layers.1.attention.key.bias"], theirs)
-    ours = from_torch_attention(attention_state())
-    theirs = attention_state()["in_proj_bias"][WIDTH : 2 * WIDTH]
-    np.testing.assert_array_equal(ours["key.bias"], theirs)
+def test_key_biases_are_converted() -> None:
+    """Outputs do not depend on them: they shift all scores of a query alike."""
+    source = bert_state()["encoder.layer.1.attention.self.key.bias"]
+    np.testing.assert_array_equal(from_bert(bert_state())["layers.1.attention.key.bias"], source)
+    source = gpt2_state()["h.1.attn.c_attn.bias"][WIDTH : 2 * WIDTH]
+    np.testing.assert_array_equal(from_gpt2(gpt2_state())["layers.1.attention.key.bias"], source)
+    state = from_torch_attention(attention_state())
+    source = attention_state()["in_proj_bias"][WIDTH : 2 * WIDTH]
+    np.testing.assert_array_equal(state["key.bias"], source)
 
 
 @pytest.mark.parametrize(
@@ -445,22 +445,22 @@ def test_models_without_biases(make: Any, convert: Any, settings: Any) -> None:
 
 
 def test_arrays_are_new_contiguous_and_of_the_same_dtype() -> None:
-    theirs = {name: array.astype(np.float16) for name, array in attention_state().items()}
-    before = {name: array.copy() for name, array in theirs.items()}
-    for array in theirs.values():
+    source = {name: array.astype(np.float16) for name, array in attention_state().items()}
+    before = {name: array.copy() for name, array in source.items()}
+    for array in source.values():
         array.flags.writeable = False
-    ours = from_torch_attention(theirs)
-    for array in ours.values():
+    state = from_torch_attention(source)
+    for array in state.values():
         assert array.dtype == np.float16
         assert array.flags.c_contiguous
-        assert not any(np.shares_memory(array, other) for other in theirs.values())
-    for name, array in theirs.items():
+        assert not any(np.shares_memory(array, other) for other in source.values())
+    for name, array in source.items():
         np.testing.assert_array_equal(array, before[name])
-    np.testing.assert_array_equal(ours["key.weights"], theirs["in_proj_weight"][16:32].T)
-    np.testing.assert_array_equal(ours["value.bias"], theirs["in_proj_bias"][32:])
+    np.testing.assert_array_equal(state["key.weights"], source["in_proj_weight"][16:32].T)
+    np.testing.assert_array_equal(state["value.bias"], source["in_proj_bias"][32:])
 
 
-def test_lists_tensors_and_metadata_are_taken() -> None:
+def test_lists_tensors_and_metadata_are_accepted() -> None:
     state = attention_state()
     expected = from_torch_attention(state)
     given: dict[str, Any] = {name: Tensor(array) for name, array in state.items()}
@@ -477,17 +477,17 @@ def test_files_of_older_versions() -> None:
         name.replace("Norm.weight", "Norm.gamma").replace("Norm.bias", "Norm.beta"): array
         for name, array in state.items()
     }
-    older["bert.embeddings.position_ids"] = np.arange(LONGEST)[None]
+    older["bert.embeddings.position_ids"] = np.arange(MAX_LENGTH)[None]
     assert list(from_bert(older)) == list(expected)
     gpt2 = gpt2_state()
     expected = from_gpt2(gpt2)
     for n in range(2):
-        gpt2[f"h.{n}.attn.bias"] = np.tri(LONGEST, dtype=np.uint8)[None, None]
+        gpt2[f"h.{n}.attn.bias"] = np.tri(MAX_LENGTH, dtype=np.uint8)[None, None]
         gpt2[f"h.{n}.attn.masked_bias"] = np.array(-1e4)
     assert list(from_gpt2(gpt2)) == list(expected)
 
 
-def test_heads_are_left_out_only_where_that_is_said() -> None:
+def test_heads_are_ignored_only_on_request() -> None:
     state = bert_state(prefix="bert.")
     state |= draw(
         with_bias({"bert.pooler.dense": (WIDTH, WIDTH), "cls.seq_relationship": (2, WIDTH)})
@@ -504,7 +504,7 @@ def test_heads_are_left_out_only_where_that_is_said() -> None:
         from_gpt2(gpt2_state() | {"score.weight": np.ones((2, WIDTH))})
 
 
-def test_an_error_lists_all_that_does_not_fit() -> None:
+def test_error_lists_all_problems() -> None:
     state: dict[str, Any] = bert_state()
     del state["encoder.layer.1.output.dense.weight"]
     state["encoder.layer.0.intermediate.dense.weight"] = np.ones((WIDTH + 1, WIDTH + 1))
@@ -529,7 +529,7 @@ def test_an_error_lists_all_that_does_not_fit() -> None:
     assert lines[5].endswith("missing: encoder.layer.1.output.dense.weight, shape (16, 24)")
 
 
-def test_a_missing_bias_is_missing_if_others_are_there() -> None:
+def test_missing_bias_is_reported_if_others_are_present() -> None:
     state = gpt2_state()
     del state["h.1.mlp.c_fc.bias"]
     with pytest.raises(ValueError, match=r"missing: h\.1\.mlp\.c_fc\.bias, shape \(24,\)"):
@@ -542,13 +542,13 @@ def test_layers_are_numbered_without_gaps() -> None:
         from_gpt2(state)
 
 
-def test_a_name_may_not_stand_twice() -> None:
+def test_duplicate_names_are_refused() -> None:
     state = gpt2_state()
     with pytest.raises(ValueError, match=r"wte\.weight and transformer\.wte\.weight are the same"):
         from_gpt2(state | {"transformer.wte.weight": state["wte.weight"]})
 
 
-def test_weights_the_other_way_round_are_refused() -> None:
+def test_transposed_weights_are_refused() -> None:
     state = gpt2_state()
     turned = {
         name: array.T if array.ndim == 2 and "c_" in name else array

@@ -54,7 +54,7 @@ def mask_for(kind: str, shapes: Any, device: str) -> tuple[Any, bool]:
 
 
 def expected(arrays: Any, mask: Any, causal: bool) -> np.ndarray:
-    """Compute attention in the plainest way."""
+    """Compute attention by its formula."""
     query, key, value = arrays
     scores = query @ np.swapaxes(key, -1, -2) / np.sqrt(query.shape[-1])
     targets, sources = scores.shape[-2:]
@@ -73,7 +73,7 @@ def expected(arrays: Any, mask: Any, causal: bool) -> np.ndarray:
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("kind", MASKS)
 @pytest.mark.parametrize("name", list(SHAPES))
-def test_is_what_the_formula_says(name: str, kind: str, device: str) -> None:
+def test_equals_the_formula(name: str, kind: str, device: str) -> None:
     inputs = operands(name, device)
     mask, causal = mask_for(kind, SHAPES[name], device)
     result = scaled_dot_product_attention(*inputs, mask=mask, causal=causal)
@@ -97,9 +97,7 @@ def test_gradients(name: str, kind: str, device: str) -> None:
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("name", ["matrices", "groups"])
-def test_second_derivatives_are_of_the_same_function(
-    name: str, causal: bool, dropout: float, device: str
-) -> None:
+def test_second_derivatives(name: str, causal: bool, dropout: float, device: str) -> None:
     def function(*inputs: Tensor) -> Tensor:
         return scaled_dot_product_attention(*inputs, causal=causal, dropout=dropout, rng=7)
 
@@ -113,7 +111,7 @@ def test_second_derivatives_are_of_the_same_function(
 
 
 @pytest.mark.usefixtures("blocks")
-def test_dropout_leaves_out_its_share_and_repeats(device: str) -> None:
+def test_dropout_probability_and_seed(device: str) -> None:
     keys = Tensor(np.zeros((4, 60, 8)), device)
     query = Tensor(np.zeros((4, 50, 8)), device)
     identity = Tensor(np.broadcast_to(np.eye(60), (4, 60, 60)).copy(), device)
@@ -130,7 +128,7 @@ def test_dropout_leaves_out_its_share_and_repeats(device: str) -> None:
 
 @pytest.mark.parametrize("size", [1.0, 30.0, 1e4])
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_scores_of_any_size(size: float, dtype: str, device: str) -> None:
+def test_scores_of_any_magnitude(size: float, dtype: str, device: str) -> None:
     """Shifted by their maximum or not, the softmax is the same."""
     inputs = [x * (size if i == 0 else 1) for i, x in enumerate(operands("heads", device, dtype))]
     inputs = [x.detach() for x in inputs]
@@ -144,7 +142,7 @@ def test_scores_of_any_size(size: float, dtype: str, device: str) -> None:
     np.testing.assert_allclose(result.numpy().astype(np.float64), wanted, atol=tolerance * 3)
 
 
-def test_columns_agree(device: str) -> None:
+def test_kernel_implementations_agree(device: str) -> None:
     for causal in (False, True):
         inputs = operands("heads", device)
         a = scaled_dot_product_attention(*inputs, causal=causal)
@@ -153,13 +151,13 @@ def test_columns_agree(device: str) -> None:
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
 
 
-def test_padding_may_hold_anything_finite(device: str) -> None:
+def test_masked_values_have_no_effect(device: str) -> None:
     query, key, value = operands("batch", device)
     mask = Tensor(np.arange(7) < 4, device)
     a = scaled_dot_product_attention(query, key, value, mask)
-    with_rubbish = key.numpy()
-    with_rubbish[:, 4:] = 1e30
-    b = scaled_dot_product_attention(query, Tensor(with_rubbish, device), value, mask)
+    with_huge_values = key.numpy()
+    with_huge_values[:, 4:] = 1e30
+    b = scaled_dot_product_attention(query, Tensor(with_huge_values, device), value, mask)
     np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12)
 
 
@@ -227,7 +225,7 @@ def test_dropout_is_the_same_for_derivatives_of_every_order(device: str) -> None
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-10, atol=1e-12)
 
 
-def test_nothing_is_kept_where_nothing_is_recorded() -> None:
+def test_no_weights_are_saved_without_gradients() -> None:
     rng = np.random.default_rng(0)
     inputs = [Tensor(rng.standard_normal((64, 8, 128, 8)).astype(np.float32)) for _ in range(3)]
     tracemalloc.start()
@@ -237,7 +235,7 @@ def test_nothing_is_kept_where_nothing_is_recorded() -> None:
     assert used < 8 * 2**20  # all weights would take 32 MiB
 
 
-def test_arrays_and_lists_are_taken(device: str) -> None:
+def test_arrays_and_lists_are_accepted(device: str) -> None:
     rows = [[1.0, 2.0], [3.0, 4.0]]
     result = scaled_dot_product_attention(rows, np.array(rows, np.float32), rows)
     assert isinstance(result, Tensor)
@@ -251,7 +249,7 @@ def test_the_gradient_of_a_mask(device: str) -> None:
 
 
 @pytest.mark.parametrize("few", [1, 2, 4])
-def test_grouped_heads_are_repeated_heads(few: int, device: str) -> None:
+def test_grouped_query_attention_equals_repeated_heads(few: int, device: str) -> None:
     grouped = MultiHeadAttention(16, 4, num_kv_heads=few, dtype="float64", device=device, rng=0)
     full = MultiHeadAttention(16, 4, dtype="float64", device=device, rng=1)
     state = grouped.state_dict()
@@ -277,7 +275,11 @@ WRONG: list[tuple[dict[str, Any], type[Exception], list[str]]] = [
     ({"mask": np.ones((2, 9), bool)}, ValueError, ["mask", "(2, 9)"]),
     ({"mask": np.ones((5, 7), np.int8)}, TypeError, ["mask", "int8"]),
     ({"query": Tensor(np.ones((5, 4), int))}, TypeError, ["query", "int64"]),
-    ({"query": Tensor(np.ones((2, 5, 4)))}, ValueError, ["leading dimensions", "(2, 5, 4)", "(3, 7, 4)"]),
+    (
+        {"query": Tensor(np.ones((2, 5, 4)))},
+        ValueError,
+        ["leading dimensions", "(2, 5, 4)", "(3, 7, 4)"],
+    ),
     ({"key": Tensor(np.ones((3, 7, 5)))}, ValueError, ["last dimension", "(3, 7, 5)"]),
     ({"value": Tensor(np.ones((3, 6, 4)))}, ValueError, ["length", "(3, 6, 4)"]),
     ({"value": Tensor(np.ones(4))}, ValueError, ["two dimensions", "(4,)"]),

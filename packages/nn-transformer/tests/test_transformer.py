@@ -1,4 +1,4 @@
-"""What attention, stacks and the whole model promise, on every device."""
+"""Attention, stacks and the whole model, on every device."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,7 +33,7 @@ def tokens(count: int, *shape: int, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("kind", ["none", "boolean", "floating"])
-def test_attention_has_right_derivatives(kind: str, order: int, device: str) -> None:
+def test_attention_derivatives(kind: str, order: int, device: str) -> None:
     inputs = [tensor(2, n, 3, device=device, seed=n) for n in (4, 5, 5)]
     inputs[2] = tensor(2, 5, 2, device=device, seed=9)
     if kind == "floating":
@@ -61,7 +61,7 @@ def test_extreme_scores_stay_finite(device: str) -> None:
     assert np.isfinite(q.grad.numpy()).all()
 
 
-def test_positions_are_the_waves_of_the_paper(device: str) -> None:
+def test_sinusoidal_encoding_equals_the_paper(device: str) -> None:
     layer = PositionalEncoding(d_model=5, max_seq_len=9, device=device)
     encoded = layer(Tensor(np.zeros((2, 7, 5), np.float32), device=device)).numpy()
     for t in range(7):
@@ -99,10 +99,10 @@ def test_every_parameter_gets_a_gradient(dtype: Any, tie_weights: bool, device: 
     model = Transformer(50, 60, **SMALL, tie_weights=tie_weights, device=device, rng=0)
     source = Tensor(tokens(50, 2, 5).astype(dtype), device=device)
     target = Tensor(tokens(60, 2, 4).astype(dtype), device=device)
-    scores = model(source, target)
-    assert scores.shape == (2, 4, 60)
-    assert scores.dtype == np.float32
-    scores.sum().backward()
+    logits = model(source, target)
+    assert logits.shape == (2, 4, 60)
+    assert logits.dtype == np.float32
+    logits.sum().backward()
     assert [path for path, p in model.named_parameters() if not p.has_grad] == []
 
 
