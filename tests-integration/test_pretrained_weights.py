@@ -1,4 +1,4 @@
-"""Files of PyTorch and of Hugging Face: read by nn_io, mapped and run by nn_transformer."""
+"""Weights of PyTorch, Hugging Face and version 0.1.0: read by nn_io, loaded by nn_transformer."""
 
 import re
 from pathlib import Path
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nn_io import load_state_dict_from_file, save_model_parameters
+from nn_io import load_state_dict_from_file, rename_state, save_model_parameters
 from nn_tensor import Tensor
 from nn_transformer import (
+    Decoder,
     Encoder,
     LanguageModel,
     MultiHeadAttention,
@@ -20,12 +21,17 @@ from nn_transformer import (
     from_torch_attention,
     from_torch_transformer,
     gpt2_settings,
+    renames_since_0_1,
     torch_transformer_settings,
 )
-from nn_transformer._maps import BERT, GPT2, TORCH_ATTENTION, torch_table
+from nn_transformer.pretrained.bert import BERT
+from nn_transformer.pretrained.gpt2 import GPT2
+from nn_transformer.pretrained.pytorch import TORCH_ATTENTION, torch_transformer_map
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
-PAGE = Path(__file__).parent.parent / "docs" / "weights.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "weights.md"
+FILES_0_1 = ROOT / "packages" / "nn-transformer" / "tests" / "data" / "version_0_1"
 PRESENT = np.arange(9) < np.array([[9], [5]])  # of a batch of two; the rest is padding
 WIDTH, HEADS, VOCAB = 16, 4, 50
 
@@ -83,20 +89,20 @@ def gpt2(hugging_face: Any, **options: Any) -> Any:
 def test_bert_of_hugging_face(hugging_face: Any, kind: str, tmp_path: Path, device: str) -> None:
     import torch
 
-    theirs = bert(hugging_face, kind)
-    theirs.save_pretrained(tmp_path)
+    source = bert(hugging_face, kind)
+    source.save_pretrained(tmp_path)
     state = load_state_dict_from_file(tmp_path / "model.safetensors")
-    ours = Encoder(**bert_settings(state, HEADS), device=device).eval()
-    ours.load_state_dict(from_bert(state))
+    model = Encoder(**bert_settings(state, HEADS), device=device).eval()
+    model.load_state_dict(from_bert(state))
     tokens, segments = token_ids(), (np.arange(9) > 3) * np.ones((2, 1), np.int64)
     with torch.no_grad():
-        expected = getattr(theirs, "bert", theirs)(
+        expected = getattr(source, "bert", source)(
             input_ids=torch.tensor(tokens),
             attention_mask=torch.tensor(PRESENT.astype(np.int64)),
             token_type_ids=torch.tensor(segments),
         ).last_hidden_state
     mask = Tensor(PRESENT[:, None, None], device=device)
-    result = ours(Tensor(tokens, device=device), mask, Tensor(segments, device=device))
+    result = model(Tensor(tokens, device=device), mask, Tensor(segments, device=device))
     np.testing.assert_allclose(result.numpy(), expected.numpy(), **CLOSE)
 
 
@@ -104,13 +110,13 @@ def test_bert_of_hugging_face(hugging_face: Any, kind: str, tmp_path: Path, devi
 def test_bert_of_hugging_face_without_segments_and_mask(hugging_face: Any, device: str) -> None:
     import torch
 
-    theirs = bert(hugging_face, "BertModel")
-    state = theirs.state_dict()
-    ours = Encoder(**bert_settings(state, HEADS), device=device).eval()
-    ours.load_state_dict(from_bert(state))
+    source = bert(hugging_face, "BertModel")
+    state = source.state_dict()
+    model = Encoder(**bert_settings(state, HEADS), device=device).eval()
+    model.load_state_dict(from_bert(state))
     with torch.no_grad():
-        expected = theirs(input_ids=torch.tensor(token_ids())).last_hidden_state
-    result = ours(Tensor(token_ids(), device=device))
+        expected = source(input_ids=torch.tensor(token_ids())).last_hidden_state
+    result = model(Tensor(token_ids(), device=device))
     np.testing.assert_allclose(result.numpy(), expected.numpy(), **CLOSE)
 
 
@@ -130,16 +136,16 @@ def test_a_fine_tuned_head_is_not_lost_silently(hugging_face: Any, tmp_path: Pat
 def test_gpt2_of_hugging_face(hugging_face: Any, tied: bool, tmp_path: Path, device: str) -> None:
     import torch
 
-    theirs = gpt2(hugging_face, tie_word_embeddings=tied)
-    theirs.save_pretrained(tmp_path)
+    source = gpt2(hugging_face, tie_word_embeddings=tied)
+    source.save_pretrained(tmp_path)
     state = load_state_dict_from_file(tmp_path / "model.safetensors")
     settings = gpt2_settings(state, HEADS)
     assert settings["tie_weights"] is tied
-    ours = LanguageModel(**settings, device=device).eval()
-    ours.load_state_dict(from_gpt2(state))
+    model = LanguageModel(**settings, device=device).eval()
+    model.load_state_dict(from_gpt2(state))
     with torch.no_grad():
-        expected = theirs(torch.tensor(token_ids())).logits
-    result = ours(Tensor(token_ids(), device=device))
+        expected = source(torch.tensor(token_ids())).logits
+    result = model(Tensor(token_ids(), device=device))
     np.testing.assert_allclose(result.numpy(), expected.numpy(), **CLOSE)
 
 
@@ -147,14 +153,14 @@ def test_gpt2_of_hugging_face(hugging_face: Any, tied: bool, tmp_path: Path, dev
 def test_half_precision_files(hugging_face: Any, tmp_path: Path, device: str) -> None:
     import torch
 
-    theirs = gpt2(hugging_face).to(torch.bfloat16)
-    theirs.save_pretrained(tmp_path)
+    source = gpt2(hugging_face).to(torch.bfloat16)
+    source.save_pretrained(tmp_path)
     state = load_state_dict_from_file(tmp_path / "model.safetensors")
-    ours = LanguageModel(**gpt2_settings(state, HEADS), device=device).eval()
-    ours.load_state_dict(from_gpt2(state))
+    model = LanguageModel(**gpt2_settings(state, HEADS), device=device).eval()
+    model.load_state_dict(from_gpt2(state))
     with torch.no_grad():
-        expected = theirs.float()(torch.tensor(token_ids())).logits
-    result = ours(Tensor(token_ids(), device=device))
+        expected = source.float()(torch.tensor(token_ids())).logits
+    result = model(Tensor(token_ids(), device=device))
     np.testing.assert_allclose(result.numpy(), expected.numpy(), **CLOSE)
 
 
@@ -163,25 +169,25 @@ def test_half_precision_files(hugging_face: Any, tmp_path: Path, device: str) ->
 def test_transformer_of_torch(norm_first: bool, tmp_path: Path, device: str) -> None:
     torch = pytest.importorskip("torch")
     files = pytest.importorskip("safetensors.torch")
-    theirs = torch.nn.Transformer(
+    reference = torch.nn.Transformer(
         WIDTH, HEADS, 2, 2, 24, dropout=0.0, batch_first=True, norm_first=norm_first
     )
-    randomized(theirs).train()  # in eval mode PyTorch gives zeros for padding
-    files.save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    randomized(reference).train()  # in eval mode PyTorch gives zeros for padding
+    files.save_file(reference.state_dict(), tmp_path / "model.safetensors")
     state = load_state_dict_from_file(tmp_path / "model.safetensors")
-    ours = Transformer(
+    model = Transformer(
         VOCAB,
         VOCAB,
         norm_first=norm_first,
         device=device,
         **torch_transformer_settings(state, HEADS),
     ).eval()
-    ours.load_state_dict({**ours.state_dict(), **from_torch_transformer(state)})
+    model.load_state_dict({**model.state_dict(), **from_torch_transformer(state)})
     rng = np.random.default_rng(0)
     source = rng.standard_normal((2, 9, WIDTH)).astype(np.float32)
     target = rng.standard_normal((2, 5, WIDTH)).astype(np.float32)
     with torch.no_grad():
-        expected = theirs(
+        expected = reference(
             torch.tensor(source),
             torch.tensor(target),
             tgt_mask=torch.tensor(~np.tri(5, dtype=bool)),
@@ -189,8 +195,8 @@ def test_transformer_of_torch(norm_first: bool, tmp_path: Path, device: str) -> 
             memory_key_padding_mask=torch.tensor(~PRESENT),
         )
     mask = Tensor(PRESENT[:, None, None], device=device)
-    memory = ours.encoder.run(Tensor(source, device=device), mask)
-    result = ours.decoder.run(
+    memory = model.encoder.run(Tensor(source, device=device), mask)
+    result = model.decoder.run(
         Tensor(target, device=device), memory, causal_mask(5, device=device), mask
     )
     np.testing.assert_allclose(result.numpy(), expected.numpy(), **CLOSE)
@@ -200,16 +206,16 @@ def test_transformer_of_torch(norm_first: bool, tmp_path: Path, device: str) -> 
 def test_attention_of_torch(bias: bool, tmp_path: Path, device: str) -> None:
     torch = pytest.importorskip("torch")
     files = pytest.importorskip("safetensors.torch")
-    theirs = randomized(torch.nn.MultiheadAttention(WIDTH, HEADS, bias=bias, batch_first=True))
-    files.save_file(theirs.state_dict(), tmp_path / "model.safetensors")
+    source = randomized(torch.nn.MultiheadAttention(WIDTH, HEADS, bias=bias, batch_first=True))
+    files.save_file(source.state_dict(), tmp_path / "model.safetensors")
     state = load_state_dict_from_file(tmp_path / "model.safetensors")
-    ours = MultiHeadAttention(WIDTH, HEADS, bias=bias, device=device)
-    ours.load_state_dict(from_torch_attention(state))
+    model = MultiHeadAttention(WIDTH, HEADS, bias=bias, device=device)
+    model.load_state_dict(from_torch_attention(state))
     array = np.random.default_rng(0).standard_normal((2, 9, WIDTH)).astype(np.float32)
     x, y = torch.tensor(array), Tensor(array, device=device)
     with torch.no_grad():
-        expected, _ = theirs(x, x, x, key_padding_mask=torch.tensor(~PRESENT))
-    result = ours(y, y, y, Tensor(PRESENT[:, None, None], device=device))
+        expected, _ = source(x, x, x, key_padding_mask=torch.tensor(~PRESENT))
+    result = model(y, y, y, Tensor(PRESENT[:, None, None], device=device))
     np.testing.assert_allclose(result.numpy(), expected.numpy(), **CLOSE)
 
 
@@ -228,34 +234,72 @@ def test_a_file_gives_what_the_arrays_gave(suffix: str, tmp_path: Path) -> None:
 
 
 def tables_of_the_page() -> dict[str, set[tuple[str, str, str]]]:
-    """Return the rows below each heading: theirs, here, and the change."""
+    """Return the rows below each heading: source, target, and conversion."""
     tables: dict[str, set[tuple[str, str, str]]] = {}
     heading = ""
     for line in PAGE.read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
             heading = line.lstrip("# ")
-        elif re.match(r"\| `.*` \| `.*` \|", line):
-            theirs, ours, change = (cell.strip() for cell in line.strip("| ").split(" | "))
-            tables.setdefault(heading, set()).add((theirs.strip("`"), ours.strip("`"), change))
+        elif re.match(r"\| `.*` \| `.*` \| \w", line):
+            source, target, conversion = (cell.strip() for cell in line.strip("| ").split(" | "))
+            row = source.strip("`"), target.strip("`"), conversion
+            tables.setdefault(heading, set()).add(row)
     return tables
 
 
-def rows_of(rows: Any) -> set[tuple[str, str, str]]:
-    changes = {
-        (0, 0): "as it is",
-        (1, 0): "turned",
-        (0, 1): "cut in three",
-        (1, 1): "turned, cut in three",
+def rows_of(weights: Any) -> set[tuple[str, str, str]]:
+    conversions = {
+        (0, 0): "unchanged",
+        (1, 0): "transposed",
+        (0, 1): "split into three",
+        (1, 1): "transposed, split into three",
     }
-    return {(row.source, row.target, changes[row.turned, "*" in row.target]) for row in rows}
+    return {(w.source, w.target, conversions[w.transposed, "*" in w.target]) for w in weights}
 
 
 def test_the_page_shows_the_maps() -> None:
     tables = tables_of_the_page()
-    assert tables["BERT"] == rows_of(BERT.rows)
-    assert tables["GPT-2"] == rows_of(GPT2.rows)
-    assert tables["nn.MultiheadAttention"] == rows_of(TORCH_ATTENTION.rows)
-    stack = torch_table(["layers.0.multihead_attn.in_proj_weight"]).rows
-    layer = torch_table(["multihead_attn.in_proj_weight"]).rows
-    norm = [row for row in stack if row.source.startswith("norm.")]
-    assert tables["nn.Transformer, its stacks and its layers"] == rows_of([*layer, *norm])
+    assert tables["BERT"] == rows_of(BERT.weights)
+    assert tables["GPT-2"] == rows_of(GPT2.weights)
+    assert tables["nn.MultiheadAttention"] == rows_of(TORCH_ATTENTION.weights)
+    stack = torch_transformer_map(["layers.0.multihead_attn.in_proj_weight"]).weights
+    layer = torch_transformer_map(["multihead_attn.in_proj_weight"]).weights
+    final_norm = [weight for weight in stack if weight.source.startswith("norm.")]
+    assert tables["nn.Transformer, its stacks and its layers"] == rows_of([*layer, *final_norm])
+
+
+SMALL: dict[str, Any] = {"d_model": 4, "num_heads": 2, "d_ff": 3, "max_seq_len": 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        (
+            "transformer",
+            lambda: Transformer(5, 6, **SMALL, num_layers=1, norm_first=True, bias=False),
+        ),
+        ("language_model", lambda: LanguageModel(5, **SMALL, num_layers=2, bias=False)),
+        (
+            "encoder",
+            lambda: Encoder(
+                5,
+                **SMALL,
+                num_layers=1,
+                num_segments=2,
+                positions="learned",
+                embedding_norm=True,
+                bias=False,
+            ),
+        ),
+        ("decoder", lambda: Decoder(5, **SMALL, num_layers=1)),
+    ],
+)
+def test_files_of_version_0_1(name: str, make: Any, tmp_path: Path) -> None:
+    """What they compute is tested in nn-transformer."""
+    state = load_state_dict_from_file(FILES_0_1 / f"{name}.safetensors")
+    model = make()
+    model.load_state_dict(rename_state(state, renames_since_0_1(state)))
+    save_model_parameters(model, tmp_path / "model.safetensors")
+    again = load_state_dict_from_file(tmp_path / "model.safetensors")
+    for old, new in renames_since_0_1(state).items():
+        np.testing.assert_array_equal(again[new], state[old])
