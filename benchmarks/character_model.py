@@ -1,11 +1,11 @@
-"""The language model of docs/examples/shakespeare.py beside the same model in PyTorch.
+"""Training of the language model of docs/examples/shakespeare.py, compared with PyTorch.
 
-Both start from the same weights and see the same batches; they take turns of a hundred steps. The
-text is the one that the example takes:
+Both start from the same weights and train on the same batches, in turns of a hundred steps. The
+text is that of the example:
 
     python benchmarks/character_model.py tinyshakespeare.txt
 
-At the end: seconds for all steps, the loss of unseen text, and how the times compare.
+It prints the time of all steps, the validation loss, and the ratio of the times.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from nn_tensor import Tensor, reuse_memory
 TURN = 100
 
 
-class Ours:
-    """The example's model and its step."""
+class NNTraining:
+    """The model and training step of the example."""
 
     name = "nn"
 
@@ -55,13 +55,13 @@ class Ours:
             return self.loss_fn(self.model(Tensor(inputs)), Tensor(targets)).item()
 
 
-class Theirs:
-    """The same in PyTorch, as one would write it there."""
+class TorchTraining:
+    """The same in PyTorch."""
 
-    def __init__(self, torch, ours, schedule, fused):
+    def __init__(self, torch, source, schedule, fused):
         self.torch, self.schedule = torch, schedule
         self.name = "PyTorch, fused AdamW" if fused else "PyTorch"
-        self.model = make_torch_model(torch, ours.model)
+        self.model = make_torch_model(torch, source)
         parameters = list(self.model.parameters())
         groups = [
             {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": 0.1},
@@ -71,9 +71,9 @@ class Theirs:
         self.count = 0
 
     def loss(self, inputs, targets):
-        scores = self.model(self.torch.from_numpy(inputs))
+        logits = self.model(self.torch.from_numpy(inputs))
         return self.torch.nn.functional.cross_entropy(
-            scores.view(-1, scores.shape[-1]), self.torch.from_numpy(targets).view(-1)
+            logits.view(-1, logits.shape[-1]), self.torch.from_numpy(targets).view(-1)
         )
 
     def step(self, inputs, targets):
@@ -94,8 +94,8 @@ class Theirs:
             return self.loss(inputs, targets).item()
 
 
-def make_torch_model(torch, ours):
-    """Return the model with the weights of ours."""
+def make_torch_model(torch, source):
+    """Return the PyTorch model with the weights of `source`."""
     from torch import nn
     from torch.nn import functional
 
@@ -103,35 +103,39 @@ def make_torch_model(torch, ours):
         def __init__(self, d_model, heads):
             super().__init__()
             self.heads = heads
-            self.norm1, self.norm2 = (nn.LayerNorm(d_model, bias=False) for _ in range(2))
+            self.attention_norm, self.feed_forward_norm = (
+                nn.LayerNorm(d_model, bias=False) for _ in range(2)
+            )
             self.project = nn.Linear(d_model, 3 * d_model, bias=False)
             self.output = nn.Linear(d_model, d_model, bias=False)
-            self.widen = nn.Linear(d_model, 4 * d_model, bias=False)
-            self.narrow = nn.Linear(4 * d_model, d_model, bias=False)
+            self.hidden = nn.Linear(d_model, 4 * d_model, bias=False)
+            self.feed_forward_output = nn.Linear(4 * d_model, d_model, bias=False)
 
         def forward(self, x):
             batch, length, width = x.shape
-            parts = self.project(self.norm1(x)).split(width, dim=2)
+            parts = self.project(self.attention_norm(x)).split(width, dim=2)
             shape = (batch, length, self.heads, width // self.heads)
             query, key, value = (part.view(shape).transpose(1, 2) for part in parts)
             mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
             x = x + self.output(mixed.transpose(1, 2).contiguous().view(batch, length, width))
-            return x + self.narrow(functional.gelu(self.widen(self.norm2(x))))
+            return x + self.feed_forward_output(
+                functional.gelu(self.hidden(self.feed_forward_norm(x)))
+            )
 
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.tokens = nn.Embedding(ours.vocab_size, ours.d_model)
-            self.positions = nn.Embedding(ours.max_seq_len, ours.d_model)
-            heads = ours.layers[0].attention.num_heads
-            self.blocks = nn.ModuleList(Block(ours.d_model, heads) for _ in ours.layers)
-            self.norm = nn.LayerNorm(ours.d_model, bias=False)
+            self.tokens = nn.Embedding(source.vocab_size, source.d_model)
+            self.positions = nn.Embedding(source.max_seq_len, source.d_model)
+            heads = source.layers[0].attention.num_heads
+            self.blocks = nn.ModuleList(Block(source.d_model, heads) for _ in source.layers)
+            self.final_norm = nn.LayerNorm(source.d_model, bias=False)
 
         def forward(self, tokens):
             x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
             for block in self.blocks:
                 x = block(x)
-            return functional.linear(self.norm(x), self.tokens.weight)
+            return functional.linear(self.final_norm(x), self.tokens.weight)
 
     model = Model()
 
@@ -139,19 +143,19 @@ def make_torch_model(torch, ours):
         parameter.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
     with torch.no_grad():
-        copy(model.tokens.weight, ours.embedding.weights.data)
-        copy(model.positions.weight, ours.positions.weights.data)
-        for block, layer in zip(model.blocks, ours.layers, strict=True):
+        copy(model.tokens.weight, source.embedding.weights.data)
+        copy(model.positions.weight, source.positions.weights.data)
+        for block, layer in zip(model.blocks, source.layers, strict=True):
             attention = layer.attention
             projections = (attention.query, attention.key, attention.value)
             copy(block.project.weight, np.concatenate([p.weights.data.T for p in projections]))
             copy(block.output.weight, attention.output.weights.data.T)
-            copy(block.widen.weight, layer.feed_forward[0].weights.data.T)
-            copy(block.narrow.weight, layer.feed_forward[3].weights.data.T)
+            copy(block.hidden.weight, layer.feed_forward.hidden.weights.data.T)
+            copy(block.feed_forward_output.weight, layer.feed_forward.output.weights.data.T)
     return model
 
 
-def rates(steps, seed, vocab_size):
+def learning_rates(steps, seed, vocab_size):
     """Return the learning rate of each step, as the example's schedule sets it."""
     optimizer, schedule = shakespeare.make_optimizer(
         shakespeare.make_model(vocab_size, seed), steps
@@ -163,15 +167,18 @@ def rates(steps, seed, vocab_size):
     return found
 
 
-def validation_loss(program, tokens):
-    """Return the mean loss over the part of the text that was not trained on."""
-    length = shakespeare.LENGTH
+def validation_loss(training, tokens):
+    """Return the mean loss over the validation set."""
+    length = shakespeare.CONTEXT_LENGTH
     starts = np.arange((len(tokens) - 1) // length) * length
     total = 0.0
     for part in np.array_split(starts, -(-len(starts) // 64)):
-        pieces = tokens[part[:, None] + np.arange(length + 1)]
-        inputs, targets = np.ascontiguousarray(pieces[:, :-1]), np.ascontiguousarray(pieces[:, 1:])
-        total += len(part) * program.losses(inputs, targets)
+        sequences = tokens[part[:, None] + np.arange(length + 1)]
+        inputs, targets = (
+            np.ascontiguousarray(sequences[:, :-1]),
+            np.ascontiguousarray(sequences[:, 1:]),
+        )
+        total += len(part) * training.losses(inputs, targets)
     return total / len(starts)
 
 
@@ -186,36 +193,37 @@ def main():
         reuse_memory()  # of the whole process: PyTorch has it too
     text = shakespeare.Text(args.text)
     count = len(text.characters)
-    ours = Ours(count, args.steps, args.seed)
-    programs = [ours]
+    trainings = [NNTraining(count, args.steps, args.seed)]
     try:
         import torch
     except ModuleNotFoundError:
         print("PyTorch is not installed: no comparison with it")
     else:
-        schedule = rates(args.steps, args.seed, count)
-        programs += [Theirs(torch, ours, schedule, fused) for fused in (False, True)]
+        schedule = learning_rates(args.steps, args.seed, count)
+        trainings += [
+            TorchTraining(torch, trainings[0].model, schedule, fused) for fused in (False, True)
+        ]
     rng = np.random.default_rng(args.seed)
-    times = {program.name: [] for program in programs}
+    times = {training.name: [] for training in trainings}
     for start in range(0, args.steps, TURN):
         turn = [
-            [x.data for x in shakespeare.batch(text.training, rng)]
+            [x.data for x in shakespeare.sample_batch(text.training, rng)]
             for _ in range(min(TURN, args.steps - start))
         ]
         turn = [[np.ascontiguousarray(x) for x in pair] for pair in turn]
-        for program in programs:
+        for training in trainings:
             begin = time.perf_counter()
-            losses = [program.step(*pair) for pair in turn]
-            times[program.name].append(time.perf_counter() - begin)
+            losses = [training.step(*pair) for pair in turn]
+            times[training.name].append(time.perf_counter() - begin)
             if start == 0:
-                print(f"{program.name}: losses of the first steps {np.round(losses[:3], 5)}")
-    for program in programs:
-        spent = times[program.name]
+                print(f"{training.name}: losses of the first steps {np.round(losses[:3], 5)}")
+    for training in trainings:
+        spent = times[training.name]
         each = statistics.median(spent) / TURN * 1e3
         ratio = statistics.median(a / b for a, b in zip(times["nn"], spent, strict=True))
         print(
-            f"{program.name:<22} {sum(spent):6.1f} s, {each:5.1f} ms a step, validation loss "
-            f"{validation_loss(program, text.validation):.4f}, nn takes {ratio:.2f} of its time"
+            f"{training.name:<22} {sum(spent):6.1f} s, {each:5.1f} ms per step, validation loss "
+            f"{validation_loss(training, text.validation):.4f}, nn takes {ratio:.2f} of its time"
         )
 
 

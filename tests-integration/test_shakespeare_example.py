@@ -1,4 +1,4 @@
-"""The example that learns to write: it learns, goes on where it was, and explains its errors."""
+"""The character-level language model example: training, resuming, generation, errors."""
 
 import re
 
@@ -13,7 +13,7 @@ LINE = "To be, or not to be, that is the question:\nWhether 'tis nobler in the m
 def example(load_example, monkeypatch):
     pytest.importorskip("matplotlib")
     module = load_example("shakespeare")
-    monkeypatch.setattr(module, "EVALUATE_EVERY", 10)
+    monkeypatch.setattr(module, "EVAL_INTERVAL", 10)
     monkeypatch.setattr(module, "reuse_memory", lambda: False)  # not for the other tests
     return module
 
@@ -41,23 +41,23 @@ def state(path="shakespeare.safetensors"):
     return {k: v for k, v in load_state_dict_from_file(path).items() if k != "__metadata__"}
 
 
-def test_learns_and_writes(example, folder, capsys):
+def test_trains_and_generates(example, folder, capsys):
     output = run(example, capsys, "--steps", 40, "--start", "To be")
     assert "804,096" not in output  # the text has fewer characters than Shakespeare
     losses = [float(x) for x in re.findall(r"validation loss ([\d.]+)$", output, re.MULTILINE)]
     assert len(losses) == 4
     assert losses[-1] < 2.6  # 25 characters: 3.2 before the first step
-    assert re.search(r"^40 steps in [\d.]+ s, [\d.]+ ms each$", output, re.MULTILINE)
+    assert re.search(r"^40 steps in [\d.]+ s, [\d.]+ ms per step$", output, re.MULTILINE)
     page = output[output.index("To be") :].rstrip("\n")
     assert set(page) <= set(LINE)
     assert len(page) >= 100
     assert (folder / "shakespeare.png").read_bytes().startswith(b"\x89PNG")
-    again = run(example, capsys, "--steps", 40, "--start", "To be", "--write")
-    assert again.startswith("goes on from step 40")
+    again = run(example, capsys, "--steps", 40, "--start", "To be", "--generate")
+    assert again.startswith("resumes from step 40")
     assert again[again.index("To be") :].rstrip("\n") == page
 
 
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(example, folder, capsys, monkeypatch):
+def test_resumed_run_is_bit_for_bit_equal(example, folder, capsys, monkeypatch):
     run(example, capsys, "--steps", 20)
     whole = state()
     (folder / "shakespeare.safetensors").unlink()
@@ -77,23 +77,23 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(example, folder, capsys, mon
     with pytest.raises(Stopped):
         run(example, capsys, "--steps", 20)
     monkeypatch.setattr(example, "validate", validate)
-    assert "goes on from step 10" in run(example, capsys, "--steps", 20)
-    gone_on = state()
-    assert whole.keys() == gone_on.keys()
+    assert "resumes from step 10" in run(example, capsys, "--steps", 20)
+    resumed = state()
+    assert whole.keys() == resumed.keys()
     for key, array in whole.items():
-        np.testing.assert_array_equal(array, gone_on[key])
+        np.testing.assert_array_equal(array, resumed[key])
 
 
-def test_the_batches_are_pieces_of_the_text_and_what_comes_next(example, folder):
+def test_batches_are_sequences_and_next_tokens(example, folder):
     text = example.Text("text.txt")
-    inputs, targets = example.batch(text.training, np.random.default_rng(0))
-    assert inputs.shape == targets.shape == (example.BATCH, example.LENGTH)
+    inputs, targets = example.sample_batch(text.training, np.random.default_rng(0))
+    assert inputs.shape == targets.shape == (example.BATCH_SIZE, example.CONTEXT_LENGTH)
     np.testing.assert_array_equal(inputs.data[:, 1:], targets.data[:, :-1])
     assert text.decode(inputs.data[0].tolist()) in LINE * 20
     assert len(text.training) == len(LINE) * 18
 
 
-def test_only_matrices_decay(example, folder):
+def test_weight_decay_applies_to_matrices_only(example, folder):
     optimizer, schedule = example.make_optimizer(example.make_model(65, 0), 2000)
     matrices, vectors = optimizer.groups
     assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
@@ -118,7 +118,7 @@ def test_only_matrices_decay(example, folder):
         (["--data", "text.txt", "--start", ""], ["--start"]),
         (["--data", "text.txt", "--start", "§"], ["§"]),
         (["--data", "text.txt", "--figure", "nowhere/a.png"], ["nowhere"]),
-        (["--data", "text.txt", "--write"], ["shakespeare.safetensors"]),
+        (["--data", "text.txt", "--generate"], ["shakespeare.safetensors"]),
         (["--data", "text.txt", "--checkpoint", "broken.safetensors"], ["broken.safetensors"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""The example that translates: it keeps its promises and explains its errors."""
+"""The translation example: training, resuming, translation, errors."""
 
 import gzip
 import io
@@ -38,13 +38,13 @@ def example(load_example, monkeypatch):
     """The example with a model and batches that take no time."""
     module = load_example("translate")
     monkeypatch.setattr(module, "MODEL", {**SMALL, "max_seq_len": 64})
-    monkeypatch.setattr(module, "BATCH", 200)
-    monkeypatch.setattr(module, "VOCABULARY", 300)
+    monkeypatch.setattr(module, "BATCH_TOKENS", 200)
+    monkeypatch.setattr(module, "VOCAB_SIZE", 300)
     return module
 
 
 def sentences(count, seed):
-    """Return German sentences of several lengths, and what they say word for word."""
+    """Return German sentences of several lengths, and their word-for-word translations."""
     rng = np.random.default_rng(seed)
     german = [rng.choice(list(GERMAN), n).tolist() for n in rng.integers(2, 12, count)]
     english = [[GERMAN[word] for word in words] for words in german]
@@ -81,8 +81,8 @@ def fail(example, capsys, *arguments):
     return captured.err.splitlines()[-1]
 
 
-def kept(module, folder):
-    """Return all that a run wrote, but for how long it took."""
+def saved(module, folder):
+    """Return all that a run saved, except for the time it took."""
     checkpoint = module.load_state_dict_from_file(folder / "run.safetensors")
     model = module.load_state_dict_from_file(folder / "model.safetensors")
     for state in (checkpoint, model):
@@ -100,10 +100,10 @@ def test_trains_scores_and_translates(example, capsys, data, tmp_path, monkeypat
     assert epochs == tuple("123456")
     assert float(losses[-1]) < float(losses[0])
     assert float(validations[-1]) < float(validations[0])
-    assert "120 pairs to train with" in output
+    assert "120 training pairs" in output
     assert "mean of the last 2 weights" in output
     assert re.search(r"^test BLEU [\d.]+ \(nrefs:1\|case:lc\|.*tok:13a", output, re.MULTILINE)
-    assert output.count("  German   ") == output.count("  found ") == 5
+    assert output.count("  German   ") == output.count("  model ") == 5
     assert "\r" not in output
     names = {f"epoch-{i}.safetensors" for i in range(2, 7)}
     names |= {"run.safetensors", "model.safetensors", "loss.png"}
@@ -124,28 +124,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(example, capsys, data, tmp_pa
     run(example, capsys, *options, "--folder", whole)
     run(example, capsys, *options, "--folder", parts, "--steps", steps)
     again = run(example, capsys, *options, "--folder", parts)
-    assert f"goes on from step {steps} of" in again
-    first, second = kept(example, whole), kept(example, parts)
+    assert f"resumes from step {steps} of" in again
+    first, second = saved(example, whole), saved(example, parts)
     assert first["run"]["notes"]["epoch"] == 4
     assert len(first["run"]["notes"]["losses"]) > 22
     np.testing.assert_equal(second, first)
 
 
-def test_a_run_that_is_done_only_scores_again(example, capsys, data, tmp_path):
+def test_finished_run_is_only_scored_again(example, capsys, data, tmp_path):
     options = ("--data", data, "--folder", tmp_path / "run", "--steps", 3)
     first, second = run(example, capsys, *options), run(example, capsys, *options)
-    assert "goes on from step 3" in second
+    assert "resumes from step 3" in second
     score = re.compile(r"test BLEU .*")
     assert score.findall(first) == score.findall(second)
 
 
-def test_the_seed_decides_everything(example, capsys, data, tmp_path):
+def test_seed_determines_the_result(example, capsys, data, tmp_path):
     states = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         options = ("--folder", tmp_path / name, "--seed", seed, "--steps", 3, "--limit", 40)
         output = run(example, capsys, "--data", data, *options)
-        assert "40 pairs to train with" in output
-        states.append(kept(example, tmp_path / name)["model"])
+        assert "40 training pairs" in output
+        states.append(saved(example, tmp_path / name)["model"])
     np.testing.assert_equal(states[1], states[0])
     weights = [state["model.encoder.embedding.weights"] for state in states]
     assert (weights[2] != weights[0]).any()
@@ -156,20 +156,20 @@ def test_the_time_limit_ends_training(example, capsys, data, tmp_path):
     output = run(example, capsys, "--data", data, *options)
     assert "epoch" not in output
     assert "test BLEU" in output
-    assert kept(example, tmp_path)["run"]["notes"]["batch"] == 1
+    assert saved(example, tmp_path)["run"]["notes"]["batch"] == 1
 
 
-def test_an_interrupt_says_how_to_go_on(example, capsys, data, tmp_path, monkeypatch):
+def test_interrupt_says_how_to_resume(example, capsys, data, tmp_path, monkeypatch):
     def interrupt(self, batch):
         raise KeyboardInterrupt
 
     options = ("--data", data, "--folder", tmp_path / "run")
     run(example, capsys, *options, "--steps", 2)
-    monkeypatch.setattr(example.Run, "learn", interrupt)
+    monkeypatch.setattr(example.Run, "training_step", interrupt)
     with pytest.raises(SystemExit) as exit_:
         example.main([str(option) for option in options])
     assert exit_.value.code == 130
-    assert "goes on from" in capsys.readouterr().err
+    assert "resumes from" in capsys.readouterr().err
 
 
 def test_weights_are_averaged(example):
@@ -177,7 +177,7 @@ def test_weights_are_averaged(example):
     np.testing.assert_equal(example.average(states), {"x": [2, 4], "y": 1.5})
 
 
-def test_learning_rate_is_the_papers(example):
+def test_learning_rate_schedule_equals_the_paper(example):
     optimizer, schedule = example.make_optimizer(example.make_model(9, example.MODEL, 0))
     for _ in range(2 * example.WARMUP):
         schedule.step()
@@ -191,37 +191,37 @@ def test_batches_hold_each_pair_once(multi30k, shuffled):
     vocabulary = multi30k.Vocabulary.learn(german + english, 300)
     pairs = multi30k.Pairs(vocabulary, german, english, 100)
     rng = np.random.default_rng(0) if shuffled else None
-    found, again = pairs.batches(300, rng), pairs.batches(300, rng)
-    for batches in (found, again):
-        assert sorted(i for batch in batches for i in batch) == list(range(500))
-    assert (found != again) == shuffled
-    filled = total = 0
-    for batch in found:
-        sources, seen, said = pairs.rows(batch)
-        assert len(sources) == len(seen) == len(said) == len(batch)
-        assert max(sources.size, seen.size) <= 300
-        for i, source, before, after in zip(batch, sources, seen, said, strict=True):
+    batches, again = pairs.batches(300, rng), pairs.batches(300, rng)
+    for found in (batches, again):
+        assert sorted(i for batch in found for i in batch) == list(range(500))
+    assert (batches != again) == shuffled
+    padding = total = 0
+    for batch in batches:
+        sources, inputs, labels = pairs.rows(batch)
+        assert len(sources) == len(inputs) == len(labels) == len(batch)
+        assert max(sources.size, inputs.size) <= 300
+        for i, source, before, after in zip(batch, sources, inputs, labels, strict=True):
             target = pairs.targets[i]
             assert source[source != multi30k.PAD].tolist() == pairs.sources[i]
             assert target[0] == before[0] == multi30k.START
             assert target[-1] == multi30k.END == pairs.sources[i][-1]
             assert after[after != multi30k.PAD].tolist() == target[1:]
             assert before[: len(target)].tolist() == target[: before.size]
-        filled += (sources == multi30k.PAD).sum() + (said == multi30k.PAD).sum()
-        total += sources.size + said.size
-    assert filled < 0.15 * total
+        padding += (sources == multi30k.PAD).sum() + (labels == multi30k.PAD).sum()
+        total += sources.size + labels.size
+    assert padding < 0.15 * total
 
 
-def test_a_pair_beyond_the_budget_is_a_batch_of_its_own(multi30k):
+def test_pair_beyond_the_batch_size_is_its_own_batch(multi30k):
     german, english = sentences(50, 0)
     vocabulary = multi30k.Vocabulary.learn(german + english, 300)
     pairs = multi30k.Pairs(vocabulary, german, english, 100)
     assert len(pairs.batches(1)) == 50
-    with pytest.raises(ValueError, match=r"pair \d+ has \d+ pieces, expected at most 8"):
+    with pytest.raises(ValueError, match=r"pair \d+ has \d+ tokens, expected at most 8"):
         multi30k.Pairs(vocabulary, german, english, 8)
 
 
-def test_what_is_encoded_comes_back(multi30k):
+def test_vocabulary_round_trip(multi30k):
     german, english = sentences(100, 0)
     vocabulary = multi30k.Vocabulary.learn(german + english, 300)
     texts = [
@@ -232,7 +232,7 @@ def test_what_is_encoded_comes_back(multi30k):
         "„Straße“ 東京 🎉 \u2028 <pad> </end> <start>",
     ]
     rows = vocabulary.encode(texts)
-    assert min(piece for row in rows for piece in row) > 2
+    assert min(token for row in rows for token in row) > 2
     expected = [re.sub(r"\s+", " ", text).strip().lower() for text in texts]
     assert vocabulary.decode(rows) == expected
     again = multi30k.Vocabulary.from_text(vocabulary.to_text())
@@ -242,7 +242,7 @@ def test_what_is_encoded_comes_back(multi30k):
     assert vocabulary.encode(["  GROẞER\tHund "]) == vocabulary.encode(["groß" + "er hund"])
 
 
-def test_folders_that_lack_something_are_refused(example, capsys, data, tmp_path):
+def test_incomplete_folders_are_refused(example, capsys, data, tmp_path):
     def message():
         return fail(example, capsys, "--data", data, "--folder", tmp_path / "run")
 
@@ -257,7 +257,7 @@ def test_folders_that_lack_something_are_refused(example, capsys, data, tmp_path
     path.write_bytes(gzip.compress(lines + b"more\n"))
     assert "val.de has 8 lines, val.en 9 lines" in message()
     path.write_bytes(gzip.compress(b"\xff" + lines))
-    assert "val.en.gz: is not text in UTF-8" in message()
+    assert "val.en.gz: is not UTF-8 text" in message()
     path.write_bytes(b"")
     (data / "val.de.gz").write_bytes(b"")
     assert "val.de has no lines" in message()
@@ -271,7 +271,7 @@ def test_plain_files_are_read(multi30k, tmp_path):
     assert multi30k.read_pairs(tmp_path, "val", 1) == (["Ein\u2028Hund"], ["A dog"])
 
 
-def test_another_runs_folder_is_refused(example, capsys, data, tmp_path):
+def test_folder_of_another_run_is_refused(example, capsys, data, tmp_path):
     folder = tmp_path / "run"
     options = ("--data", data, "--folder", folder)
     run(example, capsys, *options, "--epochs", 3)
@@ -294,7 +294,7 @@ def test_another_runs_folder_is_refused(example, capsys, data, tmp_path):
         (["--limit", "0"], "positive number"),
         (["--time-limit", "nan"], "positive number"),
         (["--time-limit", "inf"], "positive number"),
-        (["--seed", "-1"], "not negative"),
+        (["--seed", "-1"], "non-negative"),
         (["--device", "tpu"], "'tpu'"),
         (["--figure", "no/such/folder/loss.png"], "no such folder"),
     ],

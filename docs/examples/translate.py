@@ -1,18 +1,18 @@
-"""Train a Transformer to translate German into English, and score what it says.
+"""Train a Transformer to translate German into English, and score its translations.
 
     python docs/examples/translate.py --data multi30k
 
-The folder holds the 29,000 pairs of sentences of Multi30k and its sets `val` and
-`test_2016_flickr`, see multi30k.py. A small model, three layers of each kind, learns with the
-paper's settings: label smoothing, Adam with a warm-up, the mean of the weights of the last epochs,
-beam search. Its translations of the test set are scored with sacreBLEU.
+The folder holds the 29,000 sentence pairs of Multi30k and its data sets `val` and
+`test_2016_flickr`, see multi30k.py. A small model, with three encoder and three decoder layers, is
+trained as in the paper: label smoothing, Adam with warmup, checkpoint averaging, beam search. Its
+translations of the test set are scored with sacreBLEU.
 
-A run that was interrupted goes on where its last checkpoint was written. All that is kept goes to
-the folder `translation`, see --folder. Afterwards
+An interrupted run resumes from its last checkpoint. All files are written to the folder
+`translation`, see --folder. Afterwards
 
     python docs/examples/translate.py --translate "Zwei Hunde spielen im Schnee."
 
-translates a sentence, and --translate alone each line that it reads.
+translates a sentence, and --translate alone each line of the standard input.
 
 Needs nn-transformer, nn-losses, nn-optim, nn-io, tokenizers, sacrebleu, tqdm and matplotlib.
 """
@@ -48,20 +48,20 @@ MODEL = {
     "dropout": 0.2,
     "max_seq_len": 256,
 }
-VOCABULARY = 5000  # pieces of words, of both languages together
-BATCH = 2048  # pieces in each language
+VOCAB_SIZE = 5000  # BPE tokens of both languages together
+BATCH_TOKENS = 2048  # in each language
 WARMUP, FACTOR = 1000, 0.7  # of the paper's schedule
-SMOOTHING = 0.1
-AVERAGED = 5  # epochs
-BEAMS, LENGTH_PENALTY = 4, 0.6
+LABEL_SMOOTHING = 0.1
+AVERAGED_EPOCHS = 5
+NUM_BEAMS, LENGTH_PENALTY = 4, 0.6
 
 
-def make_model(vocab_size, settings, rng=None, device="cpu"):
-    """Return a model whose embeddings of both languages, and whose scores, share their weights."""
+def make_model(vocab_size, options, rng=None, device="cpu"):
+    """Return a model that shares the weights of both embeddings and the output projection."""
     return Transformer(
         vocab_size,
         vocab_size,
-        **settings,
+        **options,
         padding_idx=PAD,
         tie_weights="all",
         rng=rng,
@@ -77,73 +77,75 @@ def make_optimizer(model):
 
 
 def average(states):
-    """Return the mean of several states of a model (section 6.1 of the paper)."""
+    """Return the mean of several state dicts (checkpoint averaging, section 6.1 of the paper)."""
     names = [name for name in states[0] if name != METADATA_KEY]
     return {
         name: np.mean([state[name] for state in states], axis=0, dtype=np.float64) for name in names
     }
 
 
-def translate(model, vocabulary, texts, beams=BEAMS, together=64, progress=lambda count: None):
-    """Return the translation of each text; `progress` is told how many there are more.
+def translate(
+    model, vocabulary, texts, num_beams=NUM_BEAMS, batch_size=64, progress=lambda count: None
+):
+    """Return the translation of each text; `progress` is called with the size of each batch.
 
-    Sentences of like lengths are translated together. With one beam, each piece is the likeliest.
+    Sentences of similar lengths are batched together. One beam means greedy decoding.
     """
     sources = [[*row, END] for row in vocabulary.encode(texts)]
-    room = model.max_seq_len - 1
+    max_length = model.max_seq_len - 1
     for i, row in enumerate(sources):
-        if len(row) > room:
-            raise ValueError(f"text {i + 1} has {len(row)} pieces, expected at most {room}")
+        if len(row) > max_length:
+            raise ValueError(f"text {i + 1} has {len(row)} tokens, expected at most {max_length}")
     results = [""] * len(sources)
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    for start in range(0, len(order), together):
-        chosen = order[start : start + together]
-        rows = [sources[i] for i in chosen]
+    for start in range(0, len(order), batch_size):
+        indices = order[start : start + batch_size]
+        rows = [sources[i] for i in indices]
         prompts = [[START]] * len(rows)
-        most = min(2 * len(rows[-1]) + 10, room)
-        settings = {"source": rows, "stop_tokens": END}
-        if beams == 1:
-            found = generate(model, prompts, most, **settings)
+        max_new_tokens = min(2 * len(rows[-1]) + 10, max_length)
+        options = {"source": rows, "stop_tokens": END}
+        if num_beams == 1:
+            tokens = generate(model, prompts, max_new_tokens, **options)
         else:
-            settings |= {"num_beams": beams, "length_penalty": LENGTH_PENALTY}
-            found = beam_search(model, prompts, most, **settings)
-        for i, text in zip(chosen, vocabulary.decode(found), strict=True):
+            options |= {"num_beams": num_beams, "length_penalty": LENGTH_PENALTY}
+            tokens = beam_search(model, prompts, max_new_tokens, **options)
+        for i, text in zip(indices, vocabulary.decode(tokens), strict=True):
             results[i] = text
-        progress(len(chosen))
+        progress(len(indices))
     return results
 
 
 def bleu(translations, references):
-    """Return the BLEU score of translations, and how it was computed; case does not count."""
+    """Return the case-insensitive BLEU score of translations, and its signature."""
     metric = BLEU(lowercase=True)
     score = metric.corpus_score(translations, [references])
     return score.score, str(metric.get_signature())
 
 
 class Run:
-    """A training run: all that has to be kept for it to go on."""
+    """A training run: the state that a checkpoint holds."""
 
     def __init__(self, vocabulary, training, validation, args, started):
         self.vocabulary, self.args = vocabulary, args
         self.german, self.english = validation
         self.training = Pairs(vocabulary, *training, MODEL["max_seq_len"])
         self.validation = Pairs(vocabulary, *validation, MODEL["max_seq_len"])
-        self.rng = np.random.default_rng(args.seed)  # of the first weights, then of dropout
+        self.rng = np.random.default_rng(args.seed)  # of the initial weights, then of dropout
         self.model = make_model(len(vocabulary), MODEL, self.rng, args.device)
         self.optimizer, self.schedule = make_optimizer(self.model)
-        self.loss_fn = SoftmaxCrossEntropyLoss(ignore_index=PAD, label_smoothing=SMOOTHING)
-        self.step = self.epoch = self.batch = 0  # the latter is the next one of the epoch
+        self.loss_fn = SoftmaxCrossEntropyLoss(ignore_index=PAD, label_smoothing=LABEL_SMOOTHING)
+        self.step = self.epoch = self.batch = 0  # batch: the next one of the epoch
         self.losses, self.validations = [], []
         self.begin = self.started = started
 
     @property
     def checkpoint(self):
-        """The file with all of the run."""
+        """The file with the state of the run."""
         return self.args.folder / "run.safetensors"
 
     @property
     def translator(self):
-        """The file with the model that translates."""
+        """The file with the final model."""
         return self.args.folder / "model.safetensors"
 
     def epoch_file(self, epoch):
@@ -151,7 +153,7 @@ class Run:
         return self.args.folder / f"epoch-{epoch}.safetensors"
 
     def parts(self):
-        """Return what a checkpoint takes over and gives back."""
+        """Return the objects whose state is saved."""
         return {
             "model": self.model,
             "optimizer": self.optimizer,
@@ -160,7 +162,7 @@ class Run:
         }
 
     def identity(self):
-        """Return what has to be the same for a run to go on."""
+        """Return what must be equal for a run to resume."""
         return {
             "seed": self.args.seed,
             "pairs": [len(self.training), len(self.validation)],
@@ -181,7 +183,7 @@ class Run:
         save_checkpoint(self.checkpoint, **self.parts(), step=self.step, extra=extra)
 
     def resume(self):
-        """Go back to the checkpoint, or raise ValueError if it is of another run."""
+        """Restore the checkpoint, or raise a ValueError if it belongs to another run."""
         found = load_checkpoint(self.checkpoint).extra
         for name, value in self.identity().items():
             if found.get("identity", {}).get(name) != value:
@@ -192,22 +194,22 @@ class Run:
         self.begin -= found["seconds"]
         for path in self.averaged_files():
             if not path.is_file():
-                raise ValueError(f"{path}: is missing, the run cannot go on without it")
+                raise ValueError(f"{path}: is missing, the run cannot resume without it")
 
     @property
     def seconds(self):
-        """How long the run has taken, with what came before it was resumed."""
+        """The time that the run has taken, before it was resumed too."""
         return time.perf_counter() - self.begin
 
-    def over(self):
-        """Tell whether training has to stop here."""
+    def is_done(self):
+        """Tell whether training has to stop."""
         epochs, steps, minutes = self.args.epochs, self.args.steps, self.args.time_limit
         if minutes is not None and self.step and time.perf_counter() > self.started + 60 * minutes:
             return True
         return self.epoch >= epochs or (steps is not None and self.step >= steps)
 
     def train(self):
-        """Train to the end; after each epoch validate, and write what is kept."""
+        """Train to the last epoch; after each epoch validate and save."""
         saved = self.step
         with tqdm(
             total=self.args.epochs * len(self.training),
@@ -217,24 +219,24 @@ class Run:
             disable=None,
             file=sys.stdout,
         ) as bar:
-            while not self.over():
-                # A generator for each epoch: its batches are the same when it is gone on with.
+            while not self.is_done():
+                # One generator per epoch: a resumed epoch has the same batches.
                 rng = np.random.default_rng([self.args.seed, self.epoch])
-                order = self.training.batches(BATCH, rng)
-                bar.n = self.epoch * len(self.training) + sum(map(len, order[: self.batch]))
+                batches = self.training.batches(BATCH_TOKENS, rng)
+                bar.n = self.epoch * len(self.training) + sum(map(len, batches[: self.batch]))
                 self.model.train()
-                while self.batch < len(order) and not self.over():
-                    self.learn(order[self.batch])
-                    bar.update(len(order[self.batch - 1]))
-                if self.batch == len(order):
-                    bar.write(self.finish_epoch(len(order)), file=sys.stdout)
+                while self.batch < len(batches) and not self.is_done():
+                    self.training_step(batches[self.batch])
+                    bar.update(len(batches[self.batch - 1]))
+                if self.batch == len(batches):
+                    bar.write(self.finish_epoch(len(batches)), file=sys.stdout)
                     sys.stdout.flush()
                     saved = self.step
         if saved < self.step:
             self.save()
 
-    def learn(self, batch):
-        """Make one step with the pairs of a batch."""
+    def training_step(self, batch):
+        """Update the weights with the pairs of a batch."""
         loss = self.loss_of(self.loss_fn, self.training, batch)
         self.optimizer.zero_grad()
         loss.backward()
@@ -246,18 +248,19 @@ class Run:
         self.losses.append(loss.item())
 
     def loss_of(self, loss_fn, pairs, batch):
-        """Return a loss of some pairs."""
-        sources, seen, said = (Tensor(x, device=self.args.device) for x in pairs.rows(batch))
-        return loss_fn(self.model(sources, seen), said)
+        """Return the loss of a batch of pairs."""
+        rows = (Tensor(x, device=self.args.device) for x in pairs.rows(batch))
+        sources, inputs, labels = rows
+        return loss_fn(self.model(sources, inputs), labels)
 
     def finish_epoch(self, steps):
-        """Validate, write weights and checkpoint; return a line that says how it stands."""
+        """Validate, save weights and checkpoint; return a line for the log."""
         self.epoch, self.batch = self.epoch + 1, 0
         loss, score = self.validate()
         self.validations.append([self.step, loss, score])
         save_model_parameters(self.model, self.epoch_file(self.epoch))
         self.save()
-        self.epoch_file(self.epoch - AVERAGED).unlink(missing_ok=True)
+        self.epoch_file(self.epoch - AVERAGED_EPOCHS).unlink(missing_ok=True)
         return (
             f"epoch {self.epoch:2}/{self.args.epochs}  "
             f"loss {np.mean(self.losses[-steps:]):.3f}  validation loss {loss:.3f}  "
@@ -265,26 +268,26 @@ class Run:
         )
 
     def validate(self):
-        """Return the loss of a piece of the validation set, in nats, and the BLEU score."""
+        """Return the validation loss per token, in nats, and the BLEU score."""
         loss_fn = SoftmaxCrossEntropyLoss("sum", ignore_index=PAD)
         self.model.eval()
         with self.model.no_grad():
             total = sum(
                 self.loss_of(loss_fn, self.validation, batch).item()
-                for batch in self.validation.batches(BATCH)
+                for batch in self.validation.batches(BATCH_TOKENS)
             )
         loss = total / self.validation.target_lengths.sum()
         return float(loss), bleu(self.translate_validation(), self.english)[0]
 
     def averaged_files(self):
-        """Return the files with the weights of the last third of the epochs, 5 at most."""
-        count = min(AVERAGED, self.epoch // 3)
+        """Return the files with the weights of the last third of the epochs, at most 5."""
+        count = min(AVERAGED_EPOCHS, self.epoch // 3)
         return [self.epoch_file(self.epoch - i) for i in range(count)]
 
     def finish(self):
-        """Take the mean of the last weights, and write the model that translates."""
+        """Average the last weights, and save the final model."""
         states = [load_state_dict_from_file(path) for path in self.averaged_files()]
-        if self.batch or not states:  # where training stopped, no epoch ended
+        if self.batch or not states:  # training stopped within an epoch
             states.append(self.model.state_dict())
         self.model.load_state_dict(average(states))
         extra = {"settings": MODEL, "vocabulary": self.vocabulary.to_text()}
@@ -293,40 +296,40 @@ class Run:
         print(f"mean of the last {len(states)} weights: validation BLEU {score:.1f}")
 
     def translate_validation(self):
-        """Return the translations of the validation set, quickly made: without beam search."""
-        return translate(self.model, self.vocabulary, self.german, beams=1, together=128)
+        """Return the translations of the validation set by greedy decoding."""
+        return translate(self.model, self.vocabulary, self.german, num_beams=1, batch_size=128)
 
 
 def load_translator(path, device="cpu"):
-    """Return the model that `Run.finish` wrote, and its vocabulary."""
+    """Return the model that `Run.finish` saved, and its vocabulary."""
     extra = load_checkpoint(path).extra
     if not {"settings", "vocabulary"} <= extra.keys():
-        raise ValueError(f"{path}: holds no model that translates")
+        raise ValueError(f"{path}: does not hold a translation model")
     vocabulary = Vocabulary.from_text(extra["vocabulary"])
     model = make_model(len(vocabulary), extra["settings"], device=device)
     load_checkpoint(path, model=model)
     return model, vocabulary
 
 
-def draw(run, path):
-    """Draw how the loss fell, and how the score rose."""
+def plot(run, path):
+    """Plot the losses and the BLEU score."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     steps = np.arange(1, len(run.losses) + 1)
-    axes.plot(steps, run.losses, color="0.85", linewidth=0.8, label="training, each step")
+    axes.plot(steps, run.losses, color="0.85", linewidth=0.8, label="training loss per step")
     window = max(len(run.losses) // 50, 1)
     smooth = np.convolve(run.losses, np.ones(window) / window, mode="valid")
-    label = f"training, mean of {window} steps (dropout, smoothed labels)"
+    label = f"training loss, mean of {window} steps (dropout, label smoothing)"
     axes.plot(steps[window - 1 :], smooth, color="C0", label=label)
-    axes.set(xlabel="step", ylabel="loss of a piece, nats", title="How it learned to translate")
+    axes.set(xlabel="step", ylabel="cross-entropy per token (nats)", title="Learning curve")
     if run.validations:
         at, losses, scores = zip(*run.validations, strict=True)
-        axes.plot(at, losses, "o-", color="C3", label="validation, after each epoch")
+        axes.plot(at, losses, "o-", color="C3", label="validation loss per epoch")
         right = axes.twinx()
         right.plot(at, scores, "s-", color="C2")
-        right.set_ylabel("BLEU of the validation set, without beam search", color="C2")
+        right.set_ylabel("validation BLEU, greedy decoding", color="C2")
         right.set_ylim(bottom=0)
     axes.legend(loc="center right")
     figure.savefig(path, dpi=110)
@@ -334,52 +337,52 @@ def draw(run, path):
 
 
 def report(run, german, english):
-    """Translate the test set; print some of it, and the score."""
+    """Translate the test set; print some examples and the score."""
     with tqdm(
         total=len(german), unit=" sentences", leave=False, disable=None, file=sys.stdout
     ) as bar:
-        found = translate(run.model, run.vocabulary, german, progress=bar.update)
+        translations = translate(run.model, run.vocabulary, german, progress=bar.update)
     for i in np.linspace(0, len(german), 5, endpoint=False, dtype=int):
-        print(f"\n  German   {german[i]}\n  English  {english[i]}\n  found    {found[i]}")
-    score, signature = bleu(found, english)
+        print(f"\n  German   {german[i]}\n  English  {english[i]}\n  model    {translations[i]}")
+    score, signature = bleu(translations, english)
     print(f"\ntest BLEU {score:.2f} ({signature})")
 
 
 def read_arguments(argv):
-    """Return the options, or end with a line that says what is wrong."""
+    """Parse the command line, or exit with an error."""
     parser = argparse.ArgumentParser(prog="translate.py", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--data", type=Path, metavar="DIR", help="folder of Multi30k's files")
+    add("--data", type=Path, metavar="DIR", help="folder of the Multi30k files")
     add(
         "--translate",
         nargs="?",
         const="",
         metavar="TEXT",
-        help="only translate, with the model in the folder: a text, or the lines that are read",
+        help="only translate, with the model in the folder: a text, or lines of the standard input",
     )
     add(
         "--folder",
         type=Path,
         default=Path("translation"),
         metavar="DIR",
-        help="the run, written on the way and gone on with, and its model (%(default)s)",
+        help="checkpoints, from which a run resumes, and the model (%(default)s)",
     )
     add("--device", default="cpu", help="cpu or cuda (%(default)s)")
-    add("--epochs", type=int, default=15, help="rounds of training (%(default)s)")
-    add("--steps", type=int, help="stop training after so many batches")
+    add("--epochs", type=int, default=15, help="training epochs (%(default)s)")
+    add("--steps", type=int, help="stop training after this number of steps")
     add("--time-limit", type=float, metavar="MINUTES", help="stop training after that time")
-    add("--limit", type=int, metavar="N", help="take only the first pairs of each set")
-    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
-    add("--figure", type=Path, metavar="FILE", help="the picture (loss.png in the folder)")
+    add("--limit", type=int, metavar="N", help="use only the first N pairs of each data set")
+    add("--seed", type=int, default=0, help="random seed (%(default)s)")
+    add("--figure", type=Path, metavar="FILE", help="plot of the losses (loss.png in the folder)")
     args = parser.parse_args(argv)
     if args.data is None and args.translate is None:
-        parser.error("expected --data DIR, to train, or --translate")
+        parser.error("expected --data DIR to train, or --translate")
     for name in ("epochs", "steps", "time_limit", "limit"):
         value = getattr(args, name)
         if value is not None and not 0 < value < float("inf"):
             parser.error(f"--{name.replace('_', '-')}: expected a positive number, got {value}")
     if args.seed < 0:
-        parser.error(f"--seed: expected a number that is not negative, got {args.seed}")
+        parser.error(f"--seed: expected a non-negative number, got {args.seed}")
     if args.figure is None:
         args.figure = args.folder / "loss.png"
     elif not args.figure.parent.is_dir():
@@ -388,7 +391,7 @@ def read_arguments(argv):
 
 
 def only_translate(parser, args):
-    """Translate a text, or one line after the other."""
+    """Translate a text, or the lines of the standard input."""
     try:
         model, vocabulary = load_translator(args.folder / "model.safetensors", args.device)
     except (OSError, RuntimeError, ValueError, FileFormatError) as error:
@@ -412,30 +415,30 @@ def main(argv=None):
         training, validation, test = (
             read_pairs(args.data, name, args.limit) for name in ("train", "val", "test_2016_flickr")
         )
-        vocabulary = Vocabulary.learn([*training[0], *training[1]], VOCABULARY)
+        vocabulary = Vocabulary.learn([*training[0], *training[1]], VOCAB_SIZE)
         run = Run(vocabulary, training, validation, args, started)
         args.folder.mkdir(parents=True, exist_ok=True)
         if run.checkpoint.exists():
             run.resume()
-            print(f"goes on from step {run.step} of {run.checkpoint}")
+            print(f"resumes from step {run.step} of {run.checkpoint}")
     except (OSError, RuntimeError, ValueError, FileFormatError) as error:
         parser.error(str(error))
     count = sum(parameter.size for parameter in run.model.parameters)
-    print(f"{len(run.training):,} pairs to train with, {len(vocabulary):,} pieces of words")
+    print(f"{len(run.training):,} training pairs, {len(vocabulary):,} BPE tokens")
     print(f"{count:,} parameters")
     try:
         run.train()
     except KeyboardInterrupt:
-        kept = (
-            f"; the same command goes on from {run.checkpoint}" if run.checkpoint.exists() else ""
+        hint = (
+            f"; the same command resumes from {run.checkpoint}" if run.checkpoint.exists() else ""
         )
-        parser.exit(130, f"\ninterrupted{kept}\n")
+        parser.exit(130, f"\ninterrupted{hint}\n")
     run.finish()
-    draw(run, args.figure)
+    plot(run, args.figure)
     report(run, *test)
     print(
-        f"{run.seconds / 60:.1f} minutes in all; "
-        f"model in {run.translator}, picture in {args.figure}"
+        f"{run.seconds / 60:.1f} minutes in total; "
+        f"model in {run.translator}, figure in {args.figure}"
     )
 
 
