@@ -43,8 +43,9 @@ def read_prompts(
 ) -> Prompts:
     """Check the arguments of `generate` and `beam_search`, and return them in arrays."""
     if not isinstance(model, GenerativeModel):
-        kind = type(model).__name__
-        raise TypeError(f"model: expected a LanguageModel or a Transformer, got {kind}")
+        raise TypeError(
+            f"model: expected a LanguageModel or a Transformer, got {type(model).__name__}"
+        )
     vocab_size = model.tgt_vocab_size if isinstance(model, Transformer) else model.vocab_size
     max_new_tokens = check_integer("max_new_tokens", max_new_tokens, 1)
     stops = _read_stop_tokens(stop_tokens, vocab_size)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, broadcast_to, is_grad_enabled, random_generator, softmax, where
-from nn_tensor.extend import array_module, check_probability, device_scope, op
+from nn_tensor.extend import array_module, check_probability, describe, device_scope, op
 
 from nn_transformer.modules.attention_masks import check_mask
 from nn_transformer.modules.blockwise_attention import (
@@ -150,24 +150,22 @@ def _broadcast(x: Tensor, leading: tuple[int, ...], dtype: np.dtype[Any]) -> Ten
 
 def _check_operands(query: Tensor, key: Tensor, value: Tensor) -> tuple[int, ...]:
     """Return the leading dimensions of the result, or raise if the operands do not fit."""
-    if min(query.ndim, key.ndim, value.ndim) < 2:
-        raise _misfit("query, key and value need at least two dimensions, got", query, key, value)
-    if query.shape[-1] != key.shape[-1]:
-        raise _misfit("query and key differ in their last dimension:", query, key, value)
-    if key.shape[-2] != value.shape[-2]:
-        raise _misfit("key and value differ in length:", query, key, value)
     for name, x in (("query", query), ("key", key), ("value", value)):
         if x.dtype.kind != "f":
-            raise TypeError(f"{name}: expected floats, got {x.dtype} of shape {x.shape}")
+            raise TypeError(f"{name}: expected floats, got {describe(x)}")
     leading = query.shape[:-2]
-    if leading == key.shape[:-2] == value.shape[:-2]:
+    if min(query.ndim, key.ndim, value.ndim) < 2:
+        problem = "query, key and value need at least two dimensions, got"
+    elif query.shape[-1] != key.shape[-1]:
+        problem = "query and key differ in their last dimension:"
+    elif key.shape[-2] != value.shape[-2]:
+        problem = "key and value differ in length:"
+    elif leading == key.shape[:-2] == value.shape[:-2]:
         return leading
-    try:
-        return np.broadcast_shapes(leading, key.shape[:-2], value.shape[:-2])
-    except ValueError:
-        raise _misfit("the leading dimensions do not broadcast:", query, key, value) from None
-
-
-def _misfit(problem: str, query: Tensor, key: Tensor, value: Tensor) -> ValueError:
+    else:
+        try:
+            return np.broadcast_shapes(leading, key.shape[:-2], value.shape[:-2])
+        except ValueError:
+            problem = "the leading dimensions do not broadcast:"
     shapes = f"query {query.shape}, key {key.shape}, value {value.shape}"
-    return ValueError(f"attention: {problem} {shapes}")
+    raise ValueError(f"attention: {problem} {shapes}")
