@@ -1,4 +1,4 @@
-"""Pretrained weights: the maps from the names of PyTorch, BERT and GPT-2 to the names here.
+"""Pretrained weights: the maps from PyTorch, BERT and GPT-2, and what applies them.
 
 Their public names are exported by `nn_transformer`.
 """

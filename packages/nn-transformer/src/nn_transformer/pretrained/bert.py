@@ -93,7 +93,7 @@ def bert_settings(
 
     Args:
         state: as for `from_bert`.
-        num_heads: the number of attention heads, which no shape tells: 12 in BERT's base model.
+        num_heads: the number of attention heads, which shapes do not determine; 12 in BERT base.
         ignore: as for `from_bert`.
 
     Raises:

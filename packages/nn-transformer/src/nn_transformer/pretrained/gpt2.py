@@ -54,7 +54,7 @@ def from_gpt2(state: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[str,
 
     (Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.) Names may begin
     with ``transformer.``; the buffers ``attn.bias`` and ``attn.masked_bias`` of older files are
-    left out. Hugging Face stores these matrices as ``(inputs, outputs)``, as they are here.
+    left out. Hugging Face stores these matrices as ``(inputs, outputs)``, as a `Dense` does.
     ``lm_head.weight`` is left out if it equals ``wte.weight``, and otherwise becomes
     ``output.weights`` of a model without tied weights.
 
@@ -101,7 +101,7 @@ def gpt2_settings(
 
     Args:
         state: as for `from_gpt2`.
-        num_heads: the number of attention heads, which no shape tells: 12 in GPT-2 small.
+        num_heads: the number of attention heads, which shapes do not determine; 12 in GPT-2 small.
         ignore: as for `from_gpt2`.
 
     Raises:

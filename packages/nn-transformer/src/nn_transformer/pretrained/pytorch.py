@@ -79,8 +79,9 @@ def from_torch_attention(state: Mapping[str, Any]) -> dict[str, Any]:
     .. math:: W^Q, W^K, W^V = W_1^T, W_2^T, W_3^T \quad\text{for}\quad
         W_\text{in} = [W_1; W_2; W_3]
 
-    PyTorch's ``in_proj_weight`` has the shape ``(3 * d_model, d_model)``; here each projection has
-    ``(d_model, d_model)``, inputs first. A source without biases gives a state dict without biases.
+    PyTorch's ``in_proj_weight`` has the shape ``(3 * d_model, d_model)``; each projection of
+    `MultiHeadAttention` has ``(d_model, d_model)``, inputs first. A source without biases gives a
+    state dict without biases.
 
     Args:
         state: arrays by name, of any floating dtype: what `np.asarray` accepts, such as the arrays
@@ -111,7 +112,7 @@ def from_torch_transformer(state: Mapping[str, Any]) -> dict[str, Any]:
     PyTorch's ``Transformer`` gives what `Transformer` has under ``encoder`` and ``decoder``;
     ``TransformerEncoder`` and ``TransformerDecoder`` give the layers and the final norm of
     `Encoder` and `Decoder`, ``TransformerEncoderLayer`` and ``TransformerDecoderLayer`` an
-    `EncoderLayer` or a `DecoderLayer`. The names tell which one it is. PyTorch's modules have
+    `EncoderLayer` or a `DecoderLayer`. It is recognized by its names. PyTorch's modules have
     neither embeddings nor an output projection: complete the state dict by
     ``{**model.state_dict(), **from_torch_transformer(state)}``. Matrices are transposed to
     ``(inputs, outputs)``.
@@ -145,11 +146,11 @@ def torch_transformer_settings(state: Mapping[str, Any], num_heads: int) -> dict
     """Return the arguments of the model for the state dict of `from_torch_transformer`.
 
     ``d_model``, ``num_heads``, ``d_ff`` and ``bias``, of stacks also ``num_layers`` and
-    ``final_norm``. Names and shapes do not tell ``activation`` and ``norm_first``.
+    ``final_norm``. ``activation`` and ``norm_first`` cannot be inferred.
 
     Args:
         state: as for `from_torch_attention`.
-        num_heads: the number of attention heads, which no shape tells.
+        num_heads: the number of attention heads, which shapes do not determine.
 
     Raises:
         ValueError: as `from_torch_transformer`; also if encoder and decoder differ in the number of

@@ -1,4 +1,4 @@
-"""Maps of names, shapes and layouts, from the state dict of another library to one of ours."""
+"""Maps of names, shapes and layouts, from the state dict of another library to that of a model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Weight:
 
     Attributes:
         source: its name in the source; ``{n}`` stands for the index of a layer.
-        target: its name here; ``*`` stands for query, key and value, which the source has
+        target: its name in the model; ``*`` stands for query, key and value, which the source has
             concatenated along the dimension of the outputs.
         shape: the shape of each target, by the names of the constructors' arguments.
         transposed: whether the source has the two dimensions exchanged.
@@ -39,7 +39,7 @@ class Weight:
         return prefix if index else ""
 
     def targets(self, index: int) -> list[str]:
-        """Return the names here, one or three, in one layer."""
+        """Return the names in the model, one or three, in one layer."""
         parts = ("query", "key", "value") if "*" in self.target else ("",)
         return [self.target.replace("*", part).replace("{n}", str(index)) for part in parts]
 
@@ -49,7 +49,7 @@ class Weight:
         return list(zip(self.shape, factors, strict=True))[:: -1 if self.transposed else 1]
 
     def read_sizes(self, shape: tuple[int, ...], sizes: dict[str, int]) -> None:
-        """Check the shape of the source's array against `sizes`, and add the sizes it tells.
+        """Check the shape of the source's array against `sizes`, and add new sizes.
 
         Raises:
             ValueError: if it does not fit.
@@ -80,13 +80,13 @@ class WeightMap:
         prefix: what may stand before each name.
         aliases: endings of names in older files, and what they are now.
         buffers: a pattern for the names of arrays that are not weights.
-        unsupported: endings of names of arrays that have no counterpart here, and why.
+        unsupported: endings of names of arrays that have no counterpart in the model, and why.
     """
 
     weights: tuple[Weight, ...]
     prefix: str = ""
     aliases: Mapping[str, str] = field(default_factory=dict)
-    buffers: str = ""
+    buffers: str = "(?!)"  # matches nothing
     unsupported: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -101,7 +101,7 @@ class Match:
 
     Attributes:
         arrays: the arrays, each with its weight and the index of its layer.
-        sizes: the constructor's arguments that the shapes tell.
+        sizes: the sizes that the shapes determine, by the constructor's arguments.
         num_layers: the number of layers, by what stands before their index.
         present: which `Weight.requires` the model has.
 
@@ -117,8 +117,9 @@ class Match:
             raise TypeError(f"{caller}: state: expected a dict of arrays, got {describe(state)}")
         if isinstance(ignore, str):
             raise TypeError(f"{caller}: ignore: expected a list of names, got {ignore!r}")
+        ignore = None if ignore is None else tuple(ignore)
         self._map, self._problems = weight_map, list[str]()
-        names = self._find_names(state, tuple(ignore or ()))
+        names = self._find_names(state, ignore or ())
         layers = self._find_layers(names)
         weights = {
             weight.source.replace("{n}", str(index)): (weight, index)
@@ -179,7 +180,7 @@ class Match:
         return layers
 
     def _refuse(
-        self, unknown: Mapping[Any, Any], known_parts: set[str], ignore: Iterable[str] | None
+        self, unknown: Mapping[Any, Any], known_parts: set[str], ignore: tuple[str, ...] | None
     ) -> None:
         """Note the names that the map does not have, and how to leave them out."""
         parts: list[str] = []
@@ -197,7 +198,7 @@ class Match:
             self._problems.append(advice)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of the arrays, by the names and in the layout used here."""
+        """Return copies of the arrays, with the names and in the layout of the model."""
         result: dict[str, Any] = {}
         for weight, index, array in self.arrays:
             outputs_last = array.T if weight.transposed else array
@@ -208,7 +209,7 @@ class Match:
         return result
 
     def options(self, num_heads: int) -> dict[str, Any]:
-        """Return the arguments of the model's constructor that the state dict tells."""
+        """Return the arguments of the model's constructor that the state dict determines."""
         options = {**self.sizes, "num_heads": num_heads, "bias": "bias" in self.present}
         if self.num_layers:
             options["num_layers"] = next(iter(self.num_layers.values()))
@@ -229,7 +230,7 @@ def _as_array(value: Any) -> Any:
 
 
 def linear(source: str, target: str, *shape: str, transposed: bool = True) -> tuple[Weight, ...]:
-    """Return weight and bias of a layer of shape ``(inputs, outputs)`` here.
+    """Return weight and bias of a `Dense`, whose weights are ``(inputs, outputs)``.
 
     PyTorch's ``Linear`` is transposed, Hugging Face's ``Conv1D`` is not.
     """
@@ -252,7 +253,7 @@ def embedding(source: str, target: str, size: str) -> Weight:
 def prefixed(
     source: str, target: str, weights: Iterable[Weight], *requires: str
 ) -> tuple[Weight, ...]:
-    """Return the weights of a part that is called `source` there and `target` here."""
+    """Return the weights of a part that the source calls `source` and the model `target`."""
     return tuple(
         Weight(
             source + w.source, target + w.target, w.shape, w.transposed, w.requires | {*requires}
