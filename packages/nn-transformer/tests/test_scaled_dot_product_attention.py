@@ -195,7 +195,7 @@ def test_rows_of_very_low_scores_have_right_gradients(
     mask = np.zeros((3, sources), np.float32)
     mask[1] = lowest
     out = scaled_dot_product_attention(query, key, value, Tensor(mask, device))
-    out.backward(np.eye(3, 8, dtype=np.float32))
+    out.backward(Tensor(np.eye(3, 8, dtype=np.float32), device))
     columns = value.grad.numpy().sum(axis=0)  # the weights of each query sum to 1
     np.testing.assert_allclose(columns, [1, 1, 1, 0, 0, 0, 0, 0], atol=1e-5)
 
