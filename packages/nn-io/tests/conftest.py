@@ -9,6 +9,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(params=[".safetensors", ".npz", ".pkl"])
-def ending(request: pytest.FixtureRequest) -> str:
-    """Each format that is known."""
+def suffix(request: pytest.FixtureRequest) -> str:
+    """Return the suffix of each format."""
     return str(request.param)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from nn_io import load_state_dict_from_file, save_model_parameters
 
-ENDINGS = (".safetensors", ".npz", ".pkl")
+SUFFIXES = (".safetensors", ".npz", ".pkl")
 EVENTS = ("open", "fdopen", "stat", "access", "fchown", "fchmod", "fsync", "link", "replace")
 
 
@@ -45,11 +45,11 @@ def forked(action: Callable[[], None]) -> int:
     return child
 
 
-def litter(path: str) -> list[str]:
+def leftovers(path: str) -> list[str]:
     return [name for name in os.listdir(os.path.dirname(path)) if name != os.path.basename(path)]
 
 
-def save_for_ever(path: str, version: int) -> None:
+def save_forever(path: str, version: int) -> None:
     while True:
         version += 1
         save_model_parameters(state(version), path)
@@ -61,17 +61,17 @@ def kills_at_random(path: str, count: int) -> dict[str, int]:
     version, left = 0, 0
     save_model_parameters(state(0), path)
     for _ in range(count):
-        child = forked(lambda: save_for_ever(path, version))  # noqa: B023 - called at once
+        child = forked(lambda: save_forever(path, version))  # noqa: B023 - called at once
         time.sleep(chance.uniform(0.001, 0.03))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         after = version_of(path)
         assert after >= version
         version = after
-        left += len(litter(path))
+        left += len(leftovers(path))
     save_model_parameters(state(0), path)
-    assert litter(path) == []
-    return {"kills": count, "versions": version, "litter": left}
+    assert leftovers(path) == []
+    return {"kills": count, "versions": version, "leftovers": left}
 
 
 def kills_at_bytes(path: str, count: int) -> dict[str, int]:
@@ -98,7 +98,7 @@ def kills_at_bytes(path: str, count: int) -> dict[str, int]:
                 assert os.waitstatus_to_exitcode(status) == 3, (limit, status)
                 refused += 1
             assert version_of(path) == 0
-            assert litter(path) == [], (limit, status)
+            assert leftovers(path) == [], (limit, status)
     return {"killed": killed, "refused": refused}
 
 
@@ -136,14 +136,14 @@ def exits_at_events(path: str) -> dict[str, int]:
                     break
                 assert version_of(path) in (0, 1), (event, call)
                 stopped += 1
-                left += len(litter(path))
+                left += len(leftovers(path))
     save_model_parameters(state(0), path)
-    assert litter(path) == []
-    return {"stopped": stopped, "litter": left}
+    assert leftovers(path) == []
+    return {"stopped": stopped, "leftovers": left}
 
 
-def crowd(path: str, rounds: int) -> dict[str, int]:
-    """Two writers and one reader at once."""
+def concurrent_writers(path: str, rounds: int) -> dict[str, int]:
+    """Run two writers and one reader at once."""
     save_model_parameters(state(0), path)
 
     def write(start: int) -> None:
@@ -159,21 +159,21 @@ def crowd(path: str, rounds: int) -> dict[str, int]:
         if done:
             assert os.waitstatus_to_exitcode(status) == 0
             children.remove(done)
-    assert litter(path) == []
+    assert leftovers(path) == []
     return {"reads": reads}
 
 
 def main() -> None:
     kills = int(sys.argv[1])
     report: dict[str, Any] = {}
-    for ending in ENDINGS:
+    for suffix in SUFFIXES:
         with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, "model" + ending)
-            report[ending] = {
+            path = os.path.join(folder, "model" + suffix)
+            report[suffix] = {
                 "random": kills_at_random(path, kills),
                 "bytes": kills_at_bytes(path, kills),
                 "events": exits_at_events(path),
-                "crowd": crowd(path, 2 * kills),
+                "concurrent": concurrent_writers(path, 2 * kills),
             }
     print(json.dumps(report))
 

@@ -1,4 +1,4 @@
-"""Files made by hand: with the formats' own means, not with nn_io's."""
+"""Files made byte by byte, without nn_io."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ TRAILER = b"\nnn_io sha256 1\n"
 START = b"\x80\x04\x8c\x19nn_io: a checksum follows0"
 
 
-def sealed_safetensors(
+def safetensors_with_checksum(
     header: dict[str, Any], data: bytes = b"", metadata: str | None = None
 ) -> bytes:
     """A file with nn_io's marks and the right checksum, whatever it holds."""
@@ -31,15 +31,15 @@ def safetensors(header: str | bytes | dict[str, Any], data: bytes = b"") -> byte
     return len(raw).to_bytes(8, "little") + raw + data
 
 
-def sealed(content: bytes) -> bytes:
+def with_trailer(content: bytes) -> bytes:
     """``content`` with nn_io's trailer, and the right checksum."""
     content += TRAILER
     return content + hashlib.sha256(content + ZEROS).hexdigest().encode()
 
 
-def sealed_zip(content: bytes) -> bytes:
+def zip_with_checksum(content: bytes) -> bytes:
     """An archive whose comment is the right checksum."""
-    return sealed(content[:-2] + struct.pack("<H", len(TRAILER) + 64))
+    return with_trailer(content[:-2] + struct.pack("<H", len(TRAILER) + 64))
 
 
 def npy(

@@ -23,9 +23,9 @@ from io_files import (
     npy,
     patched,
     safetensors,
-    sealed,
-    sealed_safetensors,
-    sealed_zip,
+    safetensors_with_checksum,
+    with_trailer,
+    zip_with_checksum,
 )
 
 # --- pickle -------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def array(
     return BLANK + b"(" + version + shape + kind + b"\x89" + data + b"tb"
 
 
-def laughs(pair: bytes) -> bytes:
+def billion_laughs(pair: bytes) -> bytes:
     """Forty times a pair of the one before: 2**40 leaves when walked."""
     steps = b"".join(pair % (i, i, i + 1) for i in range(40))
     return b"(K\1q\0" + steps + b"t"
@@ -124,7 +124,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "global that is never called", pickled(name("os", "system"))
     yield "global names that are numbers", pickled(b"K\1K\2\x93")
     yield "global without an end", b"\x80\x04cos"
-    yield "sealed call", sealed(START + pickled(call("os", "system", COMMAND)))
+    yield "call, with checksum", with_trailer(START + pickled(call("os", "system", COMMAND)))
     yield "inst", pickled(b"(" + COMMAND + b"ios\nsystem\n")
     yield "obj", pickled(b"(" + name("os", "system") + COMMAND + b"o")
     yield "newobj", pickled(name("os", "system") + COMMAND + b"\x85\x81")
@@ -138,7 +138,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "read-only buffer", pickled(octets(b"abcd") + b"\x98")
     yield "set", pickled(b"\x8f(K\1\x90")
     yield "old string", pickled(b"S'abc'\n")
-    yield "protocol of the future", GOOD.replace(b"\x04", b"\x09", 1)
+    yield "newer protocol", GOOD.replace(b"\x04", b"\x09", 1)
 
     yield (
         "object scalar",
@@ -156,7 +156,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
         ("flags", b"(K\x03" + text("<") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ft"),
         ("metadata", b"(K\x04" + text("<") + b"NNN" + tail[:-1] + b"}t"),
         ("a dict as state", b"}"),
-        ("a wild order", ORDER.replace(b"<", b"*")),
+        ("an invalid order", ORDER.replace(b"<", b"*")),
     ]:
         yield f"dtype with {label}", pickled(array(kind=dtype(state=state)))
     yield "dtype built twice", pickled(array(kind=dtype() + ORDER + b"b"))
@@ -176,7 +176,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
         ("doubly negative", number(-1) + number(-1) + b"\x86"),
         ("true", b"\x88\x85"),
         ("list", b"](K\1e"),
-        ("endless", b"(" + b"K\1" * 100_000 + b"t"),
+        ("of 100,000 dimensions", b"(" + b"K\1" * 100_000 + b"t"),
         ("recursive", b")" + b"\x85" * 200_000),
         ("a float", b"G" + bytes(8) + b"\x85"),
     ]:
@@ -185,7 +185,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "array of text", pickled(array(data=text("abcd")))
     yield "array with too little data", pickled(array(data=octets(b"ab")))
     yield "array of version 9", pickled(array(version=b"K\x09"))
-    yield "array of wild truth values", pickled(array(kind=dtype("b1"), data=octets(b"\xc8")))
+    yield "array of invalid boolean values", pickled(array(kind=dtype("b1"), data=octets(b"\xc8")))
     buffer = octets(bytes(24)) + dtype()
     for label, rest in [
         ("axes", b"(K\1K\2K\3t" + text("K") + b"(K\0K\0K\1t"),
@@ -193,7 +193,7 @@ def pickles() -> Iterator[tuple[str, bytes]]:
         ("shape", b"N" + text("C")),
     ]:
         yield (
-            f"buffer with a wild {label}",
+            f"buffer with an invalid {label}",
             pickled(call("numpy._core.numeric", "_frombuffer", buffer, rest)),
         )
 
@@ -202,13 +202,13 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "ordered dict with arguments", pickled(call("collections", "OrderedDict", b"]"))
     for code, width in [(b"\x8e", 8), (b"\x8d", 8), (b"\x96", 8), (b"\x95", 8), (b"B", 4)]:
         claim = (2**40 if width == 8 else 2**31).to_bytes(width, "little")
-        yield f"opcode {code!r} claims the world", pickled(code + claim + b"abc")
-    yield "text claims the world", pickled(b"X\xff\xff\xff\xffabc")
-    yield "integer claims the world", pickled(b"\x8b\xff\xff\xff\x7fabc")
+        yield f"opcode {code!r} claims a huge size", pickled(code + claim + b"abc")
+    yield "text claims a huge size", pickled(b"X\xff\xff\xff\xffabc")
+    yield "integer claims a huge size", pickled(b"\x8b\xff\xff\xff\x7fabc")
     yield "decimal of a million digits", pickled(b"I" + b"9" * 1_000_000 + b"\n")
     yield "long decimal", pickled(b"L" + b"9" * 390 + b"L\n")
-    yield "float that is none", pickled(b"Fabc\n")
-    yield "integer that is none", pickled(b"Iabc\n")
+    yield "invalid float", pickled(b"Fabc\n")
+    yield "invalid integer", pickled(b"Iabc\n")
     yield "huge memo index", pickled(b"Nr\xff\xff\xff\xff")
     yield "huge memo index as text", pickled(b"Np" + b"9" * 390 + b"\n")
     yield "memo that was never stored", pickled(b"h\x63")
@@ -216,10 +216,10 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "bytes of a number", pickled(call("builtins", "bytes", number(10**12)))
     once = text("x" * 1_000_000) + b"q\1" + text("latin1") + b"q\2"
     again = (name("_codecs", "encode") + b"h\1h\2\x86R") * 2000
-    yield "one text encoded endlessly", pickled(once + b"](" + again + b"e")
+    yield "one text encoded 2000 times", pickled(once + b"](" + again + b"e")
     parts = octets(bytes(1_000_000)) + b"q\1" + dtype("i1") + b"q\2"
     copies = (BLANK + b"(K\1" + number(1_000_000) + b"\x85h\2\x89h\1tb") * 2000
-    yield "one buffer copied endlessly", pickled(parts + b"](" + copies + b"e")
+    yield "one buffer copied 2000 times", pickled(parts + b"](" + copies + b"e")
     yield "encoded as something else", pickled(call("_codecs", "encode", text("a"), text("zip")))
     yield (
         "encoded beyond latin1",
@@ -231,9 +231,12 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "long escaped text of wide characters", pickled(escaped)
     yield "text with a broken escape", pickled(b"V\\uzz\n")
 
-    yield "tuples that laugh", metadata(laughs(b"h%ch%c\x86q%c"))
-    yield "lists that laugh", metadata(laughs(b"](h%ch%ceq%c"))
-    yield "sealed tuples that laugh", sealed(START + metadata(laughs(b"h%ch%c\x86q%c")))
+    yield "billion laughs of tuples", metadata(billion_laughs(b"h%ch%c\x86q%c"))
+    yield "billion laughs of lists", metadata(billion_laughs(b"](h%ch%ceq%c"))
+    yield (
+        "billion laughs of tuples, with checksum",
+        with_trailer(START + metadata(billion_laughs(b"h%ch%c\x86q%c"))),
+    )
     yield "deep lists", metadata(b"(" * 250_000 + b"l" * 250_000)
     yield "deep tuples", metadata(b")" + b"\x85" * 250_000)
     yield "deep dicts", metadata((b"}" + text("a")) * 90_000 + b"N" + b"s" * 90_000)
@@ -260,10 +263,10 @@ def pickles() -> Iterator[tuple[str, bytes]]:
     yield "trailing data", GOOD + b"x"
     yield "two pickles", GOOD + GOOD
     yield "a safetensors file under a wrong name", safetensors({})
-    yield "half a checksum", sealed(START + GOOD)[:-30]
-    yield "a wrong checksum", sealed(START + GOOD)[:-64] + b"0" * 64
+    yield "half a checksum", with_trailer(START + GOOD)[:-30]
+    yield "a wrong checksum", with_trailer(START + GOOD)[:-64] + b"0" * 64
     yield "a start without a checksum", START + GOOD
-    yield "a checksum without a start", sealed(GOOD)
+    yield "a checksum without a start", with_trailer(GOOD)
     yield "a list", b"\x80\x04]."
     yield "an array alone", b"\x80\x04" + array() + b"."
     yield "a key that is a number", b"\x80\x04}K\1" + array() + b"s."
@@ -297,7 +300,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
     yield "nothing", b""
     yield "seven bytes", bytes(7)
     yield "only zeros", bytes(1000)
-    yield "header of the world", b"\xff" * 8 + b"{}"
+    yield "header of the largest size", b"\xff" * 8 + b"{}"
     yield "header of a terabyte", (1 << 40).to_bytes(8, "little") + b"{}"
     yield "header just over the limit", (100_000_001).to_bytes(8, "little") + b"{}"
     yield "header beyond the file", (50).to_bytes(8, "little") + b"{}"
@@ -335,7 +338,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
     yield "an escaped key twice", safetensors(f'{{"w":{entry},"\\u0077":{entry}}}', bytes(4))
     fields: list[tuple[str, dict[str, Any]]] = [
         ("unknown dtype", {"dtype": "O64"}),
-        ("dtype of the future", {"dtype": "F8_E4M3"}),
+        ("newer dtype", {"dtype": "F8_E4M3"}),
         ("dtype in small letters", {"dtype": "f32"}),
         ("dtype that is a list", {"dtype": ["F32"]}),
         ("dtype that is null", {"dtype": None}),
@@ -350,14 +353,14 @@ def headers() -> Iterator[tuple[str, bytes]]:
         ("shape that overflows to zero", {"shape": [2**32, 2**32]}),
         ("shape beyond 64 bits", {"shape": [2**70]}),
         ("shape of 4000 digits", {"shape": [10**4000]}),
-        ("endless shape", {"shape": [1] * 100_000}),
+        ("shape of 100,000 dimensions", {"shape": [1] * 100_000}),
         ("offsets beyond the file", {"data_offsets": [0, 8]}),
-        ("offsets of the world", {"data_offsets": [0, 2**63]}),
+        ("offsets of the largest size", {"data_offsets": [0, 2**63]}),
         ("offsets that turn back", {"data_offsets": [4, 0]}),
         ("negative offsets", {"data_offsets": [-4, 0]}),
         ("one offset", {"data_offsets": [4]}),
         ("three offsets", {"data_offsets": [0, 4, 8]}),
-        ("offsets that are no list", {"data_offsets": 4}),
+        ("offsets that are not a list", {"data_offsets": 4}),
         ("another field", {"strides": [1]}),
     ]
     for label, changes in fields:
@@ -393,7 +396,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
             bytes(1_000_000),
         ),
     )
-    yield "wild truth values", tensor(b"\xc8", dtype="BOOL", data_offsets=[0, 1])
+    yield "invalid boolean values", tensor(b"\xc8", dtype="BOOL", data_offsets=[0, 1])
     yield "metadata of numbers", safetensors({"__metadata__": {"a": 1}})
     yield "metadata of objects", safetensors({"__metadata__": {"a": {}}})
     yield "metadata that are a list", safetensors({"__metadata__": []})
@@ -410,8 +413,8 @@ def headers() -> Iterator[tuple[str, bytes]]:
         "our checksum at the end",
         safetensors('{"__metadata__":{"nn_io.format":"1","nn_io.sha256":"0"}}'),
     )
-    yield "a wrong checksum", sealed_safetensors({"w": F4}, bytes(4))[:-1] + b"x"
-    yield "sealed overlap", sealed_safetensors({"a": F4, "b": F4}, bytes(4))
+    yield "a wrong checksum", safetensors_with_checksum({"w": F4}, bytes(4))[:-1] + b"x"
+    yield "overlap, with checksum", safetensors_with_checksum({"a": F4, "b": F4}, bytes(4))
     for label, notes in [
         ("is not JSON", "{"),
         ("is a list", "[]"),
@@ -422,7 +425,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
         ("has half a character", '{"a":"\\ud800"}'),
         ("is half a character", "\ud800"),
     ]:
-        yield f"sealed metadata {label}", sealed_safetensors({}, metadata=notes)
+        yield f"with checksum, metadata {label}", safetensors_with_checksum({}, metadata=notes)
 
 
 # --- npz ----------------------------------------------------------------------------------------
@@ -444,7 +447,7 @@ def archives() -> Iterator[tuple[str, bytes]]:
     yield "an array of text", saved(w=np.array(["a"]))
     yield "a structured array", saved(w=np.zeros(1, [("a", "f4")]))
     yield "a pickle as a member", archive({"w.npy": pickled(call("os", "system", COMMAND))})
-    yield "a member that is no array", archive({"w.txt": b"hello"})
+    yield "a member that is not an array", archive({"w.txt": b"hello"})
     yield "a folder", archive({"w/": b""})
     yield "metadata as an array", saved(__metadata__=np.zeros(1))
     for label, content in [
@@ -465,29 +468,32 @@ def archives() -> Iterator[tuple[str, bytes]]:
         ("a shape beyond 64 bits", npy(shape="(99999999999999999999999,)")),
         ("a negative shape", npy(shape="(-2,)")),
         ("a shape of parentheses", npy(shape="(" * 4000 + ")" * 4000)),
-        ("an endless shape", npy(shape="(" + "1, " * 3000 + ")")),
-        ("a wild order", npy(fortran="1")),
+        ("a shape of 3,000 dimensions", npy(shape="(" + "1, " * 3000 + ")")),
+        ("an invalid order", npy(fortran="1")),
         ("another version", npy(version=9)),
         ("a header of 4 GB", npy(version=2, length=2**32 - 1)),
         ("a header beyond its end", npy(length=9_000)),
         ("a header too long", npy(version=2, length=20_000, data=bytes(30_000))),
         ("too little data", npy(data=bytes(7))),
         ("too much data", npy(data=bytes(9))),
-        ("wild truth values", npy("'|b1'", data=b"\xc8\x00")),
+        ("invalid boolean values", npy("'|b1'", data=b"\xc8\x00")),
         ("nothing", b""),
         ("half a mark", b"\x93NUM"),
     ]:
         yield f"array with {label}", archive({"w.npy": member})
         if label == "an object dtype":
-            yield f"sealed array with {label}", sealed_zip(archive({"w.npy": member}))
+            yield (
+                f"with checksum, array with {label}",
+                zip_with_checksum(archive({"w.npy": member})),
+            )
     zeros = npy(shape="(20000000,)", data=bytes(80_000_000))
     bomb = archive({"w.npy": zeros}, zipfile.ZIP_DEFLATED)
     yield "a bomb", bomb
-    yield "a sealed bomb", sealed_zip(bomb)
+    yield "a bomb, with checksum", zip_with_checksum(bomb)
     small = npy(shape="(1000000,)", data=bytes(4_000_000))
     yield "many small bombs", archive({f"{i}.npy": small for i in range(20)}, zipfile.ZIP_DEFLATED)
     size = struct.pack("<I", len(zeros))
-    yield "a bomb that belittles itself", patched(bomb, size, struct.pack("<I", 136))
+    yield "a bomb that understates its size", patched(bomb, size, struct.pack("<I", 136))
     yield (
         "a member of 4 GB",
         patched(
@@ -528,13 +534,13 @@ def archives() -> Iterator[tuple[str, bytes]]:
     start = good[:directory]
     end = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 65535, 65535, len(entries), len(start), 0)
     yield "a directory of a hundred thousand", start + entries + end
-    yield "a directory of the world", good[:-10] + struct.pack("<II", 2**32 - 2, 0) + b"\0\0"
+    yield "a directory of 4 GB", good[:-10] + struct.pack("<II", 2**32 - 2, 0) + b"\0\0"
     end64 = struct.pack(
         "<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, 2**60, directory
     ) + struct.pack("<4sIQI", b"PK\x06\x07", 0, len(good) - 22, 1)
-    yield "a directory of more than the world", good[:-22] + end64 + good[-22:]
-    yield "a wrong checksum", sealed_zip(good)[:-64] + b"0" * 64
-    yield "half a checksum", sealed_zip(good)[:-30]
+    yield "a directory of 2**60 bytes", good[:-22] + end64 + good[-22:]
+    yield "a wrong checksum", zip_with_checksum(good)[:-64] + b"0" * 64
+    yield "half a checksum", zip_with_checksum(good)[:-30]
 
 
 # --- the script ---------------------------------------------------------------------------------
@@ -593,12 +599,12 @@ def main() -> None:
     str(b"x", "raw-unicode-escape")
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        for ending, family in FAMILIES.items():
-            warm = os.path.join(folder, "warm" + ending)
+        for suffix, family in FAMILIES.items():
+            warm = os.path.join(folder, "warm" + suffix)
             save_model_parameters({"w": np.ones(2), "__metadata__": {}}, warm)
             load_state_dict_from_file(warm)
             os.unlink(warm)
-            path = os.path.join(folder, "hostile" + ending)
+            path = os.path.join(folder, "hostile" + suffix)
             for label, content in family():
                 with open(path, "wb") as file:
                     file.write(content)
@@ -614,8 +620,8 @@ def main() -> None:
                     answer = pipe.read()
                 _, status = os.waitpid(child, 0)
                 result = json.loads(answer) if answer else {"error": f"died with {status}"}
-                result |= {"kind": f"{ending} {label}", "path": path, "size": size}
-                result["litter"] = [n for n in os.listdir(folder) if n != "hostile" + ending]
+                result |= {"kind": f"{suffix} {label}", "path": path, "size": size}
+                result["leftovers"] = [n for n in os.listdir(folder) if n != "hostile" + suffix]
                 print(json.dumps(result), flush=True)
             os.unlink(path)
 

@@ -32,7 +32,7 @@ class Part:
         return state if self.metadata is None else state | {"__metadata__": self.metadata}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        # As a careless one would do it: first write, then see that it does not fit.
+        # It writes first, and checks then.
         self.seen = state.get("__metadata__")
         self.array[:1] = state["a.b"][:1]
         if self.refuses:
@@ -48,11 +48,11 @@ def generator(kind: str = "PCG64", seed: int = 0, draws: int = 7) -> np.random.G
 
 
 @pytest.fixture
-def path(ending: str, tmp_path: Path) -> Path:
-    return tmp_path / f"run{ending}"
+def path(suffix: str, tmp_path: Path) -> Path:
+    return tmp_path / f"run{suffix}"
 
 
-def test_everything_comes_back(path: Path) -> None:
+def test_everything_is_restored(path: Path) -> None:
     rng = generator()
     metadata = {"class": "Model", "shapes": [[2]]}
     save_checkpoint(
@@ -75,7 +75,7 @@ def test_everything_comes_back(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_generators_go_on_exactly(kind: str, path: Path) -> None:
+def test_generators_continue_exactly(kind: str, path: Path) -> None:
     rng = generator(kind)
     save_checkpoint(path, rng=rng)
     other = generator(kind, seed=5, draws=2)
@@ -107,13 +107,13 @@ def test_a_part_is_loaded_alone(path: Path) -> None:
     assert load_checkpoint(path).step == 3
 
 
-def test_no_step_is_none(path: Path) -> None:
+def test_without_a_step_it_is_none(path: Path) -> None:
     save_checkpoint(path, extra={})
     assert load_checkpoint(path) == (None, {})
 
 
 @pytest.mark.parametrize("refusing", ["model", "schedule", "optimizer"])
-def test_a_part_that_refuses_changes_nothing(refusing: str, path: Path) -> None:
+def test_a_part_that_fails_to_load_changes_nothing(refusing: str, path: Path) -> None:
     names = ("model", "schedule", "optimizer")
     save_checkpoint(path, **{name: Part(1.0, 2.0) for name in names}, rng=generator())  # type: ignore[arg-type]
     parts = {name: Part(7.0, 8.0, metadata={"kept": name}) for name in names}
@@ -127,7 +127,7 @@ def test_a_part_that_refuses_changes_nothing(refusing: str, path: Path) -> None:
     assert rng.random() == same.random()
 
 
-def test_a_part_that_cannot_go_back_is_named(path: Path) -> None:
+def test_a_part_that_cannot_be_restored_is_named(path: Path) -> None:
     class Stubborn(Part):
         def load_state_dict(self, state: Mapping[str, Any]) -> None:
             raise KeyError("never")
@@ -191,19 +191,19 @@ def test_hostile_generators(kind: str, key: str, value: Any, message: str, tmp_p
     ("change", "message"),
     [
         ({"nn_io.checkpoint": 2}, "is a checkpoint of version 2, newer than 1"),
-        ({"nn_io.checkpoint": "1"}, "is no checkpoint"),
+        ({"nn_io.checkpoint": "1"}, "is not a checkpoint"),
         ({"parts": []}, "has no parts in its metadata"),
-        ({"parts": {"model": 3}}, "has a part that is none: 'model'"),
-        ({"parts": {"model": None, "other": None}}, "has a part that is none: 'other'"),
-        ({"parts": {}}, r"has an entry of no part: 'model\.a\.b'"),
-        ({"rng": {}}, "has an entry of no part: 'rng"),
-        ({"rng": {"generator": 5}}, "has no name for the generator"),
-        ({"step": -1}, "has a step that is no count: '-1'"),
-        ({"step": 1.5}, r"has a step that is no count: '1\.5'"),
+        ({"parts": {"model": 3}}, "has an unknown entry in its metadata: 'model'"),
+        ({"parts": {"model": None, "other": None}}, "unknown entry in its metadata: 'other'"),
+        ({"parts": {}}, r"has an unknown entry: 'model\.a\.b'"),
+        ({"rng": {}}, "has an unknown entry: 'rng"),
+        ({"rng": {"generator": 5}}, "has an invalid bit generator for rng 'generator'"),
+        ({"step": -1}, "has an invalid step: '-1'"),
+        ({"step": 1.5}, r"has an invalid step: '1\.5'"),
         ({"extra": None}, "has no extra in its metadata"),
     ],
 )
-def test_damaged_notes(change: dict[str, Any], message: str, path: Path) -> None:
+def test_damaged_metadata(change: dict[str, Any], message: str, path: Path) -> None:
     save_checkpoint(path, model=Part(1.0), rng=generator())
     state = load_state_dict_from_file(path)
     state["__metadata__"] |= change
@@ -215,9 +215,9 @@ def test_damaged_notes(change: dict[str, Any], message: str, path: Path) -> None
     assert model.array[0] == 5.0
 
 
-def test_a_file_of_parameters_is_no_checkpoint(path: Path) -> None:
+def test_a_file_of_parameters_is_not_a_checkpoint(path: Path) -> None:
     save_model_parameters({"w": np.ones(2)}, path)
-    with pytest.raises(FileFormatError, match="is no checkpoint; load_state_dict_from_file"):
+    with pytest.raises(FileFormatError, match="is not a checkpoint; load_state_dict_from_file"):
         load_checkpoint(path)
 
 
@@ -238,21 +238,25 @@ def test_flipped_bits_change_nothing(path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({}, ValueError, "needs something to save, got nothing"),
-        ({"model": 3}, TypeError, r"model must have state_dict\(\), got int"),
-        ({"optimizer": {"a": 1.0}}, TypeError, r"optimizer must have state_dict\(\), got dict"),
-        ({"rng": 3}, TypeError, "rng must be a numpy.random.Generator, got int"),
-        ({"rng": {"a": np.random}}, TypeError, r"rng\['a'\] must be a numpy.random.Generator"),
-        ({"rng": {"a.b": generator()}}, ValueError, "name must be text without dots, got 'a.b'"),
-        ({"rng": {"": generator()}}, ValueError, "name must be text without dots, got ''"),
-        ({"step": -1}, ValueError, "step must be a count .* got -1"),
-        ({"step": 2**70}, ValueError, "step must be a count"),
-        ({"step": 1.5}, TypeError, r"step must be a whole number, got 1\.5"),
-        ({"step": True}, TypeError, "step must be a whole number, got True"),
-        ({"extra": [1]}, TypeError, "extra must be a mapping, got list"),
-        ({"extra": {"a": {"b": object()}}}, TypeError, r"extra\['a'\]\['b'\] must be made of"),
+        ({}, ValueError, "expected something to save, got nothing"),
+        ({"model": 3}, TypeError, r"model: expected an object with state_dict\(\), got int"),
+        ({"optimizer": {"a": 1.0}}, TypeError, r"optimizer: expected .* state_dict\(\), got dict"),
+        ({"rng": 3}, TypeError, "rng: expected a numpy.random.Generator, got int"),
+        ({"rng": {"a": np.random}}, TypeError, r"rng\['a'\]: expected a numpy.random.Generator"),
+        ({"rng": {"a.b": generator()}}, ValueError, "rng: expected names without dots, got 'a.b'"),
+        ({"rng": {"": generator()}}, ValueError, "rng: expected names without dots, got ''"),
+        ({"step": -1}, ValueError, "step: expected an integer >= 0 .* got -1"),
+        ({"step": 2**70}, ValueError, "step: expected an integer >= 0 and <= "),
+        ({"step": 1.5}, TypeError, r"step: expected an integer .* got 1\.5"),
+        ({"step": True}, TypeError, "step: expected an integer .* got True"),
+        ({"extra": [1]}, TypeError, "extra: expected a mapping, got list"),
+        (
+            {"extra": {"a": {"b": object()}}},
+            TypeError,
+            r"extra\['a'\]\['b'\]: expected dict, list, ",
+        ),
         ({"extra": {"a": 2**70}}, ValueError, r"extra\['a'\] is an integer of more than 64 bits"),
-        ({"extra": {1: 2}}, TypeError, "a key of extra must be str, got int"),
+        ({"extra": {1: 2}}, TypeError, "a key of extra: expected str, got int"),
     ],
 )
 def test_wrong_arguments_write_nothing(
@@ -263,14 +267,14 @@ def test_wrong_arguments_write_nothing(
     assert not path.exists()
 
 
-def test_what_cannot_load_is_refused_before_reading(tmp_path: Path) -> None:
+def test_objects_without_load_state_dict_are_refused_before_reading(tmp_path: Path) -> None:
     class Saves:
         def state_dict(self) -> dict[str, Any]:
             return {}
 
-    with pytest.raises(TypeError, match=r"model must have .* and load_state_dict\(\), got Saves"):
+    with pytest.raises(TypeError, match=r"model: expected .* and load_state_dict\(\), got Saves"):
         load_checkpoint(tmp_path / "none.pkl", model=Saves())  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError):
         load_checkpoint(tmp_path / "none.pkl")
-    with pytest.raises(ValueError, match="path must end in"):
+    with pytest.raises(ValueError, match="path: expected a suffix of"):
         save_checkpoint(tmp_path / "run.zip", step=1)

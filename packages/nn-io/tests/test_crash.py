@@ -1,4 +1,4 @@
-"""However a writer stops, one whole file stands there: the old one or the new one."""
+"""However a writer stops, there is one whole file: the old one or the new one."""
 
 import json
 import os
@@ -37,8 +37,8 @@ def test_stopped_writers_leave_a_whole_file() -> None:
         assert result["random"]["versions"] > 0
         assert result["bytes"]["killed"] == result["bytes"]["refused"] >= min(KILLS, 20)
         assert result["events"]["stopped"] >= 10
-        assert result["crowd"]["reads"] > 0
+        assert result["concurrent"]["reads"] > 0
         if Path("/proc/self/fd").is_dir():
             # Named only from link to rename; how many random kills fall into that is chance. That
             # the next save removes what they left is checked by the writers' script.
-            assert result["events"]["litter"] <= 3
+            assert result["events"]["leftovers"] <= 3

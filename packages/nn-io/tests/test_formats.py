@@ -1,4 +1,4 @@
-"""Each format against the programs that define it, and against files of theirs."""
+"""Each format against the program that defines it: it reads our files, and we read its files."""
 
 import io
 import json
@@ -42,7 +42,7 @@ def assert_equal(loaded: Any, expected: dict[str, Any]) -> None:
 # --- safetensors --------------------------------------------------------------------------------
 
 
-def test_safetensors_reads_ours(tmp_path: Path) -> None:
+def test_the_safetensors_package_reads_our_files(tmp_path: Path) -> None:
     oracle = pytest.importorskip("safetensors", reason="the safetensors package is the oracle")
     from safetensors.numpy import load_file
 
@@ -53,7 +53,7 @@ def test_safetensors_reads_ours(tmp_path: Path) -> None:
         assert json.loads(file.metadata()["nn_io.metadata"]) == STATE[METADATA_KEY]
 
 
-def test_we_read_safetensors(tmp_path: Path) -> None:
+def test_we_read_files_of_the_safetensors_package(tmp_path: Path) -> None:
     pytest.importorskip("safetensors", reason="the safetensors package is the oracle")
     from safetensors.numpy import save_file
 
@@ -111,7 +111,7 @@ def test_the_layout_of_safetensors(tmp_path: Path) -> None:
     assert all(isinstance(note, str) for note in notes.values())
 
 
-def test_other_metadata_are_kept_as_they_are(tmp_path: Path) -> None:
+def test_metadata_of_other_programs_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     path.write_bytes(safetensors({METADATA_KEY: {"a": "1", "b": ""}}))
     assert load_state_dict_from_file(path) == {METADATA_KEY: {"a": "1", "b": ""}}
@@ -141,7 +141,7 @@ def _python_dumps(state: Any, protocol: int) -> bytes:
 
 
 @pytest.mark.parametrize("load", [pickle.load, pickle._Unpickler], ids=["C", "Python"])
-def test_pickle_reads_ours(load: Any, tmp_path: Path) -> None:
+def test_pickle_reads_our_files(load: Any, tmp_path: Path) -> None:
     with open(saved(tmp_path / "m.pkl"), "rb") as file:
         loaded = load(file) if load is pickle.load else load(file).load()
         # What follows is the checksum.
@@ -159,7 +159,7 @@ def test_read_only_arrays_are_pickled_as_writable(tmp_path: Path) -> None:
         assert pickle.load(file)["w"].flags.writeable
 
 
-def test_our_pickle_names_no_class_of_ours(tmp_path: Path) -> None:
+def test_our_pickles_refer_to_no_class_of_nn_packages(tmp_path: Path) -> None:
     content = saved(tmp_path / "m.pkl").read_bytes()
     texts = {str(argument) for _, argument, _ in pickletools.genops(content)}
     assert not any(text.startswith("nn_") and ":" not in text for text in texts)
@@ -207,7 +207,7 @@ def test_plain_pickles_of_every_protocol(
     assert not np.shares_memory(loaded["one byte"], loaded["the same byte"])
 
 
-def test_numbers_of_python(tmp_path: Path) -> None:
+def test_python_numbers(tmp_path: Path) -> None:
     path = tmp_path / "m.pkl"
     path.write_bytes(pickle.dumps({"epoch": 3, "loss": 0.5, "done": True}))
     loaded = load_state_dict_from_file(path)
@@ -227,14 +227,14 @@ def test_pickles_of_numpy_1(protocol: int, tmp_path: Path) -> None:
 # --- npz ----------------------------------------------------------------------------------------
 
 
-def test_numpy_reads_ours(tmp_path: Path) -> None:
+def test_numpy_reads_our_files(tmp_path: Path) -> None:
     with np.load(saved(tmp_path / "m.npz")) as loaded:
         assert_equal({key: loaded[key] for key in ARRAYS}, ARRAYS)
         assert json.loads(loaded[METADATA_KEY + ".json"]) == STATE[METADATA_KEY]
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_we_read_numpy(save: Any, tmp_path: Path) -> None:
+def test_we_read_files_of_numpy(save: Any, tmp_path: Path) -> None:
     arrays = ARRAYS | {"zeros": np.zeros(100_000), "big": np.arange(3, dtype=">f4")}
     save(tmp_path / "m.npz", **arrays)
     assert_equal(load_state_dict_from_file(tmp_path / "m.npz"), arrays)
@@ -260,5 +260,5 @@ def test_names_in_an_archive_are_keys_and_not_paths(tmp_path: Path) -> None:
 
 def test_many_members(tmp_path: Path) -> None:
     state = {f"layers.{i}.weights": np.full(2, i, np.float32) for i in range(2_000)}
-    for ending in (".npz", ".pkl", ".safetensors"):
-        assert_equal(load_state_dict_from_file(saved(tmp_path / f"m{ending}", state)), state)
+    for suffix in (".npz", ".pkl", ".safetensors"):
+        assert_equal(load_state_dict_from_file(saved(tmp_path / f"m{suffix}", state)), state)

@@ -7,9 +7,10 @@ import subprocess
 import sys
 
 import nn_io
+import nn_tensor.extend
 import pytest
 
-MODULES = [f"nn_io.{module.name}" for module in pkgutil.iter_modules(nn_io.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(nn_io.__path__, "nn_io.")]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -22,7 +23,8 @@ def test_public_names() -> None:
     for name in nn_io.__all__:
         documentation = getattr(nn_io, name).__doc__
         assert documentation
-    assert nn_io.METADATA_KEY == "__metadata__"
+    assert nn_io.METADATA_KEY == nn_tensor.extend.METADATA_KEY == "__metadata__"
+    assert {name for name in dir(nn_io) if not name.startswith("_")} == set(nn_io.__all__)
 
 
 def test_import_needs_nothing_optional() -> None:

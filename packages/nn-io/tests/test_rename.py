@@ -1,4 +1,4 @@
-"""Other programs' names and layouts."""
+"""Renaming: names and layouts of other programs."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ NAMES: dict[Any, Any] = {
 }
 
 
-def test_names_patterns_and_turns() -> None:
+def test_names_patterns_and_transposes() -> None:
     found = rename_state(STATE, NAMES, transpose=["0.weights"])
     assert list(found) == ["0.weights", "0.bias"]
     np.testing.assert_array_equal(found["0.weights"], STATE["net.0.weight"].T)  # type: ignore[attr-defined]
@@ -45,31 +45,38 @@ def test_names_go_before_patterns_and_dots_are_dots() -> None:
         (NAMES | {"gone": "b"}, [], "names: nothing is called 'gone'"),
         (NAMES | {re.compile("x+"): "b"}, [], r"names: nothing is called 'x\+'"),
         ({re.compile(".*"): "a"}, [], "'net.0.weight' and 'net.0.bias' would both be called 'a'"),
-        (NAMES | {"net.1.steps": "__metadata__"}, [], "which is no array's name"),
+        (NAMES | {"net.1.steps": "__metadata__"}, [], "which is reserved for metadata"),
         (NAMES, ["weights"], "transpose: nothing will be called 'weights'"),
-        (NAMES, ["0.bias"], r"transpose: '0\.bias' has shape \(2,\), not two axes"),
+        (NAMES, ["0.bias"], r"transpose: '0\.bias' has shape \(2,\), expected two dimensions"),
         ({re.compile("(.*)"): r"\2"}, [], r"names\['\(\.\*\)'\] is '\\\\2': invalid group"),
     ],
 )
 def test_names_that_do_not_fit(names: Any, transpose: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"(?s){message}"):
-        rename_state(STATE, names, transpose)
+        rename_state(STATE, names, transpose=transpose)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((3, {}), "state must have state_dict"),
-        ((STATE, ["a"]), "names must be a mapping from old to new, got list"),
-        ((STATE, {3: "a"}), "an old name must be str or a compiled pattern, got 3"),
-        ((STATE, {"a": 3}), r"names\['a'\] must be str or None, got 3"),
-        ((STATE, NAMES, "0.weights"), "transpose must be a list of names, got '0.weights'"),
-        ((STATE, NAMES, [3]), "transpose: a name must be str or a compiled pattern, got 3"),
+        ((3, {}), "state: expected state_dict"),
+        ((STATE, ["a"]), "names: expected a mapping from old to new, got list"),
+        ((STATE, {3: "a"}), "names: expected str or a compiled pattern, got 3"),
+        ((STATE, {"a": 3}), r"names\['a'\]: expected str or None, got 3"),
+        ((STATE, NAMES, "0.weights"), "transpose: expected a list of names, got '0.weights'"),
+        ((STATE, NAMES, [3]), "transpose: expected str or a compiled pattern, got 3"),
     ],
 )
 def test_wrong_arguments(arguments: Any, message: str) -> None:
+    state, names, *transpose = arguments
+    options = {"transpose": transpose[0]} if transpose else {}
     with pytest.raises(TypeError, match=message):
-        rename_state(*arguments)
+        rename_state(state, names, **options)
+
+
+def test_transpose_is_given_by_name() -> None:
+    with pytest.raises(TypeError, match=r"rename_state takes .* give transpose=\['b'\] by name"):
+        rename_state(STATE, NAMES, ["b"])  # type: ignore[misc]
 
 
 def test_a_linear_layer_of_torch(tmp_path: Path) -> None:
@@ -81,12 +88,12 @@ def test_a_linear_layer_of_torch(tmp_path: Path) -> None:
         re.compile(r"(\d+)\.weight"): r"\1.weights",
         re.compile(r"(\d+)\.bias"): r"\1.bias",
     }
-    turned = [re.compile(r".*\.weights")]
-    found = rename_state(load_state_dict_from_file(path), names, turned)
+    transposed = [re.compile(r".*\.weights")]
+    found = rename_state(load_state_dict_from_file(path), names, transpose=transposed)
     x = np.linspace(-1.0, 1.0, 10, dtype=np.float32).reshape(2, 5)
     y = np.maximum(x @ found["0.weights"] + found["0.bias"], 0.0)
     y = y @ found["2.weights"] + found["2.bias"]
     expected = layers(torch.tensor(x)).detach().numpy()
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
-    direct = rename_state(layers.state_dict(), names, turned)
+    direct = rename_state(layers.state_dict(), names, transpose=transposed)
     np.testing.assert_array_equal(direct["0.weights"], found["0.weights"])

@@ -2,7 +2,10 @@
 
 import errno
 import os
+import re
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,8 +33,8 @@ def staging(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def path(ending: str, tmp_path: Path) -> Path:
-    path = tmp_path / f"model{ending}"
+def path(suffix: str, tmp_path: Path) -> Path:
+    path = tmp_path / f"model{suffix}"
     save_model_parameters({"old": np.ones(1)}, path)
     return path
 
@@ -129,7 +132,7 @@ def test_other_failures_leave_nothing(path: Path, monkeypatch: pytest.MonkeyPatc
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_flush_comes_before_rename_and_the_folder_last(
+def test_the_file_is_flushed_before_the_rename_and_the_directory_after(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[str] = []
@@ -151,8 +154,8 @@ def test_flush_comes_before_rename_and_the_folder_last(
     assert events == ["flush file", "rename", "flush folder"]
 
 
-def test_missing_folders(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / "missing" / f"m{ending}"
+def test_missing_folders(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / "missing" / f"m{suffix}"
     with pytest.raises(FileNotFoundError) as caught:
         save_model_parameters(STATE, path)
     assert caught.value.filename == str(path)
@@ -161,8 +164,8 @@ def test_missing_folders(ending: str, tmp_path: Path) -> None:
     assert caught.value.filename == str(path)
 
 
-def test_a_folder_in_the_way(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / f"m{ending}"
+def test_a_directory_in_the_way(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"m{suffix}"
     path.mkdir()
     with pytest.raises(OSError, match="directory") as caught:
         save_model_parameters(STATE, path)
@@ -171,24 +174,24 @@ def test_a_folder_in_the_way(ending: str, tmp_path: Path) -> None:
         load_state_dict_from_file(path)
 
 
-def test_a_file_as_a_folder(ending: str, tmp_path: Path) -> None:
+def test_a_file_as_a_folder(suffix: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(NotADirectoryError):
-        save_model_parameters(STATE, tmp_path / "file" / f"m{ending}")
+        save_model_parameters(STATE, tmp_path / "file" / f"m{suffix}")
 
 
 @posix
-def test_names_as_long_as_the_system_allows(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / ("x" * (255 - len(ending)) + ending)
+def test_names_as_long_as_the_system_allows(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / ("x" * (255 - len(suffix)) + suffix)
     save_model_parameters(STATE, path)
     assert list(load_state_dict_from_file(path)) == list(STATE)
     with pytest.raises(OSError, match="too long"):
-        save_model_parameters(STATE, tmp_path / ("x" * 255 + ending))
+        save_model_parameters(STATE, tmp_path / ("x" * 255 + suffix))
 
 
 @posix
-def test_pipes_and_devices_are_left_alone(ending: str, tmp_path: Path) -> None:
-    path = tmp_path / f"m{ending}"
+def test_pipes_and_devices_are_left_alone(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"m{suffix}"
     os.mkfifo(path)
     with pytest.raises(OSError, match="Not a regular file") as caught:
         save_model_parameters(STATE, path)
@@ -208,9 +211,9 @@ def _umask(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @posix
 @pytest.mark.usefixtures("staging", "_umask")
-def test_permissions_are_those_of_open(ending: str, tmp_path: Path) -> None:
+def test_permissions_are_those_of_open(suffix: str, tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")
-    path = tmp_path / f"m{ending}"
+    path = tmp_path / f"m{suffix}"
     save_model_parameters(STATE, path)
     expected = stat.S_IMODE((tmp_path / "plain").stat().st_mode)
     assert stat.S_IMODE(path.stat().st_mode) == expected
@@ -269,23 +272,54 @@ def test_links_are_followed(path: Path, tmp_path: Path) -> None:
     assert loop.is_symlink()
 
 
+KILLED_WRITER = """
+import os, sys
+from nn_io import save_model_parameters
+os.replace = lambda *_: os._exit(9)
+save_model_parameters({"w": 1.0}, sys.argv[1])
+"""
+
+
 @pytest.mark.skipif(
     not Path("/proc/sys/kernel/random/boot_id").exists(), reason="needs the identity of the system"
 )
-def test_litter_is_swept_and_living_files_are_not(path: Path) -> None:
-    from nn_io import _litter
+def test_stale_temporary_files_are_removed_and_locked_ones_are_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = path.parent
+    # A writer that is killed before the rename leaves its temporary file.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITER, path], env=environment)
+    assert killed.returncode == 9
+    (stale,) = set(folder.iterdir()) - {path}
+    # One of another machine, and one that has just been created.
+    prefix, identity, token = stale.name.split("-")
+    other = folder / f"{prefix}-{'0' * len(identity)}-{token}"
+    other.write_bytes(b"x")
+    new = folder / stale.name.replace(token, "0" * 16 + ".tmp")
+    new.touch()
 
-    names = [_litter.temporary_name() for _ in range(3)]
-    dead, alive, newborn = (path.parent / name for name in names)
-    other = path.parent / ".nn_io-0123456789ab-0123456789abcdef.tmp"
-    for file in (dead, alive, other):
-        file.write_bytes(b"x")
-    newborn.touch()
-    with open(alive, "rb") as held, _litter.holding(held):
-        save_model_parameters(STATE, path)
-    assert set(path.parent.iterdir()) == {path, alive, newborn, other}
+    # A writer that waits before the rename, while another saves.
+    waiting, resume = threading.Event(), threading.Event()
+    replace, second = os.replace, folder / f"second{path.suffix}"
+
+    def wait_and_replace(source: Any, target: Any) -> None:
+        if os.path.basename(target) == second.name:
+            waiting.set()
+            resume.wait(60)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", wait_and_replace)
+    writer = threading.Thread(target=save_model_parameters, args=(STATE, second))
+    writer.start()
+    assert waiting.wait(60)
+    (locked,) = set(folder.iterdir()) - {path, stale, other, new}
     save_model_parameters(STATE, path)
-    assert set(path.parent.iterdir()) == {path, newborn, other}
+    assert set(folder.iterdir()) == {path, locked, new, other}
+    resume.set()
+    writer.join()
+    assert set(folder.iterdir()) == {path, second, new, other}
+    assert list(load_state_dict_from_file(second)) == list(STATE)
 
 
 @pytest.mark.usefixtures("staging")
@@ -311,25 +345,23 @@ def test_threads_write_one_file_at_once(path: Path) -> None:
 
 
 def test_failing_reads_name_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nn_io import _manage
-
-    def fail(name: str) -> None:
+    def fail(descriptor: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(_manage, "open_source", fail)
-    with pytest.raises(OSError, match="Input/output error") as caught:
-        load_state_dict_from_file(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fail)
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            load_state_dict_from_file(path)
     assert caught.value.filename == str(path)
 
 
 def test_lack_of_memory_is_an_error_of_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nn_io import _manage
-
-    def fail(name: str) -> None:
+    def fail(*arguments: Any) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(_manage, "open_source", fail)
-    with pytest.raises(FileFormatError, match="memory"):
-        load_state_dict_from_file(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "empty", fail)
+        with pytest.raises(FileFormatError, match=f"^{re.escape(str(path))}: .*memory"):
+            load_state_dict_from_file(path)

@@ -1,33 +1,44 @@
-"""States of other programs under the names, and in the layout, of one's own."""
+"""`rename_state`: state dicts of other programs under other names and in another layout."""
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from nn_tensor.extend import keyword_only
 
-from nn_io._state import METADATA_KEY, HasStateDict, state_of
+from nn_io._state_dict import METADATA_KEY, HasStateDict, plain_state
+
+__all__ = ["rename_state"]
 
 Name: TypeAlias = str | re.Pattern[str]
 
 
+@keyword_only
 def rename_state(
     state: HasStateDict | Mapping[str, Any],
     names: Mapping[Any, str | None],
+    *,
     transpose: Iterable[Name] = (),
 ) -> dict[str, Any]:
-    r"""Return a state dict with other names, for ``load_state_dict``; ``state`` stays as it is.
+    r"""Return a state dict with other names, for ``load_state_dict``.
 
-    ``names`` maps old names to new ones. A key is text, one name, or a compiled pattern, which must
-    match a whole name, and its new name may refer to the groups of the match, as in ``re.sub``.
-    Names go before patterns, and the first pattern that matches counts. None leaves an entry out.
-    ``transpose`` holds *new* names, or patterns for them, of matrices whose two axes are to be
-    exchanged. Metadata are left out: they describe what the other program had.
+    Args:
+        state: a mapping from names to arrays, or anything with ``state_dict()``; it stays as it is.
+        names: new names by old ones. A key is a str, one name, or a compiled pattern, which must
+            match a whole name, and its new name may refer to the groups of the match, as in
+            ``re.sub``. Names go before patterns, and the first pattern that matches counts. None
+            leaves an entry out.
+        transpose: *new* names, or patterns for them, of matrices that are transposed.
 
-    Raises ValueError, listing the names, for an entry that ``names`` does not match, one of
-    ``names`` or ``transpose`` that matches nothing, two entries that get one name, and a transposed
-    array that is no matrix; TypeError for an argument of another type.
+    Returns:
+        Copies by new name. Metadata are left out: they describe what the other program had.
+
+    Raises:
+        ValueError: listing the names, for an entry that `names` does not match, one of `names` or
+            `transpose` that matches nothing, two entries that get one name, and a transposed array
+            that is not a matrix.
+        TypeError: for an argument of another type.
 
     A ``torch.nn.Linear`` keeps its weight as (outputs, inputs), a ``Dense`` of nn-layers its
     weights as (inputs, outputs):
@@ -51,69 +62,64 @@ def rename_state(
     ['0.weights', '0.bias', '2.weights', '2.bias']
     """
     transposed = _checked(names, transpose)
-    arrays = state_of(state, "state")
+    arrays = plain_state(state, "state")
     arrays.pop(METADATA_KEY, None)
-    used: set[Name] = set()
+    unused = dict.fromkeys(names)
     origin: dict[str, str] = {}
     unmatched: list[str] = []
     problems: list[str] = []
     for old in arrays:
-        found = _match(old, names)
+        found = _find(old, names)
         if found is None:
             unmatched.append(old)
             continue
-        used.add(found[0])
+        unused.pop(found[0], None)
         new = found[1]
-        if new is None:
-            continue
         if new == METADATA_KEY:
-            problems.append(f"{old!r} would be called {new!r}, which is no array's name")
+            problems.append(f"{old!r} would be called {new!r}, which is reserved for metadata")
         elif new in origin:
             problems.append(f"{origin[new]!r} and {old!r} would both be called {new!r}")
-        else:
+        elif new is not None:
             origin[new] = old
     problems += [f"no new name for {old!r}" for old in unmatched]
-    problems += [f"names: nothing is called {_text(name)}" for name in names if name not in used]
-    result: dict[str, Any] = {new: arrays[old] for new, old in origin.items()}
+    problems += [f"names: nothing is called {_text(name)}" for name in unused]
+    matrices: set[str] = set()
     for name in transposed:
-        chosen = [new for new in result if _is(new, name)]
+        chosen = [new for new in origin if _matches(new, name)]
+        matrices.update(chosen)
         if not chosen:
             problems.append(f"transpose: nothing will be called {_text(name)}")
         for new in chosen:
-            if result[new].ndim != 2:
-                problems.append(f"transpose: {new!r} has shape {result[new].shape}, not two axes")
+            shape = arrays[origin[new]].shape
+            if len(shape) != 2:
+                problems.append(f"transpose: {new!r} has shape {shape}, expected two dimensions")
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         raise ValueError(f"rename_state: the names do not fit{lines}")
-    for new, array in result.items():
-        turned = any(_is(new, name) for name in transposed)
-        result[new] = _copy(array.T if turned else array)
-    return result
-
-
-def _copy(array: NDArray[Any]) -> NDArray[Any]:
-    return np.array(array, order="C")
+    return {
+        new: np.array(arrays[old].T if new in matrices else arrays[old], order="C")
+        for new, old in origin.items()
+    }
 
 
 def _checked(names: object, transpose: object) -> list[Name]:
     if not isinstance(names, Mapping):
-        raise TypeError(f"names must be a mapping from old to new, got {type(names).__name__}")
+        raise TypeError(f"names: expected a mapping from old to new, got {type(names).__name__}")
     if isinstance(transpose, str | re.Pattern) or not isinstance(transpose, Iterable):
-        raise TypeError(f"transpose must be a list of names, got {transpose!r}")
+        raise TypeError(f"transpose: expected a list of names, got {transpose!r}")
+    transposed = list(transpose)
+    for argument, given in (("names", names), ("transpose", transposed)):
+        for name in given:
+            if not isinstance(name, str | re.Pattern):
+                raise TypeError(f"{argument}: expected str or a compiled pattern, got {name!r}")
     for name, new in names.items():
-        if not isinstance(name, str | re.Pattern):
-            raise TypeError(f"names: an old name must be str or a compiled pattern, got {name!r}")
         if not isinstance(new, str | None):
-            raise TypeError(f"names[{_text(name)}] must be str or None, got {new!r}")
-    wanted = list(transpose)
-    for name in wanted:
-        if not isinstance(name, str | re.Pattern):
-            raise TypeError(f"transpose: a name must be str or a compiled pattern, got {name!r}")
-    return wanted
+            raise TypeError(f"names[{_text(name)}]: expected str or None, got {new!r}")
+    return transposed
 
 
-def _match(old: str, names: Mapping[Name, str | None]) -> tuple[Name, str | None] | None:
-    """The entry of ``names`` for an old name, and the new name."""
+def _find(old: str, names: Mapping[Name, str | None]) -> tuple[Name, str | None] | None:
+    """Return the key of `names` for an old name, and the new name."""
     if old in names:
         return old, names[old]
     for name, new in names.items():
@@ -125,10 +131,8 @@ def _match(old: str, names: Mapping[Name, str | None]) -> tuple[Name, str | None
     return None
 
 
-def _is(new: str, name: Name) -> bool:
-    if isinstance(name, re.Pattern):
-        return name.fullmatch(new) is not None
-    return new == name
+def _matches(new: str, name: Name) -> bool:
+    return new == name if isinstance(name, str) else name.fullmatch(new) is not None
 
 
 def _text(name: Name) -> str:

@@ -1,8 +1,8 @@
 """The specification's .pkl: a pickle of plain arrays and a plain dict.
 
 Python's own pickler writes it, and ``pickle.load`` reads it: the mark at its start is pushed and
-dropped again, and unpicklers stop before the trailer. Reading here never uses an unpickler: see
-``_unpickle``.
+popped again, and unpicklers stop before the trailer. Reading here never uses Python's unpickler:
+see ``_unpickler``.
 """
 
 import pickle
@@ -10,11 +10,14 @@ from typing import IO, Any
 
 import numpy as np
 
-from nn_io._checksum import DIGITS, TRAILER, check_trailer, seal
-from nn_io._errors import FileFormatError, short
-from nn_io._source import Source
-from nn_io._state import METADATA_KEY, State, stored_metadata
-from nn_io._unpickle import BuiltArray, Machine
+from nn_io._bounded_reader import BoundedReader
+from nn_io._errors import FileFormatError, shorten
+from nn_io._formats._checksum import DIGITS, TRAILER, verify_trailer, write_checksum
+from nn_io._formats._metadata import read_metadata
+from nn_io._formats._unpickler import PickledArray, Unpickler
+from nn_io._state_dict import METADATA_KEY, State
+
+__all__ = ["read", "write"]
 
 _MARK = b"nn_io: a checksum follows"
 # PROTO 4, the text, POP.
@@ -25,44 +28,44 @@ def write(file: IO[bytes], state: State) -> None:
     """Write the mark, the pickle and the checksum."""
     file.write(_START)
     # Protocol 5 writes arrays from where they are; older ones copy each, and keep the copies.
-    # But what is read-only it gives back as read-only.
+    # But it restores read-only arrays as read-only.
     writable = {
         key: value.copy() if isinstance(value, np.ndarray) and not value.flags.writeable else value
         for key, value in state.items()
     }
     pickle.Pickler(file, protocol=5).dump(writable)
     file.write(TRAILER)
-    seal(file, file.tell() - DIGITS)
+    write_checksum(file, file.tell() - DIGITS)
 
 
-def read(source: Source) -> State:
+def read(reader: BoundedReader) -> State:
     """Interpret the pickle; it must be a flat dict of arrays."""
-    sealed = check_trailer(source)
-    source.seek(0)
-    begins = source.read(min(len(_START), source.size), "the start")
-    if begins != _START:
-        source.seek(0)
-        if sealed:
-            raise FileFormatError("has the checksum of nn_io, but not its start")
-    elif not sealed:
+    has_checksum = verify_trailer(reader)
+    reader.seek(0)
+    has_mark = reader.read(min(len(_START), reader.size), "the start") == _START
+    if has_checksum and not has_mark:
+        raise FileFormatError("has the checksum of nn_io, but not its start")
+    if has_mark and not has_checksum:
         raise FileFormatError("announces a checksum at its start, but has none at its end")
-    content = Machine(source).run()
-    if source.left != (len(TRAILER) if sealed else 0):
+    if not has_mark:
+        reader.seek(0)
+    content = Unpickler(reader).load()
+    if reader.left != (len(TRAILER) if has_checksum else 0):
         raise FileFormatError("has data after the end of the pickle")
     if not isinstance(content, dict):
-        raise FileFormatError(f"holds no dict of arrays, but {type(content).__name__}")
+        raise FileFormatError(f"holds a {type(content).__name__}, expected a dict of arrays")
     return {key: _entry(key, value) for key, value in content.items()}
 
 
 def _entry(key: str, value: object) -> Any:
     if key == METADATA_KEY:
-        return stored_metadata(value)
-    if isinstance(value, BuiltArray):
-        if value.array is None:
-            raise FileFormatError(f"entry {short(key)} is an array without its data")
+        return read_metadata(value)
+    if isinstance(value, PickledArray) and value.array is not None:
         return value.array
     if isinstance(value, np.generic | bool | float):
         return np.array(value)
     if isinstance(value, int) and -(2**63) <= value < 2**63:
         return np.array(value, np.int64)
-    raise FileFormatError(f"entry {short(key)} is no array of numbers: {type(value).__name__}")
+    raise FileFormatError(
+        f"entry {shorten(key)} is not an array of numbers: {type(value).__name__}"
+    )

@@ -1,4 +1,4 @@
-"""Bytes of an open file, of which nobody can ask more than there are."""
+"""A reader that never reads, or allocates, more bytes than the file has."""
 
 import errno
 import os
@@ -12,12 +12,19 @@ from numpy.typing import NDArray
 
 from nn_io._errors import FileFormatError
 
+__all__ = ["BoundedReader", "open_reader"]
+
 # A member of an archive is decompressed as it is read, and not as a whole beside the array.
 _CHUNK = 1 << 20
 
 
-class Source:
-    """A stream of known length: a claim beyond its end is refused before memory is taken."""
+class BoundedReader:
+    """Reads a stream of known size: a length beyond its end is refused before allocating.
+
+    Args:
+        file: the stream, which stands at its start.
+        size: how many bytes it has.
+    """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
         self.file = file
@@ -25,20 +32,20 @@ class Source:
         self.left = size
 
     def seek(self, position: int) -> None:
-        """Go on at ``position``."""
+        """Continue at `position`."""
         self.file.seek(position)
         self.left = self.size - position
 
-    def claim(self, count: int, what: str) -> None:
-        """Refuse what cannot be there."""
+    def require(self, count: int, what: str) -> None:
+        """Raise a FileFormatError unless `count` bytes are left for `what`."""
         if count > self.left:
             raise FileFormatError(
                 f"is cut short: {what} takes {count} bytes, but {self.left} are left"
             )
 
     def read(self, count: int, what: str) -> bytes:
-        """The next ``count`` bytes."""
-        self.claim(count, what)
+        """Return the next `count` bytes."""
+        self.require(count, what)
         content = self.file.read(count)
         if len(content) != count:
             raise FileFormatError(f"ends within {what}")
@@ -46,8 +53,8 @@ class Source:
         return content
 
     def read_array(self, count: int, what: str) -> NDArray[np.uint8]:
-        """The next bytes as an array of their own."""
-        self.claim(count, what)
+        """Return the next `count` bytes as a new array."""
+        self.require(count, what)
         content = np.empty(count, np.uint8)
         filled = 0
         while filled < count:
@@ -59,31 +66,31 @@ class Source:
         return content
 
     def read_line(self, limit: int, what: str) -> bytes:
-        """The next line, without its end."""
+        """Return the next line of at most `limit` bytes, without its end."""
         line = self.file.readline(min(limit, self.left))
         self.left -= len(line)
         if not line.endswith(b"\n"):
-            raise FileFormatError(f"{what} is no line of at most {limit} bytes")
+            raise FileFormatError(f"{what} is not a line of at most {limit} bytes")
         return line[:-1]
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    # A pipe without a writer would otherwise block for ever.
+@contextmanager
+def open_reader(path: str) -> Iterator[BoundedReader]:
+    """Open a regular file, and check at the end that it was not changed meanwhile."""
+    with open(path, "rb", opener=_open_without_blocking) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file", path)
+        before = _size_and_time(file)
+        yield BoundedReader(file, before[0])
+        if _size_and_time(file) != before:
+            raise FileFormatError("was changed while it was being read")
+
+
+def _open_without_blocking(path: str, flags: int) -> int:
+    # A pipe without a writer would otherwise block forever.
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _identity(file: IO[Any]) -> tuple[int, int]:
+def _size_and_time(file: IO[Any]) -> tuple[int, int]:
     status = os.fstat(file.fileno())
     return status.st_size, status.st_mtime_ns
-
-
-@contextmanager
-def open_source(path: str) -> Iterator[Source]:
-    """Open a regular file, and see at the end that nobody changed it meanwhile."""
-    with open(path, "rb", opener=_open_at_once) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "Not a regular file", path)
-        before = _identity(file)
-        yield Source(file, before[0])
-        if _identity(file) != before:
-            raise FileFormatError("was changed while it was being read")

@@ -3,6 +3,8 @@
 The configuration is a member ``__metadata__.json``. The checksum is the archive's comment, since
 the CRC of each member covers neither names nor the directory. Headers of .npy members are matched
 against one pattern: what does not look like a plain array is refused, and nothing is evaluated.
+
+Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
 """
 
 import errno
@@ -13,19 +15,21 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nn_io._arrays import array_from_bytes
-from nn_io._checksum import DIGITS, TRAILER, check_trailer, seal
-from nn_io._errors import FileFormatError, short
-from nn_io._json import MAX_BYTES, dump_object
-from nn_io._source import Source
-from nn_io._state import METADATA_KEY, State, stored_metadata
+from nn_io._bounded_reader import BoundedReader
+from nn_io._errors import FileFormatError, prefixed, shorten
+from nn_io._formats._array_bytes import array_from_bytes
+from nn_io._formats._checksum import DIGITS, TRAILER, verify_trailer, write_checksum
+from nn_io._formats._metadata import MAX_BYTES, dump_object, read_metadata
+from nn_io._state_dict import METADATA_KEY, State
+
+__all__ = ["read", "write"]
 
 _METADATA_MEMBER = METADATA_KEY + ".json"
 _END_SIZE = 22
 _END64_SIZE = 56 + 20
 _LOCAL_SIZE = 30
-# Compressed with either level, encoded in UTF-8, or with the sizes behind the data.
-_HARMLESS_FLAGS = 0x2 | 0x4 | 0x8 | 0x800
+# Compressed with any level, names in UTF-8, or with the sizes after the data.
+_ALLOWED_FLAGS = 0x2 | 0x4 | 0x8 | 0x800
 # Some 40,000 members: each costs ten times its directory entry in memory.
 _MAX_DIRECTORY = 4 << 20
 _MAX_EXPANSION = 100
@@ -42,7 +46,7 @@ def write(file: IO[bytes], state: State) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for key, value in state.items():
             name = _METADATA_MEMBER if key == METADATA_KEY else key + ".npy"
-            # A ZipInfo of one's own bears no date: equal states make equal files.
+            # A ZipInfo made here has no date: equal states make equal files.
             with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
                 if key == METADATA_KEY:
                     member.write(dump_object(value))
@@ -50,117 +54,109 @@ def write(file: IO[bytes], state: State) -> None:
                     np.lib.format.write_array(member, value, allow_pickle=False)
         archive.comment = TRAILER
     file.seek(0, 2)
-    seal(file, file.tell() - DIGITS)
+    write_checksum(file, file.tell() - DIGITS)
 
 
-def read(source: Source) -> State:
+def read(reader: BoundedReader) -> State:
     """Check the directory as a whole, then read member by member."""
-    sealed = check_trailer(source)
-    _check_end(source, len(TRAILER) if sealed else 0)
-    source.seek(0)
+    has_checksum = verify_trailer(reader)
+    _check_end(reader, len(TRAILER) if has_checksum else 0)
+    reader.seek(0)
     try:
-        with zipfile.ZipFile(source.file) as archive:
-            _check_members(source, archive)
-            return _read_members(archive)
-    except FileFormatError:
+        with zipfile.ZipFile(reader.file) as archive:
+            _check_members(archive, reader.size)
+            return dict(_read_member(archive, member) for member in archive.infolist())
+    except (FileFormatError, MemoryError):
         raise
     except Exception as error:
         # zipfile was not made for hostile archives: what it raises on them is not documented.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
-        raise FileFormatError(f"is no readable .npz archive: {error}") from error
+        raise FileFormatError(f"is not a readable .npz archive: {error}") from error
 
 
-def _check_end(source: Source, comment: int) -> None:
-    """See that the archive ends where the file ends, with no comment but our checksum.
+def _check_end(reader: BoundedReader, comment: int) -> None:
+    """Check that the archive ends where the file ends, with no comment but our checksum.
 
-    zipfile forgives comments that are cut short and data around the archive, and reads the
-    directory before one could ask how large it is.
+    zipfile accepts comments that are cut short and data around the archive, and reads the
+    directory before its size can be checked.
     """
-    start = source.size - _END_SIZE - comment
+    start = reader.size - _END_SIZE - comment
     if start < 0:
         raise FileFormatError("is too short for an .npz archive")
-    source.seek(start)
-    end = source.read(_END_SIZE, "the end of the archive")
+    reader.seek(start)
+    end = reader.read(_END_SIZE, "the end of the archive")
     if end[:4] != b"PK\x05\x06" or int.from_bytes(end[-2:], "little") != comment:
         raise FileFormatError(
-            "is no ZIP archive, was cut short, or has a comment that is not the checksum of nn_io"
+            "is not a ZIP archive, was cut short, or has a comment that is not nn_io's checksum"
         )
     directory = int.from_bytes(end[12:16], "little")
     if start >= _END64_SIZE:
-        source.seek(start - _END64_SIZE)
-        end64 = source.read(_END64_SIZE, "the end of the archive")
+        reader.seek(start - _END64_SIZE)
+        end64 = reader.read(_END64_SIZE, "the end of the archive")
         if end64[56:60] == b"PK\x06\x07":
             directory = int.from_bytes(end64[40:48], "little")
     if directory > _MAX_DIRECTORY:
         raise FileFormatError(f"has a directory of more than {_MAX_DIRECTORY} bytes")
 
 
-def _check_members(source: Source, archive: zipfile.ZipFile) -> None:
+def _check_members(archive: zipfile.ZipFile, size: int) -> None:
     members = sorted(archive.infolist(), key=lambda member: member.header_offset)
-    names = {member.filename for member in members}
-    if len(names) != len(members):
+    if len({member.filename for member in members}) != len(members):
         raise FileFormatError("has two members of one name")
-    limit = max(_SMALL, _MAX_EXPANSION * source.size)
+    limit = max(_SMALL, _MAX_EXPANSION * size)
     if sum(member.file_size for member in members) > limit:
         raise FileFormatError(
             f"would expand to more than {limit} bytes, {_MAX_EXPANSION} times its size"
         )
     free = 0
     for member in members:
-        name = short(member.filename)
-        if member.flag_bits & ~_HARMLESS_FLAGS:
-            raise FileFormatError(f"member {name} is encrypted or otherwise special")
+        name = shorten(member.filename)
+        if member.flag_bits & ~_ALLOWED_FLAGS:
+            raise FileFormatError(f"member {name} is encrypted or has other unsupported flags")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FileFormatError(f"member {name} has an unknown compression")
-        if member.compress_type == zipfile.ZIP_STORED and (
-            member.file_size != member.compress_size
-        ):
+            raise FileFormatError(f"member {name} has an unsupported compression")
+        stored = member.compress_type == zipfile.ZIP_STORED
+        if stored and member.file_size != member.compress_size:
             raise FileFormatError(f"member {name} is stored with two sizes")
         if member.header_offset < free or (free == 0 and member.header_offset):
-            raise FileFormatError(f"member {name} overlaps another or hides something")
+            raise FileFormatError(f"member {name} overlaps another or has data before it")
         free = member.header_offset + _LOCAL_SIZE + member.compress_size
     if free > archive.start_dir:
         raise FileFormatError("has members that overlap its directory")
 
 
-def _read_members(archive: zipfile.ZipFile) -> State:
-    state: State = {}
-    for member in archive.infolist():
-        with archive.open(member) as file:
-            try:
-                key, value = _read_member(member.filename, Source(file, member.file_size))
-                # At its end zipfile compares the member's CRC.
-                file.read(1)
-            except FileFormatError as error:
-                raise FileFormatError(f"member {short(member.filename)} {error}") from None
-        state[key] = value
-    return state
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, Any]:
+    """Return a member's key and value."""
+    with prefixed(f"member {shorten(member.filename)}"), archive.open(member) as file:
+        entry = _parse_member(member.filename, BoundedReader(file, member.file_size))
+        file.read(1)  # at its end zipfile compares the member's CRC
+        return entry
 
 
-def _read_member(name: str, content: Source) -> tuple[str, Any]:
+def _parse_member(name: str, content: BoundedReader) -> tuple[str, Any]:
     if name == _METADATA_MEMBER:
         if content.size > MAX_BYTES:
             raise FileFormatError(f"is larger than {MAX_BYTES} bytes")
-        return METADATA_KEY, stored_metadata(content.read(content.size, "the metadata"))
+        return METADATA_KEY, read_metadata(content.read(content.size, "the metadata"))
     if not name.endswith(".npy") or name == METADATA_KEY + ".npy":
-        raise FileFormatError("is no array")
+        raise FileFormatError("is not an array")
     return name.removesuffix(".npy"), _read_npy(content)
 
 
-def _read_npy(content: Source) -> NDArray[Any]:
+def _read_npy(content: BoundedReader) -> NDArray[Any]:
     magic = content.read(8, "the .npy mark")
     # Version 1.0 gives the length of the header in two bytes, 2.0 and 3.0 give it in four.
     width = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4, b"\x93NUMPY\x03\x00": 4}.get(magic)
     if width is None:
-        raise FileFormatError("is no .npy array")
+        raise FileFormatError("is not an .npy array")
     length = int.from_bytes(content.read(width, "the length of its header"), "little")
     if length > _MAX_HEADER:
         raise FileFormatError(f"has a header of {length} bytes, more than {_MAX_HEADER}")
     header = _HEADER.fullmatch(content.read(length, "its header"))
     if header is None:
-        raise FileFormatError("has a header that describes no plain array")
-    order, code, fortran, sizes = (part.decode() for part in header.groups())
+        raise FileFormatError("has a header that does not describe a plain array")
+    byte_order, code, fortran, sizes = (part.decode() for part in header.groups())
     shape = tuple(int(size) for size in sizes.split(",") if size.strip())
     raw = content.read_array(content.left, "its data")
-    return array_from_bytes(raw, code, shape, order=order, layout="F" if fortran == "True" else "C")
+    return array_from_bytes(raw, code, shape, byte_order, "F" if fortran == "True" else "C")
