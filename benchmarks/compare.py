@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,17 +31,28 @@ SAMPLE = 0.01  # seconds: of shorter calls several are timed at once
 TOLERATED = 0.03
 TOO_MANY = 0.2  # of the pairs
 LARGEST_DIFFERENCE = 1e-4  # of results, relative to the largest of them
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1")
 PROGRAMS = Path(__file__).with_name("compare_programs.py")
+
+
+@dataclass
+class Options:
+    """How to compare: the rounds, by which clock, and where the processes have their caches."""
+
+    rounds: int
+    cpu_time: bool
+    caches: Path
 
 
 class Side:
     """A process that has a tree on its PYTHONPATH and runs its programs on request."""
 
-    def __init__(self, tree: Path, caches: Path) -> None:
+    def __init__(self, tree: Path, options: Options) -> None:
         # Caches of their own: the first process fills them, and the trees are not written to.
-        own = caches / str(tree).strip(os.sep).replace(os.sep, "-")
+        own = options.caches / str(tree).strip(os.sep).replace(os.sep, "-")
         environment = {
             **os.environ,
+            **(ONE_THREAD if options.cpu_time else {}),
             "PYTHONPATH": os.pathsep.join(str(p) for p in sorted(tree.glob("packages/*/src"))),
             "PYTHONPYCACHEPREFIX": str(own / "bytecode"),
             "NUMBA_CACHE_DIR": str(own / "numba"),
@@ -72,9 +84,9 @@ class Side:
 
 
 @contextlib.contextmanager
-def start(trees: list[Path], caches: Path):
+def start(trees: list[Path], options: Options):
     """Start a process for each tree, and end them."""
-    started = [Side(tree, caches) for tree in trees]
+    started = [Side(tree, options) for tree in trees]
     try:
         yield started
     finally:
@@ -82,7 +94,7 @@ def start(trees: list[Path], caches: Path):
             side.close()
 
 
-def check_results(trees: list[Path], rows: list[str], caches: Path) -> dict[str, int]:
+def check_results(trees: list[Path], rows: list[str], options: Options) -> dict[str, int]:
     """Check that both trees compute the same; return how many calls of each row make a sample.
 
     Raises:
@@ -90,7 +102,7 @@ def check_results(trees: list[Path], rows: list[str], caches: Path) -> dict[str,
     """
     found, plan = [], {}
     for tree in trees:
-        with start([tree], caches) as (side,):
+        with start([tree], options) as (side,):
             place, what = side.ask("describe")
             if tree not in Path(place).parents:
                 raise SystemExit(f"the packages come from {place}, not from {tree}")
@@ -109,42 +121,48 @@ def check_results(trees: list[Path], rows: list[str], caches: Path) -> dict[str,
     return plan
 
 
-def time_pair(pair: list[Side], row: str, calls: int, reverse: bool) -> tuple[list[float], float]:
+def time_pair(
+    pair: list[Side], row: str, calls: int, reverse: bool, options: Options
+) -> tuple[list[float], float]:
     """Time a row in the processes of both sides; return the seconds, and what others took."""
 
     def own() -> float:
         return time.process_time() + sum(side.ask("cpu") for side in pair)
 
     watch, times = Watch(own), {}
+    clock = "process_time" if options.cpu_time else "perf_counter"
     for side in reversed(pair) if reverse else pair:
-        time.sleep(REST)
-        times[side] = side.ask("turn", row, TURN, calls)
-    return [times[side] for side in pair], watch.share_of_others()
+        time.sleep(0 if options.cpu_time else REST)  # one thread does not spin
+        times[side] = side.ask("turn", row, TURN, calls, clock)
+    share = 0.0 if options.cpu_time else watch.share_of_others()
+    return [times[side] for side in pair], share
 
 
 def time_rounds(
-    title: str, trees: list[Path], plan: dict[str, int], rounds: int, caches: Path
+    title: str, trees: list[Path], plan: dict[str, int], options: Options
 ) -> dict[str, np.ndarray]:
     """Return the seconds of each row, an array of shape (rounds, 2)."""
-    begin, taken = time.perf_counter(), {row: Rounds(rounds) for row in plan}
+    begin, taken = time.perf_counter(), {row: Rounds(options.rounds) for row in plan}
     times: dict[str, list[list[float]]] = {row: [] for row in plan}
-    for number in range(rounds):
-        with start(trees, caches) as pair:
-            for row in plan:
+    for number in range(options.rounds):
+        with start(trees, options) as pair:
+            for row, calls in plan.items():
                 for side in pair:
                     side.send("prepare", row)
                 for side in pair:
                     side.receive()
-                take = functools.partial(time_pair, pair, row, plan[row], bool(number % 2))
+                reverse = bool(number % 2)
+                take = functools.partial(time_pair, pair, row, calls, reverse, options)
                 times[row].append(taken[row].take(take))
         minutes = (time.perf_counter() - begin) / 60
         print(f"{title}: round {number + 1}, {minutes:.1f} minutes", file=sys.stderr)
+    pairs = options.rounds * len(plan)
     retaken = sum(each.retaken for each in taken.values())
     disturbed = sum(each.disturbed for each in taken.values())
-    print(f"{title}: {rounds * len(plan)} pairs, {retaken} taken again, {disturbed} disturbed")
-    if disturbed > rounds * len(plan) * TOO_MANY:
+    print(f"{title}: {pairs} pairs, {retaken} taken again, {disturbed} disturbed")
+    if disturbed > pairs * TOO_MANY:
         print("warning: other processes disturbed many pairs; repeat this on a quiet machine")
-    return {row: np.array(pairs) for row, pairs in times.items()}
+    return {row: np.array(seconds) for row, seconds in times.items()}
 
 
 def spread_of(ratios: np.ndarray) -> float:
@@ -191,19 +209,20 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--rows", nargs="+", default=[""], help="only those with one of these texts"
     )
-    options = parser.parse_args(arguments)
+    parser.add_argument("--cpu-time", action="store_true", help="for a machine with other work")
+    arguments = parser.parse_args(arguments)
     if variables := [v for v in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if v in os.environ]:
         print(f"warning: {', '.join(variables)} set: OpenBLAS does not choose its kernel itself")
-    old, new = options.old.resolve(), options.new.resolve()
+    old, new = arguments.old.resolve(), arguments.new.resolve()
     with tempfile.TemporaryDirectory() as folder:
-        caches = Path(folder)
-        with start([old], caches) as (side,):
-            rows = [r for r in side.ask("rows") if any(text in r for text in options.rows)]
+        options = Options(arguments.rounds, arguments.cpu_time, Path(folder))
+        with start([old], options) as (side,):
+            rows = [r for r in side.ask("rows") if any(text in r for text in arguments.rows)]
         if not rows:
-            parser.error(f"there is no row with {' or '.join(options.rows)}")
-        plan = check_results([old, new], rows, caches)
-        same = time_rounds("old, old", [old, old], plan, options.rounds, caches)
-        changed = time_rounds("old, new", [old, new], plan, options.rounds, caches)
+            parser.error(f"there is no row with {' or '.join(arguments.rows)}")
+        plan = check_results([old, new], rows, options)
+        same = time_rounds("old, old", [old, old], plan, options)
+        changed = time_rounds("old, new", [old, new], plan, options)
     sys.exit(bool(report(same, changed)))
 
 

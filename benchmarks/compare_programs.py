@@ -190,17 +190,17 @@ def prepare(row):
     return time.perf_counter() - start
 
 
-def turn(row, seconds, calls):
-    """Return the seconds of a call: the median of samples of `calls` calls, taken for a time."""
-    program, times = prepared[row], []
+def turn(row, seconds, calls, clock):
+    """Return the time of a call: the median of samples of `calls` calls, taken for a time."""
+    program, times, read = prepared[row], [], getattr(time, clock)
     for _ in range(calls):  # fills the caches
         program()
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
-        start = time.perf_counter()
+        start = read()
         for _ in range(calls):
             program()
-        times.append((time.perf_counter() - start) / calls)
+        times.append((read() - start) / calls)
     return statistics.median(times)
 
 

@@ -90,9 +90,10 @@ def test_a_difference_within_the_spread_is_none(capsys):
     capsys.readouterr()
 
 
-def test_this_tree_is_timed_against_itself(capsys):
+@pytest.mark.parametrize("arguments", [[], ["--cpu-time"]], ids=["wall", "cpu"])
+def test_this_tree_is_timed_against_itself(arguments, capsys):
     with pytest.raises(SystemExit):
-        compare.main([str(ROOT), str(ROOT), "--rounds", "1", "--rows", "small operations, forward"])
+        compare.main([str(ROOT), str(ROOT), "--rounds", "1", "--rows", "small", *arguments])
     output = capsys.readouterr().out
     assert "small operations, forward and backward: equal" in output
     assert output.count("new / old: ") == 2
