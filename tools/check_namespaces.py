@@ -39,15 +39,20 @@ def assigned_names(node):
     return {node.target.id} if isinstance(node, ast.AnnAssign) else set()
 
 
-def imported_modules(tree, modules):
-    """Yield the modules that are imported, each as the longest of the names in `modules`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            for alias in node.names:
-                name = f"{node.module}.{alias.name}"
-                yield name if name in modules else node.module
+def imported_modules(node, modules):
+    """Yield what is imported below a node of the syntax tree, but for type checkers only.
+
+    A name that is imported from a package is a module if it is one of `modules`.
+    """
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        for alias in node.names:
+            name = f"{node.module}.{alias.name}"
+            yield name if name in modules else node.module
+    for_types = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    for child in node.orelse if for_types else ast.iter_child_nodes(node):
+        yield from imported_modules(child, modules)
 
 
 def import_all(package, optional):

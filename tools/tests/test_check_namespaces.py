@@ -47,6 +47,8 @@ def test_an_import_from_the_package_that_contains_the_module_is_found(workspace,
     workspace.module("nn-a", "_s/__init__.py", "import nn_a._x\n__all__ = []\n")
     workspace.module("nn-a", "_s/_y.py", "from nn_a import _x\n__all__ = []\n")
     workspace.module("nn-a", "_s/_z.py", "from nn_a._s import _y, t\n__all__ = []\n")
+    text = "import typing\nif typing.TYPE_CHECKING:\n    from nn_a import f\n__all__ = []\n"
+    workspace.module("nn-a", "_types.py", text)
     found = problems()
     assert "nn_a._x: imports from nn_a, which contains it" in found
     assert "nn_a._s._z: imports from nn_a._s, which contains it" in found
