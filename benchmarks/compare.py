@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from measure import REST, Rounds, Watch
 
-TURN = 0.2  # seconds
+TURN = 0.15  # seconds
 SAMPLE = 0.01  # seconds: of shorter calls several are timed at once
 TOLERATED = 0.03
 TOO_MANY = 0.2  # of the pairs
