@@ -159,3 +159,10 @@ def test_gradients_of_slices_add_up_in_one_buffer() -> None:
         expected = expected + 5 * np.eye(3)[:, :1] * np.r_[0, 1, 1, 1, 0]
         np.testing.assert_allclose(x.grad.numpy(), expected)
     gradcheck(lambda x: sum((x[:, t] ** 2 for t in range(5)), x[0, 0]), [values], order=2)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "uint16", "int64"])
+def test_erf_of_integers_is_accurate_to_double_precision(dtype: str, device: str) -> None:
+    y = nn.erf(Tensor(np.ones(2, dtype), device))
+    assert y.dtype == "float64"
+    np.testing.assert_allclose(y.numpy(), 0.8427007929497149, rtol=1e-15)

@@ -74,12 +74,11 @@ def test_gradient_that_undoes_broadcasting(shape: tuple[int, ...], device: str) 
 
 def test_gradients_of_repeated_indices(device: str) -> None:
     x = ones(3, 2, device=device, requires_grad=True)
-    rows = np.zeros(8192, int)
+    rows = nn.zeros(8192, dtype=int, device=device)
     for read in (lambda: x[rows], lambda: nn.take(x, rows, 0)):
         assert grad(read().sum(), x).tolist() == [[8192, 8192], [0, 0], [0, 0]]
     assert grad(x[rows, rows].sum(), x).tolist() == [[8192, 0], [0, 0], [0, 0]]
-    columns = np.zeros((3, 8192), int)
-    assert grad(nn.gather(ones(3, 1, device=device, requires_grad=True), [[0]]), x) is not None or 1
+    columns = nn.zeros((3, 8192), dtype=int, device=device)
     wide = ones(3, 8192, device=device, requires_grad=True)
     assert grad(nn.gather(wide, columns, 1).sum(), wide)[:, 0].tolist() == [8192] * 3
     total = nn.scatter_add(nn.zeros((1, 8192), dtype=H, device=device), columns[:1], 1.0)

@@ -43,6 +43,11 @@ def restore_dimensions(reduced: Any, axis: Any, keepdims: bool) -> Any:
     return expand_dims(reduced, axis)
 
 
+def axis_of(x: Any, axis: Any) -> Any:
+    """Return `axis` as CuPy takes it: of 0-d arrays NumPy takes 0 and -1, CuPy only None."""
+    return None if not x.ndim and axis in (0, -1) else axis
+
+
 def _accumulated(function: Any, x: Any, **options: Any) -> Any:
     """Call a reduction of NumPy or CuPy that accumulates half precision in float32."""
     wide = accumulation_dtype(x.dtype)
@@ -72,7 +77,7 @@ def sum(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([4., 6.])
     """
-    return _accumulated(xp.sum, x, axis=axis, keepdims=keepdims)
+    return _accumulated(xp.sum, x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @sum.gradient("x")
@@ -89,8 +94,8 @@ def mean(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     Tensor([2., 3.])
     """
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:  # NumPy accumulates half precision wider
-        return xp.mean(x, axis=axis, keepdims=keepdims)
-    total = xp.add.reduce(x, axis=axis, keepdims=keepdims)
+        return xp.mean(x, axis=axis_of(x, axis), keepdims=keepdims)
+    total = xp.add.reduce(x, axis=axis_of(x, axis), keepdims=keepdims)
     return xp.true_divide(total, _count(x.shape, axis), dtype=x.dtype)
 
 
@@ -148,7 +153,7 @@ def max(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> max(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([5., 4.])
     """
-    return xp.max(x, axis=axis, keepdims=keepdims)
+    return xp.max(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @op
@@ -159,7 +164,7 @@ def min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> min(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([1., 3.])
     """
-    return xp.min(x, axis=axis, keepdims=keepdims)
+    return xp.min(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @max.gradient("x")
@@ -179,7 +184,7 @@ def prod(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> prod(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([3., 8.])
     """
-    return _accumulated(xp.prod, x, axis=axis, keepdims=keepdims)
+    return _accumulated(xp.prod, x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @prod.gradient("x")
@@ -219,7 +224,7 @@ def argmax(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) 
     >>> argmax(Tensor([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Tensor([1, 0])
     """
-    return xp.argmax(x, axis=axis, keepdims=keepdims)
+    return xp.argmax(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @op
@@ -230,7 +235,7 @@ def argmin(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) 
     >>> argmin(Tensor([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Tensor([0, 1])
     """
-    return xp.argmin(x, axis=axis, keepdims=keepdims)
+    return xp.argmin(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @op
@@ -241,7 +246,7 @@ def any(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> any(Tensor([[True, False], [False, False]]), axis=1)
     Tensor([ True, False])
     """
-    return xp.any(x, axis=axis, keepdims=keepdims)
+    return xp.any(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @op
@@ -252,7 +257,7 @@ def all(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> all(Tensor([[True, True], [True, False]]), axis=1)
     Tensor([ True, False])
     """
-    return xp.all(x, axis=axis, keepdims=keepdims)
+    return xp.all(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @op

@@ -11,7 +11,7 @@ from nn_tensor._op import op
 from nn_tensor.ops.elementwise import exp
 from nn_tensor.ops.indexing import where
 from nn_tensor.ops.logic import isinf
-from nn_tensor.ops.reductions import restore_dimensions, sum
+from nn_tensor.ops.reductions import axis_of, restore_dimensions, sum
 
 __all__ = [
     "log_softmax",
@@ -87,7 +87,8 @@ def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
 
 def _sum(xp: Any, x: Any, axis: Any) -> Any:
     """Return the sum with its dimensions kept, of half precision in float32."""
-    return xp.asarray(xp.sum(x, axis=axis, keepdims=True, dtype=accumulation_dtype(x.dtype)))
+    wide = accumulation_dtype(x.dtype)
+    return xp.asarray(xp.sum(x, axis=axis_of(x, axis), keepdims=True, dtype=wide))
 
 
 def _floating(x: Any) -> Any:
@@ -102,5 +103,5 @@ def _shift(xp: Any, x: Any, axis: Any) -> Any:
     """
     if x.size == 0:
         return xp.sum(x, axis=axis, keepdims=True, dtype=_floating(x))
-    largest = xp.max(x, axis=axis, keepdims=True).astype(_floating(x), copy=False)
+    largest = xp.max(x, axis=axis_of(x, axis), keepdims=True).astype(_floating(x), copy=False)
     return xp.where(xp.isinf(largest), 0, largest)

@@ -82,4 +82,5 @@ def _(cp: Any, x: Any) -> Any:
     from cupyx.scipy.special import erf as device_erf
 
     given = x.dtype if x.dtype.kind == "f" else cp.dtype(cp.float64)
-    return device_erf(x).astype(given, copy=False)  # CuPy computes half precision in double
+    # of small integers CuPy would compute in float32, of half precision in double
+    return device_erf(x.astype(given, copy=False)).astype(given, copy=False)
