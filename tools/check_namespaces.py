@@ -25,7 +25,7 @@ def source_problems(package):
     modules = package.modules
     for module, path in modules.items():
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        if not any("__all__" in assigned_names(node) for node in tree.body):
+        if not any("__all__" in assigned_names(node) for node in ast.walk(tree)):
             yield f"{module}: has no __all__"
         for name in sorted(set(imported_modules(tree, modules))):
             if module.startswith(f"{name}."):

@@ -20,3 +20,7 @@ __all__ = [
     "save_checkpoint",
     "save_model_parameters",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

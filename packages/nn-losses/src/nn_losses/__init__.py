@@ -33,3 +33,7 @@ __all__ = [
     "SoftmaxCrossEntropyLoss",
     "TopKAccuracy",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,8 +1,9 @@
 """Tensors with automatic differentiation on NumPy, and on CuPy where there is a GPU.
 
-`Tensor` wraps an array and records how it was computed; the functions of this package compute on
-Tensors and record, or on plain arrays and do not. `nn_tensor.extend` is the API for new
-operations, `nn_tensor.testing` checks gradients.
+`Tensor` wraps an array and records how it was computed; the functions of this package, from
+`nn_tensor.ops` and `nn_tensor.creation`, compute on Tensors and record, or on plain arrays and do
+not. `nn_tensor.has_cupy` tells whether a CUDA device can be used. `nn_tensor.extend` is the API for
+new operations, `nn_tensor.testing` has gradcheck and tables of test cases.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -50,4 +51,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals()["__all__"], "has_cupy", "extend", "ops", "testing"])
+    return sorted([*globals()["__all__"], "creation", "extend", "has_cupy", "ops", "testing"])

@@ -11,6 +11,8 @@ import numpy as np
 from nn_tensor._device import namespace_of
 from nn_tensor._graph import Node, Variable, arrays_in
 
+__all__ = ["Origin", "caller", "check_result", "has_nan"]
+
 _OURS = frozenset(
     {"nn_tensor", "nn_layers", "nn_optim", "nn_losses", "nn_transformer", "nn_io", "contextlib"}
 )

@@ -1,4 +1,8 @@
-"""Attention, encoder, decoder and transformer models for nn-tensor and nn-layers."""
+"""Attention, encoder, decoder and transformer models for nn-tensor and nn-layers.
+
+What is exported here is defined in `nn_transformer.modules` (attention, layers, stacks),
+`nn_transformer.models`, `nn_transformer.decoding` (generation) and `nn_transformer.pretrained`.
+"""
 
 from nn_transformer.decoding.beam_search import beam_search
 from nn_transformer.decoding.generate import generate

@@ -6,6 +6,8 @@ from typing import Any
 
 from nn_tensor._kernel import kernel
 
+__all__ = ["erf"]
+
 # Near-minimax polynomials, highest power first: erf(x) / x in x^2 for |x| < 1, and
 # e^(x^2) erfc(x) in (x - 3) / (x + 3) for 1 <= x <= 6. Relative errors below 1e-17.
 _NEAR = (
