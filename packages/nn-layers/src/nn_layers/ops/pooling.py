@@ -248,7 +248,8 @@ def _max_pool2d_backward_on_cuda(cp: Any) -> Any:
 def max_unpool2d(xp: Any, g: Any, index: Any, /, size: Pair, windows: Windows) -> Any:
     """Return the gradient of `max_pool2d` for images of `size`, from the index that it keeps."""
     out = xp.empty((*g.shape[:2], *size), g.dtype)
-    max_pool2d_backward(xp, xp.ascontiguousarray(g), index, out, windows)
+    g, index = xp.ascontiguousarray(g), xp.ascontiguousarray(index)
+    max_pool2d_backward(xp, g, index, out, windows)
     return out
 
 

@@ -2,8 +2,9 @@
 
 `gradcheck` compares gradients with finite differences, `assert_close` values with values; both
 raise an `AssertionError` that says what was expected and what came. A table has a row for each
-op, layer, loss, optimizer and kernel, which says what it is called with and which formula gives
-the same; `each_check` lists what has to hold of the rows, and `missing_cases` what has no row::
+op, layer, loss, metric, optimizer and kernel, which says what it is called with and which formula
+gives the same; `each_check` lists what has to hold of the rows, and `missing_cases` what has no
+row. `ops_of` and `kernels_of` find the ops and kernels of a package::
 
     from nn_tensor.testing import OpCase, each_check
 
@@ -18,8 +19,9 @@ the same; `each_check` lists what has to hold of the rows, and `missing_cases` w
 
 from nn_tensor.testing.assertions import assert_close
 from nn_tensor.testing.cases import DOMAINS, Case, Check, each_check, missing_cases
+from nn_tensor.testing.discovery import kernels_of, ops_of
 from nn_tensor.testing.gradcheck import GradientError, gradcheck
-from nn_tensor.testing.kernels import KernelCase, kernels_of
+from nn_tensor.testing.kernels import KernelCase
 from nn_tensor.testing.layers import LayerCase, LossCase
 from nn_tensor.testing.ops import OpCase
 from nn_tensor.testing.optimizers import OptimizerCase
@@ -39,4 +41,5 @@ __all__ = [
     "gradcheck",
     "kernels_of",
     "missing_cases",
+    "ops_of",
 ]

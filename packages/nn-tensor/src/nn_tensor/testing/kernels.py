@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
-import pkgutil
 import unittest
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -13,38 +11,11 @@ from typing import Any
 import numpy as np
 
 from nn_tensor import Tensor, parse_device
-from nn_tensor.extend import Kernel, put, xp_for
+from nn_tensor.extend import put, xp_for
 from nn_tensor.testing.assertions import assert_close, flatten
 from nn_tensor.testing.cases import Array, Case
 
-__all__ = ["KernelCase", "kernels_of"]
-
-
-def kernels_of(package: str) -> dict[str, Kernel]:
-    """Find the kernels in the modules of a package, by name.
-
-    Modules that import what is not installed are left out.
-
-    Raises:
-        ValueError: if two kernels have the same name.
-
-    >>> "erf" in kernels_of("nn_tensor")
-    True
-    """
-    found: dict[str, Kernel] = {}
-    for entry in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        try:
-            values = vars(importlib.import_module(entry.name)).values()
-        except ModuleNotFoundError as error:
-            if (error.name or package).split(".")[0] == package:
-                raise
-            continue
-        for value in values:
-            if isinstance(value, Kernel) and value.__module__.split(".")[0] == package:
-                name: str = vars(value)["__name__"]
-                if found.setdefault(name, value) is not value:
-                    raise ValueError(f"{package}: two kernels are named {name!r}")
-    return found
+__all__ = ["KernelCase"]
 
 
 @dataclass(frozen=True, eq=False)
