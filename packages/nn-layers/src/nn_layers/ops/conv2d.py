@@ -20,7 +20,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from nn_tensor.extend import kernel, op
+from nn_tensor.extend import accumulation_dtype, kernel, op
 
 from nn_layers.ops.im2col import col2im, im2col
 from nn_layers.ops.windows import Pair, Windows
@@ -222,9 +222,10 @@ def conv2d_backward_input(
         weights = weights.reshape(groups * channels, outputs // groups, kh, kw)
         return conv2d_forward(xp, g, weights, 0.0, flipped, groups)
     dtype = xp.result_type(g, w)
-    g, w = g.astype(dtype, copy=False), w.astype(dtype, copy=False)
     total = channels * groups
     result = xp.empty((g.shape[0], total, *size), dtype)
+    dtype = accumulation_dtype(dtype) or dtype  # in which the windows are added up
+    g, w = g.astype(dtype, copy=False), w.astype(dtype, copy=False)
     tiling = _Tiling(result.shape, outputs, windows, groups, max_columns)
     weights = w.reshape(groups, outputs // groups, -1).transpose(0, 2, 1)
     work = xp.empty(total * kh * kw * tiling.columns, dtype)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, square, sum
-from nn_tensor.extend import array_module, kernel, op
+from nn_tensor.extend import accumulation_dtype, array_module, kernel, op
 
 __all__ = [
     "layer_norm_backward",
@@ -125,10 +125,15 @@ def standardize(
         center: whether the mean is subtracted; without, it is taken as 0.
         moments: a list to which the arrays of mean and variance are appended.
     """
+    dtype = x.dtype
+    x = x.astype(accumulation_dtype(dtype) or dtype, copy=False)
     if moments is None and (rows := _as_rows(xp, axes, x)):
         out, inverse = layer_norm_forward(xp, *rows, epsilon, center)
-        return out.reshape(x.shape), inverse.reshape(*x.shape[: -len(axes)], *[1] * len(axes))
-    return layer_norm_forward.reference(xp, x, epsilon, center, axes, moments)
+        out = out.reshape(x.shape)
+        inverse = inverse.reshape(*x.shape[: -len(axes)], *[1] * len(axes))
+    else:
+        out, inverse = layer_norm_forward.reference(xp, x, epsilon, center, axes, moments)
+    return out.astype(dtype, copy=False), inverse
 
 
 @standardize.kept
@@ -239,7 +244,8 @@ def scale_and_shift_backward(
     xp: Any, g: Array, x: Array, weights: Array
 ) -> tuple[Array, Array, Array]:
     """Return for rows ``x * weights + bias`` the gradients of `x`, `weights` and bias."""
-    return g * weights, xp.einsum("ij,ij->j", g, x), g.sum(axis=0)
+    wide = accumulation_dtype(g.dtype)
+    return g * weights, xp.einsum("ij,ij->j", g, x, dtype=wide), g.sum(axis=0, dtype=wide)
 
 
 @scale_and_shift_backward.cpu(reassociate=True)

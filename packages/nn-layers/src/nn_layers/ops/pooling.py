@@ -247,10 +247,11 @@ def _max_pool2d_backward_on_cuda(cp: Any) -> Any:
 @op
 def max_unpool2d(xp: Any, g: Any, index: Any, /, size: Pair, windows: Windows) -> Any:
     """Return the gradient of `max_pool2d` for images of `size`, from the index that it keeps."""
-    out = xp.empty((*g.shape[:2], *size), g.dtype)
-    g, index = xp.ascontiguousarray(g), xp.ascontiguousarray(index)
-    max_pool2d_backward(xp, g, index, out, windows)
-    return out
+    dtype = accumulation_dtype(g.dtype) or g.dtype
+    out = xp.empty((*g.shape[:2], *size), dtype)
+    values, index = (xp.ascontiguousarray(a) for a in (g.astype(dtype, copy=False), index))
+    max_pool2d_backward(xp, values, index, out, windows)
+    return out.astype(g.dtype, copy=False)
 
 
 @max_unpool2d.gradient("g")
