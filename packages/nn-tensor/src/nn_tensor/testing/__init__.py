@@ -23,6 +23,7 @@ from nn_tensor.testing.discovery import kernels_of, ops_of
 from nn_tensor.testing.gradcheck import GradientError, gradcheck
 from nn_tensor.testing.kernels import KernelCase
 from nn_tensor.testing.layers import LayerCase, LossCase
+from nn_tensor.testing.metrics import MetricCase
 from nn_tensor.testing.ops import OpCase
 from nn_tensor.testing.optimizers import OptimizerCase
 
@@ -34,6 +35,7 @@ __all__ = [
     "KernelCase",
     "LayerCase",
     "LossCase",
+    "MetricCase",
     "OpCase",
     "OptimizerCase",
     "assert_close",

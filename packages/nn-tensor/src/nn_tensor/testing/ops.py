@@ -15,7 +15,7 @@ from nn_tensor.testing.assertions import assert_close, flatten, refusal, require
 from nn_tensor.testing.cases import Array, Case, Shape
 from nn_tensor.testing.gradcheck import gradcheck
 
-__all__ = ["OpCase"]
+__all__ = ["LAYOUTS", "OpCase", "change_layout"]
 
 
 def _strided(xp: Any, x: Any) -> Any:
@@ -32,6 +32,18 @@ _LAYOUTS: dict[str, Callable[[Any, Any], Any]] = {
         xp.broadcast_to(x[:1], x.shape) if x.size and x.dtype.kind == "f" else x
     ),
 }
+
+LAYOUTS = tuple(_LAYOUTS)
+"""Names of memory layouts, in which an array is not contiguous."""
+
+
+def change_layout(layout: str, x: Any) -> Any:
+    """Return the values of the array `x` in another memory layout.
+
+    Only ``"broadcast"`` changes them: it repeats the first element of the first axis.
+    """
+    return _LAYOUTS[layout](array_module(x), x) if x.ndim else x
+
 
 # Shapes of the last two inputs of an elementwise op; those before them get (3, 1) or ().
 _BROADCASTS: dict[str, tuple[Shape, Shape]] = {
@@ -118,7 +130,7 @@ class OpCase(Case):
         if self.reference is not None:
             yield from (("forward", dtype) for dtype in self.dtypes)
         yield from (("recording",), ("inputs_unchanged",))
-        yield from (("memory_layout", layout) for layout in _LAYOUTS)
+        yield from (("memory_layout", layout) for layout in LAYOUTS)
         if self.differentiable:
             yield ("gradients",)
             yield from (("gradient_dtype", dtype) for dtype in _GRADIENT_TOLERANCES)
@@ -166,7 +178,7 @@ class OpCase(Case):
     def check_memory_layout(self, layout: str, device: str) -> None:
         """Inputs that are not contiguous give the same values and gradients as their copies."""
         arrays = [x.data for x in self.tensors(self.draw(), device)]
-        arrays = [_LAYOUTS[layout](array_module(x), x) if x.ndim else x for x in arrays]
+        arrays = [change_layout(layout, x) for x in arrays]
         inputs = self.tensors(arrays, device)
         copies = self.tensors([x.copy(order="C") for x in arrays], device)
         for y, expected in zip(flatten(self(*inputs)), flatten(self(*copies)), strict=True):
