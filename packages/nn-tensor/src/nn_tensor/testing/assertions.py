@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor import Tensor
+from nn_tensor._tensor import Tensor
 from nn_tensor.extend import METADATA_KEY
 
 __all__ = ["assert_close", "check_state_dict", "flatten", "refusal", "require"]

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor import Tensor, enable_grad, grad, no_grad
+from nn_tensor._grad import grad
+from nn_tensor._modes import enable_grad, no_grad
+from nn_tensor._tensor import Tensor
 from nn_tensor.extend import describe
 from nn_tensor.testing.assertions import flatten
 

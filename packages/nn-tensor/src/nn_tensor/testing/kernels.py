@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor import Tensor, parse_device
+from nn_tensor._device import parse_device
+from nn_tensor._tensor import Tensor
 from nn_tensor.extend import put, xp_for
 from nn_tensor.testing.assertions import assert_close, flatten
 from nn_tensor.testing.cases import Array, Case

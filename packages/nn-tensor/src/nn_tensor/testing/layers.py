@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor import Tensor
+from nn_tensor._tensor import Tensor
 from nn_tensor.testing.assertions import assert_close, check_state_dict, flatten, refusal, require
 from nn_tensor.testing.cases import Array
 from nn_tensor.testing.gradcheck import gradcheck

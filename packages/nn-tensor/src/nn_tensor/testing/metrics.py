@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor import Tensor
+from nn_tensor._tensor import Tensor
 from nn_tensor.testing.assertions import assert_close, refusal
 from nn_tensor.testing.cases import Case
 from nn_tensor.testing.ops import LAYOUTS, change_layout

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from nn_tensor import Tensor, no_grad
+from nn_tensor._modes import no_grad
+from nn_tensor._tensor import Tensor
 from nn_tensor.extend import array_module
 from nn_tensor.testing.assertions import assert_close, flatten, refusal, require
 from nn_tensor.testing.cases import Array, Case, Shape

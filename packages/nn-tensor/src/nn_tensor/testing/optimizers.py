@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor import Tensor, use_kernels
+from nn_tensor._kernel import use_kernels
+from nn_tensor._tensor import Tensor
 from nn_tensor.testing.assertions import assert_close, check_state_dict
 from nn_tensor.testing.cases import Array, Case
 

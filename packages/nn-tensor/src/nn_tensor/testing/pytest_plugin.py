@@ -13,8 +13,19 @@ from collections.abc import Generator
 
 import pytest
 
-from nn_tensor import parse_device
+from nn_tensor._device import parse_device
 from nn_tensor.extend import xp_for
+
+__all__ = [
+    "device",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_configure",
+    "pytest_make_collect_report",
+    "pytest_report_header",
+    "pytest_runtest_makereport",
+    "pytest_runtest_setup",
+]
 
 # Packages that tests compare with: to lack one says nothing about the device.
 _ORACLES = ("hypothesis", "safetensors", "torch", "transformers")
