@@ -22,6 +22,7 @@ __all__ = ["recording", "run_backward"]
 Gradient = Any  # an array, or a variable where the gradients themselves are recorded
 Seeds = Sequence[tuple[Parent, Gradient]]
 
+_ndarray = np.ndarray
 _RECORDED, _UNRECORDED = enable_grad(), no_grad()
 
 
@@ -93,7 +94,7 @@ class _BackwardPass:
         while (node := self.next) is not None:
             self.next = heappop(self.heap)[1] if self.heap else None
             grad = self.totals.pop(node)
-            if type(grad) is np.ndarray and not node.hooks and not targets:
+            if type(grad) is _ndarray and not node.hooks and not targets:
                 self.visit(node, grad)
                 continue
             with device_scope(grad):

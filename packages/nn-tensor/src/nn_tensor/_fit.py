@@ -39,12 +39,16 @@ def as_gradient(value: Any, parent: Parent, node: Node, edge: Edge, create_graph
 
 def _fit(grad: Any, shape: tuple[int, ...]) -> Any:
     """Sum and broadcast `grad` to `shape`: on any axis a rule may leave either undone."""
+    if not grad.shape:  # of a sum over everything
+        return _broadcast(grad, shape)
     extra = max(grad.ndim - len(shape), 0)
     aligned = (1,) * (len(shape) - grad.ndim) + grad.shape[extra:]
     summed = tuple(1 if n == 1 else m for n, m in zip(shape, aligned, strict=True))
     grad = unbroadcast_grad(grad, summed[len(summed) - grad.ndim + extra :])
-    if grad.shape == shape:
-        return grad
+    return grad if grad.shape == shape else _broadcast(grad, shape)
+
+
+def _broadcast(grad: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(grad, Variable):
         return grad.broadcast_to(shape)  # type: ignore[attr-defined]
     return namespace_of(grad).broadcast_to(grad, shape)

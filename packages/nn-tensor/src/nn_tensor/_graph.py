@@ -82,6 +82,7 @@ Parent = Node | Variable
 Edge = tuple[Any, Any, tuple[Any, ...]]
 
 next_sequence = itertools.count(1).__next__
+_new = object.__new__
 
 tensor_class: type[Variable] = Variable
 """The class of the variables that users see."""
@@ -98,7 +99,7 @@ def use_tensor_class(cls: T) -> T:
 
 def new_variable(array: Array) -> Variable:
     """Return a leaf that requires no gradient."""
-    variable = object.__new__(tensor_class)
+    variable = _new(tensor_class)
     variable._data = array
     variable._node = variable._grad = variable._hooks = None
     variable._requires_grad = False

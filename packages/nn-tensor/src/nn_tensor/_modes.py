@@ -16,22 +16,19 @@ __all__ = ["detect_anomaly", "enable_grad", "is_grad_enabled", "no_grad"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-CHECK = 2  # a call computes, records and checks
-RECORD = 1  # a call computes and records
-COMPUTE = 0
+RECORD = 1  # a bit of `modes.call`: calls record what `backward` needs
+CHECK = 2  # a bit of `modes.call`: calls are checked for NaN, and where they were is remembered
 
 
 class _Modes(threading.local):
     def __init__(self) -> None:
-        self.grad = True
-        self.anomaly = False
+        self.call = RECORD  # one number, which the fast path of a call reads once
         self.kernels = "auto"
-        self.call = RECORD  # what the two first mean, in one number for the fast path
         self.saved: list[tuple[str, Any]] = []
 
-    def set(self, name: str, value: Any) -> None:
-        setattr(self, name, value)
-        self.call = CHECK if self.anomaly else RECORD if self.grad else COMPUTE
+    @property
+    def grad(self) -> bool:
+        return self.call & RECORD != 0
 
 
 modes = _Modes()
@@ -45,10 +42,10 @@ class Switch(contextlib.ContextDecorator):
 
     def __enter__(self) -> None:
         modes.saved.append((self._mode, getattr(modes, self._mode)))
-        modes.set(self._mode, self._value)
+        setattr(modes, self._mode, self._value)
 
     def __exit__(self, *exception: object) -> None:
-        modes.set(*modes.saved.pop())
+        setattr(modes, *modes.saved.pop())
 
     def __call__(self, function: F) -> F:
         import inspect
@@ -61,7 +58,19 @@ class Switch(contextlib.ContextDecorator):
         return super().__call__(function)
 
 
-class no_grad(Switch):  # noqa: N801 - the name that users of every framework know
+class _CallSwitch(Switch):
+    """Sets or clears bits of what calls do."""
+
+    _cleared = 0
+    _set = 0
+
+    def __enter__(self) -> None:
+        before = modes.call
+        modes.saved.append(("call", before))
+        modes.call = before & ~self._cleared | self._set
+
+
+class no_grad(_CallSwitch):  # noqa: N801 - the name that users of every framework know
     """Switch recording off in this thread, as a context manager or a decorator.
 
     Blocks nest, and an exception restores what was before.
@@ -74,10 +83,10 @@ class no_grad(Switch):  # noqa: N801 - the name that users of every framework kn
     False
     """
 
-    _mode, _value = "grad", False
+    _cleared = RECORD
 
 
-class enable_grad(Switch):  # noqa: N801
+class enable_grad(_CallSwitch):  # noqa: N801
     """Switch recording on again inside a `no_grad` block, in this thread.
 
     >>> from nn_tensor import Tensor, enable_grad, no_grad
@@ -88,7 +97,7 @@ class enable_grad(Switch):  # noqa: N801
     True
     """
 
-    _mode, _value = "grad", True
+    _set = RECORD
 
 
 def is_grad_enabled() -> bool:
@@ -101,7 +110,7 @@ def is_grad_enabled() -> bool:
     return modes.grad
 
 
-class detect_anomaly(Switch):  # noqa: N801
+class detect_anomaly(_CallSwitch):  # noqa: N801
     """Find where a NaN first appears, or where a saved array was changed: slow, for debugging.
 
     Inside the block an operation that produces NaN from inputs without one raises at once, forward
@@ -121,4 +130,4 @@ class detect_anomaly(Switch):  # noqa: N801
     FloatingPointError: sqrt(x: float32 (1,)) produced NaN from inputs without one, called at ...
     """
 
-    _mode, _value = "anomaly", True
+    _set = CHECK

@@ -57,7 +57,7 @@ from nn_tensor._graph import (
     next_sequence,
     parents_of,
 )
-from nn_tensor._modes import CHECK, modes
+from nn_tensor._modes import CHECK, RECORD, modes
 from nn_tensor._versions import versions
 
 if TYPE_CHECKING:
@@ -308,7 +308,7 @@ def _callable(info: Declaration) -> Any:
     def unary(x: Any, /) -> Any:
         a = x._data if isinstance(x, Variable) else None
         mode = modes.call
-        if type(a) is not _ndarray or mode == CHECK or info.joint:
+        if type(a) is not _ndarray or mode > RECORD or info.joint:
             return call(info, (x,))
         try:
             out = info.forward(np, a)
@@ -330,7 +330,7 @@ def _callable(info: Declaration) -> Any:
             (type(a) is not _ndarray and type(a) not in _SCALARS)
             or (type(b) is not _ndarray and type(b) not in _SCALARS)
             or (a is x and b is y)
-            or mode == CHECK
+            or mode > RECORD
             or info.joint
         ):
             return call(info, (x, y))
@@ -403,7 +403,7 @@ def call(
             result = _recorded(info, edges, known)
     if result is None:
         result = new_variable(out)
-    if modes.anomaly:
+    if modes.call & CHECK:
         check_result(describe_call(info, values, given, named), values, result)
     return result
 

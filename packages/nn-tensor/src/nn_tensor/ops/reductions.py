@@ -77,7 +77,9 @@ def sum(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([4., 6.])
     """
-    return _accumulated(xp.sum, x, axis=axis_of(x, axis), keepdims=keepdims)
+    if x.dtype.char == "e":
+        return _accumulated(xp.sum, x, axis=axis_of(x, axis), keepdims=keepdims)
+    return xp.sum(x, axis=axis if x.ndim else axis_of(x, axis), keepdims=keepdims)
 
 
 @sum.gradient("x")
