@@ -297,6 +297,8 @@ def _callable(info: Declaration) -> Any:
         return call(info, inputs, (), options)
 
     def general(*arguments: Any, **options: Any) -> Any:
+        if len(arguments) == arity:
+            return call(info, arguments, (), options)
         if len(arguments) < arity:
             raise TypeError(f"{info.name}: argument {info.inputs[len(arguments)]!r} is missing")
         return call(info, arguments[:arity], arguments[arity:], options)
@@ -369,13 +371,16 @@ def call(
     for x in inputs:
         if isinstance(x, Variable):
             variables = True
-            needs_grad = needs_grad or x._requires_grad
+            if x._requires_grad:
+                needs_grad = True
             x = x._data
+            if type(x) is not _ndarray:
+                elsewhere = True
         elif type(x) is not _ndarray and type(x) not in _SCALARS:
             x = as_input(info, inputs, len(values))
+            if not isinstance(x, (_ndarray, np.generic)):
+                elsewhere = True
         values.append(x)
-        if type(x) is not _ndarray and type(x) not in _SCALARS:
-            elsewhere = True
     try:
         if elsewhere:
             with common_device_scope(values) as xp:
