@@ -1,18 +1,21 @@
-"""Groups of parameters, and small parameters that are moved together."""
+"""Groups of parameters, options, and small parameters that are updated together."""
 
 import copy
+import inspect
 
 import numpy as np
 import pytest
-from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, Option, RMSprop
+from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
+from nn_optim.extend import option
 from nn_tensor import Tensor, ones, randn, use_kernels, zeros
+from nn_tensor.extend import check_number
 
 KINDS = [
     (SGD, {"momentum": 0.9}),
     (Adam, {}),
     (AdamW, {}),
     (RMSprop, {"centered": True, "momentum": 0.5}),
-    (Adagrad, {"initial": 0.1}),
+    (Adagrad, {"initial_accumulator_value": 0.1}),
     (Lion, {}),
 ]
 
@@ -194,14 +197,10 @@ def test_a_state_of_other_groups_does_not_fit():
         SGD([leaf(2), leaf(2), leaf(2)]).load_state_dict(state)
 
 
-def test_options_of_a_rule_of_ones_own():
+def test_options_of_an_optimizer_of_ones_own():
     class Rule(Optimizer):
-        strength = Option()
-        late = Option()
-
-        def __init__(self, parameters, lr, strength, late=1.0):
-            super().__init__(parameters, lr, strength=strength)
-            self.late = late
+        strength: float = option(check_number, minimum=0, kw_only=False)
+        late: float = option(check_number, minimum=0, default=1.0)
 
         def update(self, parameter, gradient, state, options):
             parameter -= options["lr"] * options["strength"] * options["late"] * gradient
@@ -212,13 +211,52 @@ def test_options_of_a_rule_of_ones_own():
     x.grad = y.grad = ones(1)
     rule.step()
     assert (x.item(), y.item()) == (-1.0, -1.5)
-    with pytest.raises(TypeError, match="Rule: has no option 'update'"):
-        Optimizer.__init__(rule, [x], 1.0, update=1)
+    with pytest.raises(TypeError, match="Rule: got an unexpected keyword argument 'update'"):
+        Rule([x], 1.0, 1.0, update=1)
     with pytest.raises(ValueError, match=r"strength: .* got -1"):
         Rule([x], 1.0, -1.0)
 
 
+def test_a_constructor_of_ones_own():
+    class Scaled(SGD):
+        def __init__(self, parameters, scale):
+            super().__init__(parameters, lr=0.1 * scale, momentum=0.5)
+
+    optimizer = Scaled([X], 2.0)
+    assert (optimizer.lr, optimizer.momentum) == (0.2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: SGD([X], 0.1, 0.9), r"SGD takes 2 positional .* \(parameters, lr\): .*decay=0.9"),
+        (lambda: SGD([X], 0.1, lr=0.2), "SGD: multiple values for argument 'lr'"),
+        (lambda: SGD(lr=0.2), "SGD: missing a required argument: 'parameters'"),
+        (lambda: Adam([X], betas=0.5), "Adam: got an unexpected keyword argument 'betas'"),
+    ],
+)
+def test_wrong_arguments(build, message):
+    with pytest.raises(TypeError, match=message):
+        build()
+
+
+def test_the_signature_is_that_of_the_options():
+    assert str(inspect.signature(SGD)) == (
+        "(parameters, lr=0.01, *, decay=0.0, momentum=0.0, nesterov=False, weight_decay=0.0)"
+    )
+
+
 # Small parameters together
+
+
+def one_by_one(kind):
+    """Return the optimizer with an `update` of its own, which gets its parameters one by one."""
+
+    class Alone(kind):
+        def update(self, parameter, gradient, state, options):
+            super().update(parameter, gradient, state, options)
+
+    return Alone
 
 
 def sizes(device="cpu"):
@@ -229,8 +267,7 @@ def sizes(device="cpu"):
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 @pytest.mark.parametrize("choice", ["auto", "reference"])
 def test_together_is_as_one_by_one(kind, options, choice):
-    together, alone = kind(sizes(), **options), kind(sizes(), **options)
-    alone.elementwise = False
+    together, alone = kind(sizes(), **options), one_by_one(kind)(sizes(), **options)
     with use_kernels(choice):
         for seed, without in enumerate([(), (1, 3), (), (), (0, 1, 2, 3, 5), ()]):
             for optimizer in (together, alone):
@@ -248,8 +285,7 @@ def test_together_in_every_layout_and_dtype():
         half = Tensor(np.ones(6, np.float16), requires_grad=True)
         return [turned, leaf(2), half, leaf(3, dtype="float64"), leaf(5, dtype="float64")]
 
-    together, alone = Adam(parameters(), lr=0.1), Adam(parameters(), lr=0.1)
-    alone.elementwise = False
+    together, alone = Adam(parameters(), lr=0.1), one_by_one(Adam)(parameters(), lr=0.1)
     for optimizer in (together, alone):
         train(optimizer, 4)
         optimizer.parameters[1].set_dtype("float64")
@@ -293,4 +329,19 @@ def test_a_rule_that_overrides_another_gets_its_parameters_one_by_one():
 
     train(Watched([leaf(3), leaf(2, 2)]), 1)
     assert shapes == [(3,), (2, 2)]
-    assert all(kind.elementwise for kind, _ in KINDS)
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_small_parameters_are_updated_by_one_call(kind, options, monkeypatch):
+    sizes, rule = [], kind.rule
+
+    class Watched:
+        state, options = rule.state, rule.options
+
+        def __call__(self, xp, parameter, *arguments):
+            sizes.append(parameter.size)
+            rule(xp, parameter, *arguments)
+
+    monkeypatch.setattr(kind, "rule", Watched())
+    train(kind([leaf(3), leaf(20000), leaf(2, 2)], **options), 1)
+    assert sorted(sizes) == [7, 20000]

@@ -15,7 +15,7 @@ KINDS = [
     (AdamW, {}),
     (RMSprop, {}),
     (RMSprop, {"momentum": 0.9, "centered": True}),
-    (Adagrad, {"initial": 0.5}),
+    (Adagrad, {"initial_accumulator_value": 0.5}),
     (Lion, {"weight_decay": 0.1}),
 ]
 IDS = ["SGD", "SGD-nesterov", "Adam", "Adam-decay", "AdamW", "RMSprop", "RMSprop-all"]
@@ -156,7 +156,7 @@ def test_float16_is_computed_in_float32(kind, options, device):
 @pytest.mark.parametrize("name", ["lr", "decay", "weight_decay"])
 @pytest.mark.parametrize("kind", CLASSES)
 def test_options_out_of_range(kind, name, value):
-    with pytest.raises(ValueError, match=rf"^{name}: expected .* and finite, got {value}"):
+    with pytest.raises(ValueError, match=rf"^{name}: expected a finite number >= 0, got {value}"):
         kind([leaf(2)], **{name: value})
 
 
@@ -174,7 +174,7 @@ def test_options_out_of_range(kind, name, value):
         (RMSprop, "alpha", 1.0),
         (RMSprop, "momentum", 1.0),
         (RMSprop, "epsilon", -1.0),
-        (Adagrad, "initial", float("inf")),
+        (Adagrad, "initial_accumulator_value", float("inf")),
         (Adagrad, "epsilon", -1.0),
         (Lion, "beta1", 1.0),
         (Lion, "beta2", -0.5),
@@ -187,7 +187,7 @@ def test_options_out_of_their_own_range(kind, name, value):
 
 @pytest.mark.parametrize("value", ["0.1", None, True, 1j, [0.1]])
 def test_options_that_are_no_numbers(value):
-    with pytest.raises(TypeError, match="lr: expected a number, got"):
+    with pytest.raises(TypeError, match="lr: expected a finite number >= 0, got"):
         SGD([leaf(2)], lr=value)
 
 
@@ -342,8 +342,14 @@ def test_momentum_that_was_switched_off_is_forgotten():
         (lambda s: s.update({"0.mean": np.array([None])}), "0.mean: .* got object"),
         (lambda s: s.update({"groups.0.lr": np.array(np.nan)}), "groups.0.lr: lr: .* got nan"),
         (lambda s: s.update({"groups.0.beta1": np.ones(2)}), "groups.0.beta1: "),
-        (lambda s: s.update({"0.step": np.array(-1)}), "0.step: expected a count, got -1"),
-        (lambda s: s.update({"0.step": np.array(1.5)}), r"0.step: expected a count, got 1\.5"),
+        (
+            lambda s: s.update({"0.step": np.array(-1)}),
+            r"0\.step: count: expected an integer >= 0, got -1",
+        ),
+        (
+            lambda s: s.update({"0.step": np.array(1.5)}),
+            r"0\.step: count: expected an integer >= 0, got 1\.5",
+        ),
         (lambda s: s["__metadata__"].update({"class": "SGD"}), "belongs to SGD, not to Adam"),
         (lambda s: s["__metadata__"].update({"format_version": 2}), "version 2 is newer"),
     ],
@@ -372,7 +378,7 @@ def test_all_that_does_not_fit_is_listed():
 
 
 def test_state_that_is_no_mapping():
-    with pytest.raises(TypeError, match=r"state: expected a dict .* got list"):
+    with pytest.raises(TypeError, match=r"state: expected a dict .* got \[1\]"):
         SGD([leaf(2)]).load_state_dict([1])
 
 
@@ -421,11 +427,12 @@ def test_a_failed_step_changes_nothing(kind, options, failure):
         y.data = np.zeros(5, np.float32)
         y.grad = ones(5)
         message = r"parameters\[1\]: its shape \(3,\) became \(5,\)"
-    before, step = x.numpy().copy(), optimizer._states[0].step
+    before = x.numpy().copy()
     with pytest.raises(ValueError, match=message):
         optimizer.step()
     np.testing.assert_array_equal(x.numpy(), before)
-    assert optimizer._states[0].step == step
+    y.data = np.zeros(3, np.float32)
+    assert optimizer.state_dict()["0.step"] == 2
 
 
 def test_the_gradient_is_not_written_to(device):
@@ -442,8 +449,8 @@ def test_the_gradient_is_not_written_to(device):
 
 def test_a_rule_of_ones_own(device):
     class Momentum(Optimizer):
-        def arrays(self, options):
-            return ("velocity",)
+        def init_state(self, options):
+            return {"velocity": 0.0}
 
         def update(self, parameter, gradient, state, options):
             velocity = state["velocity"]

@@ -1,17 +1,13 @@
 """Every rule: its equations, PyTorch's numbers, and every implementation of their kernels."""
 
+import nn_optim
 import numpy as np
 import pytest
-from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, RMSprop
-from nn_optim._adagrad import adapt_to_sum
-from nn_optim._adam import adapt
-from nn_optim._lion import move_by_sign
-from nn_optim._rmsprop import adapt_to_root
-from nn_optim._sgd import descend, descend_with_momentum
+from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
 from nn_tensor import Tensor, use_kernels
-from nn_tensor.extend import array_module
+from nn_tensor.extend import Kernel, array_module
 
-SHAPES = [(3,), (), (4, 5), (2, 3, 4), (0, 3), (40000,)]  # the last is more than one block
+SHAPES = [(3,), (), (4, 5), (2, 3, 4), (0, 3), (140000,)]  # the last is more than one block
 DTYPES = ["float32", "float64"]
 STEPS = 8
 
@@ -36,7 +32,7 @@ RULES = [
     (RMSprop, {"lr": 0.1, "momentum": 0.9}),
     (RMSprop, {"lr": 0.1, "momentum": 0.5, "centered": True, "weight_decay": 0.05}),
     (Adagrad, {}),
-    (Adagrad, {"lr": 0.1, "initial": 0.5, "weight_decay": 0.05, "epsilon": 1e-3}),
+    (Adagrad, {"lr": 0.1, "initial_accumulator_value": 0.5, "weight_decay": 0.05, "epsilon": 1e-3}),
     (Lion, {}),
     (Lion, {"lr": 0.1, "beta1": 0.5, "beta2": 0.75, "weight_decay": 0.05}),
 ]
@@ -101,9 +97,9 @@ def rmsprop(
     return x
 
 
-def adagrad(x, gradients, lr=0.01, epsilon=1e-10, weight_decay=0.0, initial=0.0):
+def adagrad(x, gradients, lr=0.01, epsilon=1e-10, weight_decay=0.0, initial_accumulator_value=0.0):
     """Compute equation 1 of Duchi et al. (2011) with the diagonal."""
-    s = np.full_like(x, initial)
+    s = np.full_like(x, initial_accumulator_value)
     for g in gradients:
         d = g + weight_decay * x
         s = s + d**2
@@ -162,7 +158,7 @@ def test_equals_torch(kind, options, dtype):
     found = run(kind, options, Tensor(start.copy(), requires_grad=True), gradients)
 
     y = torch.tensor(start, requires_grad=True)
-    names = {"epsilon": "eps", "initial": "initial_accumulator_value"}
+    names = {"epsilon": "eps"}
     theirs = {names.get(k, k): v for k, v in options.items() if k not in ("beta1", "beta2")}
     if kind in (Adam, AdamW):
         theirs["betas"] = options.get("beta1", 0.9), options.get("beta2", 0.999)
@@ -178,7 +174,7 @@ def test_equals_torch(kind, options, dtype):
 @pytest.mark.parametrize(("kind", "options"), RULES, ids=IDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_best_kernel_equals_reference(kind, options, dtype, device):
-    start, gradients = draw((40001,), steps=3)
+    start, gradients = draw((140001,), steps=3)
     results = []
     for choice in ("auto", "reference"):
         x = Tensor(start.astype(dtype), device=device, requires_grad=True)
@@ -189,30 +185,45 @@ def test_best_kernel_equals_reference(kind, options, dtype, device):
     np.testing.assert_allclose(*results, rtol=tolerance, atol=tolerance)
 
 
-COLUMNS = [
-    (descend, 2, (0.1, 0.01)),
-    (descend_with_momentum, 3, (0.1, 0.9, 0.01, True)),
-    (adapt, 4, (0.1, 0.9, 0.999, 1e-8, 0.01, 0.05)),
-    (adapt_to_root, 5, (0.1, 0.9, 1e-8, 0.0, 0.0, False)),
-    (adapt_to_root, 5, (0.1, 0.9, 1e-8, 0.5, 0.01, True)),
-    (adapt_to_sum, 3, (0.1, 1e-8, 0.01)),
-    (move_by_sign, 3, (0.1, 0.9, 0.99, 0.01)),
+KERNELS = [
+    (SGD, (None,), (0.1, 0.0, False, 0.01)),
+    (SGD, (1,), (0.1, 0.9, True, 0.01)),
+    (SGD, (1,), (0.1, 0.9, False, 0.0)),
+    (Adam, (1, 1), (3, 0.1, 0.9, 0.999, 1e-8, 0.01, False)),
+    (AdamW, (1, 1), (3, 0.1, 0.9, 0.999, 1e-8, 0.05, True)),
+    (RMSprop, (1, None, None), (0.1, 0.9, 1e-8, 0.0, 0.0)),
+    (RMSprop, (1, 1, 1), (0.1, 0.9, 1e-8, 0.5, 0.01)),
+    (Adagrad, (1,), (0.1, 1e-8, 0.01)),
+    (Lion, (1,), (0.1, 0.9, 0.99, 0.01)),
 ]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("step", "count", "options"), COLUMNS)
-def test_cpu_column_as_plain_python(step, count, options, dtype):
+@pytest.mark.parametrize(("kind", "state", "options"), KERNELS)
+def test_cpu_implementation_as_plain_python(kind, state, options, dtype):
     rng = np.random.default_rng(0)
-    arrays = [rng.random(20).astype(dtype) for _ in range(count)]
-    arrays[1][:2] = arrays[-1][:2] = 0.0
-    others = [array.copy() for array in arrays]
-    step.reference(np, *arrays, *options)
-    step.cpu_implementation(*others, *options)
+    arrays = [kept and rng.random(20).astype(dtype) for kept in (1, 1, *state)]
+    for array in (arrays[1], arrays[-1]):
+        if array is not None:
+            array[:2] = 0.0
+    others = [array if array is None else array.copy() for array in arrays]
+    kind.rule.reference(np, *arrays, *options)
+    kind.rule.cpu_implementation(*others, *options)
     for array, other in zip(arrays, others, strict=True):
-        assert array.dtype == other.dtype
-        tolerance = 2e-6 if dtype == "float32" else 1e-14
-        np.testing.assert_allclose(array, other, rtol=tolerance, atol=tolerance / 10)
+        if array is not None:
+            assert array.dtype == other.dtype
+            tolerance = 2e-6 if dtype == "float32" else 1e-14
+            np.testing.assert_allclose(array, other, rtol=tolerance, atol=tolerance / 10)
+
+
+def test_every_rule_has_all_implementations():
+    kinds = {kind for kind, _, _ in KERNELS}
+    public = {kind for kind in vars(nn_optim).values() if isinstance(kind, type)}
+    assert kinds == {k for k in public if issubclass(k, Optimizer)} - {Optimizer}
+    for kind in kinds:
+        assert isinstance(kind.rule, Kernel)
+        assert kind.rule.cpu_implementation is not None
+        assert kind.rule.cuda_implementation is not None
 
 
 @pytest.mark.parametrize(("kind", "options"), RULES, ids=IDS)

@@ -1,4 +1,7 @@
-"""Optimizers for nn-tensor, schedules of their learning rates, and clipping of gradients."""
+"""Optimizers for nn-tensor, schedules of their learning rates, and gradient clipping.
+
+What you need to write your own is in `nn_optim.extend`.
+"""
 
 from nn_optim._adagrad import Adagrad as Adagrad
 from nn_optim._adam import Adam as Adam
@@ -8,24 +11,19 @@ from nn_optim._clip import clip_gradients_by_value as clip_gradients_by_value
 from nn_optim._group import Group as Group
 from nn_optim._lion import Lion as Lion
 from nn_optim._optimizer import Optimizer as Optimizer
-from nn_optim._options import Count as Count
-from nn_optim._options import Flag as Flag
-from nn_optim._options import Milestones as Milestones
-from nn_optim._options import Option as Option
-from nn_optim._plateau import ReduceOnPlateau as ReduceOnPlateau
 from nn_optim._rmsprop import RMSprop as RMSprop
-from nn_optim._schedule import ChainedSchedules as ChainedSchedules
-from nn_optim._schedule import Schedule as Schedule
-from nn_optim._schedule import SequentialSchedules as SequentialSchedules
+from nn_optim._schedules import ChainedSchedules as ChainedSchedules
 from nn_optim._schedules import CosineSchedule as CosineSchedule
 from nn_optim._schedules import ExponentialSchedule as ExponentialSchedule
 from nn_optim._schedules import InverseSquareRoot as InverseSquareRoot
 from nn_optim._schedules import LinearWarmup as LinearWarmup
 from nn_optim._schedules import MultiStepSchedule as MultiStepSchedule
 from nn_optim._schedules import OneCycle as OneCycle
+from nn_optim._schedules import ReduceOnPlateau as ReduceOnPlateau
+from nn_optim._schedules import Schedule as Schedule
+from nn_optim._schedules import SequentialSchedules as SequentialSchedules
 from nn_optim._schedules import StepSchedule as StepSchedule
 from nn_optim._sgd import SGD as SGD
-from nn_optim._state import State as State
 
 __all__ = [
     "SGD",
@@ -34,23 +32,18 @@ __all__ = [
     "AdamW",
     "ChainedSchedules",
     "CosineSchedule",
-    "Count",
     "ExponentialSchedule",
-    "Flag",
     "Group",
     "InverseSquareRoot",
     "LinearWarmup",
     "Lion",
-    "Milestones",
     "MultiStepSchedule",
     "OneCycle",
     "Optimizer",
-    "Option",
     "RMSprop",
     "ReduceOnPlateau",
     "Schedule",
     "SequentialSchedules",
-    "State",
     "StepSchedule",
     "clip_gradients_by_norm",
     "clip_gradients_by_value",

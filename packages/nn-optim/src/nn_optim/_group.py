@@ -1,27 +1,146 @@
-"""`Group`: parameters that share their options, and how groups are checked."""
+"""Groups of parameters that share their options, with what is kept of each parameter."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import describe
+from nn_tensor.extend import array_module, describe, device_of, device_scope, mark_dirty, put
 
-from nn_optim._options import Setting
+from nn_optim._options import Option, Options
 
-__all__ = ["Group", "parse_group", "parse_groups", "refuse_shared"]
+__all__ = ["FlatBuffer", "Group", "State", "check_tensors", "parse_group"]
+
+Array = Any
+Declared = Mapping[str, Option]
+Update = Callable[[Array, Array, "State", Mapping[str, Any]], None]
+
+
+class State(dict[str, Array]):
+    """The arrays that an optimizer keeps of one parameter, by name.
+
+    They have the shape and the device of the parameter, and its dtype or, for half precision,
+    float32. `step` counts the updates of the parameter: 1 during the first.
+    """
+
+    def __init__(self, parameter: Tensor | None = None, position: int = 0) -> None:
+        self.parameter: Any = parameter
+        self.position = position
+        self.load(0, {})
+
+    def load(self, step: int, arrays: Mapping[str, Array]) -> None:
+        """Take other arrays, which `prepare` moves to where the parameter is."""
+        self.clear()
+        self.update(arrays)
+        self.step = step
+        self.buffer: FlatBuffer | None = None
+        self.array: Array = None  # that of the parameter, after `prepare`
+        self._initial: Mapping[str, float] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "buffer": None, "array": None}
+
+    def compute_dtype(self) -> np.dtype[Any]:
+        """Return the dtype of an update: squares of gradients leave the range of float16."""
+        dtype: np.dtype[Any] = self.parameter.dtype
+        return dtype if dtype.itemsize > 2 else np.dtype(np.float32)
+
+    def prepare(self, initial: Mapping[str, float]) -> None:
+        """Keep the arrays `initial` and no others, where the parameter is and in its dtype.
+
+        Args:
+            initial: the names of the arrays, with the number that a new one is filled with.
+
+        Raises:
+            ValueError: if its shape has changed.
+        """
+        parameter = self.parameter.data
+        if parameter is self.array and initial == self._initial:
+            return
+        dtype, arrays = self.compute_dtype(), {}
+        with device_scope(parameter):
+            for name, value in initial.items():
+                array = self.get(name)
+                if array is None:
+                    array = array_module(parameter).full(parameter.shape, value, dtype)
+                if array.shape != parameter.shape:
+                    where = f"parameters[{self.position}]"
+                    raise ValueError(f"{where}: its shape {array.shape} became {parameter.shape}")
+                arrays[name] = put(array, device_of(parameter)).astype(dtype, copy=False)
+        self.load(self.step, arrays)
+        self.array, self.dtype, self._initial = parameter, dtype, initial
+
+    def apply(self, update: Update, options: Mapping[str, Any], states: Sequence[State]) -> None:
+        """Update the parameter; `states` is this one."""
+        self.step += 1
+        with device_scope(self.array):
+            parameter = self.array.astype(self.dtype, order="C", copy=False)
+            gradient = self.parameter.grad.data.astype(self.dtype, copy=False)
+            update(parameter, gradient, self, options)
+            if parameter is not self.array:
+                self.array[...] = parameter
+        mark_dirty(self.array)
+
+
+class FlatBuffer(State):
+    """Copies of several small parameters and of their gradients, concatenated.
+
+    Calling NumPy takes longer than computing a thousand elements. The arrays of the states become
+    views of those of the buffer; parameters and gradients are copied at each update.
+    """
+
+    def __init__(self, states: Sequence[State]) -> None:
+        super().__init__()
+        self._shapes = [state.parameter.shape for state in states]
+        size = sum(state.parameter.size for state in states)
+        self._row, self._gradient = np.empty((2, size), states[0].dtype)
+        self._parameters, self._gradients = self._split(self._row), self._split(self._gradient)
+        for name in states[0]:
+            self[name] = np.empty_like(self._row)
+            for state, view in zip(states, self._split(self[name]), strict=True):
+                view[...] = state[name]
+                state[name] = view
+        for state in states:
+            state.buffer = self
+
+    @classmethod
+    def of(cls, states: Sequence[State]) -> FlatBuffer:
+        """Return the buffer of these states, the one of the step before if it holds no others."""
+        buffer = states[0].buffer
+        if buffer is None or len(buffer._shapes) != len(states):
+            return cls(states)
+        return buffer if all(state.buffer is buffer for state in states) else cls(states)
+
+    def _split(self, row: Array) -> list[Array]:
+        """Return consecutive views of `row` in the shapes of the parameters."""
+        stops = np.cumsum([np.prod(shape, dtype=int) for shape in self._shapes])
+        return [v.reshape(s) for v, s in zip(np.split(row, stops[:-1]), self._shapes, strict=True)]
+
+    def apply(self, update: Update, options: Mapping[str, Any], states: Sequence[State]) -> None:
+        """Update the parameters of `states`, those of which this is the buffer."""
+        for view, state in zip(self._parameters, states, strict=True):
+            view[...] = state.array
+        for view, state in zip(self._gradients, states, strict=True):
+            view[...] = state.parameter.grad.data
+        self.step = states[0].step + 1
+        update(self._row, self._gradient, self, options)
+        for view, state in zip(self._parameters, states, strict=True):
+            state.array[...] = view
+            state.step = self.step
+            mark_dirty(state.array)
 
 
 class Group:
     """Parameters of an optimizer that share their options, which are read and set by name.
 
-    ``group["lr"]`` is the learning rate of the next step, decayed; to set it starts the decay
-    anew. ``dict(group)`` holds all options.
+    ``group["lr"]`` is the learning rate of the next step, decayed; setting it restarts the decay.
+    ``dict(group)`` holds all options.
 
     Raises:
         KeyError: for an option that the optimizer does not have.
-        ValueError: for a value out of its range.
+        ValueError: for a value out of range.
         TypeError: for a value of another type.
 
     >>> from nn_optim import SGD
@@ -35,29 +154,22 @@ class Group:
     [0.1, 0.25]
     """
 
-    def __init__(
-        self,
-        parameters: tuple[Tensor, ...],
-        options: Mapping[str, Any],
-        settings: Mapping[str, Setting[Any]],
-    ) -> None:
-        self._parameters = parameters
-        self._options = dict(options)
-        self._settings = settings
+    def __init__(self, states: list[State], options: Options, declared: Declared) -> None:
+        self._states, self._options, self._declared = states, options, declared
         self._decays = 0
-        self._scheduled: tuple[float, float] | None = None
+        self._scheduled: dict[float, float] = {}  # from a rate that a schedule set to its base
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
         """The parameters, in order and without duplicates."""
-        return self._parameters
+        return tuple(state.parameter for state in self._states)
 
     def __getitem__(self, name: str) -> Any:
         value = self._options[self._known(name)]
         return value / (1.0 + self._options["decay"] * self._decays) if name == "lr" else value
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._options[name] = self._settings[self._known(name)].check(value)
+        self._options[name] = self._declared[self._known(name)].check(value)
         if name == "lr":
             self._decays = 0
 
@@ -73,99 +185,77 @@ class Group:
             raise KeyError(f"{name!r}: expected one of {', '.join(self._options)}")
         return name
 
-    def base_rate(self) -> float:
+    def current_options(self) -> dict[str, Any]:
+        """Return all options, with the decayed learning rate."""
+        return {**self._options, "lr": self["lr"]}
+
+    def base_lr(self) -> float:
         """Return the learning rate that a new schedule starts from.
 
-        That is the rate as it is, unless another schedule set it: then it is that one's base.
+        That is the current one, unless another schedule set it: then it is that schedule's base.
         """
-        rate: float = self._options["lr"]
-        if self._scheduled is not None and self._scheduled[1] == rate:
-            return self._scheduled[0]
-        return rate
+        lr: float = self._options["lr"]
+        return self._scheduled.get(lr, lr)
 
-    def follow_schedule(self, base: float, rate: float) -> None:
-        """Set the rate that a schedule computed from `base`."""
-        if self._options["lr"] != rate:
-            self["lr"] = rate
-        self._scheduled = (base, rate)
+    def set_scheduled_lr(self, base: float, lr: float) -> None:
+        """Set the learning rate that a schedule computed from `base`."""
+        if self._options["lr"] != lr:
+            self["lr"] = lr
+        self._scheduled = {lr: base}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={self[name]}" for name in self)
-        return f"Group({len(self._parameters)} parameters, {options})"
-
-
-def parse_groups(
-    parameters: Iterable[Any], settings: Mapping[str, Setting[Any]]
-) -> list[tuple[tuple[Tensor, ...], dict[str, Any]]]:
-    """Return parameters and own options of each group: Tensors make one, dicts several."""
-    if isinstance(parameters, (Tensor, Mapping)) or not isinstance(parameters, Iterable):
-        raise TypeError(
-            f"parameters: expected several Tensors, got {type(parameters).__name__}; "
-            "put a single one into a list"
-        )
-    given = list(parameters)
-    if not given or not isinstance(given[0], Mapping):
-        return [(_checked("parameters", given), {})]
-    found = [parse_group(f"parameters[{i}]", group, settings) for i, group in enumerate(given)]
-    for position, (tensors, _) in enumerate(found):
-        refuse_shared(f"parameters[{position}]", tensors, (t for t, _ in found[:position]))
-    return found
+        return f"Group({len(self._states)} parameters, {options})"
 
 
 def parse_group(
-    name: str, group: Any, settings: Mapping[str, Setting[Any]]
-) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
-    """Return the parameters and the options that a dict holds."""
+    name: str, group: Any, declared: Declared, others: Iterable[Group]
+) -> tuple[list[Tensor], Options]:
+    """Return the parameters and the options of a dict, or raise."""
     if not isinstance(group, Mapping):
         raise TypeError(f"{name}: expected a dict with 'parameters', got {type(group).__name__}")
     if "parameters" not in group:
         raise ValueError(f"{name}: has no 'parameters', only {sorted(map(str, group))}")
-    options = {}
-    for option, value in group.items():
-        if option == "parameters":
-            continue
-        if option not in settings:
-            raise ValueError(
-                f"{name}: unknown option {option!r}, expected one of {', '.join(settings)}"
-            )
+    options = {key: value for key, value in group.items() if key != "parameters"}
+    for key, value in options.items():
+        if key not in declared:
+            known = ", ".join(declared)
+            raise ValueError(f"{name}: unknown option {key!r}, expected one of {known}")
         try:
-            options[option] = settings[option].check(value)
+            options[key] = declared[key].check(value)
         except (TypeError, ValueError) as error:
             raise type(error)(f"{name}: {error}") from None
-    parameters = group["parameters"]
-    if isinstance(parameters, Tensor):
-        parameters = [parameters]
-    return _checked(f"{name}['parameters']", parameters), options
-
-
-def refuse_shared(
-    name: str, tensors: tuple[Tensor, ...], others: Iterable[tuple[Tensor, ...]]
-) -> None:
-    """Raise if one of the Tensors belongs to another group already."""
-    owners = {id(t): group for group, members in enumerate(others) for t in members}
+    name = f"{name}['parameters']" if name else "parameters"
+    tensors = _check_parameters(name, group["parameters"])
+    owners = {id(t): number for number, other in enumerate(others) for t in other.parameters}
     for position, tensor in enumerate(tensors):
         if id(tensor) in owners:
-            raise ValueError(
-                f"{name}['parameters'][{position}]: {describe(tensor)} is in "
-                f"groups[{owners[id(tensor)]}] too, expected each parameter in one group"
-            )
+            where = f"{name}[{position}]: {describe(tensor)} is in groups[{owners[id(tensor)]}] too"
+            raise ValueError(f"{where}, expected each parameter in one group")
+    return tensors, options
 
 
-def _checked(name: str, parameters: Any) -> tuple[Tensor, ...]:
-    """Return the parameters, each once, or raise."""
-    if isinstance(parameters, (str, Mapping)) or not isinstance(parameters, Iterable):
-        raise TypeError(f"{name}: expected several Tensors, got {type(parameters).__name__}")
-    found: dict[int, Tensor] = {}
-    for position, parameter in enumerate(parameters):
-        if not isinstance(parameter, Tensor):
-            raise TypeError(
-                f"{name}[{position}]: expected a Tensor, got {type(parameter).__name__}"
-            )
-        if not parameter.is_leaf:
+def _check_parameters(name: str, parameters: Any) -> list[Tensor]:
+    """Return the parameters of a group, each once, or raise."""
+    tensors = check_tensors(name, parameters)
+    for position, tensor in enumerate(tensors):
+        if not tensor.is_leaf:
             raise ValueError(f"{name}[{position}]: is the result of an operation, expected a leaf")
-        if not parameter.requires_grad:
+        if not tensor.requires_grad:
             raise ValueError(f"{name}[{position}]: does not require a gradient")
-        found.setdefault(id(parameter), parameter)
-    if not found:
+    if not tensors:
         raise ValueError(f"{name}: expected at least one Tensor, got none")
-    return tuple(found.values())
+    return list({id(tensor): tensor for tensor in tensors}.values())
+
+
+def check_tensors(name: str, tensors: Any) -> list[Tensor]:
+    """Return one Tensor or several as a list, or raise."""
+    if isinstance(tensors, Tensor):
+        return [tensors]
+    if isinstance(tensors, (str, Mapping)) or not isinstance(tensors, Iterable):
+        raise TypeError(f"{name}: expected several Tensors, got {type(tensors).__name__}")
+    found = list(tensors)
+    for position, tensor in enumerate(found):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(f"{name}[{position}]: expected a Tensor, got {type(tensor).__name__}")
+    return found

@@ -1,38 +1,29 @@
-"""`Optimizer`: everything about optimizers but the rules themselves."""
+"""`Optimizer`: everything about optimizers but their update rules."""
 
 from __future__ import annotations
 
-import itertools
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
-from typing import Any, cast
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import Device, device_scope, mark_dirty, put
+from nn_tensor.extend import METADATA_KEY, array_module, check_integer, check_number
 
-from nn_optim._blocks import LENGTH
-from nn_optim._group import Group, parse_group, parse_groups, refuse_shared
-from nn_optim._options import Option, Setting
-from nn_optim._state import (
-    FORMAT_VERSION,
-    METADATA_KEY,
-    Bundle,
-    Reader,
-    State,
-    working_dtype,
-)
+from nn_optim._group import FlatBuffer, Group, State, parse_group
+from nn_optim._options import Configured, argument, option
+from nn_optim._update_rule import UpdateRule
 
 __all__ = ["Optimizer"]
 
 Array = Any
 
-# Below this, calling NumPy for each array costs more than copying it into a row and back.
-_SMALL = LENGTH // 2
+# Up to this size, calling NumPy for each array costs more than copying it to a buffer and back.
+_SMALL = 16384
 
 
-class Optimizer(ABC):
-    r"""Moves parameters so that a loss becomes smaller, by the gradients that `backward` left.
+class Optimizer(Configured):
+    r"""Updates parameters by their gradients, so that a loss decreases.
 
     The learning rate after :math:`t` calls of `decay_lr` is
 
@@ -46,96 +37,65 @@ class Optimizer(ABC):
 
         Adam([{"parameters": weights, "weight_decay": 0.1}, {"parameters": biases}], lr=0.001)
 
-    An option of the optimizer reads as the common value of its groups, and to set it sets it in
+    An option of the optimizer reads as the common value of its groups, and setting it sets it in
     all of them; `groups` gives access to each.
 
-    A rule of your own names the arrays that it keeps, and says what happens to one parameter::
-
-        class Momentum(Optimizer):
-            momentum = Option(below=1.0)
-
-            def __init__(self, parameters, lr, momentum=0.9):
-                super().__init__(parameters, lr, momentum=momentum)
-
-            def arrays(self, options):
-                return ("velocity",)
-
-            def update(self, parameter, gradient, state, options):
-                velocity = state["velocity"]
-                velocity *= options["momentum"]
-                velocity += gradient
-                parameter -= options["lr"] * velocity
+    An optimizer of your own has an update rule, and declares its options. The arguments of the
+    rule are filled by name: state arrays that are kept of each parameter, options, ``step``, and
+    attributes of the class. See `nn_optim.extend`.
 
     Args:
         parameters: leaf Tensors that require a gradient, ``model.parameters`` for example, or
             dicts with ``"parameters"`` and options. One that occurs several times in a group
             counts once.
-        lr: the learning rate, finite and at least 0.
-        decay: how fast `decay_lr` lowers it, finite and at least 0.
-        options: the other options that the rule declares.
+        lr: the learning rate, finite and >= 0.
+        decay: how fast `decay_lr` lowers it, finite and >= 0.
 
     Raises:
         ValueError: if there are no parameters, if one is in two groups, is not a leaf or requires
-            no gradient (the message holds its position), or if an option is out of its range.
-        TypeError: if one of the parameters is no Tensor, or an option no number.
+            no gradient (the message has its position), or if an option is out of range.
+        TypeError: if a parameter is not a Tensor or an option is not a number.
     """
 
-    lr = Option()
-    decay = Option()
+    _first: Iterable[Any] = argument(alias="parameters", kw_only=False)
+    lr: float = option(check_number, minimum=0, kw_only=False)
+    decay: float = option(check_number, minimum=0, default=0.0)
 
-    elementwise = False
-    """Whether the rule moves each element by its own numbers alone, and writes arrays in place.
+    rule: ClassVar[UpdateRule | None] = None
+    """The rule that `update` applies. Without one, override `update`."""
 
-    Then `update` may be given several small parameters as one row. A class that has an `update`
-    of its own says so itself.
-    """
+    def _configure(self, first: Iterable[Any], options: dict[str, Any]) -> None:
+        numbers = [] if self.rule is None else self.rule.options
+        self._constants = {n: getattr(self, n) for n in numbers if n not in (*options, "step")}
+        if self.rule is None and type(self).update is Optimizer.update:
+            name = type(self).__name__
+            raise TypeError(f"{name} is abstract: it has neither a rule nor an update of its own")
+        if isinstance(first, Tensor):
+            raise TypeError("parameters: expected several Tensors, got Tensor; put it into a list")
+        self._defaults, self._groups = options, list[Group]()
+        single = isinstance(first, (str, Mapping)) or not isinstance(first, Iterable)
+        given = [] if single else list(first)
+        if given and isinstance(given[0], Mapping):
+            for number, group in enumerate(given):
+                self._add_group(f"parameters[{number}]", group)
+        else:
+            self._add_group("", {"parameters": first if single else given})
 
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        if "update" in vars(cls) and "elementwise" not in vars(cls):
-            cls.elementwise = False
-
-    def __init__(
-        self, parameters: Iterable[Any], lr: float, decay: float = 0.0, **options: Any
-    ) -> None:
-        given = {"lr": lr, "decay": decay, **options}
-        self._settings: dict[str, Setting[Any]] = {n: self._setting(n) for n in given}
-        self._defaults = {n: self._settings[n].check(value) for n, value in given.items()}
-        self._groups: list[Group] = []
-        self._states: list[State] = []
-        for tensors, own in parse_groups(parameters, self._settings):
-            self._add(tensors, own)
-
-    @classmethod
-    def _setting(cls, name: str) -> Setting[Any]:
-        setting = getattr(cls, name, None)
-        if not isinstance(setting, Setting):
-            raise TypeError(f"{cls.__name__}: has no option {name!r}")
-        return setting
-
-    def _add(self, tensors: tuple[Tensor, ...], own: Mapping[str, Any]) -> None:
+    def _add_group(self, name: str, group: Any) -> None:
+        tensors, own = parse_group(name, group, self._declared, self._groups)
         options = {**self._defaults, **own}
         self.check_options(options)
-        self._groups.append(Group(tensors, options, self._settings))
-        self._states += [State() for _ in tensors]
-
-    def check_options(self, options: Mapping[str, Any]) -> None:  # noqa: B027
-        """Raise if the options of a group do not go together: a rule's own affair."""
+        states = [State(tensor, p) for p, tensor in enumerate(tensors, len(self.parameters))]
+        self._groups.append(Group(states, options, self._declared))
 
     def _option(self, name: str) -> Any:
         values = [group[name] for group in self._groups]
-        if any(value != values[0] for value in values):
-            raise ValueError(
-                f"{name}: is {values} in the groups; read it from one, as groups[0][{name!r}]"
-            )
+        if values != values[:1] * len(values):
+            cure = f"read it from one, as groups[0][{name!r}]"
+            raise ValueError(f"{name}: is {values} in the groups; {cure}")
         return values[0]
 
     def _set_option(self, name: str, value: Any) -> None:
-        if name not in self._settings:  # a rule that sets its own after this class's __init__
-            self._settings[name] = self._setting(name)
-            self._defaults[name] = value
-            for group in self._groups:
-                group._options[name] = value
         for group in self._groups:
             group[name] = value
 
@@ -155,7 +115,7 @@ class Optimizer(ABC):
         Raises:
             ValueError: if it has no parameters, one that the optimizer has already, or an option
                 that is unknown or out of range; then nothing was added.
-            TypeError: if it is no dict, or holds something else than Tensors and numbers.
+            TypeError: if it is not a dict, or has something else than Tensors and numbers.
 
         >>> from nn_optim import SGD
         >>> from nn_tensor import zeros
@@ -164,9 +124,7 @@ class Optimizer(ABC):
         >>> [group["lr"] for group in optimizer.groups]
         [0.1, 0.5]
         """
-        tensors, own = parse_group("group", group, self._settings)
-        refuse_shared("group", tensors, (g.parameters for g in self._groups))
-        self._add(tensors, own)
+        self._add_group("group", group)
 
     def decay_lr(self) -> None:
         """Lower the learning rate of every group by one more step of its decay.
@@ -183,91 +141,49 @@ class Optimizer(ABC):
             group._decays += 1
 
     def zero_grad(self) -> None:
-        """Forget the gradients of all parameters."""
-        for group in self._groups:
-            for parameter in group.parameters:
-                parameter.zero_grad()
+        """Clear the gradients of all parameters."""
+        for parameter in self.parameters:
+            parameter.zero_grad()
 
     def step(self) -> None:
-        """Move every parameter that has a gradient, in place.
+        """Update every parameter that has a gradient, in place.
 
         Raises:
-            ValueError: if a parameter cannot be moved (its array is read-only, or has another
-                shape than in earlier steps); then none was moved.
+            ValueError: if a parameter cannot be updated (its array is read-only, or has another
+                shape than in earlier steps); then none was updated.
         """
+        fuses = self.rule is not None and type(self).update is Optimizer.update
         ready = []
-        positions = itertools.count()  # zip asks it last, so that it loses none between groups
         for group in self._groups:
-            options = dict(group)
-            names = self.arrays(options)
-            moving = []
-            for parameter, position in zip(group.parameters, positions, strict=False):
-                if parameter.has_grad:
-                    array, gradient = parameter.data, cast(Tensor, parameter.grad).data
-                    state = self._states[position]
-                    if not getattr(array.flags, "writeable", True):  # CuPy knows no such flag
-                        raise ValueError(f"parameters[{position}]: its array is read-only")
-                    state.follow(array, names, position)
-                    moving.append((array, gradient, state))
-            ready.append((options, names, moving))
-        for options, names, moving in ready:
-            small: dict[tuple[Any, int], list[tuple[Array, Array, State]]] = {}
-            for array, gradient, state in moving:
-                if self.elementwise and type(array) is np.ndarray and array.size <= _SMALL:
-                    alike = small.setdefault((working_dtype(array), state.step), [])
-                    alike.append((array, gradient, state))
-                else:
-                    with device_scope(array):
-                        self._move(array, gradient, state, options)
-            for (dtype, _), alike in small.items():
-                if len(alike) == 1:
-                    self._move(*alike[0], options)
-                else:
-                    self._move_together(alike, names, dtype, options)
+            options = group.current_options()
+            initial = self.init_state(options)
+            batches: dict[Any, list[State]] = {}
+            for state in group._states:
+                if state.parameter.has_grad:
+                    state.prepare(initial)
+                    array = state.array
+                    if not getattr(array.flags, "writeable", True):  # CuPy has no such flag
+                        raise ValueError(f"parameters[{state.position}]: its array is read-only")
+                    small = fuses and type(array) is np.ndarray and array.size <= _SMALL
+                    key = (state.dtype, state.step) if small else state.position
+                    batches.setdefault(key, []).append(state)
+            ready.append((batches.values(), options))
+        for lists, options in ready:
+            for states in lists:
+                updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
+                updated.apply(self.update, options, states)
 
-    def _move(
-        self, array: Array, gradient: Array, state: State, options: Mapping[str, Any]
-    ) -> None:
-        state.step += 1
-        dtype = working_dtype(array)
-        if gradient.dtype != dtype:
-            gradient = gradient.astype(dtype)
-        if array.dtype == dtype and array.flags.c_contiguous:
-            self.update(array, gradient, state, options)
-        else:
-            block = array.astype(dtype, order="C")
-            self.update(block, gradient, state, options)
-            array[...] = block
-        mark_dirty(array)
+    def init_state(self, options: Mapping[str, Any]) -> Mapping[str, float]:
+        """Return the names of the state arrays, with the number that each is filled with at first.
 
-    def _move_together(
-        self,
-        alike: list[tuple[Array, Array, State]],
-        names: tuple[str, ...],
-        dtype: np.dtype[Any],
-        options: Mapping[str, Any],
-    ) -> None:
-        arrays, gradients, states = zip(*alike, strict=True)
-        bundle = states[0].bundle
-        if bundle is None or not bundle.holds(states, names, dtype):
-            bundle = Bundle(states, [array.shape for array in arrays], names, dtype)
-        for state in states:
-            state.step += 1
-        bundle.gather(arrays, gradients, states[0].step)
-        self.update(bundle.parameter, bundle.gradient, bundle.state, options)
-        bundle.scatter(arrays)
-        for array in arrays:
-            mark_dirty(array)
+        By default they are those of the rule, filled with 0. One that is left out is not kept.
+        """
+        return {} if self.rule is None else dict.fromkeys(self.rule.state, 0.0)
 
-    def arrays(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the names of the arrays that the rule keeps of each parameter: none here."""
-        return ()
-
-    @abstractmethod
     def update(
         self, parameter: Array, gradient: Array, state: State, options: Mapping[str, Any]
     ) -> None:
-        """Move one parameter in place: the rule of the optimizer.
+        """Update one parameter in place. By default the rule does.
 
         Args:
             parameter: a C-contiguous array, to be written into; float16 comes as float32.
@@ -275,6 +191,11 @@ class Optimizer(ABC):
             state: the arrays of this parameter, and its count of steps.
             options: the options by name; ``lr`` is the decayed learning rate.
         """
+        rule = cast(UpdateRule, self.rule)
+        arrays = [parameter, gradient, *map(state.get, rule.state)]
+        flat = [a if a is None or a.ndim == 1 else a.reshape(-1) for a in arrays]
+        values = {**self._constants, **options, "step": state.step}
+        rule(array_module(parameter), *flat, *map(values.__getitem__, rule.options))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next steps depend on, but the parameters, as a flat mapping.
@@ -292,28 +213,17 @@ class Optimizer(ABC):
         """
         found: dict[str, Any] = {}
         for number, group in enumerate(self._groups):
-            for name, value in group._options.items():
+            for name, value in {**group._options, "decays": group._decays}.items():
                 found[f"groups.{number}.{name}"] = np.array(value)
-            found[f"groups.{number}.decays"] = np.array(group._decays)
-        for position, (parameter, state, names) in enumerate(self._remembered()):
-            found[f"{position}.step"] = np.array(state.step)
-            if state.step:
-                state.follow(parameter.data, names, position)
-                for name in names:
-                    found[f"{position}.{name}"] = np.array(put(state[name], Device("cpu")))
-        found[METADATA_KEY] = {
-            "format_version": FORMAT_VERSION,
-            "class": type(self).__name__,
-            "groups": [len(group.parameters) for group in self._groups],
-        }
-        return found
-
-    def _remembered(self) -> Iterable[tuple[Tensor, State, tuple[str, ...]]]:
-        states = iter(self._states)
         for group in self._groups:
-            names = self.arrays(dict(group))
-            for parameter in group.parameters:
-                yield parameter, next(states), names
+            for state in group._states:
+                found[f"{state.position}.step"] = np.array(state.step)
+                if state.step:
+                    state.prepare(self.init_state(group.current_options()))
+                    for name, array in state.items():
+                        found[f"{state.position}.{name}"] = np.array(Tensor(array).numpy())
+        sizes = [len(group.parameters) for group in self._groups]
+        return {**found, METADATA_KEY: {**self._metadata(), "groups": sizes}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue where `state_dict` was called: take over its options and arrays.
@@ -325,38 +235,33 @@ class Optimizer(ABC):
                 of range; then nothing was changed.
             TypeError: if `state` is not a mapping.
         """
-        read = Reader(state, type(self).__name__)
+        prefixes = [f"groups.{number}." for number in range(len(self._groups))]
+        renamed = {old: new for p in prefixes for old, new in self._old_keys(p).items()}
+        reader = self._reader(state, renamed)
         sizes = [len(group.parameters) for group in self._groups]
-        saved = read.metadata.get("groups", sizes)
+        saved = reader.metadata.get("groups", sizes)
         if saved != sizes:
-            read.problems.append(f"expected groups of {sizes} parameters, got {saved}")
-        loaded = []
-        states: list[State] = []
-        for number, group in enumerate(self._groups):
-            options = {
-                name: read.scalar(f"groups.{number}.{name}", self._settings[name].check, value)
-                for name, value in group._options.items()
-            }
-            loaded.append((group, options, read.count(f"groups.{number}.decays")))
-            names = self.arrays(options)
-            for parameter in group.parameters:
-                position, new = len(states), State()
-                new.step = read.count(f"{position}.step")
-                if new.step:
-                    for name in names:
-                        new[name] = read.array(f"{position}.{name}", parameter.data)
-                states.append(new)
-        read.finish()
-        self._states = states
-        for group, options, decays in loaded:
-            group._options, group._decays = options, decays
+            reader.problems.append(f"expected groups of {sizes} parameters, got {saved}")
+        check = functools.partial(check_integer, "count", minimum=0)
+        loads: list[Callable[[], None]] = []
+        for prefix, group in zip(prefixes, self._groups, strict=True):
+            options = self._read_options(reader, prefix, group._options)
+            decays = reader.value(f"{prefix}decays", check, 0)
+            loads.append(functools.partial(vars(group).update, _options=options, _decays=decays))
+            for kept in group._states:
+                step = reader.value(f"{kept.position}.step", check, 0)
+                keys = {n: f"{kept.position}.{n}" for n in self.init_state(options) if step}
+                shape, dtype = kept.parameter.shape, kept.compute_dtype()
+                arrays = {name: reader.array(key, shape, dtype) for name, key in keys.items()}
+                loads.append(functools.partial(kept.load, step, arrays))
+        reader.finish()
+        for load in loads:
+            load()
 
     def __repr__(self) -> str:
-        parts = [f"{len(self._states)} parameters"]
-        if len(self._groups) > 1:
-            parts[0] += f" in {len(self._groups)} groups"
-        for name in self._settings:
+        count, parts = len(self._groups), []
+        for name in self._declared:
             values = [group[name] for group in self._groups]
-            same = all(value == values[0] for value in values)
-            parts.append(f"{name}={values[0] if same else values}")
-        return f"{type(self).__name__}({', '.join(parts)})"
+            parts.append(f"{name}={values[0] if values == values[:1] * count else values}")
+        sizes = f"{len(self.parameters)} parameters" + f" in {count} groups" * (count > 1)
+        return f"{type(self).__name__}({', '.join([sizes, *parts])})"

@@ -1,133 +1,148 @@
-"""Options: values that steer an optimizer or a schedule, checked whenever they are set."""
+"""Options of optimizers and schedules: declared once, given by name, checked whenever set."""
 
 from __future__ import annotations
 
-import itertools
-import math
-import operator
-from abc import abstractmethod
-from collections.abc import Iterable
-from numbers import Real
-from typing import Any, Generic, Protocol, Self, TypeVar, overload
+import functools
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from inspect import Parameter, Signature
+from typing import Any, ClassVar, dataclass_transform
 
-import numpy as np
+from nn_tensor.extend import FORMAT_VERSION, METADATA_KEY, StateDictReader, keyword_only
 
-__all__ = ["Count", "Flag", "Milestones", "Option", "Setting"]
-
-T = TypeVar("T")
+__all__ = ["Configured", "Option", "argument", "option"]
 
 
-class _Owner(Protocol):
-    def _option(self, name: str, /) -> Any: ...
-    def _set_option(self, name: str, value: Any, /) -> None: ...
+Check = Callable[..., Any]
+Options = dict[str, Any]
+
+_REQUIRED = Parameter.empty
 
 
-class Setting(Generic[T]):
-    """An attribute of an optimizer or a schedule that is checked whenever it is set."""
+class Option:
+    """The descriptor that `option` makes: a value that is checked whenever it is set.
 
-    name: str
+    Attributes:
+        check: returns its argument as a plain Python value, or raises.
+        parameter: the option as a parameter of the constructor.
+        old_name: the name in state dicts of earlier versions.
+    """
+
+    def __init__(self, check: Check, parameter: Parameter, old_name: str | None) -> None:
+        self.check, self.parameter, self.old_name = check, parameter, old_name
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
+        self.check = functools.partial(self.check, name)
+        self.parameter = self.parameter.replace(name=name)
 
-    @overload
-    def __get__(self, owner: None, kind: type) -> Self: ...
-    @overload
-    def __get__(self, owner: _Owner, kind: type) -> T: ...
-    def __get__(self, owner: _Owner | None, kind: type) -> Self | T:
-        if owner is None:
-            return self
-        value: T = owner._option(self.name)
-        return value
+    def __get__(self, owner: Any, kind: type) -> Any:
+        return self if owner is None else owner._option(self.parameter.name)
 
-    def __set__(self, owner: _Owner, value: Any) -> None:
-        owner._set_option(self.name, self.check(value))
-
-    @abstractmethod
-    def check(self, value: Any) -> T:
-        """Return `value` as a plain Python value, or raise."""
+    def __set__(self, owner: Any, value: Any) -> None:
+        owner._set_option(self.parameter.name, self.check(value))
 
 
-class Option(Setting[float]):
-    """A number that steers an optimizer or a schedule, checked whenever it is set.
+def option(
+    check: Check,
+    *,
+    default: Any = _REQUIRED,
+    kw_only: bool = True,
+    old_name: Any = None,
+    **limits: Any,
+) -> Any:
+    """Declare an option of an optimizer or a schedule: a keyword argument and an attribute.
 
     Args:
-        least: the smallest value allowed.
-        below: what the value must stay below.
+        check: returns ``check(name, value, **limits)`` or raises; `check_number`, for example.
+        default: the value where none is given. Without a default the option is required.
+        kw_only: whether the option is given by name alone.
+        old_name: its name in state dicts of earlier versions.
+        limits: the further arguments of `check`.
 
     >>> from nn_optim import SGD
     >>> from nn_tensor import zeros
     >>> SGD([zeros(2, requires_grad=True)], momentum=1.5)
     Traceback (most recent call last):
         ...
-    ValueError: momentum: expected a number >= 0 and < 1, got 1.5
+    ValueError: momentum: expected a finite number >= 0 and < 1, got 1.5
     """
-
-    def __init__(self, least: float = 0.0, below: float = math.inf) -> None:
-        self.least = least
-        self.below = below
-
-    def check(self, value: Any) -> float:
-        """Return `value` as a Python number, or raise."""
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
-            raise TypeError(f"{self.name}: expected a number, got {value!r}")
-        try:
-            number = float(value)
-        except OverflowError:  # an integer beyond all floats
-            number = math.inf if int(value) > 0 else -math.inf  # type: ignore[call-overload]
-        if not self.least <= number < self.below:  # NaN compares as false
-            above = "and finite" if math.isinf(self.below) else f"and < {self.below:g}"
-            raise ValueError(
-                f"{self.name}: expected a number >= {self.least:g} {above}, got {number}"
-            )
-        return number
+    kind = Parameter.KEYWORD_ONLY if kw_only else Parameter.POSITIONAL_OR_KEYWORD
+    parameter = Parameter("option", kind, default=default)
+    return Option(functools.partial(check, **limits), parameter, old_name)
 
 
-class Flag(Setting[bool]):
-    """An option that is on or off."""
-
-    def check(self, value: Any) -> bool:
-        """Return `value` as a bool, or raise."""
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{self.name}: expected True or False, got {value!r}")
-        return bool(value)
+def argument(*, alias: str, kw_only: bool) -> Any:
+    """Declare the argument of a constructor that its options follow, by its name `alias`."""
+    return alias
 
 
-class Count(Setting[int]):
-    """An option that is a whole number.
+@dataclass_transform(kw_only_default=True, field_specifiers=(option, argument))
+class Configured(ABC):
+    """A class whose constructor takes what its body declares, as that of a dataclass does."""
 
-    Args:
-        least: the smallest value allowed.
-    """
+    _first: Any
+    _declared: ClassVar[dict[str, Option]]
+    _bind: ClassVar[Callable[..., dict[str, Any]]]
+    __signature__: ClassVar[Signature]
 
-    def __init__(self, least: int = 0) -> None:
-        self.least = least
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        bodies = [vars(base) for base in reversed(cls.__mro__)]
+        cls._declared = {n: o for body in bodies for n, o in body.items() if isinstance(o, Option)}
+        first = [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in ("self", cls._first)]
+        options = sorted((o.parameter for o in cls._declared.values()), key=lambda p: p.kind)
+        signature = Signature([*first, *options])
 
-    def check(self, value: Any) -> int:
-        """Return `value` as a Python integer, or raise."""
-        return _whole(self.name, value, self.least)
+        def bind(*arguments: Any, **options: Any) -> dict[str, Any]:
+            try:
+                bound = signature.bind(*arguments, **options)
+            except TypeError as error:
+                raise TypeError(f"{cls.__name__}: {error}") from None
+            bound.apply_defaults()
+            return bound.arguments
+
+        bind.__name__ = "__init__"
+        vars(bind)["__signature__"] = signature
+        cls._bind = keyword_only(bind)
+        cls.__signature__ = Signature([first[1], *options])
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        given = self._bind(*arguments, **options)
+        checked = {name: option.check(given[name]) for name, option in self._declared.items()}
+        self._configure(given[self._first], checked)
+
+    @abstractmethod
+    def _configure(self, first: Any, options: dict[str, Any]) -> None:
+        """Construct the object from its first argument and the checked options."""
+
+    def check_options(self, options: Mapping[str, Any]) -> None:  # noqa: B027
+        """Raise if options contradict each other; override to validate them."""
+
+    def _metadata(self) -> dict[str, Any]:
+        return {"format_version": FORMAT_VERSION, "class": type(self).__name__}
+
+    @classmethod
+    def _old_keys(cls, prefix: str) -> dict[str, str]:
+        """Return the keys of options in earlier versions, and those of today."""
+        return {prefix + o.old_name: prefix + n for n, o in cls._declared.items() if o.old_name}
+
+    def _reader(self, state: Any, renamed: Mapping[str, str]) -> StateDictReader:
+        """Return the reader of a state dict in which the keys `renamed` get their new names."""
+        if isinstance(state, Mapping):
+            state = {renamed.get(key, key): value for key, value in state.items()}
+        reader = StateDictReader(state, f"{type(self).__name__}.load_state_dict")
+        saved, own = map(_classes, (reader.metadata, self._metadata()))
+        if saved not in ("", own):
+            reader.problems.append(f"{METADATA_KEY}: it belongs to {saved}, not to {own}")
+        return reader
+
+    def _read_options(self, reader: StateDictReader, prefix: str, options: Options) -> Options:
+        """Return the options at `prefix`, those given where one is missing or wrong."""
+        declared = self._declared
+        return {n: reader.value(prefix + n, declared[n].check, v) for n, v in options.items()}
 
 
-class Milestones(Setting[tuple[int, ...]]):
-    """An option that is a rising row of whole numbers, 1 or more."""
-
-    def check(self, value: Any) -> tuple[int, ...]:
-        """Return `value` as a tuple of Python integers, or raise."""
-        if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
-            raise TypeError(f"{self.name}: expected whole numbers in a list, got {value!r}")
-        found = tuple(_whole(self.name, item, 1) for item in value)
-        if any(after <= before for before, after in itertools.pairwise(found)):
-            raise ValueError(f"{self.name}: expected rising numbers, got {list(found)}")
-        return found
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected a whole number, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name}: expected a whole number >= {least}, got {number}")
-    return number
+def _classes(metadata: Any) -> str:
+    """Return all names of classes in the metadata of a state dict."""
+    return ", ".join(re.findall(r"'class': '(\w+)'", str(metadata)))

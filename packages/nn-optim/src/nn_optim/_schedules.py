@@ -1,28 +1,203 @@
-"""The usual schedules of the learning rate."""
+"""Schedules: what sets the learning rate of an optimizer from step to step."""
 
 from __future__ import annotations
 
 import bisect
+import functools
+import itertools
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, SupportsFloat
+
+import numpy as np
+from nn_tensor.extend import METADATA_KEY, check_bool, check_integer, check_number, describe
 
 from nn_optim._optimizer import Optimizer
-from nn_optim._options import Count, Flag, Milestones, Option
-from nn_optim._schedule import Schedule
+from nn_optim._options import Configured, argument, option
 
 __all__ = [
+    "ChainedSchedules",
+    "ClosedFormSchedule",
     "CosineSchedule",
     "ExponentialSchedule",
     "InverseSquareRoot",
     "LinearWarmup",
     "MultiStepSchedule",
     "OneCycle",
+    "ReduceOnPlateau",
+    "Schedule",
+    "SequentialSchedules",
     "StepSchedule",
 ]
 
+_check_count = functools.partial(check_integer, "count", minimum=0)
 
-class StepSchedule(Schedule):
+
+class Schedule(Configured):
+    """Sets the learning rate of every group of an optimizer.
+
+    It holds the optimizer, its own options and its progress, the numbers that change from step to
+    step. Step it after the optimizer, once an epoch or once a batch.
+
+    Args:
+        optimizer: the optimizer whose learning rate is set.
+
+    Raises:
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        ValueError: for an option out of range.
+    """
+
+    _first: Optimizer = argument(alias="optimizer", kw_only=False)
+
+    def _configure(self, first: Optimizer, options: dict[str, Any]) -> None:
+        if not isinstance(first, Optimizer):
+            raise TypeError(f"optimizer: expected an Optimizer, got {describe(first)}")
+        self.check_options(options)
+        self.optimizer, self._options = first, options
+        self._set_progress(self._new_progress())
+
+    def _option(self, name: str) -> Any:
+        return self._options[name]
+
+    def _set_option(self, name: str, value: Any) -> None:
+        changed = {**self._options, name: value}
+        self.check_options(changed)
+        self._options = changed
+
+    @abstractmethod
+    def step(self) -> None:
+        """Set the learning rate of each group for the next step."""
+
+    @abstractmethod
+    def _new_progress(self) -> dict[str, Any]:
+        """Return the progress of a schedule that begins."""
+
+    def _check_float(self, value: Any) -> float:
+        """Check a number of the progress that is not an integer: a learning rate."""
+        return check_number("lr", value, minimum=0)
+
+    def _set_progress(self, progress: dict[str, Any]) -> None:
+        self._progress = progress
+
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Schedule]]:
+        """Yield this schedule and those that it is made of, with the prefixes of their keys."""
+        yield prefix, self
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its options and its progress, as a flat mapping to host arrays.
+
+        >>> from nn_optim import SGD, ExponentialSchedule
+        >>> from nn_tensor import zeros
+        >>> optimizer = SGD([zeros(2, requires_grad=True)], lr=0.5)
+        >>> list(ExponentialSchedule(optimizer, gamma=0.9).state_dict())
+        ['gamma', 'steps', 'groups.0.base', '__metadata__']
+        """
+        numbers = {p + name: v for p, s in self._walk() for name, v in s._options.items()}
+        numbers |= self._progress
+        return {k: np.array(v) for k, v in numbers.items()} | {METADATA_KEY: self._metadata()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue where `state_dict` was called, with the learning rates of that step.
+
+        Raises:
+            ValueError: listing every key that is missing, unexpected or out of range; then
+                nothing was changed.
+            TypeError: if `state` is not a mapping.
+        """
+        schedules = dict(self._walk())
+        renamed = {o: n for p, s in schedules.items() for o, n in s._old_keys(p).items()}
+        reader = self._reader(state, renamed)
+        before = {prefix: schedule._options for prefix, schedule in schedules.items()}
+        loaded = {p: s._read_options(reader, p, before[p]) for p, s in schedules.items()}
+        for prefix, options in loaded.items():
+            try:
+                schedules[prefix].check_options(options)
+            except ValueError as error:
+                reader.problems.append(f"{prefix}{error}")
+        progress = self._new_progress()
+        for key, value in progress.items():
+            check = _check_count if isinstance(value, int) else self._check_float
+            progress[key] = reader.value(key, check, value)
+        reader.finish()
+        try:
+            for prefix, schedule in schedules.items():
+                schedule._options = loaded[prefix]
+            self._set_progress(progress)
+        except ValueError:
+            for prefix, schedule in schedules.items():
+                schedule._options = before[prefix]
+            raise
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={v}' for n, v in self._options.items())})"
+
+
+class ClosedFormSchedule(Schedule):
+    """A schedule whose learning rate is a function of the step.
+
+    The rate after :math:`t` calls of `step` depends on :math:`t`, the options and the base of the
+    group, which is the learning rate that it had before its first schedule. The rate of
+    :math:`t = 0` is set at once. Setting ``lr`` restarts the `decay` of the optimizer, so use one
+    of the two.
+
+    A schedule of your own declares its options and has a `rate`: see `nn_optim.extend`.
+    """
+
+    @abstractmethod
+    def rate(self, base: float, step: int) -> float:
+        """Return the learning rate after `step` steps of a group that started from `base`.
+
+        A pure function of its arguments and the options.
+        """
+
+    @property
+    def steps(self) -> int:
+        """How often `step` was called."""
+        return int(self._progress["steps"])
+
+    @property
+    def bases(self) -> tuple[float, ...]:
+        """The learning rate that each group started from."""
+        return tuple(base for key, base in self._progress.items() if key != "steps")
+
+    def step(self) -> None:
+        """Set the learning rate of each group for the next step.
+
+        Raises:
+            ValueError: if a rate would be infinite, NaN or negative; then nothing was changed.
+        """
+        # A group that was added meanwhile starts from its own learning rate.
+        progress = self._new_progress() | self._progress
+        self._set_progress(progress | {"steps": self.steps + 1})
+
+    def _new_progress(self) -> dict[str, Any]:
+        groups = enumerate(self.optimizer.groups)
+        return {"steps": 0} | {f"groups.{n}.base": group.base_lr() for n, group in groups}
+
+    def _set_progress(self, progress: dict[str, Any]) -> None:
+        steps, *bases = progress.values()
+        try:
+            rates = [self._check_float(self.rate(base, steps)) for base in bases]
+        except OverflowError:
+            rates = [self._check_float(math.inf)]
+        for group, base, rate in zip(self.optimizer.groups, bases, rates, strict=True):
+            group.set_scheduled_lr(base, rate)
+        self._progress = progress
+
+
+def check_milestones(name: str, value: Any) -> tuple[int, ...]:
+    """Return `value` as a tuple of strictly increasing integers, 1 or more, or raise."""
+    expected = f"{name}: expected strictly increasing integers >= 1, got {value!r}"
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise TypeError(expected)
+    found = tuple(check_integer(name, item, 1) for item in value)
+    if any(after <= before for before, after in itertools.pairwise(found)):
+        raise ValueError(expected)
+    return found
+
+
+class StepSchedule(ClosedFormSchedule):
     r"""Multiplies the learning rate by a factor at regular intervals.
 
     .. math:: \text{lr}_t = \text{lr}_0\, \gamma^{\lfloor t / \text{step\_size} \rfloor}
@@ -30,13 +205,13 @@ class StepSchedule(Schedule):
     As PyTorch's ``StepLR``.
 
     Args:
-        optimizer: whose learning rate to set.
+        optimizer: the optimizer whose learning rate is set.
         step_size: the number of steps between two changes, 1 or more.
         gamma: the factor, finite and >= 0.
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is none, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
 
     >>> from nn_optim import SGD, StepSchedule
     >>> from nn_tensor import zeros
@@ -51,18 +226,15 @@ class StepSchedule(Schedule):
     0.5
     """
 
-    step_size = Count(least=1)
-    gamma = Option()
-
-    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        super().__init__(optimizer, step_size=step_size, gamma=gamma)
+    step_size: int = option(check_integer, minimum=1, kw_only=False)
+    gamma: float = option(check_number, minimum=0, default=0.1)
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
-        return float(base * self.gamma ** (step // self.step_size))
+        return base * self.gamma ** (step // self.step_size)
 
 
-class MultiStepSchedule(Schedule):
+class MultiStepSchedule(ClosedFormSchedule):
     r"""Multiplies the learning rate by a factor at each of several steps.
 
     .. math:: \text{lr}_t = \text{lr}_0\, \gamma^{\left|\{k : \tau_k \le t\}\right|}
@@ -70,13 +242,13 @@ class MultiStepSchedule(Schedule):
     with the `milestones` :math:`\tau_k`, as PyTorch's ``MultiStepLR``.
 
     Args:
-        optimizer: whose learning rate to set.
-        milestones: the steps after which it changes, 1 or more, rising.
+        optimizer: the optimizer whose learning rate is set.
+        milestones: the steps after which it changes, strictly increasing, 1 or more.
         gamma: the factor, finite and >= 0.
 
     Raises:
-        ValueError: for an option out of range, or milestones that do not rise.
-        TypeError: if `optimizer` is none, or for an option of another type.
+        ValueError: for an option out of range, or milestones that do not increase.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
 
     >>> from nn_optim import SGD, MultiStepSchedule
     >>> from nn_tensor import zeros
@@ -91,18 +263,15 @@ class MultiStepSchedule(Schedule):
     0.25
     """
 
-    milestones = Milestones()
-    gamma = Option()
-
-    def __init__(self, optimizer: Optimizer, milestones: Sequence[int], gamma: float = 0.1) -> None:
-        super().__init__(optimizer, milestones=milestones, gamma=gamma)
+    milestones: Sequence[int] = option(check_milestones, kw_only=False)
+    gamma: float = option(check_number, minimum=0, default=0.1)
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
-        return float(base * self.gamma ** bisect.bisect_right(self.milestones, step))
+        return base * self.gamma ** bisect.bisect_right(self.milestones, step)
 
 
-class ExponentialSchedule(Schedule):
+class ExponentialSchedule(ClosedFormSchedule):
     r"""Multiplies the learning rate by a factor at every step.
 
     .. math:: \text{lr}_t = \text{lr}_0\, \gamma^t
@@ -110,12 +279,12 @@ class ExponentialSchedule(Schedule):
     As PyTorch's ``ExponentialLR``.
 
     Args:
-        optimizer: whose learning rate to set.
+        optimizer: the optimizer whose learning rate is set.
         gamma: the factor, finite and >= 0.
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is none, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
 
     >>> from nn_optim import SGD, ExponentialSchedule
     >>> from nn_tensor import zeros
@@ -127,18 +296,15 @@ class ExponentialSchedule(Schedule):
     0.125
     """
 
-    gamma = Option()
-
-    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
-        super().__init__(optimizer, gamma=gamma)
+    gamma: float = option(check_number, minimum=0, kw_only=False)
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
         return float(base * self.gamma**step)
 
 
-class CosineSchedule(Schedule):
-    r"""Half a cosine from the base down to a least learning rate, once or again and again.
+class CosineSchedule(ClosedFormSchedule):
+    r"""Half a cosine from the base to a minimum learning rate, once or with warm restarts.
 
     .. math::
         \text{lr}_t = \text{lr}_{\min} + \frac{1}{2} (\text{lr}_0 - \text{lr}_{\min})
@@ -148,19 +314,19 @@ class CosineSchedule(Schedule):
     5.) Without `restarts`, :math:`T` is the `period` and :math:`\tau = t`: after the period the
     rate rises again along the cosine, as PyTorch's ``CosineAnnealingLR``. With `restarts`,
     :math:`\tau` counts the steps since the last restart, where the rate is the base again; each
-    period is `growth` times as long as the one before, as PyTorch's
+    period is `T_mult` times as long as the one before, as PyTorch's
     ``CosineAnnealingWarmRestarts``.
 
     Args:
-        optimizer: whose learning rate to set.
+        optimizer: the optimizer whose learning rate is set.
         period: the number of steps of the (first) descent, 1 or more.
-        min_lr: the least learning rate, finite and >= 0.
+        min_lr: the minimum learning rate, finite and >= 0.
         restarts: start again from the base after each period.
-        growth: how many times as long each period is as the one before, 1 or more.
+        T_mult: how many times as long each period is as the one before, 1 or more.
 
     Raises:
-        ValueError: for an option out of range, or `growth` without `restarts`.
-        TypeError: if `optimizer` is none, or for an option of another type.
+        ValueError: for an option out of range, or `T_mult` without `restarts`.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
 
     >>> from nn_optim import SGD, CosineSchedule
     >>> from nn_tensor import zeros
@@ -175,61 +341,51 @@ class CosineSchedule(Schedule):
     0.5
     """
 
-    period = Count(least=1)
-    min_lr = Option()
-    restarts = Flag()
-    growth = Count(least=1)
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        period: int,
-        min_lr: float = 0.0,
-        restarts: bool = False,
-        growth: int = 1,
-    ) -> None:
-        super().__init__(optimizer, period=period, min_lr=min_lr, restarts=restarts, growth=growth)
+    period: int = option(check_integer, minimum=1, kw_only=False)
+    min_lr: float = option(check_number, minimum=0, default=0.0)
+    restarts: bool = option(check_bool, default=False)
+    T_mult: int = option(check_integer, minimum=1, default=1, old_name="growth")
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raise if there is growth without restarts."""
-        if options["growth"] > 1 and not options["restarts"]:
-            raise ValueError(f"growth: needs restarts=True, got growth={options['growth']}")
+        """Raise if periods change their length without restarts."""
+        if options["T_mult"] > 1 and not options["restarts"]:
+            raise ValueError(f"T_mult: needs restarts=True, got T_mult={options['T_mult']}")
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
         period = self.period
-        if self.restarts and self.growth == 1:
+        if self.restarts and self.T_mult == 1:
             step %= period
         elif self.restarts:
             while step >= period:
                 step -= period
-                period *= self.growth
+                period *= self.T_mult
         cosine = math.cos(math.pi * step / period)
         return self.min_lr + 0.5 * (base - self.min_lr) * (1.0 + cosine)
 
 
-class LinearWarmup(Schedule):
-    r"""Raises the learning rate in a line from a fraction of the base to the base.
+class LinearWarmup(ClosedFormSchedule):
+    r"""Raises the learning rate linearly from a fraction of the base to the base.
 
     .. math:: \text{lr}_t = \text{lr}_0 \left(s + (1 - s) \min(t / T, 1)\right)
 
-    with the fraction `start` :math:`s` and `warmup` :math:`T`, as PyTorch's ``LinearLR`` with its
-    ``end_factor`` 1 (Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in 1 Hour",
-    2017, section 2.2, "gradual warmup").
+    with the fraction `start_factor` :math:`s` and `warmup` :math:`T`, as PyTorch's ``LinearLR``
+    with its ``end_factor`` 1 (Goyal et al., "Accurate, Large Minibatch SGD: Training ImageNet in
+    1 Hour", 2017, section 2.2, "gradual warmup").
 
     Args:
-        optimizer: whose learning rate to set.
+        optimizer: the optimizer whose learning rate is set.
         warmup: the number of steps until the base is reached, 1 or more.
-        start: the fraction of the base at the beginning, finite and >= 0.
+        start_factor: the fraction of the base at the beginning, finite and >= 0.
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is none, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
 
     >>> from nn_optim import SGD, LinearWarmup
     >>> from nn_tensor import zeros
     >>> optimizer = SGD([zeros(2, requires_grad=True)], lr=1.0)
-    >>> schedule = LinearWarmup(optimizer, warmup=2, start=0.5)
+    >>> schedule = LinearWarmup(optimizer, warmup=2, start_factor=0.5)
     >>> for _ in range(4):
     ...     print(optimizer.lr)
     ...     schedule.step()
@@ -239,51 +395,50 @@ class LinearWarmup(Schedule):
     1.0
     """
 
-    warmup = Count(least=1)
-    start = Option()
-
-    def __init__(self, optimizer: Optimizer, warmup: int = 5, start: float = 1.0 / 3.0) -> None:
-        super().__init__(optimizer, warmup=warmup, start=start)
+    warmup: int = option(check_integer, minimum=1, default=5, kw_only=False)
+    start_factor: float = option(check_number, minimum=0, default=1.0 / 3.0, old_name="start")
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
         if step >= self.warmup:
             return base
-        return base * (self.start + (1.0 - self.start) * step / self.warmup)
+        return base * (self.start_factor + (1.0 - self.start_factor) * step / self.warmup)
 
 
-class OneCycle(Schedule):
-    r"""One rise to the base and one long descent to almost nothing.
+class OneCycle(ClosedFormSchedule):
+    r"""One increase to the base and one long decrease to almost nothing.
 
     .. math::
         \text{lr}_t = \begin{cases}
-            b(\text{lr}_0 / \text{div},\; \text{lr}_0,\; t / t_1) & t \le t_1 \\
-            b(\text{lr}_0,\; \text{lr}_0 / (\text{div} \cdot \text{final\_div}),\;
+            b(\text{lr}_0 / \text{div\_factor},\; \text{lr}_0,\; t / t_1) & t \le t_1 \\
+            b(\text{lr}_0,\; \text{lr}_0 / (\text{div\_factor} \cdot \text{final\_div\_factor}),\;
                 (t - t_1) / (t_2 - t_1)) & t_1 < t \le t_2
         \end{cases}
 
-    with :math:`t_1 = \text{rise} \cdot \text{total} - 1`, :math:`t_2 = \text{total} - 1` and
-    :math:`b(x, y, u) = y + \frac{1}{2} (x - y) (1 + \cos \pi u)`, or a straight line if `linear`
-    (Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning
-    Rates", 2018, section 3; in the form of PyTorch's ``OneCycleLR``). The base, the optimizer's
-    learning rate, is the peak. After :math:`t_2` the rate stays. Momentum is not changed.
+    with :math:`t_1 = \text{pct\_start} \cdot \text{total\_steps} - 1`, :math:`t_2 =
+    \text{total\_steps} - 1` and :math:`b(x, y, u) = y + \frac{1}{2} (x - y) (1 + \cos \pi u)`, or
+    a straight line if `linear` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural
+    Networks Using Large Learning Rates", 2018, section 3; in the form of PyTorch's
+    ``OneCycleLR``). The base, the optimizer's learning rate, is the maximum. After :math:`t_2` the
+    rate stays. Momentum is not changed.
 
     Args:
-        optimizer: whose learning rate to set.
-        total: the number of steps of the cycle, with at least one in the rise and in the descent.
-        rise: the share of the steps that rise, >= 0 and < 1.
-        div: how many times smaller than the peak the first rate is, 1 or more.
-        final_div: how many times smaller than the first the last rate is, 1 or more.
-        linear: go along straight lines instead of cosines.
+        optimizer: the optimizer whose learning rate is set.
+        total_steps: the number of steps of the cycle, at least one of them in each direction.
+        pct_start: the fraction of the steps in which the rate increases, >= 0 and < 1.
+        div_factor: the maximum divided by the first rate, 1 or more.
+        final_div_factor: the first rate divided by the last, 1 or more.
+        linear: follow straight lines instead of cosines.
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is none, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
 
     >>> from nn_optim import SGD, OneCycle
     >>> from nn_tensor import zeros
     >>> optimizer = SGD([zeros(2, requires_grad=True)], lr=1.0)
-    >>> schedule = OneCycle(optimizer, total=5, rise=0.6, div=4.0, final_div=2.0, linear=True)
+    >>> options = {"pct_start": 0.6, "div_factor": 4.0, "final_div_factor": 2.0, "linear": True}
+    >>> schedule = OneCycle(optimizer, total_steps=5, **options)
     >>> for _ in range(5):
     ...     print(optimizer.lr)
     ...     schedule.step()
@@ -294,63 +449,50 @@ class OneCycle(Schedule):
     0.125
     """
 
-    total = Count(least=2)
-    rise = Option(below=1.0)
-    div = Option(least=1.0)
-    final_div = Option(least=1.0)
-    linear = Flag()
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        total: int,
-        rise: float = 0.3,
-        div: float = 25.0,
-        final_div: float = 1e4,
-        linear: bool = False,
-    ) -> None:
-        super().__init__(
-            optimizer, total=total, rise=rise, div=div, final_div=final_div, linear=linear
-        )
+    total_steps: int = option(check_integer, minimum=2, kw_only=False, old_name="total")
+    pct_start: float = option(check_number, minimum=0, below=1, default=0.3, old_name="rise")
+    div_factor: float = option(check_number, minimum=1, default=25.0, old_name="div")
+    final_div_factor: float = option(check_number, minimum=1, default=1e4, old_name="final_div")
+    linear: bool = option(check_bool, default=False)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Raise if no step is left for the rise."""
-        rise, total = options["rise"], options["total"]
-        if rise * total <= 1.0:
-            raise ValueError(f"rise: expected more than one step of {total}, got {rise * total:g}")
+        """Raise if no step is left for the increase."""
+        total = options["total_steps"]
+        if (steps := options["pct_start"] * total) <= 1.0:
+            raise ValueError(f"pct_start: expected more than one step of {total}, got {steps:g}")
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
-        peak, end = self.rise * self.total - 1.0, self.total - 1
-        first = base / self.div
+        peak, end = self.pct_start * self.total_steps - 1.0, self.total_steps - 1
+        first = base / self.div_factor
         if step <= peak:
             return self._between(first, base, step / peak)
-        last = first / self.final_div
+        last = first / self.final_div_factor
         return self._between(base, last, min((step - peak) / (end - peak), 1.0))
 
-    def _between(self, start: float, end: float, share: float) -> float:
+    def _between(self, start: float, end: float, fraction: float) -> float:
         if self.linear:
-            return start + (end - start) * share
-        return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * share))
+            return start + (end - start) * fraction
+        return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * fraction))
 
 
-class InverseSquareRoot(Schedule):
-    r"""A linear rise to the base, then a descent with the inverse square root of the step.
+class InverseSquareRoot(ClosedFormSchedule):
+    r"""A linear increase to the base, then a decrease with the inverse square root of the step.
 
     .. math:: \text{lr}_t = \text{lr}_0 \sqrt{T} \min\left(n^{-1/2},\; n\, T^{-3/2}\right)
 
-    with `warmup` :math:`T` and the number :math:`n = t + 1` of the step that is about to be made.
-    The base is the peak, reached in step :math:`T`. With a base of
-    :math:`(d_{\text{model}}\, T)^{-1/2}` this is :math:`d_{\text{model}}^{-1/2} \min(n^{-1/2},
-    n\, T^{-3/2})` (Vaswani et al., "Attention Is All You Need", 2017, equation 3).
+    with `warmup` :math:`T` and the number :math:`n = t + 1` of the next step. The base is the
+    maximum, reached in step :math:`T`. With a base of :math:`(d_{\text{model}}\, T)^{-1/2}` this
+    is :math:`d_{\text{model}}^{-1/2} \min(n^{-1/2}, n\, T^{-3/2})` (Vaswani et al., "Attention Is
+    All You Need", 2017, equation 3).
 
     Args:
-        optimizer: whose learning rate to set.
-        warmup: the number of steps of the rise, 1 or more.
+        optimizer: the optimizer whose learning rate is set.
+        warmup: the number of steps of the increase, 1 or more.
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is none, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
 
     >>> from nn_optim import Adam, InverseSquareRoot
     >>> from nn_tensor import zeros
@@ -364,12 +506,227 @@ class InverseSquareRoot(Schedule):
     True
     """
 
-    warmup = Count(least=1)
-
-    def __init__(self, optimizer: Optimizer, warmup: int) -> None:
-        super().__init__(optimizer, warmup=warmup)
+    warmup: int = option(check_integer, minimum=1, kw_only=False)
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
         number = step + 1
         return base * min(math.sqrt(self.warmup / number), number / self.warmup)
+
+
+class ReduceOnPlateau(Schedule):
+    r"""Multiplies the learning rate by a factor when a metric has stopped improving.
+
+    A value :math:`x` is better than the best so far, :math:`b`, if
+
+    .. math:: x < b - \text{threshold} \cdot |b| \quad\text{or}\quad x < b - \text{threshold}
+
+    where the threshold is `relative` or not; with `maximize`, if it is larger by as much. After
+    more than `patience` values in a row that are not better,
+
+    .. math:: \text{lr} \leftarrow \max(\gamma\, \text{lr},\; \text{min\_lr})
+
+    in each group, and the next `cooldown` values are not counted. As PyTorch's
+    ``ReduceLROnPlateau`` (for a negative best, where that one demands a value *worse* by the
+    threshold, this one still demands a better one). NaN is never better.
+
+    Args:
+        optimizer: the optimizer whose learning rate is set.
+        gamma: the factor, >= 0 and < 1.
+        patience: how many values in a row may fail to be better, 0 or more.
+        threshold: by how much a value must be better, finite and >= 0.
+        relative: whether the threshold is relative to the best value, or absolute.
+        cooldown: for how many values after a change nothing is counted, 0 or more.
+        min_lr: the minimum learning rate, finite and >= 0.
+        epsilon: a change of the rate that is not larger is not made, finite and >= 0.
+        maximize: whether larger values are better.
+
+    Raises:
+        ValueError: for an option out of range.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+
+    >>> from nn_optim import SGD, ReduceOnPlateau
+    >>> from nn_tensor import zeros
+    >>> optimizer = SGD([zeros(2, requires_grad=True)], lr=1.0)
+    >>> schedule = ReduceOnPlateau(optimizer, gamma=0.5, patience=1)
+    >>> for loss in (3.0, 2.0, 2.0, 2.0):
+    ...     schedule.step(loss)
+    ...     print(optimizer.lr)
+    1.0
+    1.0
+    1.0
+    0.5
+    """
+
+    gamma: float = option(check_number, minimum=0, below=1, default=0.1)
+    patience: int = option(check_integer, minimum=0, default=10)
+    threshold: float = option(check_number, minimum=0, default=1e-4)
+    relative: bool = option(check_bool, default=True)
+    cooldown: int = option(check_integer, minimum=0, default=0)
+    min_lr: float = option(check_number, minimum=0, default=0.0)
+    epsilon: float = option(check_number, minimum=0, default=1e-8)
+    maximize: bool = option(check_bool, default=False)
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far, None before the first."""
+        best: float = self._progress["best"]
+        return None if math.isnan(best) else best
+
+    def step(self, value: SupportsFloat) -> None:  # type: ignore[override]
+        """Take the next value of the metric, and lower the learning rates if it is time.
+
+        Args:
+            value: a number, or a Tensor with one element.
+
+        Raises:
+            TypeError: if it is not a number.
+            ValueError: if it has several elements.
+        """
+        number, (best, waited, cooling) = _check_metric(value), self._progress.values()
+        improved = self._improves(number)
+        waited = 0 if improved or cooling else waited + 1
+        cooling = max(cooling - 1, 0)
+        if waited > self.patience:
+            for group in self.optimizer.groups:
+                lr = max(group["lr"] * self.gamma, self.min_lr)
+                if group["lr"] - lr > self.epsilon:
+                    group["lr"] = lr
+            waited, cooling = 0, self.cooldown
+        best = number if improved else best
+        self._progress = {"best": best, "waited": waited, "cooling": cooling}
+
+    def _improves(self, number: float) -> bool:
+        best = self.best
+        if best is None:
+            return not math.isnan(number)
+        margin = self.threshold * abs(best) if self.relative else self.threshold
+        if math.isinf(best):
+            margin = 0.0  # infinity times 0, and infinity less infinity, are NaN
+        return number > best + margin if self.maximize else number < best - margin
+
+    def _new_progress(self) -> dict[str, Any]:
+        return {"best": math.nan, "waited": 0, "cooling": 0}
+
+    def _check_float(self, value: Any) -> float:
+        return _check_metric(value)
+
+
+def _check_metric(value: Any) -> float:
+    """Return a number, or the only element of an array, as a float."""
+    if getattr(value, "size", 1) != 1:
+        raise ValueError(f"value: expected one number, got {describe(value)}")
+    number = value.item() if hasattr(value, "item") else value
+    return check_number("value", number, allow_infinite=True, allow_nan=True)
+
+
+class _Composite(ClosedFormSchedule):
+    """A schedule made of others, whose formulas it uses; they are not stepped themselves."""
+
+    _first: Sequence[ClosedFormSchedule] = argument(alias="schedules", kw_only=False)  # type: ignore[assignment]
+
+    def _configure(self, first: Any, options: dict[str, Any]) -> None:
+        if not isinstance(first, (list, tuple)):
+            raise TypeError(f"schedules: expected several in a list, got {describe(first)}")
+        if not first:
+            raise ValueError("schedules: expected at least one, got none")
+        for position, schedule in enumerate(first):
+            where = f"schedules[{position}]"
+            if not isinstance(schedule, ClosedFormSchedule):
+                expected = "a Schedule, whose rate depends on the step alone"
+                raise TypeError(f"{where}: expected {expected}, got {describe(schedule)}")
+            if schedule.optimizer is not first[0].optimizer:
+                raise ValueError(f"{where}: has another optimizer than the first")
+        self.schedules: tuple[ClosedFormSchedule, ...] = tuple(first)
+        super()._configure(first[0].optimizer, options)
+
+    def _walk(self, prefix: str = "") -> Iterator[tuple[str, Schedule]]:
+        yield prefix, self
+        for number, schedule in enumerate(self.schedules):
+            yield from schedule._walk(f"{prefix}{number}.")
+
+    def _metadata(self) -> dict[str, Any]:
+        return super()._metadata() | {"schedules": [s._metadata() for s in self.schedules]}
+
+
+class ChainedSchedules(_Composite):
+    r"""Several schedules at once: each starts from the rate that the one before it gives.
+
+    .. math:: \text{lr}_t = f_n(\dots f_2(f_1(\text{lr}_0, t), t) \dots, t)
+
+    For schedules that multiply by a factor this is the product of the factors, as PyTorch's
+    ``ChainedScheduler``. Step it, and not its parts.
+
+    Args:
+        schedules: the schedules, made for one optimizer.
+
+    Raises:
+        ValueError: if there are none, or if they have several optimizers.
+        TypeError: if one of them is not a schedule whose rate depends on the step alone.
+
+    >>> from nn_optim import SGD, ChainedSchedules, ExponentialSchedule, LinearWarmup
+    >>> from nn_tensor import zeros
+    >>> optimizer = SGD([zeros(2, requires_grad=True)], lr=1.0)
+    >>> parts = [LinearWarmup(optimizer, 2, start_factor=0.5), ExponentialSchedule(optimizer, 0.5)]
+    >>> schedule = ChainedSchedules(parts)
+    >>> for _ in range(3):
+    ...     print(optimizer.lr)
+    ...     schedule.step()
+    0.5
+    0.375
+    0.25
+    """
+
+    def rate(self, base: float, step: int) -> float:
+        """Return the learning rate after `step` steps of a group that started from `base`."""
+        for schedule in self.schedules:
+            base = schedule.rate(base, step)
+        return base
+
+
+class SequentialSchedules(_Composite):
+    r"""Several schedules one after the other, each from its own step 0 and the same base.
+
+    .. math:: \text{lr}_t = f_k(\text{lr}_0, t - \tau_k), \qquad \tau_k \le t < \tau_{k+1}
+
+    with :math:`\tau_0 = 0` and the `milestones` :math:`\tau_1 < \tau_2 < \dots`, as PyTorch's
+    ``SequentialLR``. Step it, and not its parts.
+
+    Args:
+        schedules: the schedules, made for one optimizer.
+        milestones: the steps at which the second and each later schedule begins.
+
+    Raises:
+        ValueError: if there are no schedules, if they have several optimizers, or if there is not
+            one milestone less than schedules, in increasing order.
+        TypeError: if one of them is not a schedule whose rate depends on the step alone, or a
+            milestone is not an integer.
+
+    >>> from nn_optim import SGD, ExponentialSchedule, LinearWarmup, SequentialSchedules
+    >>> from nn_tensor import zeros
+    >>> optimizer = SGD([zeros(2, requires_grad=True)], lr=1.0)
+    >>> parts = [LinearWarmup(optimizer, 2, start_factor=0.5), ExponentialSchedule(optimizer, 0.5)]
+    >>> schedule = SequentialSchedules(parts, milestones=[2])
+    >>> for _ in range(5):
+    ...     print(optimizer.lr)
+    ...     schedule.step()
+    0.5
+    0.75
+    1.0
+    0.5
+    0.25
+    """
+
+    milestones: Sequence[int] = option(check_milestones, kw_only=False)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Raise if the milestones are not one less than the schedules."""
+        count, found = len(self.schedules), len(options["milestones"])
+        if found != count - 1:
+            raise ValueError(f"milestones: expected {count - 1} for {count} schedules, got {found}")
+
+    def rate(self, base: float, step: int) -> float:
+        """Return the learning rate after `step` steps of a group that started from `base`."""
+        passed = [milestone for milestone in self.milestones if milestone <= step]
+        start = passed[-1] if passed else 0
+        return self.schedules[len(passed)].rate(base, step - start)

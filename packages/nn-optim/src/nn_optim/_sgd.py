@@ -1,122 +1,35 @@
-"""Stochastic gradient descent."""
+"""Stochastic gradient descent, with momentum and Nesterov's momentum."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from nn_tensor import Tensor
-from nn_tensor.extend import array_module, kernel
+from nn_tensor.extend import check_bool, check_number
 
-from nn_optim._blocks import blocks, flat
-from nn_optim._optimizer import Optimizer
-from nn_optim._options import Flag, Option
-from nn_optim._state import State
+from nn_optim.extend import Optimizer, option, update_rule
 
-__all__ = ["SGD"]
-
-Array = Any
+__all__ = ["SGD", "sgd_step"]
 
 
-@kernel
-def descend(xp: Any, parameter: Array, gradient: Array, rate: float, weight_decay: float) -> None:
-    """Move `parameter` against its gradient."""
-    for p, g, work, _ in blocks(xp, parameter, gradient):
-        xp.multiply(p, weight_decay, out=work)
-        work += g
-        work *= rate
-        p -= work
-
-
-@descend.cpu
-def _(p, g, rate, weight_decay):  # type: ignore[no-untyped-def]
-    rate, weight_decay = p.dtype.type(rate), p.dtype.type(weight_decay)
-    for i in range(p.size):
-        p[i] -= rate * (g[i] + weight_decay * p[i])
-
-
-@descend.cuda
-def _(cp: Any, p: Array, g: Array, rate: float, weight_decay: float) -> None:
-    _descend_on_cuda(cp)(g, rate, weight_decay, p)
-
-
-@functools.cache
-def _descend_on_cuda(cp: Any) -> Any:
-    return cp.ElementwiseKernel(
-        "T g, T rate, T weight_decay",
-        "T p",
-        "p -= rate * (g + weight_decay * p)",
-        "nn_optim_descend",
-    )
-
-
-@kernel
-def descend_with_momentum(
-    xp: Any,
-    parameter: Array,
-    gradient: Array,
-    velocity: Array,
-    rate: float,
-    momentum: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None:
-    """Move `parameter` along its velocity, to which its gradient is added."""
-    for p, g, v, work, ahead in blocks(xp, parameter, gradient, velocity):
-        xp.multiply(p, weight_decay, out=work)
-        work += g
-        v *= momentum
-        v += work
+@update_rule
+def sgd_step(parameter, gradient, velocity, /, lr, momentum, nesterov, weight_decay):  # type: ignore[no-untyped-def]
+    """Apply the equations of `SGD`; without momentum `velocity` is None."""
+    direction = gradient
+    if weight_decay:
+        direction = gradient + weight_decay * parameter
+    if velocity is not None:
+        velocity *= momentum
+        velocity += direction
         if nesterov:
-            xp.multiply(v, momentum, out=ahead)
-            work += ahead
-            work *= rate
+            direction = direction + momentum * velocity
         else:
-            xp.multiply(v, rate, out=work)
-        p -= work
-
-
-@descend_with_momentum.cpu
-def _(p, g, v, rate, momentum, weight_decay, nesterov):  # type: ignore[no-untyped-def]
-    rate, momentum = p.dtype.type(rate), p.dtype.type(momentum)
-    weight_decay = p.dtype.type(weight_decay)
-    for i in range(p.size):
-        d = g[i] + weight_decay * p[i]
-        v[i] = momentum * v[i] + d
-        p[i] -= rate * (d + momentum * v[i] if nesterov else v[i])
-
-
-@descend_with_momentum.cuda
-def _(
-    cp: Any,
-    p: Array,
-    g: Array,
-    v: Array,
-    rate: float,
-    momentum: float,
-    weight_decay: float,
-    nesterov: bool,
-) -> None:
-    _momentum_on_cuda(cp)(g, rate, momentum, weight_decay, nesterov, p, v)
-
-
-@functools.cache
-def _momentum_on_cuda(cp: Any) -> Any:
-    return cp.ElementwiseKernel(
-        "T g, T rate, T momentum, T weight_decay, bool nesterov",
-        "T p, T v",
-        """
-        T d = g + weight_decay * p;
-        v = momentum * v + d;
-        p -= rate * (nesterov ? d + momentum * v : v);
-        """,
-        "nn_optim_descend_with_momentum",
-    )
+            direction = velocity
+    parameter -= lr * direction
 
 
 class SGD(Optimizer):
-    r"""Stochastic gradient descent, with momentum if asked for.
+    r"""Stochastic gradient descent, optionally with momentum.
 
     .. math::
         d_t &= g_t + \lambda\, \theta_{t-1} \\
@@ -136,16 +49,15 @@ class SGD(Optimizer):
     Args:
         parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
         lr: the learning rate, finite and >= 0.
-        momentum: the share of the velocity that a step keeps, >= 0 and < 1.
+        momentum: the factor of the velocity in each step, >= 0 and < 1.
         decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
-        nesterov: look ahead along the velocity; needs momentum.
-        weight_decay: the weight of half the squared norm of the parameters in what is minimised,
-            >= 0.
+        nesterov: use Nesterov's momentum; needs momentum.
+        weight_decay: the coefficient of the L2 penalty, added to the gradient, >= 0.
 
     Raises:
         ValueError: for an option out of range, `nesterov` without momentum, no parameters, or one
             that is not a leaf or requires no gradient.
-        TypeError: for a parameter that is no Tensor, or an option that is no number.
+        TypeError: for a parameter that is not a Tensor, or an option that is not a number.
 
     >>> from nn_optim import SGD
     >>> from nn_tensor import Tensor
@@ -157,52 +69,17 @@ class SGD(Optimizer):
     array([ 0.5, -1. ], dtype=float32)
     """
 
-    elementwise = True
-    momentum = Option(below=1.0)
-    nesterov = Flag()
-    weight_decay = Option()
-
-    def __init__(
-        self,
-        parameters: Iterable[Tensor] | Iterable[Mapping[str, Any]],
-        lr: float = 0.01,
-        momentum: float = 0.0,
-        decay: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-    ) -> None:
-        super().__init__(
-            parameters,
-            lr,
-            decay,
-            momentum=momentum,
-            nesterov=nesterov,
-            weight_decay=weight_decay,
-        )
+    rule = sgd_step
+    lr: float = option(check_number, minimum=0, default=0.01, kw_only=False)
+    momentum: float = option(check_number, minimum=0, below=1, default=0.0)
+    nesterov: bool = option(check_bool, default=False)
+    weight_decay: float = option(check_number, minimum=0, default=0.0)
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Raise if `nesterov` is on without momentum."""
         if options["nesterov"] and options["momentum"] == 0:
             raise ValueError("nesterov: needs momentum above 0, got momentum=0")
 
-    def arrays(self, options: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return ``velocity`` if there is momentum."""
-        return ("velocity",) if options["momentum"] else ()
-
-    def update(
-        self, parameter: Array, gradient: Array, state: State, options: Mapping[str, Any]
-    ) -> None:
-        """Move one parameter by the equations of the class."""
-        xp = array_module(parameter)
-        rate, weight_decay = options["lr"], options["weight_decay"]
-        if options["momentum"]:
-            descend_with_momentum(
-                xp,
-                *flat(parameter, gradient, state["velocity"]),
-                rate,
-                options["momentum"],
-                weight_decay,
-                options["nesterov"],
-            )
-        else:
-            descend(xp, *flat(parameter, gradient), rate, weight_decay)
+    def init_state(self, options: Mapping[str, Any]) -> Mapping[str, float]:
+        """Keep a velocity if there is momentum."""
+        return {"velocity": 0.0} if options["momentum"] else {}

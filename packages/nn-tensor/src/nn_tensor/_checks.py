@@ -99,7 +99,7 @@ def check_number(
     try:
         number = float(value)
     except OverflowError:  # an integer beyond the range of float
-        number = math.inf if value > 0 else -math.inf  # type: ignore[operator]
+        number = value = math.inf if value > 0 else -math.inf  # type: ignore[operator]
     inside = (allow_nan and math.isnan(number)) or (
         not math.isnan(number)
         and (allow_infinite or not math.isinf(number))

@@ -9,6 +9,7 @@ implementation is a function of CuPy and arrays.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +35,9 @@ def _has_numba() -> bool:
 def _compile(function: Callable[..., Any], reassociate: bool) -> Callable[..., Any]:
     import numba
 
-    settings: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+    # What is compiled is kept beside the source; what was typed into a console has no file.
+    cache = os.path.isfile(function.__code__.co_filename)
+    settings: dict[str, Any] = {"cache": cache, "nogil": True, "error_model": "numpy"}
     if reassociate:
         settings["fastmath"] = {"reassoc"}
     compiled: Callable[..., Any] = numba.njit(**settings)(function)

@@ -1,0 +1,230 @@
+"""Update rules: one elementwise statement, from which all implementations are derived."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from nn_tensor.extend import Kernel
+
+__all__ = ["UpdateRule", "update_rule"]
+
+# NumPy passes over its arrays once for each operation: block by block, all passes but the first
+# find their data in the cache. In blocks of 256 KiB or more NumPy also reuses its temporaries.
+_BLOCK_SIZE = 131072
+
+_CUDA_FUNCTIONS = {
+    "np.abs": "T np_abs(T x) { return fabs(x); }",
+    "np.maximum": "T np_maximum(T x, T y) { return x != x || x > y ? x : y; }",
+    "np.sign": "T np_sign(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }",
+    "np.sqrt": "T np_sqrt(T x) { return sqrt(x); }",
+    "np.where": "T np_where(bool condition, T x, T y) { return condition ? x : y; }",
+}
+_NODES = (ast.If, ast.BinOp, ast.UnaryOp, ast.Compare, ast.expr_context)
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+
+
+class UpdateRule(Kernel):
+    """The step of one parameter, element by element: a `Kernel` that `update_rule` makes.
+
+    Attributes:
+        arrays: the arguments that are arrays, in order.
+        state: those of them that are kept from step to step, all but parameter and gradient.
+        options: the arguments that are numbers, in order.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.function, signature = function, inspect.signature(function)
+        parameters = signature.parameters.values()
+        self.arrays = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
+        self.options = [p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY]
+        if self.arrays[:2] != ["parameter", "gradient"]:
+            expected = "(parameter, gradient, *state, /, *options)"
+            raise TypeError(f"{function.__name__}: expected arguments {expected}, got {signature}")
+        self.state = self.arrays[2:]
+        super().__init__(self._in_blocks())
+        try:
+            source = textwrap.dedent(inspect.getsource(function))
+        except OSError:  # typed into a console: only the reference
+            return
+        translation = _Translation(self, source)
+        self.cpu(translation.loop())
+        self.cuda(translation.launch)
+
+    def _in_blocks(self) -> Callable[..., None]:
+        """Return the reference: the function itself, on NumPy arrays block by block."""
+        count = len(self.arrays)
+
+        @functools.wraps(self.function)
+        def reference(xp: Any, *arguments: Any) -> None:
+            size = arguments[0].size
+            if size <= _BLOCK_SIZE or xp is not np:
+                return self.function(*arguments)
+            for start in range(0, size, _BLOCK_SIZE):
+                block = slice(start, start + _BLOCK_SIZE)
+                arrays = (array if array is None else array[block] for array in arguments[:count])
+                self.function(*arrays, *arguments[count:])
+
+        return reference
+
+
+def update_rule(function: Callable[..., None]) -> UpdateRule:
+    """Derive the NumPy, CPU and CUDA implementations of the decorated function.
+
+    It says what happens to one element. Its arguments before the ``/`` are the parameter, its
+    gradient and the state arrays, all of one shape and dtype; those after it are numbers. The
+    parameter and the state arrays are changed in place (``mean += ...``), and nothing else is. A
+    state array that is not kept (see `Optimizer.init_state`) is None.
+
+    On NumPy arrays the function itself runs. A loop for numba and a CUDA kernel are translated
+    from its source, which may have ``+ - * /``, comparisons, local variables, ``np.abs``,
+    ``np.maximum``, ``np.sign``, ``np.sqrt`` and ``np.where``, and ``if`` on options or on
+    ``state is not None``. Expressions of options alone may use all of Python and `math`: they are
+    computed once for all elements, in float64, even those in a branch.
+
+    Raises:
+        TypeError: if the arguments are not of this form, or a statement cannot be translated.
+
+    >>> import numpy as np
+    >>> from nn_optim.extend import update_rule
+    >>> @update_rule
+    ... def sign_step(parameter, gradient, /, lr):
+    ...     parameter -= lr * np.sign(gradient)
+    >>> x = np.zeros(3)
+    >>> sign_step(np, x, np.array([2.0, 0.0, -3.0]), 0.5)
+    >>> x
+    array([-0.5,  0. ,  0.5])
+    """
+    return UpdateRule(function)
+
+
+class _Translation(ast.NodeTransformer):
+    """An update rule in which coefficients replace expressions of options alone."""
+
+    def __init__(self, rule: UpdateRule, source: str) -> None:
+        self.name, self.filename = rule.function.__name__, rule.function.__code__.co_filename
+        self.arrays, self.options = rule.arrays, rule.options
+        self.scalars = {"np", "math", *rule.options}
+        self.prelude: list[str] = []  # assignments of expressions of options alone
+        self.coefficients: dict[str, str] = {}  # from other such expressions to their names
+        self.body: list[ast.stmt] = []
+        for statement in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
+            match statement:
+                case ast.Expr(value=ast.Constant()):
+                    pass  # the docstring
+                case ast.Assign(targets=[ast.Name(id=name)], value=v) if self._is_scalar(v):
+                    self.prelude.append(ast.unparse(statement))
+                    self.scalars.add(name)
+                case _:
+                    self.body.append(self.visit(statement))
+        nodes = [node for statement in self.body for node in ast.walk(statement)]
+        assigned = [ast.unparse(n.targets[0]) for n in nodes if isinstance(n, ast.Assign)]
+        self.locals = list(dict.fromkeys(assigned))
+        for node in nodes:
+            if not self._is_translatable(node):
+                where = f"{self.name}: cannot translate {ast.unparse(node)!r}"
+                raise TypeError(f"{where}, see update_rule for what a rule may contain")
+
+    def _is_scalar(self, node: ast.AST) -> bool:
+        return all(n.id in self.scalars for n in ast.walk(node) if isinstance(n, ast.Name))
+
+    def visit(self, node: ast.AST) -> Any:
+        """Return the node with coefficients in place of expressions of options alone."""
+        if not isinstance(node, ast.expr) or not self._is_scalar(node):
+            return self.generic_visit(node)
+        text = ast.unparse(node)
+        if text in {"None", *_CUDA_FUNCTIONS}:
+            return node
+        name = f"coefficient{len(self.coefficients)}"
+        return ast.Name(self.coefficients.setdefault(text, name), ast.Load())
+
+    def _is_translatable(self, node: ast.AST) -> bool:
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                return name not in self.scalars and name not in self.arrays
+            case ast.AugAssign(target=ast.Name(id=name)):
+                return name in self.arrays and name != "gradient"
+            case ast.Name(id=name):
+                return name in {"np", *self.arrays, *self.locals, *self.coefficients.values()}
+            case ast.Attribute() | ast.Call(keywords=[]):
+                return ast.unparse(node).partition("(")[0] in _CUDA_FUNCTIONS
+            case ast.IsNot() | ast.Constant(value=None):
+                return True
+        return isinstance(node, _NODES + _OPERATORS)
+
+    def loop(self) -> Callable[..., None]:
+        """Return the rule as a loop over the elements, in numba's subset of Python."""
+        body = "\n".join(map(ast.unparse, self.body))
+        body = re.sub(_words(self.arrays) + "(?! is not )", r"\g<0>[element]", body)
+        lines = [
+            *(f"{name} = 1.0 * {name}" for name in self.options),  # powers of floats as in Python
+            *self.prelude,
+            *(f"{c} = parameter.dtype.type({text})" for text, c in self.coefficients.items()),
+            f"for element in range(parameter.size):\n{textwrap.indent(body, ' ')}",
+        ]
+        # Numba keeps what it compiles beside the file of the rule, until that file changes.
+        return self._define([*self.arrays, *self.options], lines, self.filename)
+
+    def launch(self, cp: Any, *arguments: Any) -> None:
+        """Run the rule as a CUDA kernel."""
+        given = dict(zip(self.arrays, arguments, strict=False))
+        present = {name: array for name, array in given.items() if array is not None}
+        coefficients = self._coefficient_values(*arguments[len(given) :])
+        kernel = self._cuda_kernel(cp, tuple(present))
+        kernel(present.pop("gradient"), *coefficients, *present.values())
+
+    @functools.cached_property
+    def _coefficient_values(self) -> Callable[..., tuple[float, ...]]:
+        values = "".join(f"{text}, " for text in self.coefficients)
+        return self._define(self.options, [*self.prelude, f"return ({values})"], "<coefficients>")
+
+    @functools.cache  # noqa: B019 - a rule lives as long as its module
+    def _cuda_kernel(self, cp: Any, present: tuple[str, ...]) -> Any:
+        preamble = "".join(f"template<typename T> __device__ {f}" for f in _CUDA_FUNCTIONS.values())
+        return cp.ElementwiseKernel(*self.cuda_source(present), preamble=preamble)
+
+    def cuda_source(self, present: Sequence[str]) -> list[str]:
+        """Return inputs, outputs, operation and name of the kernel for the arrays `present`."""
+        inputs = ["gradient", *self.coefficients.values()]
+        outputs = [name for name in present if name != "gradient"]
+        absent = [name for name in self.arrays if name not in present]
+        operation = "".join(f"T {name} = 0; " for name in [*self.locals, *absent])
+        operation += "".join(f"bool has_{n} = {int(n in present)}; " for n in self.arrays)
+        operation += re.sub(r"(\w+) is not None", r"has_\1", _in_c(self.body))
+        texts = [", ".join(f"T {name}" for name in names) for names in (inputs, outputs)]
+        # No name may be a word of C++ or of CuPy.
+        words = _words([*self.arrays, *self.locals])
+        texts = [re.sub(words, r"\g<0>_", t).replace("np.", "np_") for t in (*texts, operation)]
+        return [*texts, f"nn_optim_{self.name}"]
+
+    def _define(self, arguments: Iterable[str], lines: Iterable[str], filename: str) -> Any:
+        body = textwrap.indent("\n".join(lines), " ")
+        namespace: dict[str, Any] = {"np": np, "math": math, "__name__": __name__}
+        exec(
+            compile(f"def {self.name}({', '.join(arguments)}):\n{body}", filename, "exec"),
+            namespace,
+        )
+        return namespace[self.name]
+
+
+def _words(names: Iterable[str]) -> str:
+    """Return the pattern of names that are not attributes."""
+    return rf"(?<![.\w])({'|'.join(names)})\b"
+
+
+def _in_c(statements: Iterable[ast.stmt]) -> str:
+    """Return statements in C, but for tests for None and functions of NumPy."""
+    text = ""
+    for s in statements:
+        if isinstance(s, ast.If):
+            text += f"if ({ast.unparse(s.test)}) {{ {_in_c(s.body)}}} else {{ {_in_c(s.orelse)}}} "
+        else:
+            text += f"{ast.unparse(s)}; "
+    return text
