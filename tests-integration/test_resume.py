@@ -47,7 +47,7 @@ class Run:
         else:
             parts = [
                 LinearWarmup(self.optimizer, 50),
-                CosineSchedule(self.optimizer, 100, 1e-4, restarts=True, growth=2),
+                CosineSchedule(self.optimizer, 100, min_lr=1e-4, restarts=True, T_mult=2),
             ]
             self.schedule = SequentialSchedules(parts, [50])
         self.rng = np.random.default_rng(seed)

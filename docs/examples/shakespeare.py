@@ -94,7 +94,7 @@ def make_optimizer(model, steps):
         weight_decay=0.1,
     )
     warmup = min(WARMUP, max(1, steps // 2))
-    linear = LinearWarmup(optimizer, warmup, start=1 / warmup)
+    linear = LinearWarmup(optimizer, warmup, start_factor=1 / warmup)
     cosine = CosineSchedule(optimizer, max(1, steps - warmup), min_lr=MIN_LR)
     return optimizer, SequentialSchedules([linear, cosine], milestones=[warmup])
 

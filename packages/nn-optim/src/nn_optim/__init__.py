@@ -48,3 +48,7 @@ __all__ = [
     "clip_gradients_by_norm",
     "clip_gradients_by_value",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "extend"])
