@@ -163,7 +163,7 @@ class LossCase(_BuiltCase):
         if reduction == "mean":
             total = total / (self.weights(*self.draw()) if self.weights else losses.size)
         assert_close(reduced(*inputs), total)
-        gradcheck(reduced, inputs, order=self.order, wrt=self.differentiable)
+        gradcheck(reduced, inputs, self.order, wrt=self.differentiable, step=self.step)
 
     def check_shapes(self, device: str) -> None:
         """Prediction and target are never broadcast: the error shows both shapes."""

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 from nn_layers import Base_Layer, Dropout
 from nn_tensor import Tensor, random_generator
-from nn_tensor.extend import Device, check_floating_dtype, check_integer, describe, keyword_only
+from nn_tensor.extend import (
+    Device,
+    check_floating_dtype,
+    check_integer,
+    check_probability,
+    describe,
+    keyword_only,
+)
 
 from nn_transformer.modules.embedding import embedding_lookup
 from nn_transformer.modules.token_ids import as_token_ids
@@ -137,7 +144,7 @@ class PositionalEncoding(_AddedPositions):
         angles = position_angles(length, size)
         sinusoids = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, -1)
         self.table = Tensor(sinusoids[:, :size].astype(dtype), device=device)
-        self.dropout = Dropout(dropout, rng=rng)
+        self.dropout = Dropout(check_probability("dropout", dropout), rng=rng)
 
 
 class LearnedPositions(_AddedPositions):
@@ -189,7 +196,7 @@ class LearnedPositions(_AddedPositions):
         rng = random_generator(rng)
         drawn = rng.normal(0, 0.02, shape).astype(dtype)
         self.weights = Tensor(drawn, device=device, requires_grad=True)
-        self.dropout = Dropout(dropout, rng=rng)
+        self.dropout = Dropout(check_probability("dropout", dropout), rng=rng)
 
     @property
     def table(self) -> Tensor:  # type: ignore[override]

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 from nn_layers import Base_Layer, Dropout, LayerNorm
 from nn_tensor import Tensor, random_generator
-from nn_tensor.extend import Device, check_probability, keyword_only
+from nn_tensor.extend import Device, check_number, check_probability, keyword_only
 
 from nn_transformer.modules.multi_head_attention import MultiHeadAttention, head_dimension
 
@@ -66,6 +66,7 @@ class LayerConfig:
     def __post_init__(self) -> None:
         head_dimension(self.d_model, self.num_heads)
         check_probability("dropout", self.dropout)
+        check_number("norm_epsilon", self.norm_epsilon, 0)
         # One generator for all parts: from a seed each would draw the same numbers.
         object.__setattr__(self, "rng", random_generator(self.rng))
 
