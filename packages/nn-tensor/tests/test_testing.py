@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from nn_tensor import Tensor, exp, floor, no_grad
 from nn_tensor.extend import op
-from nn_tensor.testing import GradientError, assert_close, gradcheck
+from nn_tensor.testing import (
+    GradientError,
+    MetricCase,
+    assert_close,
+    each_check,
+    gradcheck,
+    kernels_of,
+    ops_of,
+)
 
 X = np.array([[0.3, -0.7], [1.2, 0.4]])
 
@@ -147,3 +156,51 @@ class TestAssertClose:
     def test_of_pytorch(self) -> None:
         torch = pytest.importorskip("torch")
         assert_close(Tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]).numpy())
+
+
+class TestDiscovery:
+    def test_ops_and_kernels(self) -> None:
+        assert ops_of("nn_tensor")["exp"] is exp
+        assert {"erf", "add_at"} <= set(kernels_of("nn_tensor"))
+        assert ops_of("json") == kernels_of("json") == {}
+
+    def test_two_of_one_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        package = tmp_path / "twice"
+        package.mkdir()
+        (package / "__init__.py").write_text("")
+        for name in ("first", "second"):
+            (package / f"{name}.py").write_text(
+                "from nn_tensor.extend import op\n\n@op\ndef same(xp, x, /):\n    return x\n"
+            )
+        monkeypatch.syspath_prepend(str(tmp_path))
+        with pytest.raises(ValueError, match="twice: two ops are named 'same'"):
+            ops_of("twice")
+
+
+class _Hits:
+    def __init__(self, tolerance: float = 0.0) -> None:
+        if tolerance < 0:
+            raise ValueError(f"tolerance: expected a number >= 0, got {tolerance}")
+        self.tolerance = tolerance
+
+    def __call__(self, x: Any, y: Any) -> float:
+        x, y = Tensor(x).numpy(), Tensor(y).numpy()
+        if x.shape != y.shape:
+            raise ValueError(f"shapes {x.shape} and {y.shape} differ")
+        return float((np.abs(x - y) <= self.tolerance).mean())
+
+
+class TestMetricCase:
+    INPUTS = (("integers", (9,)), ("integers", (9,)))
+
+    def test_right(self) -> None:
+        case = MetricCase(
+            _Hits, lambda x, y: (x == y).mean(), self.INPUTS, invalid={"tolerance": [-1.0]}
+        )
+        for check in each_check([case]):
+            check()
+
+    def test_wrong(self) -> None:
+        case = MetricCase(_Hits, lambda x, y: (x != y).mean(), self.INPUTS)
+        with pytest.raises(AssertionError, match="1 of 1 elements differ"):
+            case.check_forward("float32", "cpu")
