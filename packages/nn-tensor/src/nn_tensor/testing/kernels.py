@@ -40,8 +40,10 @@ class KernelCase(Case):
         """Return what a function with the signature of the kernel returns and writes."""
         target = parse_device(device)
         placed = [put(x, target) if isinstance(x, np.ndarray) else x for x in self.draw(dtype)]
-        results = flatten(function(xp_for(target), *placed))
-        arrays = [x for x in (*results, *placed) if hasattr(x, "dtype")]
+        results = [x for x in flatten(function(xp_for(target), *placed)) if x is not None]
+        written = [x for x in placed if hasattr(x, "dtype")]
+        # a compiled implementation returns a scalar as a number of Python
+        arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in (*results, *written)]
         return [Tensor(x).numpy() for x in arrays]
 
     def checks(self) -> Iterator[tuple[str, ...]]:
