@@ -44,6 +44,14 @@ def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
 _accumulating = threading.Lock()  # threads with graphs of their own may share a leaf
 
 
+def _reflected(operation: Callable[..., Tensor]) -> Callable[[Any, ArrayLike], Tensor]:
+    return lambda self, other: operation(other, self)
+
+
+def _in_place(sign: str, operation: Callable[..., Tensor]) -> Callable[[Any, ArrayLike], Any]:
+    return lambda self, other: _inplace.update(self, sign, operation, other)
+
+
 @use_tensor_class
 class Tensor(Variable):
     """An array on a device that remembers how it was computed.
@@ -457,38 +465,25 @@ class Tensor(Variable):
     __gt__ = ops.greater
     __ge__ = ops.greater_equal
 
-    def __radd__(self, other: ArrayLike) -> Tensor:
-        return ops.add(other, self)
-
-    def __rsub__(self, other: ArrayLike) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __rmul__(self, other: ArrayLike) -> Tensor:
-        return ops.multiply(other, self)
-
-    def __rtruediv__(self, other: ArrayLike) -> Tensor:
-        return ops.divide(other, self)
-
-    def __rfloordiv__(self, other: ArrayLike) -> Tensor:
-        return ops.floor_divide(other, self)
-
-    def __rmod__(self, other: ArrayLike) -> Tensor:
-        return ops.remainder(other, self)
-
-    def __rpow__(self, other: ArrayLike) -> Tensor:
-        return ops.power(other, self)
-
-    def __rmatmul__(self, other: ArrayLike) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __rand__(self, other: ArrayLike) -> Tensor:
-        return ops.bitwise_and(other, self)
-
-    def __ror__(self, other: ArrayLike) -> Tensor:
-        return ops.bitwise_or(other, self)
-
-    def __rxor__(self, other: ArrayLike) -> Tensor:
-        return ops.bitwise_xor(other, self)
+    __radd__ = _reflected(ops.add)
+    __rsub__ = _reflected(ops.subtract)
+    __rmul__ = _reflected(ops.multiply)
+    __rtruediv__ = _reflected(ops.divide)
+    __rfloordiv__ = _reflected(ops.floor_divide)
+    __rmod__ = _reflected(ops.remainder)
+    __rpow__ = _reflected(ops.power)
+    __rmatmul__ = _reflected(ops.matmul)
+    __rand__ = _reflected(ops.bitwise_and)
+    __ror__ = _reflected(ops.bitwise_or)
+    __rxor__ = _reflected(ops.bitwise_xor)
+    __iadd__ = _in_place("+=", ops.add)
+    __isub__ = _in_place("-=", ops.subtract)
+    __imul__ = _in_place("*=", ops.multiply)
+    __itruediv__ = _in_place("/=", ops.divide)
+    __ifloordiv__ = _in_place("//=", ops.floor_divide)
+    __imod__ = _in_place("%=", ops.remainder)
+    __ipow__ = _in_place("**=", ops.power)
+    __imatmul__ = _in_place("@=", ops.matmul)
 
     def __pos__(self) -> Self:
         return self
@@ -502,32 +497,6 @@ class Tensor(Variable):
         if other is None or isinstance(other, str):
             return NotImplemented
         return ops.not_equal(self, other)
-
-    # In-place forms: see `_inplace`
-
-    def __iadd__(self, other: ArrayLike) -> Self:
-        return _inplace.update(self, "+=", ops.add, other)
-
-    def __isub__(self, other: ArrayLike) -> Self:
-        return _inplace.update(self, "-=", ops.subtract, other)
-
-    def __imul__(self, other: ArrayLike) -> Self:
-        return _inplace.update(self, "*=", ops.multiply, other)
-
-    def __itruediv__(self, other: ArrayLike) -> Self:
-        return _inplace.update(self, "/=", ops.divide, other)
-
-    def __ifloordiv__(self, other: ArrayLike) -> Self:
-        return _inplace.update(self, "//=", ops.floor_divide, other)
-
-    def __imod__(self, other: ArrayLike) -> Self:
-        return _inplace.update(self, "%=", ops.remainder, other)
-
-    def __ipow__(self, other: ArrayLike) -> Self:
-        return _inplace.update(self, "**=", ops.power, other)
-
-    def __imatmul__(self, other: ArrayLike) -> Self:  # type: ignore[misc]
-        return _inplace.update(self, "@=", ops.matmul, other)
 
     # Indexing and iteration
 

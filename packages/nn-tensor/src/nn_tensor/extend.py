@@ -29,31 +29,24 @@ them with `nn_tensor.testing.gradcheck`. Hot loops go into a `kernel`.
 Tensor([12.])
 """
 
-from nn_tensor._checks import check_bool as check_bool
-from nn_tensor._checks import check_choice as check_choice
-from nn_tensor._checks import check_floating_dtype as check_floating_dtype
-from nn_tensor._checks import check_integer as check_integer
-from nn_tensor._checks import check_number as check_number
-from nn_tensor._checks import check_probability as check_probability
-from nn_tensor._checks import check_shape as check_shape
-from nn_tensor._checks import keyword_only as keyword_only
-from nn_tensor._device import Device as Device
-from nn_tensor._device import device_of as device_of
-from nn_tensor._device import device_scope as device_scope
-from nn_tensor._device import put as put
-from nn_tensor._device import xp_for as xp_for
-from nn_tensor._dtype import accumulation_dtype as accumulation_dtype
-from nn_tensor._errors import describe as describe
-from nn_tensor._kernel import Kernel as Kernel
-from nn_tensor._kernel import kernel as kernel
-from nn_tensor._op import array_module as array_module
-from nn_tensor._op import op as op
-from nn_tensor._state_dict import FORMAT_VERSION as FORMAT_VERSION
-from nn_tensor._state_dict import METADATA_KEY as METADATA_KEY
-from nn_tensor._state_dict import StateDictReader as StateDictReader
-from nn_tensor._state_dict import write_array as write_array
-from nn_tensor._versions import mark_dirty as mark_dirty
-from nn_tensor.ops.indexing import add_at as add_at
+from nn_tensor._checks import (
+    check_bool,
+    check_choice,
+    check_floating_dtype,
+    check_integer,
+    check_number,
+    check_probability,
+    check_shape,
+    keyword_only,
+)
+from nn_tensor._device import Device, device_of, device_scope, put, xp_for
+from nn_tensor._dtype import accumulation_dtype
+from nn_tensor._errors import describe
+from nn_tensor._kernel import Kernel, kernel
+from nn_tensor._op import array_module, op
+from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
+from nn_tensor._versions import mark_dirty
+from nn_tensor.ops.indexing import add_at
 
 __all__ = [
     "FORMAT_VERSION",

@@ -25,14 +25,7 @@ from nn_tensor.ops.reductions import *  # noqa: F403
 from nn_tensor.ops.shape import *  # noqa: F403
 from nn_tensor.ops.softmax import *  # noqa: F403
 
-if not TYPE_CHECKING:  # type checkers follow the imports above, and cannot follow these sums
-    __all__ = []
-    __all__ += activations.__all__
-    __all__ += arithmetic.__all__
-    __all__ += elementwise.__all__
-    __all__ += indexing.__all__
-    __all__ += linalg.__all__
-    __all__ += logic.__all__
-    __all__ += reductions.__all__
-    __all__ += shape.__all__
-    __all__ += _softmax.__all__
+if not TYPE_CHECKING:  # type checkers follow the imports above, and cannot follow this
+    _modules = [activations, arithmetic, elementwise, indexing, linalg, logic]
+    _modules += [reductions, shape, _softmax]
+    __all__ = [name for module in _modules for name in module.__all__]
