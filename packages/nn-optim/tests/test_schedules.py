@@ -20,7 +20,7 @@ from nn_optim import (
     SequentialSchedules,
     StepSchedule,
 )
-from nn_optim.extend import ClosedFormSchedule, option
+from nn_optim.extend import option
 from nn_tensor import Tensor, ones, zeros
 from nn_tensor.extend import check_integer
 
@@ -383,7 +383,7 @@ def test_a_failed_step_changes_nothing():
 
 
 def test_a_schedule_of_ones_own():
-    class Linear(ClosedFormSchedule):
+    class Linear(Schedule):
         end: int = option(check_integer, minimum=1, kw_only=False)
 
         def rate(self, base, step):

@@ -66,7 +66,7 @@ class Adagrad(Optimizer):
     epsilon: float = option(check_number, minimum=0, default=1e-10)
     weight_decay: float = option(check_number, minimum=0, default=0.0)
     initial_accumulator_value: float = option(
-        check_number, minimum=0, default=0.0, old_name="initial"
+        check_number, minimum=0, default=0, old_name="initial"
     )
 
     def init_state(self, options: Mapping[str, Any]) -> Mapping[str, float]:

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import array_module, describe, device_of, device_scope, mark_dirty, put
+from nn_tensor.extend import array_module, device_of, device_scope, mark_dirty, put
 
 from nn_optim._options import Option, Options
 
-__all__ = ["FlatBuffer", "Group", "State", "check_tensors", "parse_group"]
+__all__ = ["FlatBuffer", "Group", "State", "check_parameters", "check_tensors"]
 
 Array = Any
 Declared = Mapping[str, Option]
-Update = Callable[[Array, Array, "State", Mapping[str, Any]], None]
+Update = Callable[[Array, Array, "State", Options], None]
 
 
 class State(dict[str, Array]):
@@ -72,7 +72,7 @@ class State(dict[str, Array]):
         self.load(self.step, arrays)
         self.array, self.dtype, self._initial = parameter, dtype, initial
 
-    def apply(self, update: Update, options: Mapping[str, Any], states: Sequence[State]) -> None:
+    def apply(self, update: Update, options: Options, states: Sequence[State]) -> None:
         """Update the parameter; `states` is this one."""
         self.step += 1
         with device_scope(self.array):
@@ -118,7 +118,7 @@ class FlatBuffer(State):
         stops = np.cumsum([np.prod(shape, dtype=int) for shape in self._shapes])
         return [v.reshape(s) for v, s in zip(np.split(row, stops[:-1]), self._shapes, strict=True)]
 
-    def apply(self, update: Update, options: Mapping[str, Any], states: Sequence[State]) -> None:
+    def apply(self, update: Update, options: Options, states: Sequence[State]) -> None:
         """Update the parameters of `states`, those of which this is the buffer."""
         for view, state in zip(self._parameters, states, strict=True):
             view[...] = state.array
@@ -208,34 +208,7 @@ class Group:
         return f"Group({len(self._states)} parameters, {options})"
 
 
-def parse_group(
-    name: str, group: Any, declared: Declared, others: Iterable[Group]
-) -> tuple[list[Tensor], Options]:
-    """Return the parameters and the options of a dict, or raise."""
-    if not isinstance(group, Mapping):
-        raise TypeError(f"{name}: expected a dict with 'parameters', got {type(group).__name__}")
-    if "parameters" not in group:
-        raise ValueError(f"{name}: has no 'parameters', only {sorted(map(str, group))}")
-    options = {key: value for key, value in group.items() if key != "parameters"}
-    for key, value in options.items():
-        if key not in declared:
-            known = ", ".join(declared)
-            raise ValueError(f"{name}: unknown option {key!r}, expected one of {known}")
-        try:
-            options[key] = declared[key].check(value)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{name}: {error}") from None
-    name = f"{name}['parameters']" if name else "parameters"
-    tensors = _check_parameters(name, group["parameters"])
-    owners = {id(t): number for number, other in enumerate(others) for t in other.parameters}
-    for position, tensor in enumerate(tensors):
-        if id(tensor) in owners:
-            where = f"{name}[{position}]: {describe(tensor)} is in groups[{owners[id(tensor)]}] too"
-            raise ValueError(f"{where}, expected each parameter in one group")
-    return tensors, options
-
-
-def _check_parameters(name: str, parameters: Any) -> list[Tensor]:
+def check_parameters(name: str, parameters: Any) -> list[Tensor]:
     """Return the parameters of a group, each once, or raise."""
     tensors = check_tensors(name, parameters)
     for position, tensor in enumerate(tensors):

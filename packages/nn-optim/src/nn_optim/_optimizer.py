@@ -8,10 +8,10 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import METADATA_KEY, array_module, check_integer, check_number
+from nn_tensor.extend import METADATA_KEY, array_module, check_integer, check_number, describe
 
-from nn_optim._group import FlatBuffer, Group, State, parse_group
-from nn_optim._options import Configured, argument, option
+from nn_optim._group import FlatBuffer, Group, State, check_parameters
+from nn_optim._options import Configured, Options, argument, option
 from nn_optim._update_rule import UpdateRule
 
 __all__ = ["Optimizer"]
@@ -61,29 +61,46 @@ class Optimizer(Configured):
     lr: float = option(check_number, minimum=0, kw_only=False)
     decay: float = option(check_number, minimum=0, default=0.0)
 
-    rule: ClassVar[UpdateRule | None] = None
-    """The rule that `update` applies. Without one, override `update`."""
+    rule: ClassVar[UpdateRule | None] = None  # without one, override `update`
 
-    def _configure(self, first: Iterable[Any], options: dict[str, Any]) -> None:
+    def _configure(self, first: Iterable[Any], options: Options) -> None:
         numbers = [] if self.rule is None else self.rule.options
         self._constants = {n: getattr(self, n) for n in numbers if n not in (*options, "step")}
         if self.rule is None and type(self).update is Optimizer.update:
-            name = type(self).__name__
-            raise TypeError(f"{name} is abstract: it has neither a rule nor an update of its own")
+            raise TypeError(f"{type(self).__name__} is abstract: it has no rule and no update")
         if isinstance(first, Tensor):
             raise TypeError("parameters: expected several Tensors, got Tensor; put it into a list")
         self._defaults, self._groups = options, list[Group]()
-        single = isinstance(first, (str, Mapping)) or not isinstance(first, Iterable)
-        given = [] if single else list(first)
+        several = isinstance(first, Iterable) and not isinstance(first, (str, Mapping))
+        given = list(first) if several else []
         if given and isinstance(given[0], Mapping):
             for number, group in enumerate(given):
                 self._add_group(f"parameters[{number}]", group)
         else:
-            self._add_group("", {"parameters": first if single else given})
+            self._add_group("", {"parameters": given if several else first})
 
     def _add_group(self, name: str, group: Any) -> None:
-        tensors, own = parse_group(name, group, self._declared, self._groups)
-        options = {**self._defaults, **own}
+        if not isinstance(group, Mapping):
+            found = type(group).__name__
+            raise TypeError(f"{name}: expected a dict with 'parameters', got {found}")
+        if "parameters" not in group:
+            raise ValueError(f"{name}: has no 'parameters', only {sorted(map(str, group))}")
+        options = {**self._defaults}
+        for key in (key for key in group if key != "parameters"):
+            if key not in options:
+                known = ", ".join(options)
+                raise ValueError(f"{name}: unknown option {key!r}, expected one of {known}")
+            try:
+                options[key] = self._declared[key].check(group[key])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{name}: {error}") from None
+        where = f"{name}['parameters']" if name else "parameters"
+        tensors = check_parameters(where, group["parameters"])
+        owners = {id(t): n for n, other in enumerate(self._groups) for t in other.parameters}
+        for position, tensor in enumerate(tensors):
+            if id(tensor) in owners:
+                shared = f"{describe(tensor)} is in groups[{owners[id(tensor)]}] too"
+                raise ValueError(f"{where}[{position}]: {shared}, expected each in one group")
         self.check_options(options)
         states = [State(tensor, p) for p, tensor in enumerate(tensors, len(self.parameters))]
         self._groups.append(Group(states, options, self._declared))
@@ -180,9 +197,7 @@ class Optimizer(Configured):
         """
         return {} if self.rule is None else dict.fromkeys(self.rule.state, 0.0)
 
-    def update(
-        self, parameter: Array, gradient: Array, state: State, options: Mapping[str, Any]
-    ) -> None:
+    def update(self, parameter: Array, gradient: Array, state: State, options: Options) -> None:
         """Update one parameter in place. By default the rule does.
 
         Args:

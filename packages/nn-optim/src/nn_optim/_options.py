@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ __all__ = ["Configured", "Option", "argument", "option"]
 Check = Callable[..., Any]
 Options = dict[str, Any]
 
-_REQUIRED = Parameter.empty
+_EMPTY = Parameter.empty
 
 
 class Option:
@@ -29,7 +30,7 @@ class Option:
         old_name: the name in state dicts of earlier versions.
     """
 
-    def __init__(self, check: Check, parameter: Parameter, old_name: str | None) -> None:
+    def __init__(self, check: Check, parameter: Parameter, old_name: str) -> None:
         self.check, self.parameter, self.old_name = check, parameter, old_name
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -44,12 +45,7 @@ class Option:
 
 
 def option(
-    check: Check,
-    *,
-    default: Any = _REQUIRED,
-    kw_only: bool = True,
-    old_name: Any = None,
-    **limits: Any,
+    check: Check, *, default: Any = _EMPTY, kw_only: bool = True, old_name: str = "", **limits: Any
 ) -> Any:
     """Declare an option of an optimizer or a schedule: a keyword argument and an attribute.
 
@@ -83,8 +79,7 @@ class Configured(ABC):
 
     _first: Any
     _declared: ClassVar[dict[str, Option]]
-    _bind: ClassVar[Callable[..., dict[str, Any]]]
-    __signature__: ClassVar[Signature]
+    _signature: ClassVar[Signature]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -92,28 +87,24 @@ class Configured(ABC):
         cls._declared = {n: o for body in bodies for n, o in body.items() if isinstance(o, Option)}
         first = [Parameter(n, Parameter.POSITIONAL_OR_KEYWORD) for n in ("self", cls._first)]
         options = sorted((o.parameter for o in cls._declared.values()), key=lambda p: p.kind)
-        signature = Signature([*first, *options])
+        cls._signature = Signature([*first, *options])
 
-        def bind(*arguments: Any, **options: Any) -> dict[str, Any]:
+        def __init__(self: Any, *arguments: Any, **options: Any) -> None:
             try:
-                bound = signature.bind(*arguments, **options)
+                bound = self._signature.bind(self, *arguments, **options)
             except TypeError as error:
-                raise TypeError(f"{cls.__name__}: {error}") from None
+                raise TypeError(f"{type(self).__name__}: {error}") from None
             bound.apply_defaults()
-            return bound.arguments
+            given = bound.arguments
+            checked = {name: option.check(given[name]) for name, option in self._declared.items()}
+            self._configure(given[self._first], checked)
 
-        bind.__name__ = "__init__"
-        vars(bind)["__signature__"] = signature
-        cls._bind = keyword_only(bind)
-        cls.__signature__ = Signature([first[1], *options])
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        given = self._bind(*arguments, **options)
-        checked = {name: option.check(given[name]) for name, option in self._declared.items()}
-        self._configure(given[self._first], checked)
+        vars(__init__)["__signature__"] = cls._signature
+        if not inspect.isfunction(cls.__init__) or "__signature__" in vars(cls.__init__):
+            cls.__init__ = keyword_only(__init__)  # type: ignore[method-assign]
 
     @abstractmethod
-    def _configure(self, first: Any, options: dict[str, Any]) -> None:
+    def _configure(self, first: Any, options: Options) -> None:
         """Construct the object from its first argument and the checked options."""
 
     def check_options(self, options: Mapping[str, Any]) -> None:  # noqa: B027
@@ -122,10 +113,9 @@ class Configured(ABC):
     def _metadata(self) -> dict[str, Any]:
         return {"format_version": FORMAT_VERSION, "class": type(self).__name__}
 
-    @classmethod
-    def _old_keys(cls, prefix: str) -> dict[str, str]:
+    def _old_keys(self, prefix: str) -> dict[str, str]:
         """Return the keys of options in earlier versions, and those of today."""
-        return {prefix + o.old_name: prefix + n for n, o in cls._declared.items() if o.old_name}
+        return {prefix + o.old_name: prefix + n for n, o in self._declared.items() if o.old_name}
 
     def _reader(self, state: Any, renamed: Mapping[str, str]) -> StateDictReader:
         """Return the reader of a state dict in which the keys `renamed` get their new names."""

@@ -14,11 +14,10 @@ import numpy as np
 from nn_tensor.extend import METADATA_KEY, check_bool, check_integer, check_number, describe
 
 from nn_optim._optimizer import Optimizer
-from nn_optim._options import Configured, argument, option
+from nn_optim._options import Configured, Options, argument, option
 
 __all__ = [
     "ChainedSchedules",
-    "ClosedFormSchedule",
     "CosineSchedule",
     "ExponentialSchedule",
     "InverseSquareRoot",
@@ -35,10 +34,14 @@ _check_count = functools.partial(check_integer, "count", minimum=0)
 
 
 class Schedule(Configured):
-    """Sets the learning rate of every group of an optimizer.
+    """Sets the learning rate of every group of an optimizer: a function of the step.
 
-    It holds the optimizer, its own options and its progress, the numbers that change from step to
-    step. Step it after the optimizer, once an epoch or once a batch.
+    The rate after :math:`t` calls of `step` is the pure function `rate` of :math:`t`, of the
+    options and of the base of the group, which is the learning rate that it had before its first
+    schedule. The rate of :math:`t = 0` is set at once. Step it after the optimizer, once an epoch
+    or once a batch. Setting ``lr`` restarts the `decay` of the optimizer, so use one of the two.
+
+    A schedule of your own declares its options and has a `rate`: see `nn_optim.extend`.
 
     Args:
         optimizer: the optimizer whose learning rate is set.
@@ -50,7 +53,7 @@ class Schedule(Configured):
 
     _first: Optimizer = argument(alias="optimizer", kw_only=False)
 
-    def _configure(self, first: Optimizer, options: dict[str, Any]) -> None:
+    def _configure(self, first: Optimizer, options: Options) -> None:
         if not isinstance(first, Optimizer):
             raise TypeError(f"optimizer: expected an Optimizer, got {describe(first)}")
         self.check_options(options)
@@ -66,18 +69,47 @@ class Schedule(Configured):
         self._options = changed
 
     @abstractmethod
-    def step(self) -> None:
-        """Set the learning rate of each group for the next step."""
+    def rate(self, base: float, step: int) -> float:
+        """Return the learning rate after `step` steps of a group that started from `base`."""
 
-    @abstractmethod
+    @property
+    def steps(self) -> int:
+        """How often `step` was called; 0 for a schedule that follows a metric."""
+        return int(self._progress.get("steps", 0))
+
+    @property
+    def bases(self) -> tuple[float, ...]:
+        """The learning rate that each group started from; empty if it follows a metric."""
+        return tuple(base for key, base in self._progress.items() if key.endswith(".base"))
+
+    def step(self) -> None:
+        """Set the learning rate of each group for the next step.
+
+        Raises:
+            ValueError: if a rate would be infinite, NaN or negative; then nothing was changed.
+        """
+        # A group that was added meanwhile starts from its own learning rate.
+        progress = self._new_progress() | self._progress
+        self._set_progress(progress | {"steps": self.steps + 1})
+
     def _new_progress(self) -> dict[str, Any]:
-        """Return the progress of a schedule that begins."""
+        """Return the numbers that change from step to step, as they are at first."""
+        groups = enumerate(self.optimizer.groups)
+        return {"steps": 0} | {f"groups.{n}.base": group.base_lr() for n, group in groups}
 
     def _check_float(self, value: Any) -> float:
-        """Check a number of the progress that is not an integer: a learning rate."""
+        """Check a number of the progress that is not an integer."""
         return check_number("lr", value, minimum=0)
 
     def _set_progress(self, progress: dict[str, Any]) -> None:
+        """Take over the progress, and set the learning rates that follow from it."""
+        steps, *bases = progress.values()
+        try:
+            rates = [check_number("lr", self.rate(base, steps), minimum=0) for base in bases]
+        except OverflowError:
+            rates = [check_number("lr", math.inf, minimum=0)]
+        for group, base, rate in zip(self.optimizer.groups, bases, rates, strict=True):
+            group.set_scheduled_lr(base, rate)
         self._progress = progress
 
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Schedule]]:
@@ -133,59 +165,6 @@ class Schedule(Configured):
         return f"{type(self).__name__}({', '.join(f'{n}={v}' for n, v in self._options.items())})"
 
 
-class ClosedFormSchedule(Schedule):
-    """A schedule whose learning rate is a function of the step.
-
-    The rate after :math:`t` calls of `step` depends on :math:`t`, the options and the base of the
-    group, which is the learning rate that it had before its first schedule. The rate of
-    :math:`t = 0` is set at once. Setting ``lr`` restarts the `decay` of the optimizer, so use one
-    of the two.
-
-    A schedule of your own declares its options and has a `rate`: see `nn_optim.extend`.
-    """
-
-    @abstractmethod
-    def rate(self, base: float, step: int) -> float:
-        """Return the learning rate after `step` steps of a group that started from `base`.
-
-        A pure function of its arguments and the options.
-        """
-
-    @property
-    def steps(self) -> int:
-        """How often `step` was called."""
-        return int(self._progress["steps"])
-
-    @property
-    def bases(self) -> tuple[float, ...]:
-        """The learning rate that each group started from."""
-        return tuple(base for key, base in self._progress.items() if key != "steps")
-
-    def step(self) -> None:
-        """Set the learning rate of each group for the next step.
-
-        Raises:
-            ValueError: if a rate would be infinite, NaN or negative; then nothing was changed.
-        """
-        # A group that was added meanwhile starts from its own learning rate.
-        progress = self._new_progress() | self._progress
-        self._set_progress(progress | {"steps": self.steps + 1})
-
-    def _new_progress(self) -> dict[str, Any]:
-        groups = enumerate(self.optimizer.groups)
-        return {"steps": 0} | {f"groups.{n}.base": group.base_lr() for n, group in groups}
-
-    def _set_progress(self, progress: dict[str, Any]) -> None:
-        steps, *bases = progress.values()
-        try:
-            rates = [self._check_float(self.rate(base, steps)) for base in bases]
-        except OverflowError:
-            rates = [self._check_float(math.inf)]
-        for group, base, rate in zip(self.optimizer.groups, bases, rates, strict=True):
-            group.set_scheduled_lr(base, rate)
-        self._progress = progress
-
-
 def check_milestones(name: str, value: Any) -> tuple[int, ...]:
     """Return `value` as a tuple of strictly increasing integers, 1 or more, or raise."""
     expected = f"{name}: expected strictly increasing integers >= 1, got {value!r}"
@@ -197,7 +176,7 @@ def check_milestones(name: str, value: Any) -> tuple[int, ...]:
     return found
 
 
-class StepSchedule(ClosedFormSchedule):
+class StepSchedule(Schedule):
     r"""Multiplies the learning rate by a factor at regular intervals.
 
     .. math:: \text{lr}_t = \text{lr}_0\, \gamma^{\lfloor t / \text{step\_size} \rfloor}
@@ -234,7 +213,7 @@ class StepSchedule(ClosedFormSchedule):
         return base * self.gamma ** (step // self.step_size)
 
 
-class MultiStepSchedule(ClosedFormSchedule):
+class MultiStepSchedule(Schedule):
     r"""Multiplies the learning rate by a factor at each of several steps.
 
     .. math:: \text{lr}_t = \text{lr}_0\, \gamma^{\left|\{k : \tau_k \le t\}\right|}
@@ -271,7 +250,7 @@ class MultiStepSchedule(ClosedFormSchedule):
         return base * self.gamma ** bisect.bisect_right(self.milestones, step)
 
 
-class ExponentialSchedule(ClosedFormSchedule):
+class ExponentialSchedule(Schedule):
     r"""Multiplies the learning rate by a factor at every step.
 
     .. math:: \text{lr}_t = \text{lr}_0\, \gamma^t
@@ -303,7 +282,7 @@ class ExponentialSchedule(ClosedFormSchedule):
         return float(base * self.gamma**step)
 
 
-class CosineSchedule(ClosedFormSchedule):
+class CosineSchedule(Schedule):
     r"""Half a cosine from the base to a minimum learning rate, once or with warm restarts.
 
     .. math::
@@ -364,7 +343,7 @@ class CosineSchedule(ClosedFormSchedule):
         return self.min_lr + 0.5 * (base - self.min_lr) * (1.0 + cosine)
 
 
-class LinearWarmup(ClosedFormSchedule):
+class LinearWarmup(Schedule):
     r"""Raises the learning rate linearly from a fraction of the base to the base.
 
     .. math:: \text{lr}_t = \text{lr}_0 \left(s + (1 - s) \min(t / T, 1)\right)
@@ -405,7 +384,7 @@ class LinearWarmup(ClosedFormSchedule):
         return base * (self.start_factor + (1.0 - self.start_factor) * step / self.warmup)
 
 
-class OneCycle(ClosedFormSchedule):
+class OneCycle(Schedule):
     r"""One increase to the base and one long decrease to almost nothing.
 
     .. math::
@@ -476,7 +455,7 @@ class OneCycle(ClosedFormSchedule):
         return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * fraction))
 
 
-class InverseSquareRoot(ClosedFormSchedule):
+class InverseSquareRoot(Schedule):
     r"""A linear increase to the base, then a decrease with the inverse square root of the step.
 
     .. math:: \text{lr}_t = \text{lr}_0 \sqrt{T} \min\left(n^{-1/2},\; n\, T^{-3/2}\right)
@@ -583,18 +562,22 @@ class ReduceOnPlateau(Schedule):
             TypeError: if it is not a number.
             ValueError: if it has several elements.
         """
-        number, (best, waited, cooling) = _check_metric(value), self._progress.values()
+        number, (best, waited, cooling) = self._check_float(value), self._progress.values()
         improved = self._improves(number)
         waited = 0 if improved or cooling else waited + 1
         cooling = max(cooling - 1, 0)
         if waited > self.patience:
             for group in self.optimizer.groups:
-                lr = max(group["lr"] * self.gamma, self.min_lr)
+                lr = self.rate(group["lr"], 1)
                 if group["lr"] - lr > self.epsilon:
                     group["lr"] = lr
             waited, cooling = 0, self.cooldown
         best = number if improved else best
         self._progress = {"best": best, "waited": waited, "cooling": cooling}
+
+    def rate(self, base: float, step: int) -> float:
+        """Return the learning rate after `step` reductions of `base`."""
+        return max(base * self.gamma**step, self.min_lr)
 
     def _improves(self, number: float) -> bool:
         best = self.best
@@ -608,36 +591,34 @@ class ReduceOnPlateau(Schedule):
     def _new_progress(self) -> dict[str, Any]:
         return {"best": math.nan, "waited": 0, "cooling": 0}
 
+    def _set_progress(self, progress: dict[str, Any]) -> None:
+        self._progress = progress
+
     def _check_float(self, value: Any) -> float:
-        return _check_metric(value)
+        if getattr(value, "size", 1) != 1:
+            raise ValueError(f"value: expected one number, got {describe(value)}")
+        number = value.item() if hasattr(value, "item") else value
+        return check_number("value", number, allow_infinite=True, allow_nan=True)
 
 
-def _check_metric(value: Any) -> float:
-    """Return a number, or the only element of an array, as a float."""
-    if getattr(value, "size", 1) != 1:
-        raise ValueError(f"value: expected one number, got {describe(value)}")
-    number = value.item() if hasattr(value, "item") else value
-    return check_number("value", number, allow_infinite=True, allow_nan=True)
-
-
-class _Composite(ClosedFormSchedule):
+class _Composite(Schedule):
     """A schedule made of others, whose formulas it uses; they are not stepped themselves."""
 
-    _first: Sequence[ClosedFormSchedule] = argument(alias="schedules", kw_only=False)  # type: ignore[assignment]
+    _first: Sequence[Schedule] = argument(alias="schedules", kw_only=False)  # type: ignore[assignment]
 
-    def _configure(self, first: Any, options: dict[str, Any]) -> None:
+    def _configure(self, first: Any, options: Options) -> None:
         if not isinstance(first, (list, tuple)):
             raise TypeError(f"schedules: expected several in a list, got {describe(first)}")
         if not first:
             raise ValueError("schedules: expected at least one, got none")
         for position, schedule in enumerate(first):
             where = f"schedules[{position}]"
-            if not isinstance(schedule, ClosedFormSchedule):
+            if not isinstance(schedule, Schedule) or isinstance(schedule, ReduceOnPlateau):
                 expected = "a Schedule, whose rate depends on the step alone"
                 raise TypeError(f"{where}: expected {expected}, got {describe(schedule)}")
             if schedule.optimizer is not first[0].optimizer:
                 raise ValueError(f"{where}: has another optimizer than the first")
-        self.schedules: tuple[ClosedFormSchedule, ...] = tuple(first)
+        self.schedules: tuple[Schedule, ...] = tuple(first)
         super()._configure(first[0].optimizer, options)
 
     def _walk(self, prefix: str = "") -> Iterator[tuple[str, Schedule]]:
@@ -727,6 +708,5 @@ class SequentialSchedules(_Composite):
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
-        passed = [milestone for milestone in self.milestones if milestone <= step]
-        start = passed[-1] if passed else 0
-        return self.schedules[len(passed)].rate(base, step - start)
+        number = bisect.bisect_right(self.milestones, step)
+        return self.schedules[number].rate(base, step - (0, *self.milestones)[number])

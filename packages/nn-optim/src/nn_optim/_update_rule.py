@@ -27,8 +27,8 @@ _CUDA_FUNCTIONS = {
     "np.sqrt": "T np_sqrt(T x) { return sqrt(x); }",
     "np.where": "T np_where(bool condition, T x, T y) { return condition ? x : y; }",
 }
-_NODES = (ast.If, ast.BinOp, ast.UnaryOp, ast.Compare, ast.expr_context)
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+_NODES = (ast.If, ast.operator, ast.unaryop, ast.cmpop, ast.expr_context)
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Lt, ast.Gt, ast.IsNot)
 
 
 class UpdateRule(Kernel):
@@ -111,6 +111,8 @@ class _Translation(ast.NodeTransformer):
     def __init__(self, rule: UpdateRule, source: str) -> None:
         self.name, self.filename = rule.function.__name__, rule.function.__code__.co_filename
         self.arrays, self.options = rule.arrays, rule.options
+        self.changed = {*rule.arrays} - {"gradient"}
+        self.known = {"None", *_CUDA_FUNCTIONS, *rule.arrays}  # and then local variables
         self.scalars = {"np", "math", *rule.options}
         self.prelude: list[str] = []  # assignments of expressions of options alone
         self.coefficients: dict[str, str] = {}  # from other such expressions to their names
@@ -124,40 +126,33 @@ class _Translation(ast.NodeTransformer):
                     self.scalars.add(name)
                 case _:
                     self.body.append(self.visit(statement))
-        nodes = [node for statement in self.body for node in ast.walk(statement)]
-        assigned = [ast.unparse(n.targets[0]) for n in nodes if isinstance(n, ast.Assign)]
-        self.locals = list(dict.fromkeys(assigned))
-        for node in nodes:
-            if not self._is_translatable(node):
-                where = f"{self.name}: cannot translate {ast.unparse(node)!r}"
-                raise TypeError(f"{where}, see update_rule for what a rule may contain")
 
     def _is_scalar(self, node: ast.AST) -> bool:
         return all(n.id in self.scalars for n in ast.walk(node) if isinstance(n, ast.Name))
 
     def visit(self, node: ast.AST) -> Any:
-        """Return the node with coefficients in place of expressions of options alone."""
-        if not isinstance(node, ast.expr) or not self._is_scalar(node):
-            return self.generic_visit(node)
+        """Return the node with coefficients, or raise if it has no translation."""
         text = ast.unparse(node)
-        if text in {"None", *_CUDA_FUNCTIONS}:
-            return node
-        name = f"coefficient{len(self.coefficients)}"
-        return ast.Name(self.coefficients.setdefault(text, name), ast.Load())
-
-    def _is_translatable(self, node: ast.AST) -> bool:
         match node:
+            case ast.expr() if text in self.known:
+                return node
+            case ast.expr() if self._is_scalar(node):
+                name = f"coefficient{len(self.coefficients)}"
+                return ast.Name(self.coefficients.setdefault(text, name))
             case ast.Assign(targets=[ast.Name(id=name)]):
-                return name not in self.scalars and name not in self.arrays
-            case ast.AugAssign(target=ast.Name(id=name)):
-                return name in self.arrays and name != "gradient"
-            case ast.Name(id=name):
-                return name in {"np", *self.arrays, *self.locals, *self.coefficients.values()}
-            case ast.Attribute() | ast.Call(keywords=[]):
-                return ast.unparse(node).partition("(")[0] in _CUDA_FUNCTIONS
-            case ast.IsNot() | ast.Constant(value=None):
-                return True
-        return isinstance(node, _NODES + _OPERATORS)
+                accepted = name not in self.scalars and name not in self.arrays
+                self.known.add(name)
+            case ast.AugAssign(target=ast.Name(id=name), op=op):
+                accepted = name in self.changed and isinstance(op, _OPERATORS)
+            case ast.BinOp(op=op) | ast.UnaryOp(op=op) | ast.Compare(ops=[op]):
+                accepted = isinstance(op, _OPERATORS)
+            case ast.Call(func=func, keywords=[]):
+                accepted = ast.unparse(func) in _CUDA_FUNCTIONS
+            case _:
+                accepted = isinstance(node, _NODES)
+        if not accepted:
+            raise TypeError(f"{self.name}: cannot translate {text!r}; see update_rule")
+        return self.generic_visit(node)
 
     def loop(self) -> Callable[..., None]:
         """Return the rule as a loop over the elements, in numba's subset of Python."""
@@ -192,25 +187,21 @@ class _Translation(ast.NodeTransformer):
 
     def cuda_source(self, present: Sequence[str]) -> list[str]:
         """Return inputs, outputs, operation and name of the kernel for the arrays `present`."""
-        inputs = ["gradient", *self.coefficients.values()]
-        outputs = [name for name in present if name != "gradient"]
-        absent = [name for name in self.arrays if name not in present]
-        operation = "".join(f"T {name} = 0; " for name in [*self.locals, *absent])
+        names = sorted(self.known - {"None", *_CUDA_FUNCTIONS})
+        operation = "".join(f"T {name} = 0; " for name in names if name not in present)
         operation += "".join(f"bool has_{n} = {int(n in present)}; " for n in self.arrays)
         operation += re.sub(r"(\w+) is not None", r"has_\1", _in_c(self.body))
-        texts = [", ".join(f"T {name}" for name in names) for names in (inputs, outputs)]
+        inputs = ", ".join(f"T {name}" for name in ("gradient", *self.coefficients.values()))
+        outputs = ", ".join(f"T {name}" for name in present if name in self.changed)
         # No name may be a word of C++ or of CuPy.
-        words = _words([*self.arrays, *self.locals])
-        texts = [re.sub(words, r"\g<0>_", t).replace("np.", "np_") for t in (*texts, operation)]
-        return [*texts, f"nn_optim_{self.name}"]
+        texts = (re.sub(_words(names), r"\g<0>_", text) for text in (inputs, outputs, operation))
+        return [*(text.replace("np.", "np_") for text in texts), f"nn_optim_{self.name}"]
 
     def _define(self, arguments: Iterable[str], lines: Iterable[str], filename: str) -> Any:
-        body = textwrap.indent("\n".join(lines), " ")
+        source = f"def {self.name}({', '.join(arguments)}):\n"
+        source += textwrap.indent("\n".join(lines), " ")
         namespace: dict[str, Any] = {"np": np, "math": math, "__name__": __name__}
-        exec(
-            compile(f"def {self.name}({', '.join(arguments)}):\n{body}", filename, "exec"),
-            namespace,
-        )
+        exec(compile(source, filename, "exec"), namespace)
         return namespace[self.name]
 
 

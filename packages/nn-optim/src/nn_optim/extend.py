@@ -22,7 +22,7 @@ elementwise overrides `Optimizer.update` in place of declaring a rule.
 
 A schedule is a function of the base learning rate, the step and its options::
 
-    class PolynomialSchedule(ClosedFormSchedule):
+    class PolynomialSchedule(Schedule):
         total_steps: int = option(check_integer, minimum=1, kw_only=False)
         power: float = option(check_number, minimum=0, default=1.0)
 
@@ -50,14 +50,7 @@ Tensor([ 0.5, -1.5], requires_grad=True)
 
 from nn_optim._optimizer import Optimizer as Optimizer
 from nn_optim._options import option as option
-from nn_optim._schedules import ClosedFormSchedule as ClosedFormSchedule
 from nn_optim._schedules import Schedule as Schedule
 from nn_optim._update_rule import update_rule as update_rule
 
-__all__ = [
-    "ClosedFormSchedule",
-    "Optimizer",
-    "Schedule",
-    "option",
-    "update_rule",
-]
+__all__ = ["Optimizer", "Schedule", "option", "update_rule"]
