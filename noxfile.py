@@ -42,6 +42,21 @@ def group(name):
     return nox.project.dependency_groups(MANIFEST, name)
 
 
+def compared_with(package):
+    """List what the tests of a package compare with, or read, beside what all tests need."""
+    manifest = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")
+    has_group = "test" in manifest.get("dependency-groups", {})
+    return nox.project.dependency_groups(manifest, "test") if has_group else []
+
+
+def pytest_options(packages, device):
+    """Choose the device; without nn-tensor there is neither the plugin that knows it nor a need."""
+    if "nn-tensor" in packages:
+        return [f"--device={device}"]
+    options = MANIFEST["tool"]["pytest"]["ini_options"]["addopts"]
+    return ["-o", f"addopts={' '.join(options[: options.index('-p')])}"]
+
+
 def with_siblings(package):
     """List the packages of the workspace that a package requires, itself last."""
     manifest = nox.project.load_toml(ROOT / "packages" / package / "pyproject.toml")
@@ -71,7 +86,16 @@ def extras_for(device):
 def run_tests(session, packages, paths, device, *further):
     """Install packages from the tree and run tests on one device."""
     session.install(*editable(packages, extras_for(device)), *group("test"), *further)
-    session.run("python", "-m", "pytest", *paths, f"--device={device}", *session.posargs)
+    options = pytest_options(packages, device)
+    session.run("python", "-m", "pytest", *paths, *options, *session.posargs)
+
+
+def test_package(session, package, device):
+    """Test a package on a device, installed with what it declares."""
+    needed = with_siblings(package)
+    if device != "cpu" and "nn-tensor" not in needed:
+        session.skip(f"{package} computes on the CPU alone")
+    run_tests(session, needed, [f"packages/{package}/tests"], device, *compared_with(package))
 
 
 @nox.session(tags=["fast"])
@@ -113,7 +137,7 @@ def tools(session):
 @each_package
 def tests(session, package, device):
     """Test a package on a device, installed with what it declares."""
-    run_tests(session, with_siblings(package), [f"packages/{package}/tests"], device)
+    test_package(session, package, device)
 
 
 @nox.session
@@ -197,6 +221,7 @@ def isolation(session, resolution):
             shutil.copytree(source / "tests", home / "tests")
             session.chdir(home)
             settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
+            settings += pytest_options(with_siblings(package), "cpu")
             pytest = [*isolated, "-m", "pytest", *settings, "tests", *session.posargs]
             session.run(*pytest, external=True)
 
@@ -206,7 +231,7 @@ def isolation(session, resolution):
 @each_package
 def matrix(session, package, device):
     """Test a package on a device, on every supported Python that is found here."""
-    run_tests(session, with_siblings(package), [f"packages/{package}/tests"], device)
+    test_package(session, package, device)
 
 
 @nox.session(default=False)

@@ -1,0 +1,163 @@
+"""Argument checks: the same mistake reads the same everywhere.
+
+nn-data needs NumPy alone, so it carries these few itself; they read as those of nn-tensor.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import operator
+from collections.abc import Callable, Iterable
+from numbers import Real
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+__all__ = [
+    "check_bool",
+    "check_choice",
+    "check_integer",
+    "check_number",
+    "check_probability",
+    "keyword_only",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def check_integer(
+    name: str, value: Any, minimum: int | None = None, maximum: int | None = None
+) -> int:
+    """Return `value` as an int between `minimum` and `maximum`, both included.
+
+    Raises:
+        TypeError: if it is not an integer; booleans are not.
+        ValueError: if it is out of range.
+
+    >>> check_integer("batch_size", 0, minimum=1)
+    Traceback (most recent call last):
+        ...
+    ValueError: batch_size: expected an integer >= 1, got 0
+    """
+    expected = "an integer" + _range(minimum, maximum)
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected {expected}, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected {expected}, got {value!r}") from None
+    if (minimum is not None and number < minimum) or (maximum is not None and number > maximum):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    return number
+
+
+def check_number(
+    name: str, value: Any, minimum: float | None = None, maximum: float | None = None
+) -> float:
+    """Return `value` as a finite float between `minimum` and `maximum`, both included.
+
+    Raises:
+        TypeError: if it is not a real number; booleans are not.
+        ValueError: if it is NaN, infinite or out of range.
+
+    >>> check_number("alpha", -1, minimum=0)
+    Traceback (most recent call last):
+        ...
+    ValueError: alpha: expected a finite number >= 0, got -1
+    """
+    expected = "a finite number" + _range(minimum, maximum)
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+        raise TypeError(f"{name}: expected {expected}, got {value!r}")
+    number = float(value)
+    inside = (minimum is None or number >= minimum) and (maximum is None or number <= maximum)
+    if not (math.isfinite(number) and inside):
+        raise ValueError(f"{name}: expected {expected}, got {value!r}")
+    return number
+
+
+def _range(minimum: float | None, maximum: float | None) -> str:
+    parts = [f"{sign} {b:g}" for sign, b in ((">=", minimum), ("<=", maximum)) if b is not None]
+    return f" {' and '.join(parts)}" if parts else ""
+
+
+def check_probability(name: str, value: Any) -> float:
+    """Return `value` as a float from 0 to 1, both included.
+
+    Raises:
+        TypeError: if it is not a real number.
+        ValueError: if it is outside [0, 1] or NaN.
+
+    >>> check_probability("p", 0.5)
+    0.5
+    """
+    return check_number(name, value, 0, 1)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as a bool.
+
+    Raises:
+        TypeError: if it is neither True nor False.
+
+    >>> check_bool("shuffle", True)
+    True
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, got {value!r}")
+    return bool(value)
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+    """Return `value` if it is one of the strings `choices`.
+
+    Raises:
+        ValueError: if it is not.
+
+    >>> check_choice("side", "middle", ("left", "right"))
+    Traceback (most recent call last):
+        ...
+    ValueError: side: expected one of 'left', 'right', got 'middle'
+    """
+    known = tuple(choices)
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
+    return value
+
+
+def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
+    """Name the option that was meant when a keyword-only argument is given by position.
+
+    For constructors whose options follow a ``*``. The signature stays what it is.
+
+    >>> class Sampler:
+    ...     @keyword_only
+    ...     def __init__(self, lengths, *, shuffle=True):
+    ...         self.lengths = lengths
+    >>> Sampler([3, 4], False)
+    Traceback (most recent call last):
+        ...
+    TypeError: Sampler takes 1 positional argument (lengths): give shuffle=False by name
+    """
+    parameters = list(inspect.signature(function).parameters.values())
+    positional = [
+        p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+
+    @functools.wraps(function)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        surplus = args[len(positional) :]
+        if surplus:
+            is_method = positional[:1] == ["self"]
+            names = positional[1:] if is_method else positional
+            owner = type(args[0]).__name__ if is_method else function.__name__
+            meant = [f"{o}={v!r}" for o, v in zip(options, surplus, strict=False)]
+            cure = f"give {', '.join(meant)} by name" if meant else f"got {len(surplus)} more"
+            count = f"{len(names)} positional argument{'' if len(names) == 1 else 's'}"
+            raise TypeError(f"{owner} takes {count} ({', '.join(names)}): {cure}")
+        return function(*args, **kwargs)
+
+    return checked

@@ -1,0 +1,114 @@
+"""Samplers that draw some samples more often than others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nn_data._checks import check_bool, check_integer, keyword_only
+from nn_data._samplers._sampler import Sampler
+
+__all__ = ["Balanced", "Weighted"]
+
+
+class Weighted(Sampler):
+    """Draw samples with probabilities proportional to weights.
+
+    Args:
+        weights: of each sample, not negative; they need not add up to 1.
+        num_samples: how many make an epoch; by default as many as there are weights.
+        replacement: whether a sample may occur again within an epoch.
+
+    Raises:
+        ValueError: for weights that are negative, not finite or all zero, or where fewer samples
+            than `num_samples` have a weight and none may occur again.
+
+    >>> sampler = Weighted([0.0, 1.0, 0.0], num_samples=4)
+    >>> sampler.indices(np.random.default_rng(0))
+    array([1, 1, 1, 1])
+    """
+
+    @keyword_only
+    def __init__(
+        self, weights: Any, *, num_samples: int | None = None, replacement: bool = True
+    ) -> None:
+        array = np.asarray(weights, dtype=np.float64)
+        if array.ndim != 1 or not len(array):
+            raise ValueError(f"weights: expected one for each sample, got the shape {array.shape}")
+        if not np.isfinite(array).all() or (array < 0).any() or not array.any():
+            raise ValueError("weights: expected finite numbers >= 0, one of them positive")
+        self._weights = array
+        self.num_samples = (
+            len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)
+        )
+        self.replacement = check_bool("replacement", replacement)
+        positive = int(np.count_nonzero(array))
+        if not self.replacement and self.num_samples > positive:
+            raise ValueError(
+                f"num_samples: {self.num_samples} without replacement, but only {positive} of "
+                f"{len(array)} weights are positive"
+            )
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def indices(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Return the indices of the samples of an epoch."""
+        if self.replacement:
+            cumulative = np.cumsum(self._weights)
+            drawn = rng.random(self.num_samples) * cumulative[-1]
+            # A product that was rounded up to the total would be past the end.
+            last = int(np.flatnonzero(self._weights)[-1])
+            return np.minimum(np.searchsorted(cumulative, drawn, side="right"), last)
+        # The smallest of exponential times with these rates are a weighted draw without
+        # replacement (Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006).
+        with np.errstate(divide="ignore", invalid="ignore"):
+            times = rng.standard_exponential(len(self._weights)) / self._weights
+        return np.argsort(times, kind="stable")[: self.num_samples]
+
+
+class Balanced(Sampler):
+    """Draw each class equally often.
+
+    Within a class, every sample is drawn once before one is drawn again: small classes are repeated
+    and large ones shortened, by other samples in each epoch.
+
+    Args:
+        labels: the class of each sample: integers, strings or bools.
+        num_samples: how many make an epoch; by default as many as there are labels. What does not
+            divide by the number of classes goes to classes drawn at random.
+
+    Raises:
+        ValueError: without labels.
+
+    >>> sampler = Balanced(["cat", "cat", "cat", "dog"])
+    >>> np.sort(sampler.indices(np.random.default_rng(0)))[-2:]
+    array([3, 3])
+    """
+
+    @keyword_only
+    def __init__(self, labels: Any, *, num_samples: int | None = None) -> None:
+        array = np.asarray(labels)
+        if array.ndim != 1 or not len(array):
+            raise ValueError(f"labels: expected one for each sample, got the shape {array.shape}")
+        self.classes, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+        self._members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+        self.num_samples = (
+            len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)
+        )
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def indices(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        """Return the indices of the samples of an epoch."""
+        each, rest = divmod(self.num_samples, len(self._members))
+        counts = np.full(len(self._members), each)
+        counts[rng.permutation(len(counts))[:rest]] += 1
+        drawn = []
+        for members, count in zip(self._members, counts.tolist(), strict=True):
+            rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
+            drawn.append(np.concatenate([members[:0], *rounds])[:count])
+        return rng.permutation(np.concatenate(drawn))

@@ -1,0 +1,128 @@
+"""Part of a source, and several as one: without copying what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from nn_data._sources._convert import as_source
+from nn_data._sources._source import Batch, Indices, Source
+from nn_data._structure import like
+
+__all__ = ["Concat", "Subset"]
+
+
+class Subset(Source):
+    """Some of the samples of a source, in an order of one's own; nothing is copied.
+
+    ``subset[:]`` is all of it as one batch.
+
+    Args:
+        data: what a `Loader` takes.
+        indices: which samples, as integers, or as one bool for each sample.
+
+    Raises:
+        IndexError: for an index out of range.
+        TypeError: for indices that are neither integers nor bools.
+
+    >>> Subset((np.arange(5) * 10, np.arange(5)), [4, 0])[:]
+    (array([40,  0]), array([4, 0]))
+    """
+
+    def __init__(self, data: Any, indices: Any) -> None:
+        self.data = as_source(data)
+        self.indices = check_indices("indices", indices, len(self.data))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def take(self, indices: Indices) -> Batch:
+        """Return the samples at `indices` of the subset."""
+        return self.data.take(self.indices[indices])
+
+    def signature(self) -> str:
+        """Describe the whole, and hash which of its samples are meant."""
+        return f"{self.data.signature()}@{_digest(self.indices)}"
+
+
+def check_indices(name: str, indices: Any, length: int) -> Indices:
+    """Return `indices` as an array of integers from 0 to `length` - 1."""
+    array = np.asarray(indices)
+    if array.size == 0:
+        array = array.astype(np.intp)
+    if array.ndim != 1 or array.dtype.kind not in "biu":
+        raise TypeError(
+            f"{name}: expected a sequence of integers, got {array.dtype} of shape {array.shape}"
+        )
+    if array.dtype == np.bool_:
+        if len(array) != length:
+            raise IndexError(f"{name}: {len(array)} bools for {length} samples")
+        return np.flatnonzero(array)
+    wrong = np.flatnonzero((array < 0) | (array >= length))
+    if len(wrong):
+        raise IndexError(
+            f"{name}: index {array[wrong[0]]} at position {wrong[0]} is out of range for "
+            f"{length} samples"
+        )
+    return array.astype(np.intp)
+
+
+def _digest(indices: Indices) -> str:
+    content = indices.astype("<i8").tobytes()
+    return hashlib.blake2b(content, digest_size=4).hexdigest()
+
+
+class Concat(Source):
+    """Several sources with samples of one kind, one after another; nothing is copied.
+
+    Args:
+        parts: what a `Loader` takes, at least one.
+
+    Raises:
+        ValueError: without parts.
+
+    >>> Concat([1, 2, 3], [10, 20])[2:4]
+    array([ 3, 10])
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        if not parts:
+            raise ValueError("Concat needs at least one source")
+        self.parts = tuple(as_source(part, f"parts[{i}]") for i, part in enumerate(parts))
+        self._starts = np.cumsum([0, *map(len, self.parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def take(self, indices: Indices) -> Batch:
+        """Return the samples at `indices`, from whichever parts have them."""
+        owners = np.searchsorted(self._starts, indices, side="right") - 1
+        found = [int(owner) for owner in np.unique(owners)]
+        if len(found) == 1:
+            return self.parts[found[0]].take(indices - self._starts[found[0]])
+        places = [np.flatnonzero(owners == owner) for owner in found]
+        pieces = [
+            self.parts[owner].take(indices[place] - self._starts[owner])
+            for owner, place in zip(found, places, strict=True)
+        ]
+        back = np.argsort(np.concatenate([*places, np.empty(0, np.intp)]), kind="stable")
+        return _merge(pieces, back) if pieces else self.parts[0].take(indices)
+
+    def signature(self) -> str:
+        """Describe each part."""
+        return "+".join(f"{len(part)}×{part.signature()}" for part in self.parts)
+
+
+def _merge(pieces: list[Any], back: Indices) -> Any:
+    """Concatenate batches of one structure, then put the samples in order."""
+    first = pieces[0]
+    if isinstance(first, tuple):
+        return like(first, [_merge(list(part), back) for part in zip(*pieces, strict=True)])
+    if isinstance(first, dict):
+        return {name: _merge([piece[name] for piece in pieces], back) for name in first}
+    if isinstance(first, list):
+        flat = [sample for piece in pieces for sample in piece]
+        return [flat[i] for i in back.tolist()]
+    return np.concatenate(pieces)[back]

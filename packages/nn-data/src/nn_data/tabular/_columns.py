@@ -1,0 +1,106 @@
+"""A table with columns of different kinds as one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nn_data._sources import table_columns
+from nn_data.tabular._fitted import Fitted
+
+__all__ = ["ColumnTransformer"]
+
+
+class ColumnTransformer:
+    """Transform each column of a table in its own way, and put the results side by side.
+
+    Args:
+        columns: for the name of each column that is used a transform, a list of transforms that are
+            applied in turn, or None for the column as it is. Their order is that of the result.
+
+    Raises:
+        TypeError: for something that is not a transform.
+
+    >>> from nn_data.tabular import Impute, OneHot, Standardize
+    >>> table = {"age": np.array([30.0, np.nan, 50.0]), "city": np.array(["Rome", "Oslo", "Rome"])}
+    >>> features = ColumnTransformer({"age": [Impute(), Standardize()], "city": OneHot()})
+    >>> features.fit(table)(table).round(2)
+    array([[-1.22,  0.  ,  1.  ],
+           [ 0.  ,  1.  ,  0.  ],
+           [ 1.22,  0.  ,  1.  ]], dtype=float32)
+    """
+
+    def __init__(self, columns: Mapping[Any, Fitted | Sequence[Fitted] | None]) -> None:
+        self.columns: dict[Any, list[Fitted]] = {}
+        for name, given in columns.items():
+            chain = [] if given is None else [given] if isinstance(given, Fitted) else list(given)
+            if not all(isinstance(transform, Fitted) for transform in chain):
+                raise TypeError(f"columns[{name!r}]: expected transforms of tables, got {given!r}")
+            self.columns[name] = chain
+
+    def fit(self, table: Any) -> Self:
+        """Fit every transform to training data, each to what the one before it makes of it.
+
+        Args:
+            table: a dict of columns, or a data frame.
+        """
+        for name, column in self._chosen(table).items():
+            for transform in self.columns[name]:
+                column = transform.fit(column)(column)
+        return self
+
+    def __call__(self, table: Any) -> NDArray[np.float32]:
+        """Return the features of a table, or of a batch of its rows, in float32: (n, features)."""
+        parts = []
+        for name, column in self._chosen(table).items():
+            for transform in self.columns[name]:
+                column = transform(column)
+            if column.dtype.kind not in "biuf":
+                raise TypeError(f"column {name!r} has no numbers ({column.dtype}): use OneHot")
+            parts.append(column.reshape(len(column), -1).astype(np.float32))
+        return np.concatenate(parts, axis=1)
+
+    def _chosen(self, table: Any) -> dict[Any, NDArray[Any]]:
+        columns = table_columns(table, "table")
+        missing = [name for name in self.columns if name not in columns]
+        if missing:
+            raise ValueError(f"the table has no column {missing[0]!r}, it has {list(columns)}")
+        return {name: columns[name] for name in self.columns}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the statistics of all transforms, by the name of the column and their place."""
+        return {
+            f"{name}.{i}.{key}": value
+            for name, chain in self.columns.items()
+            for i, transform in enumerate(chain)
+            for key, value in transform.state_dict().items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the statistics of all transforms.
+
+        Raises:
+            ValueError: for a state that does not fit; nothing is changed then.
+        """
+        remaining = dict(state)
+        before = [(t, dict(vars(t))) for chain in self.columns.values() for t in chain]
+        try:
+            for name, chain in self.columns.items():
+                for i, transform in enumerate(chain):
+                    prefix = f"{name}.{i}."
+                    keys = [key for key in remaining if key.startswith(prefix)]
+                    own = {key.removeprefix(prefix): remaining.pop(key) for key in keys}
+                    transform.load_state_dict(own)
+            if remaining:
+                raise ValueError(f"the state has unexpected keys: {', '.join(sorted(remaining))}")
+        except BaseException:
+            for transform, attributes in before:
+                vars(transform).clear()
+                vars(transform).update(attributes)
+            raise
+
+    def __repr__(self) -> str:
+        return f"ColumnTransformer({self.columns!r})"

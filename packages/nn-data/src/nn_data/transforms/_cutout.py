@@ -1,0 +1,74 @@
+"""Cutout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nn_data._checks import check_integer, keyword_only
+from nn_data.transforms._layout import axes_of
+from nn_data.transforms._transform import Params, Transform
+
+__all__ = ["Cutout", "box_mask"]
+
+
+class Cutout(Transform):
+    """Overwrite a square of each image.
+
+    Its center is anywhere in the image, so that part of the square may lie outside (DeVries and
+    Taylor, "Improved regularization of convolutional neural networks with Cutout", 2017).
+
+    Args:
+        size: of the square: (height, width), or one number for both.
+        value: what it is overwritten with.
+        layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
+
+    >>> Cutout(2, layout="nhw")(np.ones((1, 3, 3), int), params={"top": [-1], "left": [1]})
+    array([[[1, 0, 0],
+            [1, 1, 1],
+            [1, 1, 1]]])
+    """
+
+    @keyword_only
+    def __init__(
+        self, size: int | tuple[int, int], *, value: float = 0, layout: str = "nchw"
+    ) -> None:
+        super().__init__(layout=layout)
+        height, width = size if isinstance(size, (tuple, list)) else (size, size)
+        self.size = check_integer("size", height, 1), check_integer("size", width, 1)
+        self.value = value
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
+        """Return the first row and column of each square, which may be negative."""
+        axes = axes_of(self.layout, shape, "Cutout")
+        top = rng.integers(0, shape[axes.height], shape[0]) - self.size[0] // 2
+        return {
+            "top": top,
+            "left": rng.integers(0, shape[axes.width], shape[0]) - self.size[1] // 2,
+        }
+
+    def apply(self, x: NDArray[Any], params: Params) -> NDArray[Any]:
+        """Return the batch with the squares overwritten."""
+        top, left = params["top"], params["left"]
+        inside = box_mask(x, self.layout, top, left, top + self.size[0], left + self.size[1])
+        return np.where(inside, np.asarray(self.value).astype(x.dtype), x)
+
+
+def box_mask(
+    x: NDArray[Any],
+    layout: str,
+    top: NDArray[Any],
+    left: NDArray[Any],
+    bottom: NDArray[Any],
+    right: NDArray[Any],
+) -> NDArray[np.bool_]:
+    """Return a mask, broadcasting with `x`, that is True inside a box of each image."""
+    axes = axes_of(layout, x.shape, "box")
+    rows = np.arange(x.shape[axes.height])
+    columns = np.arange(x.shape[axes.width])
+    in_rows = (rows >= top[:, None]) & (rows < bottom[:, None])
+    in_columns = (columns >= left[:, None]) & (columns < right[:, None])
+    mask = in_rows[:, :, None] & in_columns[:, None, :]
+    return mask if axes.channel is None else np.expand_dims(mask, axes.channel)
