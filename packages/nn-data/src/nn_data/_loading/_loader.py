@@ -19,7 +19,7 @@ from nn_data._loading._order import (
     shuffled,
 )
 from nn_data._loading._prefetch import Prefetch
-from nn_data._loading._shard import Shard
+from nn_data._loading._shard import Shard, with_weight
 from nn_data._loading._steps import conversion, transform_steps, uses_rng
 from nn_data._loading._task import Task
 from nn_data._random import check_seed
@@ -115,7 +115,11 @@ class Loader:
     ) -> None:
         if collate is not None and not callable(collate):
             raise TypeError(f"collate: expected a callable, got {collate!r}")
-        self._source = as_source(data, "data", collate)
+        self._source = as_source(data)
+        if collate is not None:
+            whole, self._source = self._source, self._source.with_collate(collate)
+            if whole is self._source:
+                raise ValueError("collate is for sequences of samples: nothing in data is one")
         if not len(self._source):
             raise ValueError("data has no samples")
         self._seed = check_seed(seed)
@@ -125,6 +129,8 @@ class Loader:
         self._workers = check_integer("workers", workers, minimum=0)
         self._ahead = _check_prefetch(prefetch, self._workers)
         self._shard = Shard.checked(shard, uneven)
+        if self._shard.uneven == "weight" and "weight" in getattr(self._source, "names", ()):
+            raise ValueError("uneven='weight' adds 'weight' to the batch, which data has already")
         self._order, self._order_name = self._make_order(
             batch_size, shuffle, drop_last, sampler, batch_sampler
         )
@@ -134,6 +140,7 @@ class Loader:
         self._iteration: object = None
         self._running: weakref.WeakSet[Prefetch] = weakref.WeakSet()
         self._batches = self._start(0)
+        self._data_fingerprint: str | None = None
 
     def _make_order(
         self, batch_size: Any, shuffle: Any, drop_last: Any, sampler: Any, batch_sampler: Any
@@ -150,7 +157,7 @@ class Loader:
             if any(given.values()):
                 names = ", ".join(name for name, is_given in given.items() if is_given)
                 raise ValueError(f"batch_sampler decides what a batch is: leave out {names}")
-            _check_sampler("batch_sampler", batch_sampler, BatchSampler)
+            _check_sampler("batch_sampler", batch_sampler, BatchSampler, samples)
             return batch_sampler_order(batch_sampler, samples, seed), type(batch_sampler).__name__
         size = _DEFAULT_BATCH_SIZE
         if batch_size is not None:
@@ -159,7 +166,7 @@ class Loader:
         if sampler is not None:
             if shuffle:
                 raise ValueError("sampler decides the order: leave out shuffle")
-            _check_sampler("sampler", sampler, Sampler)
+            _check_sampler("sampler", sampler, Sampler, samples)
             order = sampler_order(sampler, samples, size, drop_last, seed)
             return order, f"{type(sampler).__name__} {options}"
         if shuffle:
@@ -209,17 +216,21 @@ class Loader:
         count, size = len(batches), self._shard.size
         steps = self._shard.steps(count)
         start = steps if done >= count else done // size
-        convert = self._convert
+        convert, weighted = self._convert, self._shard.uneven == "weight"
         prefetch = None
         if self._workers and start < steps:
             prefetch = Prefetch(task, start, steps, self._workers, self._ahead)
             self._running.add(prefetch)
         wait = _END_S
         try:
+            if prefetch is not None:
+                prefetch.start()
             for step in range(start, steps):
                 batch = task(step) if prefetch is None else prefetch.get()
                 if convert is not None:
                     batch = convert(batch)
+                if weighted:
+                    batch = with_weight(batch, task.weight(step))
                 if self._iteration is token:
                     self._position = _Position(epoch, min((step + 1) * size, count))
                 yield batch
@@ -239,7 +250,7 @@ class Loader:
         )
 
     def peek(self) -> Any:
-        """Return the first batch of the present epoch; the position stays."""
+        """Return the first batch of the present epoch, without a weight; the position stays."""
         epoch = self.epoch
         batch = self._task(epoch, self._batches_of(epoch))(0)
         return batch if self._convert is None else self._convert(batch)
@@ -296,6 +307,11 @@ class Loader:
         self._iteration = None
 
     def _fingerprint(self) -> str:
+        if self._data_fingerprint is None:
+            self._data_fingerprint = self._describe()
+        return self._data_fingerprint
+
+    def _describe(self) -> str:
         parts = [f"samples={len(self._source)}", f"order={self._order_name}"]
         if not self._order_name.startswith(("shuffled", "sequential")):
             # Seed and epoch decide the order, so the first epoch tells two samplers apart.
@@ -331,12 +347,17 @@ class Loader:
         return f"Loader({text})"
 
 
-def _check_sampler(name: str, sampler: Any, kind: type[Sampler] | type[BatchSampler]) -> None:
+def _check_sampler(
+    name: str, sampler: Any, kind: type[Sampler] | type[BatchSampler], samples: int
+) -> None:
     sequence = hasattr(sampler, "__len__") and hasattr(sampler, "__getitem__")
     if not isinstance(sampler, kind) and not sequence:
         raise TypeError(
             f"{name}: expected a {kind.__name__}, or a sequence, got {type(sampler).__name__}"
         )
+    expected = getattr(sampler, "population", None)
+    if expected not in (None, samples):
+        raise ValueError(f"{name}: {sampler!r} is for {expected} samples, data has {samples}")
 
 
 def _check_prefetch(prefetch: Any, workers: int) -> int:

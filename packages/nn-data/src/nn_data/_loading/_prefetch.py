@@ -65,7 +65,8 @@ def _work(shared: _Shared) -> None:
         except BaseException as error:
             result = _Failure(error)
         with shared.lock:
-            shared.results[step] = result
+            if not shared.cancelled.is_set():
+                shared.results[step] = result
             shared.ready.notify_all()
         del result
 
@@ -73,7 +74,8 @@ def _work(shared: _Shared) -> None:
 class Prefetch:
     """The results of ``load(step)`` for `start` ≤ step < `stop`, in order, computed by threads.
 
-    An error is raised where its result would have been, after all that came before.
+    An error is raised where its result would have been, after all that came before. The threads
+    begin with `start`, so that whoever may have to close this knows it before there are any.
 
     Args:
         load: called by several threads at once.
@@ -88,9 +90,13 @@ class Prefetch:
     ) -> None:
         self._shared = _Shared(load, start, stop, ahead)
         self._threads: list[threading.Thread] = []
+        self._workers = min(workers, stop - start)
         _running.add(self)
+
+    def start(self) -> None:
+        """Start the threads."""
         try:
-            for i in range(min(workers, stop - start)):
+            for i in range(self._workers):
                 name = f"nn_data-worker-{i}"
                 # A daemon: the program may end while a worker waits.
                 thread = threading.Thread(
@@ -111,10 +117,10 @@ class Prefetch:
         shared = self._shared
         with shared.lock:
             step = shared.consumed
-            while step not in shared.results:
-                if shared.cancelled.is_set():
-                    raise RuntimeError("the loader was closed while it was iterated over")
+            while step not in shared.results and not shared.cancelled.is_set():
                 shared.ready.wait(_POLL_S)
+            if shared.cancelled.is_set():
+                raise RuntimeError("the loader was closed while it was iterated over")
             result = shared.results.pop(step)
             shared.consumed += 1
             shared.space.notify()

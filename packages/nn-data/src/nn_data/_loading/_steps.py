@@ -90,6 +90,8 @@ def _chained(steps: list[tuple[str, Step]], part: Any, rng: np.random.Generator 
 def check_batch_size(name: str, batch: Any, size: int) -> None:
     """Raise ValueError if an array or list of a batch has not one entry for each sample."""
     for where, leaf in named_leaves(batch):
+        if leaf is None:
+            raise ValueError(f"{name} returned None ({where})")
         shape = getattr(leaf, "shape", None)
         if shape is None:
             length = len(leaf) if isinstance(leaf, list) else size

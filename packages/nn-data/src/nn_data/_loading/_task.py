@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nn_data._loading._order import Batches
-from nn_data._loading._shard import Shard, with_weight
+from nn_data._loading._shard import Shard
 from nn_data._loading._steps import Step, check_batch_size
 from nn_data._random import TRANSFORM, generator
 from nn_data._sources import Source
@@ -42,18 +42,20 @@ class Task:
 
     def __call__(self, step: int) -> Any:
         """Return the batch of a step."""
-        number, repeated = self._shard.number(step, self._count)
+        number, _ = self._shard.number(step, self._count)
         try:
             batch = self._batches.read(self._source, number)
             if self._steps:
                 batch = self._transformed(batch, number)
-            if self._shard.uneven == "weight":
-                weight = 0 if repeated else len(self._batches.indices(number))
-                batch = with_weight(batch, weight)
         except Exception as error:
             error.add_note(self._note(number))
             raise
         return batch
+
+    def weight(self, step: int) -> int:
+        """Return how many samples of the batch of a step count: none if it is a repeated one."""
+        number, repeated = self._shard.number(step, self._count)
+        return 0 if repeated else len(self._batches.indices(number))
 
     def _transformed(self, batch: Any, number: int) -> Any:
         size = len(self._batches.indices(number))

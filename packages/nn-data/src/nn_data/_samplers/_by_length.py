@@ -71,9 +71,7 @@ class ByLength(BatchSampler):
             )
         # An empty sequence takes a row like any other.
         self._lengths = np.maximum(array.reshape(len(array), -1).T, 1).astype(np.int64)
-
-    def __len__(self) -> int:
-        return self._lengths.shape[1]
+        self.population = len(array)
 
     def batches(self, rng: np.random.Generator) -> list[NDArray[np.intp]]:
         """Return the indices of the samples of each batch."""
@@ -103,4 +101,4 @@ class ByLength(BatchSampler):
         return ends
 
     def __repr__(self) -> str:
-        return f"ByLength({len(self)} lengths, max_tokens={self.max_tokens})"
+        return f"ByLength({self.population} lengths, max_tokens={self.max_tokens})"

@@ -23,6 +23,9 @@ class Sampler(ABC):
     ...         return np.arange(9, -1, -1)
     """
 
+    population: int | None = None
+    """Of how many samples it draws, which must be the number that there are; None for any."""
+
     @abstractmethod
     def indices(self, rng: np.random.Generator) -> NDArray[np.intp]:
         """Return the indices of the samples of an epoch, in order; some may occur again."""
@@ -34,6 +37,9 @@ class BatchSampler(ABC):
     A subclass has one method, whose result follows from `rng` alone: the loader hands it a
     generator that depends on seed and epoch.
     """
+
+    population: int | None = None
+    """Of how many samples it draws, which must be the number that there are; None for any."""
 
     @abstractmethod
     def batches(self, rng: np.random.Generator) -> Sequence[Any]:

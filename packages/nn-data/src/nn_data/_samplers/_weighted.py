@@ -40,6 +40,7 @@ class Weighted(Sampler):
         if not np.isfinite(array).all() or (array < 0).any() or not array.any():
             raise ValueError("weights: expected finite numbers >= 0, one of them positive")
         self._weights = array
+        self.population = len(array)
         self.num_samples = (
             len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)
         )
@@ -51,8 +52,8 @@ class Weighted(Sampler):
                 f"{len(array)} weights are positive"
             )
 
-    def __len__(self) -> int:
-        return self.num_samples
+    def __repr__(self) -> str:
+        return f"Weighted({self.population} weights, num_samples={self.num_samples})"
 
     def indices(self, rng: np.random.Generator) -> NDArray[np.intp]:
         """Return the indices of the samples of an epoch."""
@@ -94,13 +95,14 @@ class Balanced(Sampler):
         if array.ndim != 1 or not len(array):
             raise ValueError(f"labels: expected one for each sample, got the shape {array.shape}")
         self.classes, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+        self.population = len(array)
         self._members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
         self.num_samples = (
             len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)
         )
 
-    def __len__(self) -> int:
-        return self.num_samples
+    def __repr__(self) -> str:
+        return f"Balanced({self.population} labels, num_samples={self.num_samples})"
 
     def indices(self, rng: np.random.Generator) -> NDArray[np.intp]:
         """Return the indices of the samples of an epoch."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from nn_data._collate import Collate
 from nn_data._sources._source import Batch, Indices, ItemSource, Source
@@ -46,6 +47,15 @@ class TupleSource(Source):
         """Describe each part."""
         return f"({', '.join(part.signature() for part in self._parts)})"
 
+    def with_collate(self, collate: Collate) -> Self:
+        """Change each part that is read sample by sample."""
+        parts = tuple(part.with_collate(collate) for part in self._parts)
+        if all(new is old for new, old in zip(parts, self._parts, strict=True)):
+            return self
+        changed = copy.copy(self)
+        changed._parts = parts
+        return changed
+
 
 class DictSource(Source):
     """Several sources of one length, by name."""
@@ -53,6 +63,11 @@ class DictSource(Source):
     def __init__(self, parts: Mapping[Any, Source], name: str) -> None:
         self._length = _check_lengths({f"{name}[{key!r}]": part for key, part in parts.items()})
         self._parts = dict(parts)
+
+    @property
+    def names(self) -> list[Any]:
+        """The names of the parts."""
+        return list(self._parts)
 
     def __len__(self) -> int:
         return self._length
@@ -69,12 +84,21 @@ class DictSource(Source):
         """Describe each part."""
         return "{" + ", ".join(f"{k}: {part.signature()}" for k, part in self._parts.items()) + "}"
 
+    def with_collate(self, collate: Collate) -> Self:
+        """Change each part that is read sample by sample."""
+        parts = {key: part.with_collate(collate) for key, part in self._parts.items()}
+        if all(parts[key] is part for key, part in self._parts.items()):
+            return self
+        changed = copy.copy(self)
+        changed._parts = parts
+        return changed
+
 
 class SequenceSource(ItemSource):
     """The items of a sequence, collated."""
 
-    def __init__(self, items: Any, collate: Collate | None = None) -> None:
-        super().__init__(collate)
+    def __init__(self, items: Any) -> None:
+        super().__init__()
         self._items = items
 
     def __len__(self) -> int:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from nn_data._collate import Collate
 from nn_data._sources._arrays import ArraySource, ForeignArraySource, SortedArraySource
 from nn_data._sources._containers import DictSource, SequenceSource, TupleSource
 from nn_data._sources._frames import column_array, frame_columns, is_frame, is_series
@@ -18,14 +17,13 @@ __all__ = ["as_source"]
 _NUMBERS = (bool, int, float, complex, np.number, np.bool_)
 
 
-def as_source(data: Any, name: str = "data", collate: Collate | None = None) -> Source:
+def as_source(data: Any, name: str = "data") -> Source:
     """Return data as a `Source`.
 
     Args:
         data: an array, a data frame or series, a sequence, a `Source`, or tuples and dicts of
             these.
         name: what errors call it.
-        collate: what makes a batch of samples of sequences.
 
     Raises:
         TypeError: for something else, and for object arrays.
@@ -43,7 +41,7 @@ def as_source(data: Any, name: str = "data", collate: Collate | None = None) -> 
     if is_series(data):
         return ArraySource(column_array(data, name), name)
     if isinstance(data, (tuple, Mapping)):
-        return _container(data, name, collate)
+        return _container(data, name)
     if all(hasattr(data, attribute) for attribute in ("shape", "dtype", "__getitem__")):
         # In memory, and then free to be read in any order: what DLPack can pass on.
         in_memory = hasattr(data, "__dlpack__")
@@ -57,15 +55,13 @@ def as_source(data: Any, name: str = "data", collate: Collate | None = None) -> 
         )
     if isinstance(data, list) and data and all(isinstance(item, _NUMBERS) for item in data):
         return ArraySource(np.asarray(data), name)
-    return SequenceSource(data, collate)
+    return SequenceSource(data)
 
 
-def _container(data: Any, name: str, collate: Collate | None) -> Source:
+def _container(data: Any, name: str) -> Source:
     if not data:
         raise ValueError(f"{name} is an empty {type(data).__name__}")
     if isinstance(data, Mapping):
-        parts = {k: as_source(v, f"{name}[{k!r}]", collate) for k, v in data.items()}
+        parts = {k: as_source(v, f"{name}[{k!r}]") for k, v in data.items()}
         return DictSource(parts, name)
-    return TupleSource(
-        data, [as_source(part, f"{name}[{i}]", collate) for i, part in enumerate(data)], name
-    )
+    return TupleSource(data, [as_source(p, f"{name}[{i}]") for i, p in enumerate(data)], name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,13 @@ class Source(ABC):
         """Describe the samples, so that other data is recognized when a loader is resumed."""
         return type(self).__qualname__
 
+    def with_collate(self, collate: Collate) -> Self:
+        """Return the source with another way to make a batch of a list of samples.
+
+        The source itself, where none of it is read sample by sample.
+        """
+        return self
+
     def __getitem__(self, key: Any) -> Any:
         """Return one sample for an integer, a batch for a slice or an array of integers or bools.
 
@@ -80,6 +88,12 @@ class ItemSource(Source):
 
     def __init__(self, collate: Collate | None = None) -> None:
         self.collate = stack if collate is None else collate
+
+    def with_collate(self, collate: Collate) -> Self:
+        """Return the source with another way to make a batch of a list of samples."""
+        changed = copy.copy(self)
+        changed.collate = collate
+        return changed
 
     @abstractmethod
     def read(self, index: int) -> Any:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
+from nn_data._collate import Collate
 from nn_data._sources._convert import as_source
 from nn_data._sources._source import Batch, Indices, Source
 from nn_data._structure import like
@@ -45,6 +47,15 @@ class Subset(Source):
     def signature(self) -> str:
         """Describe the whole, and hash which of its samples are meant."""
         return f"{self.data.signature()}@{_digest(self.indices)}"
+
+    def with_collate(self, collate: Collate) -> Self:
+        """Change how the whole makes batches of samples."""
+        data = self.data.with_collate(collate)
+        if data is self.data:
+            return self
+        changed = copy.copy(self)
+        changed.data = data
+        return changed
 
 
 def check_indices(name: str, indices: Any, length: int) -> Indices:
@@ -113,6 +124,15 @@ class Concat(Source):
     def signature(self) -> str:
         """Describe each part."""
         return "+".join(f"{len(part)}×{part.signature()}" for part in self.parts)
+
+    def with_collate(self, collate: Collate) -> Self:
+        """Change how each part makes batches of samples."""
+        parts = tuple(part.with_collate(collate) for part in self.parts)
+        if all(new is old for new, old in zip(parts, self.parts, strict=True)):
+            return self
+        changed = copy.copy(self)
+        changed.parts = parts
+        return changed
 
 
 def _merge(pieces: list[Any], back: Indices) -> Any:
