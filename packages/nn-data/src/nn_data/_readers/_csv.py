@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from collections.abc import Sequence
 from typing import Any
@@ -87,15 +88,10 @@ def read_csv(
 def _typed(values: Sequence[str], missing: frozenset[str]) -> NDArray[Any]:
     """Return a column as the narrowest of integers, floating numbers and strings."""
     gaps = [value.strip() in missing for value in values]
-    if not all(gaps):
-        try:
-            if not any(gaps):
-                return np.array([int(value) for value in values], dtype=np.int64)
-        except (ValueError, OverflowError):
-            pass
-        try:
-            numbers = [np.nan if gap else float(v) for v, gap in zip(values, gaps, strict=True)]
-            return np.array(numbers, dtype=np.float64)
-        except ValueError:
-            pass
+    if not any(gaps):
+        with contextlib.suppress(ValueError, OverflowError):
+            return np.array([int(value) for value in values], dtype=np.int64)
+    with contextlib.suppress(ValueError):
+        numbers = [np.nan if gap else float(v) for v, gap in zip(values, gaps, strict=True)]
+        return np.array(numbers, dtype=np.float64)
     return np.array(["" if gap else v for v, gap in zip(values, gaps, strict=True)], dtype=np.str_)

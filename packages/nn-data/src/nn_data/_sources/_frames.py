@@ -57,7 +57,7 @@ def column_array(series: Any, name: str) -> NDArray[Any]:
         return array
     values = array.tolist()
     present = [value for value in values if not _is_missing(value)]
-    if all(isinstance(value, str) for value in present):
+    if present and all(isinstance(value, str) for value in present):
         return np.array(["" if _is_missing(value) else value for value in values], dtype=np.str_)
     if all(isinstance(value, (bool, int, float, np.number, np.bool_)) for value in present):
         return np.array([np.nan if _is_missing(value) else value for value in values], np.float64)

@@ -38,10 +38,11 @@ class Standardize(Fitted):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # all of a feature is missing
             mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        # A constant feature may have a standard deviation of some rounding errors.
-        constant = ~(std > 1e-12 * np.abs(mean))
-        self.mean = np.where(np.isnan(mean), 0.0, mean)
-        self.std = np.where(constant, 1.0, std)
+            least, most = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
+        # Of a constant feature, mean and standard deviation may be off by rounding errors.
+        varies = least < most
+        self.mean = np.where(varies, mean, np.nan_to_num(least))
+        self.std = np.where(varies, std, 1.0)
 
     def _apply(self, x: NDArray[Any]) -> NDArray[np.float32]:
         values = self._numbers(x)
