@@ -14,6 +14,8 @@ from nn_data.transforms._transform import Params, Transform, check_range, per_sa
 
 __all__ = ["RandomAffine"]
 
+_PIXELS = 1 << 13
+
 
 class RandomAffine(Transform):
     r"""Rotate, shift and scale each image about its center, with bilinear interpolation.
@@ -75,16 +77,26 @@ class RandomAffine(Transform):
     def apply(self, x: NDArray[Any], params: Params) -> NDArray[Any]:
         """Return the moved images."""
         axes = axes_of(self.layout, x.shape, "RandomAffine")
-        # Channels last, so that one index takes a pixel with all of its channels.
-        last = x[..., None] if axes.channel is None else np.moveaxis(x, axes.channel, -1)
-        height, width = last.shape[1:3]
+        # Channels first: indices and weights are the same for all of them.
+        planes = x[None] if axes.channel is None else np.moveaxis(x, axes.channel, 0)
+        out = np.empty(x.shape, x.dtype)
+        out_planes = out[None] if axes.channel is None else np.moveaxis(out, axes.channel, 0)
+        # Some images at a time: fresh memory for all of them takes longer than the arithmetic.
+        count = max(_PIXELS // max(x.shape[axes.height] * x.shape[axes.width], 1), 1)
+        for start in range(0, len(x), count):
+            block = slice(start, start + count)
+            own = {name: values[block] for name, values in params.items()}
+            out_planes[:, block] = self._moved(planes[:, block], own)
+        return out
+
+    def _moved(self, planes: NDArray[Any], params: Params) -> NDArray[Any]:
+        """Return images (channels, n, height, width) moved."""
+        height, width = planes.shape[2:]
         rows, columns = _origins(height, width, params)
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        moved = np.where(inside[..., None], _bilinear(last, rows, columns), self.value)
-        moved = restore_dtype(moved, x.dtype)
-        if axes.channel is None:
-            return moved[..., 0]
-        return np.ascontiguousarray(np.moveaxis(moved, -1, axes.channel))
+        moved = _bilinear(planes, rows, columns)
+        outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)
+        np.copyto(moved, self.value, where=outside)
+        return restore_dtype(moved, planes.dtype)
 
 
 def _origins(height: int, width: int, params: Params) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -102,20 +114,31 @@ def _origins(height: int, width: int, params: Params) -> tuple[NDArray[Any], NDA
 
 
 def _bilinear(images: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
-    """Return images (n, height, width, channels) at fractional positions."""
-    n, height, width, channels = images.shape
+    """Return images (channels, n, height, width) at fractional positions."""
+    channels, n, height, width = images.shape
     dtype = np.float64 if images.dtype == np.float64 else np.float32
-    pixels = images.reshape(-1, channels)
+    pixels = images.reshape(channels, -1)
     top, left = np.floor(rows - 0.5), np.floor(columns - 0.5)
-    down = (rows - 0.5 - top).astype(dtype)[..., None]
-    right = (columns - 0.5 - left).astype(dtype)[..., None]
+    down = (rows - 0.5 - top).astype(dtype)
+    right = (columns - 0.5 - left).astype(dtype)
     first = (np.arange(n) * (height * width))[:, None, None]
+    # Beyond the outermost centers, the pixels of the border are repeated.
+    rows_at = [first + width * _index(top + i, height) for i in (0, 1)]
+    columns_at = [_index(left + i, width) for i in (0, 1)]
 
-    def at(row: NDArray[Any], column: NDArray[Any]) -> NDArray[Any]:
-        row = np.clip(row, 0, height - 1).astype(np.intp)
-        column = np.clip(column, 0, width - 1).astype(np.intp)
-        return pixels.take(first + row * width + column, 0).astype(dtype)
+    def between(row: NDArray[Any]) -> NDArray[Any]:
+        near, far = (pixels.take(row + column, 1).astype(dtype) for column in columns_at)
+        far -= near
+        far *= right
+        far += near
+        return far
 
-    upper = at(top, left) * (1 - right) + at(top, left + 1) * right
-    lower = at(top + 1, left) * (1 - right) + at(top + 1, left + 1) * right
-    return upper * (1 - down) + lower * down
+    upper, lower = map(between, rows_at)
+    lower -= upper
+    lower *= down
+    lower += upper
+    return lower
+
+
+def _index(positions: NDArray[Any], size: int) -> NDArray[np.intp]:
+    return np.clip(positions, 0, size - 1).astype(np.intp)
