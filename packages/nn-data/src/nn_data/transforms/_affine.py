@@ -126,18 +126,20 @@ def _bilinear(images: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -
     rows_at = [first + width * _index(top + i, height) for i in (0, 1)]
     columns_at = [_index(left + i, width) for i in (0, 1)]
 
-    def between(row: NDArray[Any]) -> NDArray[Any]:
-        near, far = (pixels.take(row + column, 1).astype(dtype) for column in columns_at)
-        far -= near
-        far *= right
-        far += near
-        return far
+    upper, lower = (
+        _blend(*[pixels.take(row + column, 1).astype(dtype) for column in columns_at], share=right)
+        for row in rows_at
+    )
+    return _blend(upper, lower, share=down)
 
-    upper, lower = map(between, rows_at)
-    lower -= upper
-    lower *= down
-    lower += upper
-    return lower
+
+def _blend(near: NDArray[Any], far: Any, *, share: NDArray[Any]) -> NDArray[Any]:
+    """Return ``near + share * (far - near)``, in the memory of `far`."""
+    far -= near
+    far *= share
+    far += near
+    blended: NDArray[Any] = far
+    return blended
 
 
 def _index(positions: NDArray[Any], size: int) -> NDArray[np.intp]:
