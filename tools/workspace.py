@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What a distribution is imported as, where that is not its own name.
 IMPORT_NAMES = {
+    "pillow": {"PIL"},
     "cupy-cuda12x": {"cupy", "cupyx"},
     "cupy-cuda13x": {"cupy", "cupyx"},
     "nvidia-cudnn-frontend": {"cudnn"},
