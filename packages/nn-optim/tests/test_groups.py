@@ -154,7 +154,7 @@ def test_a_group_is_added():
         ({"parameters": [Y, X]}, ValueError, r"group\['parameters'\]\[1\]: .* is in groups\[0\]"),
         ({"parameters": [Y], "lr": -1.0}, ValueError, r"group: lr: .* got -1"),
         ({"parameters": []}, ValueError, "expected at least one"),
-        ([Y], TypeError, "group: expected a dict with 'parameters', got list"),
+        ([Y], TypeError, "group: expected a dict with parameters, got list"),
     ],
 )
 def test_a_wrong_group_is_not_added(group, error, message):

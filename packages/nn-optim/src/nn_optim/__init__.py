@@ -3,15 +3,13 @@
 What you need to write your own is in `nn_optim.extend`.
 """
 
-from nn_optim._adagrad import Adagrad as Adagrad
-from nn_optim._adam import Adam as Adam
-from nn_optim._adam import AdamW as AdamW
-from nn_optim._clip import clip_gradients_by_norm as clip_gradients_by_norm
-from nn_optim._clip import clip_gradients_by_value as clip_gradients_by_value
-from nn_optim._group import Group as Group
-from nn_optim._lion import Lion as Lion
-from nn_optim._optimizer import Optimizer as Optimizer
-from nn_optim._rmsprop import RMSprop as RMSprop
+from nn_optim._adagrad import Adagrad
+from nn_optim._adam import Adam, AdamW
+from nn_optim._clip import clip_gradients_by_norm, clip_gradients_by_value
+from nn_optim._group import Group
+from nn_optim._lion import Lion
+from nn_optim._optimizer import Optimizer
+from nn_optim._rmsprop import RMSprop
 from nn_optim._schedules import ChainedSchedules as ChainedSchedules
 from nn_optim._schedules import CosineSchedule as CosineSchedule
 from nn_optim._schedules import ExponentialSchedule as ExponentialSchedule
@@ -23,7 +21,7 @@ from nn_optim._schedules import ReduceOnPlateau as ReduceOnPlateau
 from nn_optim._schedules import Schedule as Schedule
 from nn_optim._schedules import SequentialSchedules as SequentialSchedules
 from nn_optim._schedules import StepSchedule as StepSchedule
-from nn_optim._sgd import SGD as SGD
+from nn_optim._sgd import SGD
 
 __all__ = [
     "SGD",

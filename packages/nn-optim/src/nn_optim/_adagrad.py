@@ -1,14 +1,9 @@
 """Adagrad: the gradient divided by the root of the sum of all its squares."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from nn_tensor.extend import check_number
 
-from nn_optim.extend import Optimizer, option, update_rule
+from nn_optim.extend import Optimizer, Options, option, update_rule
 
 __all__ = ["Adagrad", "adagrad_step"]
 
@@ -69,6 +64,6 @@ class Adagrad(Optimizer):
         check_number, minimum=0, default=0, old_name="initial"
     )
 
-    def init_state(self, options: Mapping[str, Any]) -> Mapping[str, float]:
+    def init_state(self, options: Options) -> dict[str, float]:
         """Keep the sum of squares."""
         return {"sum": options["initial_accumulator_value"]}

@@ -1,9 +1,6 @@
 """Adam (adaptive moment estimation), and AdamW with decoupled weight decay."""
 
-from __future__ import annotations
-
 import math
-from typing import ClassVar
 
 import numpy as np
 from nn_tensor.extend import check_number
@@ -76,7 +73,7 @@ class Adam(Optimizer):
     """
 
     rule = adam_step
-    decoupled: ClassVar[bool] = False
+    decoupled = False
     lr: float = option(check_number, minimum=0, default=0.001, kw_only=False)
     beta1: float = option(check_number, minimum=0, below=1, default=0.9)
     beta2: float = option(check_number, minimum=0, below=1, default=0.999)

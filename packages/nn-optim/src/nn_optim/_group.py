@@ -11,10 +11,9 @@ from nn_tensor.extend import array_module, device_of, device_scope, mark_dirty, 
 
 from nn_optim._options import Option, Options
 
-__all__ = ["FlatBuffer", "Group", "State", "check_parameters", "check_tensors"]
+__all__ = ["Array", "FlatBuffer", "Group", "State", "check_parameters", "check_tensors"]
 
 Array = Any
-Declared = Mapping[str, Option]
 Update = Callable[[Array, Array, "State", Options], None]
 
 
@@ -37,7 +36,7 @@ class State(dict[str, Array]):
         self.step = step
         self.buffer: FlatBuffer | None = None
         self.array: Array = None  # that of the parameter, after `prepare`
-        self._initial: Mapping[str, float] = {}
+        self._initial: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "buffer": None, "array": None}
@@ -47,7 +46,7 @@ class State(dict[str, Array]):
         dtype: np.dtype[Any] = self.parameter.dtype
         return dtype if dtype.itemsize > 2 else np.dtype(np.float32)
 
-    def prepare(self, initial: Mapping[str, float]) -> None:
+    def prepare(self, initial: dict[str, float]) -> None:
         """Keep the arrays `initial` and no others, where the parameter is and in its dtype.
 
         Args:
@@ -154,7 +153,7 @@ class Group:
     [0.1, 0.25]
     """
 
-    def __init__(self, states: list[State], options: Options, declared: Declared) -> None:
+    def __init__(self, states: list[State], options: Options, declared: dict[str, Option]) -> None:
         self._states, self._options, self._declared = states, options, declared
         self._decays = 0
         self._scheduled: dict[float, float] = {}  # from a rate that a schedule set to its base

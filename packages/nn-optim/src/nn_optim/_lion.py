@@ -1,7 +1,5 @@
 """Lion (evolved sign momentum): the sign of an average of the gradients."""
 
-from __future__ import annotations
-
 import numpy as np
 from nn_tensor.extend import check_number
 

@@ -10,13 +10,13 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import METADATA_KEY, array_module, check_integer, check_number, describe
 
-from nn_optim._group import FlatBuffer, Group, State, check_parameters
+from nn_optim._group import Array, FlatBuffer, Group, State, check_parameters
 from nn_optim._options import Configured, Options, argument, option
 from nn_optim._update_rule import UpdateRule
 
-__all__ = ["Optimizer"]
+__all__ = ["Optimizer", "check_count"]
 
-Array = Any
+check_count = functools.partial(check_integer, "count", minimum=0)
 
 # Up to this size, calling NumPy for each array costs more than copying it to a buffer and back.
 _SMALL = 16384
@@ -64,8 +64,8 @@ class Optimizer(Configured):
     rule: ClassVar[UpdateRule | None] = None  # without one, override `update`
 
     def _configure(self, first: Iterable[Any], options: Options) -> None:
-        numbers = [] if self.rule is None else self.rule.options
-        self._constants = {n: getattr(self, n) for n in numbers if n not in (*options, "step")}
+        names = getattr(self.rule, "options", ())
+        self._constants = {n: getattr(self, n) for n in names if n not in (*options, "step")}
         if self.rule is None and type(self).update is Optimizer.update:
             raise TypeError(f"{type(self).__name__} is abstract: it has no rule and no update")
         if isinstance(first, Tensor):
@@ -81,8 +81,7 @@ class Optimizer(Configured):
 
     def _add_group(self, name: str, group: Any) -> None:
         if not isinstance(group, Mapping):
-            found = type(group).__name__
-            raise TypeError(f"{name}: expected a dict with 'parameters', got {found}")
+            raise TypeError(f"{name}: expected a dict with parameters, got {type(group).__name__}")
         if "parameters" not in group:
             raise ValueError(f"{name}: has no 'parameters', only {sorted(map(str, group))}")
         options = {**self._defaults}
@@ -178,10 +177,9 @@ class Optimizer(Configured):
             for state in group._states:
                 if state.parameter.has_grad:
                     state.prepare(initial)
-                    array = state.array
-                    if not getattr(array.flags, "writeable", True):  # CuPy has no such flag
+                    if not getattr(state.array.flags, "writeable", True):  # CuPy has no such flag
                         raise ValueError(f"parameters[{state.position}]: its array is read-only")
-                    small = fuses and type(array) is np.ndarray and array.size <= _SMALL
+                    small = fuses and type(state.array) is np.ndarray and state.array.size <= _SMALL
                     key = (state.dtype, state.step) if small else state.position
                     batches.setdefault(key, []).append(state)
             ready.append((batches.values(), options))
@@ -190,7 +188,7 @@ class Optimizer(Configured):
                 updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
                 updated.apply(self.update, options, states)
 
-    def init_state(self, options: Mapping[str, Any]) -> Mapping[str, float]:
+    def init_state(self, options: Options) -> dict[str, float]:
         """Return the names of the state arrays, with the number that each is filled with at first.
 
         By default they are those of the rule, filled with 0. One that is left out is not kept.
@@ -257,14 +255,13 @@ class Optimizer(Configured):
         saved = reader.metadata.get("groups", sizes)
         if saved != sizes:
             reader.problems.append(f"expected groups of {sizes} parameters, got {saved}")
-        check = functools.partial(check_integer, "count", minimum=0)
         loads: list[Callable[[], None]] = []
         for prefix, group in zip(prefixes, self._groups, strict=True):
             options = self._read_options(reader, prefix, group._options)
-            decays = reader.value(f"{prefix}decays", check, 0)
+            decays = reader.value(f"{prefix}decays", check_count, 0)
             loads.append(functools.partial(vars(group).update, _options=options, _decays=decays))
             for kept in group._states:
-                step = reader.value(f"{kept.position}.step", check, 0)
+                step = reader.value(f"{kept.position}.step", check_count, 0)
                 keys = {n: f"{kept.position}.{n}" for n in self.init_state(options) if step}
                 shape, dtype = kept.parameter.shape, kept.compute_dtype()
                 arrays = {name: reader.array(key, shape, dtype) for name, key in keys.items()}

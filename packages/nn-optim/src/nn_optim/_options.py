@@ -107,7 +107,7 @@ class Configured(ABC):
     def _configure(self, first: Any, options: Options) -> None:
         """Construct the object from its first argument and the checked options."""
 
-    def check_options(self, options: Mapping[str, Any]) -> None:  # noqa: B027
+    def check_options(self, options: Options) -> None:  # noqa: B027
         """Raise if options contradict each other; override to validate them."""
 
     def _metadata(self) -> dict[str, Any]:

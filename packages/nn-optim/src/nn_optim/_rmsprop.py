@@ -1,14 +1,9 @@
 """RMSprop: the gradient divided by the root of a running average of its square."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from nn_tensor.extend import check_bool, check_number
 
-from nn_optim.extend import Optimizer, option, update_rule
+from nn_optim.extend import Optimizer, Options, option, update_rule
 
 __all__ = ["RMSprop", "rmsprop_step"]
 
@@ -87,7 +82,7 @@ class RMSprop(Optimizer):
     centered: bool = option(check_bool, default=False)
     weight_decay: float = option(check_number, minimum=0, default=0.0)
 
-    def init_state(self, options: Mapping[str, Any]) -> Mapping[str, float]:
+    def init_state(self, options: Options) -> dict[str, float]:
         """Keep ``mean`` if centered, and ``velocity`` if there is momentum."""
         kept = {"square": True, "mean": options["centered"], "velocity": options["momentum"]}
         return {name: 0.0 for name, wanted in kept.items() if wanted}

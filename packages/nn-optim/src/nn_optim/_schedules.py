@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import functools
 import itertools
 import math
 from abc import abstractmethod
@@ -13,7 +12,7 @@ from typing import Any, SupportsFloat
 import numpy as np
 from nn_tensor.extend import METADATA_KEY, check_bool, check_integer, check_number, describe
 
-from nn_optim._optimizer import Optimizer
+from nn_optim._optimizer import Optimizer, check_count
 from nn_optim._options import Configured, Options, argument, option
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "SequentialSchedules",
     "StepSchedule",
 ]
-
-_check_count = functools.partial(check_integer, "count", minimum=0)
 
 
 class Schedule(Configured):
@@ -64,8 +61,7 @@ class Schedule(Configured):
         return self._options[name]
 
     def _set_option(self, name: str, value: Any) -> None:
-        changed = {**self._options, name: value}
-        self.check_options(changed)
+        self.check_options(changed := {**self._options, name: value})
         self._options = changed
 
     @abstractmethod
@@ -149,7 +145,7 @@ class Schedule(Configured):
                 reader.problems.append(f"{prefix}{error}")
         progress = self._new_progress()
         for key, value in progress.items():
-            check = _check_count if isinstance(value, int) else self._check_float
+            check = check_count if isinstance(value, int) else self._check_float
             progress[key] = reader.value(key, check, value)
         reader.finish()
         try:
@@ -325,7 +321,7 @@ class CosineSchedule(Schedule):
     restarts: bool = option(check_bool, default=False)
     T_mult: int = option(check_integer, minimum=1, default=1, old_name="growth")
 
-    def check_options(self, options: Mapping[str, Any]) -> None:
+    def check_options(self, options: Options) -> None:
         """Raise if periods change their length without restarts."""
         if options["T_mult"] > 1 and not options["restarts"]:
             raise ValueError(f"T_mult: needs restarts=True, got T_mult={options['T_mult']}")
@@ -434,7 +430,7 @@ class OneCycle(Schedule):
     final_div_factor: float = option(check_number, minimum=1, default=1e4, old_name="final_div")
     linear: bool = option(check_bool, default=False)
 
-    def check_options(self, options: Mapping[str, Any]) -> None:
+    def check_options(self, options: Options) -> None:
         """Raise if no step is left for the increase."""
         total = options["total_steps"]
         if (steps := options["pct_start"] * total) <= 1.0:
@@ -489,8 +485,7 @@ class InverseSquareRoot(Schedule):
 
     def rate(self, base: float, step: int) -> float:
         """Return the learning rate after `step` steps of a group that started from `base`."""
-        number = step + 1
-        return base * min(math.sqrt(self.warmup / number), number / self.warmup)
+        return base * min(math.sqrt(self.warmup / (step + 1)), (step + 1) / self.warmup)
 
 
 class ReduceOnPlateau(Schedule):
@@ -700,7 +695,7 @@ class SequentialSchedules(_Composite):
 
     milestones: Sequence[int] = option(check_milestones, kw_only=False)
 
-    def check_options(self, options: Mapping[str, Any]) -> None:
+    def check_options(self, options: Options) -> None:
         """Raise if the milestones are not one less than the schedules."""
         count, found = len(self.schedules), len(options["milestones"])
         if found != count - 1:

@@ -1,13 +1,8 @@
 """Stochastic gradient descent, with momentum and Nesterov's momentum."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
-
 from nn_tensor.extend import check_bool, check_number
 
-from nn_optim.extend import Optimizer, option, update_rule
+from nn_optim.extend import Optimizer, Options, option, update_rule
 
 __all__ = ["SGD", "sgd_step"]
 
@@ -75,11 +70,11 @@ class SGD(Optimizer):
     nesterov: bool = option(check_bool, default=False)
     weight_decay: float = option(check_number, minimum=0, default=0.0)
 
-    def check_options(self, options: Mapping[str, Any]) -> None:
+    def check_options(self, options: Options) -> None:
         """Raise if `nesterov` is on without momentum."""
         if options["nesterov"] and options["momentum"] == 0:
             raise ValueError("nesterov: needs momentum above 0, got momentum=0")
 
-    def init_state(self, options: Mapping[str, Any]) -> Mapping[str, float]:
+    def init_state(self, options: Options) -> dict[str, float]:
         """Keep a velocity if there is momentum."""
         return {"velocity": 0.0} if options["momentum"] else {}

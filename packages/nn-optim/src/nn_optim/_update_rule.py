@@ -64,10 +64,9 @@ class UpdateRule(Kernel):
 
         @functools.wraps(self.function)
         def reference(xp: Any, *arguments: Any) -> None:
-            size = arguments[0].size
-            if size <= _BLOCK_SIZE or xp is not np:
+            if arguments[0].size <= _BLOCK_SIZE or xp is not np:
                 return self.function(*arguments)
-            for start in range(0, size, _BLOCK_SIZE):
+            for start in range(0, arguments[0].size, _BLOCK_SIZE):
                 block = slice(start, start + _BLOCK_SIZE)
                 arrays = (array if array is None else array[block] for array in arguments[:count])
                 self.function(*arrays, *arguments[count:])
@@ -117,10 +116,9 @@ class _Translation(ast.NodeTransformer):
         self.prelude: list[str] = []  # assignments of expressions of options alone
         self.coefficients: dict[str, str] = {}  # from other such expressions to their names
         self.body: list[ast.stmt] = []
-        for statement in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
+        definition: Any = ast.parse(source).body[0]
+        for statement in definition.body[ast.get_docstring(definition) is not None :]:
             match statement:
-                case ast.Expr(value=ast.Constant()):
-                    pass  # the docstring
                 case ast.Assign(targets=[ast.Name(id=name)], value=v) if self._is_scalar(v):
                     self.prelude.append(ast.unparse(statement))
                     self.scalars.add(name)
@@ -169,9 +167,9 @@ class _Translation(ast.NodeTransformer):
 
     def launch(self, cp: Any, *arguments: Any) -> None:
         """Run the rule as a CUDA kernel."""
-        given = dict(zip(self.arrays, arguments, strict=False))
-        present = {name: array for name, array in given.items() if array is not None}
-        coefficients = self._coefficient_values(*arguments[len(given) :])
+        given = zip(self.arrays, arguments, strict=False)
+        present = {name: array for name, array in given if array is not None}
+        coefficients = self._coefficient_values(*arguments[len(self.arrays) :])
         kernel = self._cuda_kernel(cp, tuple(present))
         kernel(present.pop("gradient"), *coefficients, *present.values())
 
