@@ -139,10 +139,12 @@ class _BackwardPass:
                     f"{node.op.name}: the rule for {rule.label!r} must return a tuple of "
                     f"{len(parent)} gradients, got {describe(gradient)}"
                 )
-            for i, one in enumerate(parent):
+            given = [one for one in gradient if one is not None]
+            if len(set(map(id, given))) < len(given):  # one array for several: nobody may keep it
+                saved += gradient
+            for one, value in zip(parent, gradient, strict=True):
                 if one is not None:
-                    others = gradient[:i] + gradient[i + 1 :]
-                    self.receive(one, gradient[i], grad, (rule, one, saved + others), node)
+                    self.receive(one, value, grad, (rule, one, saved), node)
 
     def receive(self, parent: Any, gradient: Any, grad: Gradient, edge: Edge, node: Node) -> None:
         """Add what a rule returned to the gradient of a parent."""
