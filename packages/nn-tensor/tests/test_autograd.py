@@ -144,6 +144,27 @@ class TestBackward:
         assert x.grad.dtype == np.float32
         assert y.grad.dtype == np.float64
 
+    @pytest.mark.parametrize("index", [None, ..., (), (None, ...)])
+    def test_indexed_gradient_is_added_to_a_sum_without_dimensions(
+        self, index: Any, device: str
+    ) -> None:
+        x = Tensor(2.0, device, requires_grad=True)
+        part = x[index]  # the first operation: its gradient comes last
+        (part.sum() + x * 2 + x * 3).backward()
+        assert x.grad.tolist() == 6
+
+    def test_indexed_gradients_of_many_slices_add_up(self, device: str) -> None:
+        values = np.arange(6.0).reshape(3, 2)
+        x, seen = Tensor(values, device, requires_grad=True), []
+        y = x * 1
+        y.register_hook(lambda g: seen.append(g.tolist()))
+        loss = sum((y[i] * (i + 1) for i in range(3)), y[0, 1]).sum() + (y * y).sum()
+        expected = 2 * values + np.array([[1, 3], [2, 2], [3, 3]])
+        for times in (1, 2):
+            loss.backward(retain_graph=True)
+            assert_close(x.grad, times * expected)
+        assert seen == [expected.tolist()] * 2
+
 
 class TestOwnership:
     """Nobody who writes into one gradient may change another, or an input."""

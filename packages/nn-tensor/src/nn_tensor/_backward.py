@@ -154,7 +154,7 @@ class _BackwardPass:
             or gradient.dtype is not parent.dtype
         ):
             if type(gradient) is IndexedGradient:
-                if parent in self.owned and node.debug is None:
+                if parent in self.owned and parent.shape and node.debug is None:
                     gradient.add_to(self.totals[parent])
                     return
                 gradient = gradient.dense()
