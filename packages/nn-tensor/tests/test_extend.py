@@ -219,6 +219,18 @@ def test_rule_of_any_number_of_inputs_is_told_which_gradients_are_wanted(device:
     gradcheck(lambda x, y: weighted_sum(x, y, weights=(2.0, 3.0)), [x, y], order=2)
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_rule_is_told_that_gradients_of_other_inputs_are_not_wanted(create_graph: bool) -> None:
+    weighted_sum, asked = _declare_weighted_sum()
+    x, y, z = leaf(1, 2), leaf(3, 4), leaf(5, 6)
+    result = weighted_sum(x, y * 2, z, weights=(2.0, 3.0, 5.0)).sum()
+    (slope,) = grad(result, [y], retain_graph=True, create_graph=create_graph)
+    assert slope.tolist() == [6, 6]
+    result.backward()
+    assert asked == [(False, True, False), (True, True, True)]
+    assert [t.grad.tolist() for t in (x, y, z)] == [[2, 2], [6, 6], [5, 5]]
+
+
 def test_rule_of_any_number_of_inputs_must_return_a_tuple() -> None:
     @op
     def total(xp: Any, *xs: Any) -> Any:

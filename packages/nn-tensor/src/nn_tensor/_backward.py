@@ -177,8 +177,15 @@ def _wanted_edges(edges: tuple[Edge, ...], wanted: set[Parent]) -> tuple[Edge, .
     for edge in edges:
         rule, parent, saved = edge
         parents = tuple(p if p in wanted else None for p in parents_of(edge))
-        if any(p is not None for p in parents):
-            kept.append((rule, parents if rule.joint else parent, saved))
+        needed = tuple(p is not None for p in parents)
+        if not any(needed):
+            continue
+        if rule.joint:
+            parent = parents
+            if "wanted" in rule.needs:
+                place = rule.needs.index("wanted")
+                saved = (*saved[:place], needed, *saved[place + 1 :])
+        kept.append((rule, parent, saved))
     return tuple(kept)
 
 
