@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import Any
+import types
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from nn_tensor import Tensor, concatenate, erf, gather, ones, scatter_add, take, where, zeros
+from nn_tensor.extend import op
 from nn_tensor.testing import assert_close
 
 
@@ -165,3 +167,70 @@ def test_what_is_missing_is_named(
     )
     assert all(part in done.stdout for part in parts), done.stdout
     assert ("cannot be used" in done.stdout) == (parts != ["cupy\n"])
+
+
+class _OnDevice:
+    """As an array of CuPy: it can be added only where its device is the current one."""
+
+    current: ClassVar[list[int]] = []
+    base, shape, dtype = None, (), np.dtype("float32")
+
+    class _Device:
+        def __init__(self, number: int) -> None:
+            self.id = number
+
+        def __enter__(self) -> None:
+            _OnDevice.current.append(self.id)
+
+        def __exit__(self, *exception: object) -> None:
+            _OnDevice.current.pop()
+
+    def __init__(self, number: int, value: float) -> None:
+        self.device, self.value = self._Device(number), value
+
+    def __add__(self, other: _OnDevice) -> _OnDevice:
+        assert self.current[-1:] == [self.device.id] == [other.device.id]
+        return _OnDevice(self.device.id, self.value + other.value)
+
+    __iadd__ = __add__
+
+    def __mul__(self, other: float) -> _OnDevice:
+        assert self.current[-1:] == [self.device.id]
+        return _OnDevice(self.device.id, self.value * other)
+
+    def copy(self) -> _OnDevice:
+        return self * 1
+
+
+def test_gradients_are_summed_on_their_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(ndarray=_OnDevice))
+
+    @op
+    def moved(xp: Any, x: Any, /, number: int) -> Any:
+        return _OnDevice(number, x.value)
+
+    @moved.gradient("x")
+    def _(g: Any) -> Any:
+        return _OnDevice(0, g.value)
+
+    @op
+    def scaled(xp: Any, x: Any, /, factor: float) -> Any:
+        return x * factor
+
+    @scaled.gradient("x")
+    def _(g: Any, factor: float) -> Any:
+        return g * factor
+
+    @op
+    def fetched(xp: Any, x: Any, /) -> Any:
+        return np.float32(x.value)
+
+    @fetched.gradient("x")
+    def _(g: Any, x: Any) -> Any:
+        return _OnDevice(x.device.id, float(g))
+
+    x = Tensor(_OnDevice(0, 1.0), requires_grad=True)
+    y = scaled(x, 1.0)
+    results = [y, moved(y, 1), scaled(y, 2.0), scaled(moved(y, 1), 3.0), y]
+    sum(map(fetched, results)).backward()
+    assert x.grad.data.value == 8

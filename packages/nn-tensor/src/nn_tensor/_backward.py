@@ -70,12 +70,11 @@ class _BackwardPass:
         """Add a gradient to that of a parent, which waits for its turn: the latest node first."""
         totals = self.totals
         if parent in totals:
-            if parent in self.owned:
-                totals[parent] += gradient
-            else:
-                totals[parent] = totals[parent] + gradient
-                if not self.create_graph:
-                    self.owned.add(parent)
+            if type(gradient) is _ndarray:
+                self.add_to_total(parent, gradient)
+            else:  # of a node on another device than the one that is visited, perhaps
+                with device_scope(gradient):
+                    self.add_to_total(parent, gradient)
             return
         totals[parent] = gradient
         if type(parent) is Node:
@@ -87,6 +86,14 @@ class _BackwardPass:
                 heappush(self.heap, (-first.sequence, first))
             else:
                 heappush(self.heap, (-parent.sequence, parent))
+
+    def add_to_total(self, parent: Parent, gradient: Gradient) -> None:
+        if parent in self.owned:
+            self.totals[parent] += gradient
+        else:
+            self.totals[parent] = self.totals[parent] + gradient
+            if not self.create_graph:
+                self.owned.add(parent)
 
     def run(self, targets: set[Parent] | tuple[()]) -> dict[Parent, Gradient]:
         """Visit the nodes from the latest to the first; return the gradients that were asked."""
