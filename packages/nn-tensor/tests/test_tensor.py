@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 import pickle
+import typing
 from typing import Any
 
 import nn_tensor
@@ -171,6 +173,39 @@ class TestCopies:
         y = x.copy()
         assert y.requires_grad
         assert not np.shares_memory(x.data, y.data)
+
+
+class TestMethods:
+    def test_further_arrays_may_be_given_by_name(self) -> None:
+        x = Tensor([3.0, 1.0])
+        assert x.maximum(other=2).tolist() == [3, 2]
+        assert x.minimum(other=2).tolist() == [2, 1]
+        assert x.take(indices=[1]).tolist() == [1]
+        assert x.gather(indices=[1], axis=0).tolist() == [1]
+        assert x.scatter_add(indices=[1], values=[5.0], axis=0).tolist() == [3, 6]
+        assert x.where(condition=[True, False], other=0).tolist() == [3, 0]
+
+    def test_type_checkers_know_the_results(self) -> None:
+        functions = [getattr(nn_tensor, name) for name in nn_tensor.__all__]
+        methods = [value for value in vars(Tensor).values() if inspect.isfunction(value)]
+        for function in filter(inspect.isfunction, [*functions, *methods]):
+            if hasattr(function, "info") or typing.get_overloads(function):
+                continue  # they have the types of `Op`, or of their overloads
+            returned = function.__annotations__["return"]
+            assert returned not in ("Any", "list[Any]") or function.__name__ in UNTYPED, function
+
+
+UNTYPED = {
+    "__array_function__",
+    "__array_ufunc__",
+    "__dlpack__",
+    "__getattr__",
+    "__reduce__",
+    "_seed",
+    "tolist",
+    "unbroadcast_grad",
+}
+"""What returns arrays, or values of any type."""
 
 
 class TestSetters:

@@ -527,8 +527,6 @@ class Tensor(Variable):
     erf = ops.erf
     softplus = ops.softplus
     clip = ops.clip
-    maximum = ops.maximum
-    minimum = ops.minimum
     sum = ops.sum
     mean = ops.mean
     var = ops.var
@@ -553,13 +551,34 @@ class Tensor(Variable):
     flip = ops.flip
     split = ops.split
     pad2d = ops.pad2d
-    gather = ops.gather
-    scatter_add = ops.scatter_add
-    take = ops.take
+
+    # Those with further arrays, which may be given by name
 
     def where(self, condition: ArrayLike, other: ArrayLike) -> Tensor:
         """Return this Tensor where `condition` holds and `other` elsewhere."""
         return ops.where(condition, self, other)
+
+    def maximum(self, other: ArrayLike) -> Tensor:
+        """See `nn_tensor.maximum`."""
+        return ops.maximum(self, other)
+
+    def minimum(self, other: ArrayLike) -> Tensor:
+        """See `nn_tensor.minimum`."""
+        return ops.minimum(self, other)
+
+    def gather(self, indices: ArrayLike, axis: int = -1) -> Tensor:
+        """See `nn_tensor.gather`."""
+        return ops.gather(self, indices, axis=axis)
+
+    def scatter_add(self, indices: ArrayLike, values: ArrayLike, axis: int = -1) -> Tensor:
+        """See `nn_tensor.scatter_add`."""
+        return ops.scatter_add(self, indices, values, axis=axis)
+
+    def take(self, indices: ArrayLike, axis: int | None = None) -> Tensor:
+        """See `nn_tensor.take`."""
+        return ops.take(self, indices, axis=axis)
+
+    # Those that take lengths or axes one by one as well
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
         """See `nn_tensor.reshape`; the lengths may be given one by one or as a tuple."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._op import array_module, op, shape_of
 from nn_tensor.ops.arithmetic import multiply
 from nn_tensor.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
+
+if TYPE_CHECKING:
+    from nn_tensor._tensor import Tensor
 
 __all__ = ["dot", "einsum", "matmul", "outer", "tensordot"]
 
@@ -37,7 +40,7 @@ def _(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
     return _matmul(swapaxes(x, -1, -2), g)
 
 
-def matmul(x: Any, y: Any) -> Any:
+def matmul(x: Any, y: Any) -> Tensor:
     """Return the matrix product ``x @ y``, over the last two axes; the others broadcast.
 
     A vector (one axis) counts as a row on the left and as a column on the right, and its axis is
@@ -68,7 +71,7 @@ def matmul(x: Any, y: Any) -> Any:
     return squeeze(result, gone)
 
 
-def dot(x: Any, y: Any) -> Any:
+def dot(x: Any, y: Any) -> Tensor:
     """Return the product of `numpy.dot`: over the last axis of `x` and the last but one of `y`.
 
     >>> from nn_tensor import Tensor, dot
@@ -83,7 +86,7 @@ def dot(x: Any, y: Any) -> Any:
     return tensordot(x, y, ([len(first) - 1], [len(second) - 2]))
 
 
-def outer(x: Any, y: Any) -> Any:
+def outer(x: Any, y: Any) -> Tensor:
     """Return ``x[i] * y[j]`` for all `i` and `j`, of the flattened operands.
 
     >>> from nn_tensor import Tensor, outer
@@ -94,7 +97,7 @@ def outer(x: Any, y: Any) -> Any:
     return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
 
 
-def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Any:
+def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     """Return the sum of products over chosen axes of both operands.
 
     Args:
@@ -190,7 +193,7 @@ def _einsum_gradient(
 _LABELS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: Any) -> Tensor:
     """Return the sum of products that `subscripts` describe, as `numpy.einsum`.
 
     Args:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
@@ -18,6 +18,9 @@ from nn_tensor.ops.arithmetic import subtract
 from nn_tensor.ops.elementwise import sqrt
 from nn_tensor.ops.indexing import where
 from nn_tensor.ops.shape import cast, concatenate, expand_dims, flip, reshape, swapaxes, transpose
+
+if TYPE_CHECKING:
+    from nn_tensor._tensor import Tensor
 
 __all__ = [
     "all",
@@ -107,7 +110,7 @@ def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     return widen(restore_dimensions(g, axis, keepdims)) / builtins.max(_count(x_shape, axis), 1)
 
 
-def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
+def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
 
     Args:
@@ -133,7 +136,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
     return variance if wide is x else cast(variance, x.dtype)
 
 
-def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Any:
+def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """Return the standard deviation over `axis`, the square root of `var`.
 
     >>> from nn_tensor import Tensor, std

@@ -9,13 +9,16 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nn_tensor import _device
 from nn_tensor._dtype import parse_dtype
 from nn_tensor._op import op, shape_of
+
+if TYPE_CHECKING:
+    from nn_tensor._tensor import Tensor
 
 __all__ = [
     "broadcast_to",
@@ -58,7 +61,7 @@ def _(g: Any, x_shape: tuple[int, ...]) -> Any:
     return reshape(g, x_shape)
 
 
-def flatten(x: Any, start_axis: int = 0) -> Any:
+def flatten(x: Any, start_axis: int = 0) -> Tensor:
     """Return `x` with all axes from `start_axis` on made into one.
 
     >>> from nn_tensor import flatten, zeros
@@ -72,7 +75,7 @@ def flatten(x: Any, start_axis: int = 0) -> Any:
     return reshape(x, (*kept, int(np.prod(x.shape[len(kept) :], dtype=int))))
 
 
-def ravel(x: Any) -> Any:
+def ravel(x: Any) -> Tensor:
     """Return all elements of `x` along one axis.
 
     >>> from nn_tensor import Tensor, ravel
@@ -200,7 +203,7 @@ def _(g: Any, xs_shape: tuple[tuple[int, ...], ...], axis: int | None) -> tuple[
     return tuple(gradients)
 
 
-def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     """Return `tensors` joined along an existing axis; flattened first if `axis` is None.
 
     >>> from nn_tensor import Tensor, concatenate
@@ -211,7 +214,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
     return _concatenate(*tensors, axis=axis)
 
 
-def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
+def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
     """Return `tensors`, all of one shape, joined along a new axis.
 
     >>> from nn_tensor import Tensor, stack
@@ -232,7 +235,7 @@ def _sequence(name: str, tensors: Any) -> list[Any]:
     return list(tensors)
 
 
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
     """Return `x` cut along `axis`: into `sections` equal parts, or before the indices given.
 
     Raises:
@@ -274,7 +277,7 @@ def _(g: Any, axis: Any) -> Any:
     return flip(g, axis)
 
 
-def repeat(x: Any, repeats: int, axis: int | None = None) -> Any:
+def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
     """Return every element `repeats` times in a row, along `axis` or of the flattened `x`.
 
     >>> from nn_tensor import Tensor, repeat
@@ -291,7 +294,7 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Any:
     return reshape(wide, (*x.shape[:axis], x.shape[axis] * int(repeats), *x.shape[axis + 1 :]))
 
 
-def tile(x: Any, repetitions: int | Sequence[int]) -> Any:
+def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
     """Return `x` laid side by side, so many times along each axis (the last axes if fewer).
 
     >>> from nn_tensor import Tensor, tile
@@ -345,7 +348,7 @@ def _pairs(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     return tuple((int(a), int(b)) for a, b in np.broadcast_to(array, (ndim, 2)))
 
 
-def pad2d(x: Any, padding: Any, value: float = 0.0) -> Any:
+def pad2d(x: Any, padding: Any, value: float = 0.0) -> Tensor:
     """Return `x` with `value` around its last two axes.
 
     Args:
