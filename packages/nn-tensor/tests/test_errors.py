@@ -87,6 +87,7 @@ WRONG: list[tuple[str, Call, type[Exception], list[str]]] = [
     ("sum twice", lambda: X.sum(axis=(0, 0)), ValueError, ["sum", "(0, 0)"]),
     ("mean", lambda: X.mean(axis=-3), ValueError, ["mean", "-3"]),
     ("var", lambda: X.var(axis=5), ValueError, ["axis", "5"]),
+    ("var of 0-d", lambda: X[0, 0].var(axis=1, ddof=1), ValueError, ["axis 1 is out of bounds"]),
     ("var ddof", lambda: X.var(ddof=6), ValueError, ["var", "ddof=6"]),
     ("max", lambda: X.max(axis=4), ValueError, ["max", "axis=4"]),
     ("max of nothing", lambda: Tensor([]).max(), ValueError, ["max", "(0,)"]),

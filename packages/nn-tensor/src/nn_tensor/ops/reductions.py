@@ -67,7 +67,7 @@ def widen(x: Any) -> Any:
 
 def _count(shape: tuple[int, ...], axis: Any) -> int:
     """Return how many elements go into one element of the result."""
-    if axis is None or not shape:  # NumPy takes axis 0 of 0-d arrays
+    if axis is None or (not shape and axis in (0, -1)):  # NumPy takes axis 0 of 0-d arrays
         return math.prod(shape)
     return math.prod(shape[a] for a in normalize_axis_tuple(axis, len(shape), "axis"))
 
