@@ -16,16 +16,17 @@ import numpy as np
 from nn_tensor._device import is_array
 
 __all__ = [
+    "Edge",
     "IndexedGradient",
     "Node",
     "Parent",
     "Variable",
     "arrays_in",
     "as_variable",
-    "next_sequence",
     "new_variable",
+    "next_sequence",
     "parents_of",
-    "tensor_class",
+    "use_tensor_class",
 ]
 
 Array = Any

@@ -11,7 +11,16 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["detect_anomaly", "enable_grad", "is_grad_enabled", "no_grad"]
+__all__ = [
+    "CHECK",
+    "RECORD",
+    "Switch",
+    "detect_anomaly",
+    "enable_grad",
+    "is_grad_enabled",
+    "modes",
+    "no_grad",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -182,7 +182,7 @@ def broadcast_to(xp: Any, x: Any, /, shape: Sequence[int]) -> Any:
 
 @broadcast_to.gradient("x")
 def _(g: Any) -> Any:
-    return g  # the driver undoes broadcasting, for every operation
+    return g  # the backward pass undoes broadcasting, for every operation
 
 
 @op
@@ -400,7 +400,7 @@ def cast(xp: Any, x: Any, /, dtype: Any) -> Any:
 
 @cast.gradient("x")
 def _(g: Any) -> Any:
-    return g  # the driver casts every gradient to the dtype of its input
+    return g  # the backward pass casts every gradient to the dtype of its input
 
 
 @op
