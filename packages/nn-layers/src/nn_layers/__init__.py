@@ -24,16 +24,9 @@ from nn_layers.layers.activations import Tanh as Tanh
 from nn_layers.layers.conv2d import Conv2D as Conv2D
 from nn_layers.layers.dense import Dense as Dense
 from nn_layers.layers.dropout import Dropout as Dropout
-from nn_layers.layers.normalization import BatchNorm1D as BatchNorm1D
-from nn_layers.layers.normalization import BatchNorm2D as BatchNorm2D
-from nn_layers.layers.normalization import GroupNorm as GroupNorm
-from nn_layers.layers.normalization import LayerNorm as LayerNorm
-from nn_layers.layers.normalization import RMSNorm as RMSNorm
-from nn_layers.layers.pooling import AvgPool2D as AvgPool2D
-from nn_layers.layers.pooling import GlobalAvgPool2D as GlobalAvgPool2D
-from nn_layers.layers.pooling import MaxPool2D as MaxPool2D
-from nn_layers.layers.reshape import Flatten as Flatten
-from nn_layers.layers.reshape import Reshape as Reshape
+from nn_layers.layers.normalization import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm
+from nn_layers.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from nn_layers.layers.reshape import Flatten, Reshape
 from nn_layers.module.base_layer import Base_Layer as Base_Layer
 from nn_layers.module.base_model import BaseModel as BaseModel
 from nn_layers.module.sequential import Sequential as Sequential

@@ -1,7 +1,5 @@
 """Errors that say what was called."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the C library does with memory that is given back."""
 
-from __future__ import annotations
-
 import sys
 
 __all__ = ["reuse_memory"]

@@ -45,11 +45,17 @@ _accumulating = threading.Lock()  # threads with graphs of their own may share a
 
 
 def _reflected(operation: Callable[..., Tensor]) -> Callable[[Any, ArrayLike], Tensor]:
-    return lambda self, other: operation(other, self)
+    def apply(self: Tensor, other: ArrayLike) -> Tensor:
+        return operation(other, self)
+
+    return apply
 
 
 def _in_place(sign: str, operation: Callable[..., Tensor]) -> Callable[[Any, ArrayLike], Any]:
-    return lambda self, other: _inplace.update(self, sign, operation, other)
+    def apply(self: Tensor, other: ArrayLike) -> Tensor:
+        return _inplace.update(self, sign, operation, other)
+
+    return apply
 
 
 @use_tensor_class

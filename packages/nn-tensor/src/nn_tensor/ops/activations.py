@@ -1,7 +1,5 @@
 """Activation functions, element by element; `softmax` has a module of its own."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from nn_tensor._op import op

@@ -1,7 +1,5 @@
 """Arithmetic, element by element: the operations behind Python's operators."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

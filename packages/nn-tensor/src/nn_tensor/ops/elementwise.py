@@ -3,8 +3,6 @@
 What is piecewise constant (`floor`, `round`, ...) has no rule: no gradient flows through it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

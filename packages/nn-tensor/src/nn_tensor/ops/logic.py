@@ -3,8 +3,6 @@
 Their results are booleans or integers, through which no gradient flows.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from nn_tensor._op import op

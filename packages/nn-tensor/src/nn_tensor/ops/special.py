@@ -1,7 +1,5 @@
 """Special functions that NumPy lacks."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from nn_tensor._kernel import kernel
