@@ -16,11 +16,6 @@ def digits(load_example):
     return load_example("digits")
 
 
-@pytest.fixture
-def idx(load_example):
-    return load_example("idx")
-
-
 @pytest.fixture(scope="module")
 def images_and_labels():
     """The digits as they are in MNIST files: bytes from 0 to 255."""
@@ -112,19 +107,6 @@ def test_holds_out_a_fifth_of_a_single_set(digits, capsys, tmp_path, images_and_
     output, accuracy = run(digits, capsys, "--data", tmp_path, "--epochs", 8, "--batch-size", 50)
     assert "1438 images to train with, 359 held out" in output
     assert accuracy >= 94
-
-
-def test_idx_files_are_read_under_each_spelling(idx, tmp_path):
-    images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    for name in ("a-images-idx3-ubyte", "b-images.idx3-ubyte"):
-        (tmp_path / name).write_bytes(idx_bytes(images))
-    (tmp_path / "c-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx_bytes(images)))
-    (tmp_path / "d-images.idx3-ubyte.gz").write_bytes(idx_bytes(images))  # unpacked on the way
-    for name in "abcd":
-        found = idx.read_idx(idx.find_idx(tmp_path, f"{name}-images", 3), 3)
-        np.testing.assert_array_equal(found, images)
-        assert found.dtype == np.uint8
-    assert idx.find_idx(tmp_path, "e-images", 3) is None
 
 
 IMAGES, LABELS = np.zeros((6, 2, 2)), np.zeros(6)

@@ -29,6 +29,7 @@ IMPORT_NAMES = {
     "cupy-cuda12x": {"cupy", "cupyx"},
     "cupy-cuda13x": {"cupy", "cupyx"},
     "nvidia-cudnn-frontend": {"cudnn"},
+    "pillow": {"PIL"},
 }
 
 

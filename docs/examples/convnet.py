@@ -5,16 +5,17 @@
 The folder holds MNIST's IDX files, plain or compressed. Of a single set the first four fifths are
 trained on and the rest is the test. The picture goes to convnet.png, see --figure.
 
-Needs nn-layers, nn-losses, nn-optim, tqdm and matplotlib.
+Needs nn-data, nn-layers, nn-losses, nn-optim, tqdm and matplotlib.
 """
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-from idx import read_idx_folder
+from nn_data import Loader, read_idx_folder
 from nn_layers import BaseModel, Conv2D, Dense, Flatten, MaxPool2D, ReLU
 from nn_losses import ConfusionMatrix, SoftmaxCrossEntropyLoss
 from nn_optim import Adam
@@ -55,46 +56,40 @@ def load_data(folder):
     return [(x[:, None].astype(np.float32) / 255, y.astype(np.int64)) for x, y in sets]
 
 
-def batches(images, labels, size, device, order=None):
-    """Yield Tensors of at most `size` images and labels."""
-    order = np.arange(len(images)) if order is None else order
-    for start in range(0, len(order), size):
-        chosen = order[start : start + size]
-        yield Tensor(images[chosen], device=device), Tensor(labels[chosen], device=device)
-
-
-def confusion_on(model, test_set, device):
+def confusion_on(model, batches):
     """Return the matrix of true (rows) and predicted (columns) digits."""
     confusion = ConfusionMatrix(num_classes=10)
     total = np.zeros((10, 10), dtype=np.int64)
     model.eval()
     with model.no_grad():
-        for images, labels in batches(*test_set, 250, device):
+        for images, labels in batches:
             total += np.asarray(confusion(model(images), labels))
     return total
 
 
-def train(model, train_set, test_set, args, rng):
+def train(model, train_set, test_set, args):
     """Train, print a line per epoch; return the losses of all steps and the accuracies."""
     loss_function = SoftmaxCrossEntropyLoss()
     optimizer = Adam(model.parameters, lr=args.lr)
     losses, accuracies = [], []
-    steps = args.epochs * -(-len(train_set[0]) // args.batch_size)
+    convert = partial(Tensor, device=args.device)
+    batches = Loader(train_set, args.batch_size, shuffle=True, seed=args.seed, convert=convert)
+    test_batches = Loader(test_set, 250, convert=convert)
+    steps = args.epochs * len(batches)
     with tqdm(total=steps, unit="batch", leave=False, disable=None, file=sys.stdout) as bar:
         for epoch in range(args.epochs):
             optimizer.lr = args.lr * (1 - epoch / args.epochs)
             model.train()
-            order = rng.permutation(len(train_set[0]))
-            for images, labels in batches(*train_set, args.batch_size, args.device, order):
+            for images, labels in batches:
                 loss = loss_function(model(images), labels)
                 model.zero_grad()
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
                 bar.update()
-            confusion = confusion_on(model, test_set, args.device)
+            confusion = confusion_on(model, test_batches)
             accuracies.append(confusion.trace() / confusion.sum())
-            recent = np.mean(losses[-(steps // args.epochs) :])
+            recent = np.mean(losses[-len(batches) :])
             bar.write(
                 f"epoch {epoch + 1:2}/{args.epochs}  loss {recent:.4f}  "
                 f"test accuracy {accuracies[-1]:.2%}"
@@ -163,7 +158,7 @@ def main(argv=None):
     model = ConvNet(rng, args.device)
     print(model.summary((args.batch_size, 1, 28, 28)))
     print(f"{len(train_set[0])} images to train with, {len(test_set[0])} for the test")
-    losses, accuracies, confusion = train(model, train_set, test_set, args, rng)
+    losses, accuracies, confusion = train(model, train_set, test_set, args)
     draw(losses, accuracies, confusion, args.figure)
     print(f"test accuracy {accuracies[-1]:.2%}, picture in {args.figure}")
 

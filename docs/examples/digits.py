@@ -7,17 +7,19 @@ is held out, the network never trains on it. For MNIST, or anything in its forma
 
     python docs/examples/digits.py --data mnist --epochs 10
 
-Needs nn-layers, nn-losses, nn-optim, nn-io and tqdm.
+Needs nn-data, nn-layers, nn-losses, nn-optim, nn-io and tqdm.
 """
 
 import argparse
 import math
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from idx import read_idx_folder
+from nn_data import Loader, read_idx_folder, split
+from nn_data.transforms import Compose, GaussianNoise, RandomAffine
 from nn_io import load_state_dict_from_file, save_model_parameters
 from nn_layers import Dense, Flatten, ReLU, Sequential
 from nn_losses import Accuracy, SoftmaxCrossEntropyLoss
@@ -28,7 +30,7 @@ from tqdm import tqdm
 DIGITS = Path(__file__).parent / "data" / "optdigits.csv.gz"
 
 
-def load_data(folder, rng):
+def load_data(folder, seed):
     """Return images in the range 0 to 1 and labels: of the training set, then of the test set."""
     if folder is None:
         table = np.loadtxt(DIGITS, delimiter=",", dtype=np.uint8)
@@ -37,11 +39,9 @@ def load_data(folder, rng):
         sets, largest = read_idx_folder(folder), 255
     if len(sets) == 1:
         images, labels = sets[0]
-        order = rng.permutation(len(images))
-        held_out = len(images) // 5
-        if held_out == 0:
+        if len(images) < 5:
             raise ValueError(f"{folder}: {len(images)} images are too few to hold out a fifth")
-        sets = [(images[part], labels[part]) for part in (order[held_out:], order[:held_out])]
+        sets = [part[:] for part in split((images, labels), (0.8, 0.2), seed=seed)]
     return [(x.astype(np.float32) / largest, y.astype(np.int64)) for x, y in sets]
 
 
@@ -52,15 +52,6 @@ def build_model(height, width, classes, rng, device):
     return Sequential([Flatten(), first, ReLU(), second, ReLU(), last], device=device)
 
 
-def vary(images, rng):
-    """Return the images moved by up to 0.6 pixels each way, with noise: new ones in each epoch."""
-    for axis in (1, 2):
-        move = 1.2 * rng.random((len(images), 1, 1), dtype=np.float32) - 0.6
-        neighbour = np.where(move > 0, np.roll(images, 1, axis), np.roll(images, -1, axis))
-        images = images + abs(move) * (neighbour - images)
-    return images + 0.1 * rng.standard_normal(images.shape, dtype=np.float32)
-
-
 def predict(model, images):
     """Return the scores of all images, without recording gradients."""
     model.eval()
@@ -68,36 +59,43 @@ def predict(model, images):
         return model(images)
 
 
-def train(model, train_set, test_set, args, rng):
+def train(model, train_set, test_set, args):
     """Train, print a line per epoch, and return the accuracy on the test set."""
-    images, labels = train_set
+    height, width = train_set[0].shape[1:]
+    # Images are moved by up to 0.6 pixels each way, and get noise: other ones in each epoch.
+    shift = RandomAffine(translate=(0.6 / height, 0.6 / width), layout="nhw")
+    loader = Loader(
+        train_set,
+        args.batch_size,
+        shuffle=True,
+        seed=args.seed,
+        transform=(Compose(shift, GaussianNoise(0.1)), None),
+        convert=partial(Tensor, device=args.device),
+    )
     train_tensors = [Tensor(a, device=args.device) for a in train_set]
     test_tensors = [Tensor(a, device=args.device) for a in test_set]
     loss_function, accuracy = SoftmaxCrossEntropyLoss(), Accuracy()
     optimizer = Adam(model.parameters, lr=args.lr)
-    total = args.epochs * math.ceil(len(images) / args.batch_size)
+    steps = args.epochs * len(loader)
     # disable=None: the bar appears in a terminal only, a log gets just the lines
-    with tqdm(total=total, unit="batch", leave=False, disable=None, file=sys.stdout) as bar:
+    with tqdm(total=steps, unit="batch", leave=False, disable=None, file=sys.stdout) as bar:
         for epoch in range(args.epochs):
             optimizer.lr = args.lr * (1 - epoch / args.epochs)
             model.train()
             loss_sum = 0.0
-            order = rng.permutation(len(images))
-            for start in range(0, len(order), args.batch_size):
-                chosen = order[start : start + args.batch_size]
-                batch = Tensor(vary(images[chosen], rng), device=args.device)
-                loss = loss_function(model(batch), Tensor(labels[chosen], device=args.device))
+            for images, labels in loader:
+                loss = loss_function(model(images), labels)
                 model.zero_grad()
                 loss.backward()
                 optimizer.step()
-                loss_sum += loss.item() * len(chosen)
+                loss_sum += loss.item() * labels.size
                 bar.update()
             on_train, on_test = (
                 float(accuracy(predict(model, x), y)) for x, y in (train_tensors, test_tensors)
             )
             bar.write(
                 f"epoch {epoch + 1:2}/{args.epochs}"
-                f"  loss {loss_sum / len(images):.4f}"
+                f"  loss {loss_sum / len(train_set[1]):.4f}"
                 f"  accuracy: train {on_train:7.2%}, test {on_test:7.2%}"
             )
             sys.stdout.flush()
@@ -134,7 +132,7 @@ def main(argv=None):
     parser, args = parse_arguments(argv)
     try:
         rng = np.random.default_rng(args.seed)
-        train_set, test_set = load_data(args.data, rng)
+        train_set, test_set = load_data(args.data, args.seed)
         Tensor(0.0, device=args.device)
     except (OSError, RuntimeError, ValueError) as error:
         parser.error(str(error))
@@ -143,7 +141,7 @@ def main(argv=None):
     classes = 1 + max(labels.max() for _, labels in (train_set, test_set))
     model = build_model(height, width, classes, rng, args.device)
     print(f"{len(train_set[0])} images to train with, {len(test_set[0])} held out for the test")
-    print(f"test accuracy {train(model, train_set, test_set, args, rng):.2%}")
+    print(f"test accuracy {train(model, train_set, test_set, args):.2%}")
 
     with tempfile.TemporaryDirectory() as folder:
         path = args.output or Path(folder) / "digits.safetensors"
