@@ -29,7 +29,6 @@ IMPORT_NAMES = {
     "cupy-cuda12x": {"cupy", "cupyx"},
     "cupy-cuda13x": {"cupy", "cupyx"},
     "nvidia-cudnn-frontend": {"cudnn"},
-    "pillow": {"PIL"},
 }
 
 
