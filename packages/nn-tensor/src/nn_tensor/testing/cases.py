@@ -85,7 +85,8 @@ class Case:
         rng = np.random.default_rng([0, zlib.crc32(str(self).encode())])
         drawn = self.inputs(rng) if callable(self.inputs) else [_draw(x, rng) for x in self.inputs]
         floating = [isinstance(x, np.ndarray) and x.dtype.kind == "f" for x in drawn]
-        return [x.astype(dtype) if f else x for x, f in zip(drawn, floating, strict=True)]
+        with np.errstate(all="ignore"):  # flags that compiled code before may have left
+            return [x.astype(dtype) if f else x for x, f in zip(drawn, floating, strict=True)]
 
     def checks(self) -> Iterator[tuple[str, ...]]:
         """Return the name of each check of this kind of row, and its argument if it has one.
