@@ -28,7 +28,7 @@ def read_csv(
 ) -> dict[str, NDArray[Any]]:
     """Return the columns of a CSV file, plain or compressed with gzip, as arrays.
 
-    A column of whole numbers is int64, one of numbers float64, any other one strings. Missing
+    A column of integers is int64, one of numbers float64, any other one strings. Missing
     values are NaN among numbers, which makes the column float64, and ``''`` among strings.
 
     Args:
