@@ -267,6 +267,9 @@ import os, signal, sys, threading, time
 import numpy as np
 from nn_data import Loader, Source
 
+# A process that was started in the background ignores Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 class Slow(Source):
     def __len__(self): return 1000
     def take(self, indices):
