@@ -23,12 +23,12 @@ _BLOCK_SIZE = 131072
 _CUDA_FUNCTIONS = {
     "np.abs": "T np_abs(T x) { return fabs(x); }",
     "np.maximum": "T np_maximum(T x, T y) { return x != x || x > y ? x : y; }",
+    "np.minimum": "T np_minimum(T x, T y) { return x != x || x < y ? x : y; }",
     "np.sign": "T np_sign(T x) { return x > 0 ? T(1) : x < 0 ? T(-1) : x; }",
     "np.sqrt": "T np_sqrt(T x) { return sqrt(x); }",
-    "np.where": "T np_where(bool condition, T x, T y) { return condition ? x : y; }",
 }
 _NODES = (ast.If, ast.operator, ast.unaryop, ast.cmpop, ast.expr_context)
-_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Lt, ast.Gt, ast.IsNot)
+_OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub, ast.Lt, ast.Gt)
 
 
 class UpdateRule(Kernel):
@@ -83,8 +83,8 @@ def update_rule(function: Callable[..., None]) -> UpdateRule:
     state array that is not kept (see `Optimizer.init_state`) is None.
 
     On NumPy arrays the function itself runs. A loop for numba and a CUDA kernel are translated
-    from its source, which may have ``+ - * /``, comparisons, local variables, ``np.abs``,
-    ``np.maximum``, ``np.sign``, ``np.sqrt`` and ``np.where``, and ``if`` on options or on
+    from its source, which may have ``+ - * /``, ``<`` and ``>``, local variables, ``np.abs``,
+    ``np.maximum``, ``np.minimum``, ``np.sign`` and ``np.sqrt``, and ``if`` on options or on
     ``state is not None``. Expressions of options alone may use all of Python and `math`: they are
     computed once for all elements, in float64, even those in a branch.
 
@@ -111,8 +111,8 @@ class _Translation(ast.NodeTransformer):
         self.name, self.filename = rule.function.__name__, rule.function.__code__.co_filename
         self.arrays, self.options = rule.arrays, rule.options
         self.changed = {*rule.arrays} - {"gradient"}
-        self.known = {"None", *_CUDA_FUNCTIONS, *rule.arrays}  # and then local variables
-        self.scalars = {"np", "math", *rule.options}
+        self.known = {*_CUDA_FUNCTIONS, *rule.arrays, *(f"{a} is not None" for a in rule.arrays)}
+        self.scalars = {"math", *rule.options}
         self.prelude: list[str] = []  # assignments of expressions of options alone
         self.coefficients: dict[str, str] = {}  # from other such expressions to their names
         self.body: list[ast.stmt] = []
@@ -139,7 +139,7 @@ class _Translation(ast.NodeTransformer):
                 return ast.Name(self.coefficients.setdefault(text, name))
             case ast.Assign(targets=[ast.Name(id=name)]):
                 accepted = name not in self.scalars and name not in self.arrays
-                self.known.add(name)
+                self.known.add(name)  # a local variable
             case ast.AugAssign(target=ast.Name(id=name), op=op):
                 accepted = name in self.changed and isinstance(op, _OPERATORS)
             case ast.BinOp(op=op) | ast.UnaryOp(op=op) | ast.Compare(ops=[op]):
@@ -185,7 +185,7 @@ class _Translation(ast.NodeTransformer):
 
     def cuda_source(self, present: Sequence[str]) -> list[str]:
         """Return inputs, outputs, operation and name of the kernel for the arrays `present`."""
-        names = sorted(self.known - {"None", *_CUDA_FUNCTIONS})
+        names = [name for name in sorted(self.known) if name.isidentifier()]
         operation = "".join(f"T {name} = 0; " for name in names if name not in present)
         operation += "".join(f"bool has_{n} = {int(n in present)}; " for n in self.arrays)
         operation += re.sub(r"(\w+) is not None", r"has_\1", _in_c(self.body))
