@@ -13,6 +13,9 @@ from nn_optim._options import Option, Options
 
 __all__ = ["Array", "FlatBuffer", "Group", "State", "check_parameters", "check_tensors"]
 
+# Up to this size, calling NumPy for each array costs more than copying it to a buffer and back.
+_SMALL = 16384
+
 Array = Any
 Update = Callable[[Array, Array, "State", Options], None]
 
@@ -70,6 +73,8 @@ class State(dict[str, Array]):
                 arrays[name] = put(array, device_of(parameter)).astype(dtype, copy=False)
         self.load(self.step, arrays)
         self.array, self.dtype, self._initial = parameter, dtype, initial
+        # what is updated together has the same number other than 0
+        self.small = dtype.itemsize * (type(parameter) is np.ndarray and parameter.size <= _SMALL)
 
     def apply(self, update: Update, options: Options, states: Sequence[State]) -> None:
         """Update the parameter; `states` is this one."""

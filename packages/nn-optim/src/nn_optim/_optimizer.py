@@ -18,9 +18,6 @@ __all__ = ["Optimizer", "check_count"]
 
 check_count = functools.partial(check_integer, "count", minimum=0)
 
-# Up to this size, calling NumPy for each array costs more than copying it to a buffer and back.
-_SMALL = 16384
-
 
 class Optimizer(Configured):
     r"""Updates parameters by their gradients, so that a loss decreases.
@@ -179,8 +176,7 @@ class Optimizer(Configured):
                     state.prepare(initial)
                     if not getattr(state.array.flags, "writeable", True):  # CuPy has no such flag
                         raise ValueError(f"parameters[{state.position}]: its array is read-only")
-                    small = fuses and type(state.array) is np.ndarray and state.array.size <= _SMALL
-                    key = (state.dtype, state.step) if small else state.position
+                    key = (state.small, state.step) if fuses and state.small else state.position
                     batches.setdefault(key, []).append(state)
             ready.append((batches.values(), options))
         for lists, options in ready:
