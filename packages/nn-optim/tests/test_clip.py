@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from nn_optim import clip_gradients_by_norm, clip_gradients_by_value
-from nn_tensor import Tensor, zeros
+from nn_tensor import Tensor, use_kernels, zeros
 
 
 def parameters(*gradients, device="cpu", dtype="float32"):
@@ -125,3 +125,15 @@ def test_wrong_parameters(clip):
         clip(3, 1.0)
     with pytest.raises(TypeError, match="error_if_nonfinite: expected True or False, got 1"):
         clip_gradients_by_norm([], 1.0, error_if_nonfinite=1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_every_implementation_has_the_same_norm(dtype, device):
+    gradient = np.random.default_rng(0).normal(size=(30, 50)).astype(dtype)
+    norms = []
+    for choice in ("auto", "reference"):
+        with use_kernels(choice):
+            x = parameters(gradient, device=device, dtype=dtype)
+            norms.append(clip_gradients_by_norm(x, 9.0))
+    expected = np.linalg.norm(gradient.astype("float64"))
+    np.testing.assert_allclose(norms, expected, rtol=1e-13)

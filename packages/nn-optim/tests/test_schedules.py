@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nn_optim import (
     SGD,
+    Adagrad,
     Adam,
     ChainedSchedules,
     CosineSchedule,
@@ -463,3 +464,57 @@ def test_wrong_schedules(build, error, message):
     optimizer = make()
     with pytest.raises(error, match=message):
         build(optimizer)
+
+
+# State dicts of version 0.1.0
+
+
+def test_options_are_loaded_under_their_names_of_0_1_0():
+    optimizer = SGD([zeros(2, requires_grad=True)], lr=0.5)
+    schedule = SequentialSchedules(
+        [LinearWarmup(optimizer), CosineSchedule(optimizer, 3)], milestones=[9]
+    )
+    schedule.load_state_dict(
+        {
+            "milestones": np.array([4]),
+            "0.warmup": np.array(4),
+            "0.start": np.array(0.25),
+            "1.period": np.array(5),
+            "1.min_lr": np.array(0.01),
+            "1.restarts": np.array(True),
+            "1.growth": np.array(2),
+            "steps": np.array(2),
+            "groups.0.base": np.array(0.5),
+            "__metadata__": {
+                "format_version": 1,
+                "class": "SequentialSchedules",
+                "schedules": [
+                    {"format_version": 1, "class": "LinearWarmup"},
+                    {"format_version": 1, "class": "CosineSchedule"},
+                ],
+            },
+        }
+    )
+    assert optimizer.lr == 0.5 * (0.25 + 0.75 / 2)
+    assert schedule.schedules[0].start_factor == 0.25
+    assert (schedule.schedules[1].T_mult, schedule.milestones) == (2, (4,))
+
+    cycle = OneCycle(optimizer, 99)
+    names = {"total": 20, "rise": 0.5, "div": 4.0, "final_div": 10.0, "linear": True}
+    state = {name: np.array(value) for name, value in names.items()}
+    cycle.load_state_dict(state | {"steps": np.array(0), "groups.0.base": np.array(1.0)})
+    assert optimizer.lr == 0.25
+    assert repr(cycle).startswith("OneCycle(total_steps=20, pct_start=0.5, div_factor=4.0, final_d")
+
+
+def test_options_of_optimizers_are_loaded_under_their_names_of_0_1_0():
+    x = zeros(2, requires_grad=True)
+    optimizer = Adagrad([x])
+    options = {"lr": 0.5, "decay": 0.0, "epsilon": 0.0, "weight_decay": 0.0, "initial": 3.0}
+    state = {f"groups.0.{name}": np.array(value) for name, value in options.items()}
+    state |= {"groups.0.decays": np.array(0), "0.step": np.array(1), "0.sum": np.full(2, 3.0)}
+    optimizer.load_state_dict(state | {"__metadata__": {"class": "Adagrad", "groups": [1]}})
+    assert optimizer.initial_accumulator_value == 3.0
+    x.grad = ones(2)
+    optimizer.step()
+    np.testing.assert_array_equal(x.numpy(), [-0.25, -0.25])
