@@ -32,7 +32,6 @@ _ACTIVATIONS: list[tuple[Any, Any, str, dict[str, Any], dict[str, Any]]] = [
     (nl.Identity, lambda x: x, "", {}, {}),
 ]
 
-_ITSELF = {"recording": "returns its input as it is"}
 _NO_BATCH = {"empty_batch": "has no dimension of a batch"}
 
 
@@ -48,10 +47,7 @@ def _of_activations() -> list[LayerCase]:
                     f"{label} {kind}".strip(),
                     options,
                     invalid={} if kind else {**invalid, "device": ("gpu",)},
-                    skip={
-                        **({} if shape else _NO_BATCH),
-                        **(_ITSELF if layer is nl.Identity else {}),
-                    },
+                    skip={} if shape else _NO_BATCH,
                 )
             )
     for layer, reference in (
@@ -366,9 +362,7 @@ LAYERS = [
         {"p": 0.4, "rng": 0},
         invalid={"p": (-0.1, 1.1, np.nan, "half"), "rng": ("seed", 1.5)},
     ),
-    LayerCase(
-        nl.Dropout, lambda x: x, [("normal", (3, 4))], "evaluated", training=False, skip=_ITSELF
-    ),
+    LayerCase(nl.Dropout, lambda x: x, [("normal", (3, 4))], "evaluated", training=False),
     LayerCase(
         nl.Dropout,
         lambda x: x * _mask(x.shape),
@@ -397,5 +391,5 @@ LAYERS = [
         [("normal", (3, 4))],
         name="Sequential",
     ),
-    LayerCase(nl.Sequential, lambda x: x, [("normal", (3, 4))], "without layers", skip=_ITSELF),
+    LayerCase(nl.Sequential, lambda x: x, [("normal", (3, 4))], "without layers"),
 ]

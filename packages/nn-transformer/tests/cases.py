@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import nn_transformer as nt
@@ -39,22 +39,14 @@ def _attention_op(causal: bool) -> Callable[..., Any]:
     return lambda q, k, v: _OPS["attention"](q, k, v, True, options)
 
 
-@dataclass(frozen=True, eq=False)
-class FunctionCase(OpCase):
-    """A row of a function that returns Tensors, whatever it is given."""
-
-    _: KW_ONLY
-    same_bits: bool = False  # when recording, attention divides the weights, else the result
-
-    arrays_give_arrays = False
-
+# Unlike an op, it returns a Tensor whatever it is given.
+_attention = functools.partial(OpCase, nt.scaled_dot_product_attention, arrays_give_arrays=False)
 
 _PROBABILITY = {"invalid": (-0.1, 1.1, np.nan, "a")}
 
 ATTENTION = [
     *(
-        FunctionCase(
-            nt.scaled_dot_product_attention,
+        _attention(
             references.attention,
             _normal(*shapes),
             f"{label} {kind}".strip(),
@@ -70,8 +62,7 @@ ATTENTION = [
         if not (options and "no" in label)
     ),
     *(
-        FunctionCase(
-            nt.scaled_dot_product_attention,
+        _attention(
             references.attention,
             [*_normal((2, 3, 4), (2, 5, 4), (2, 5, 2)), (kind, shape)],
             f"{kind} mask {label}".strip(),
@@ -79,12 +70,13 @@ ATTENTION = [
         for kind in ("booleans", "normal")
         for label, shape in {"": (2, 3, 5), "of keys": (5,), "of queries": (3, 1)}.items()
     ),
-    FunctionCase(
+    OpCase(
         lambda q, k, v: nt.scaled_dot_product_attention(q, k, v, dropout=0.4, rng=0),
         None,
         _normal((2, 3, 4), (2, 5, 4), (2, 5, 2)),
         "dropout",
         name="scaled_dot_product_attention",
+        arrays_give_arrays=False,
     ),
 ]
 
@@ -225,7 +217,7 @@ def _layer(
         return reference(*arrays[:count], dict(zip(paths, arrays[count:], strict=True)))
 
     options = options or {}
-    more = {"tolerances": _TOLERANCES, "same_bits": False, "step": 3e-4, **more}
+    more = {"tolerances": _TOLERANCES, "step": 3e-4, **more}
     return LayerCase(module, by_path, inputs, label, options, **more)
 
 

@@ -93,14 +93,17 @@ def require(condition: bool, message: str) -> None:
 
 
 @contextlib.contextmanager
-def refusal(kinds: type[Exception] | tuple[type[Exception], ...], *words: str) -> Iterator[None]:
-    """Require that the block raises such an error, with these words in its message."""
+def refusal(
+    kinds: type[Exception] | tuple[type[Exception], ...], given: str, *words: str
+) -> Iterator[None]:
+    """Require that what the block is given raises such an error, with these words in it."""
     try:
         yield
     except kinds as error:
-        require(all(word in str(error) for word in words), f"expected {words} in: {error!r}")
+        message = str(error)
+        require(all(word in message for word in words), f"{given}: no {words} in: {message}")
     else:
-        raise AssertionError(f"expected an error with {words}, got none")
+        raise AssertionError(f"{given} was accepted")
 
 
 def flatten(result: Any) -> list[Any]:
@@ -113,9 +116,9 @@ def check_state_dict(target: Any, state: Mapping[str, Any]) -> None:
     keys = [key for key in state if key != METADATA_KEY]
     before = target.state_dict()
     for key in keys:
-        with refusal(ValueError, key):
+        with refusal(ValueError, f"a state without {key}", key):
             target.load_state_dict({k: v for k, v in state.items() if k != key})
-    with refusal(ValueError, "unexpected"):
+    with refusal(ValueError, "a state with another key", "unexpected"):
         target.load_state_dict({**state, "unexpected": np.ones(2)})
     for expected in (before, state):
         after = target.state_dict()

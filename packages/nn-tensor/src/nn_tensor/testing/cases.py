@@ -37,7 +37,7 @@ DOMAINS: dict[str, Draw] = {
 
 def _draw(given: Any, rng: np.random.Generator) -> Any:
     if not isinstance(given, tuple):
-        return given
+        return np.asarray(given)
     domain, shape = given
     if isinstance(domain, tuple):
         low, high = domain
@@ -107,7 +107,7 @@ class Case:
     def check_invalid_option(self, option: str, device: str) -> None:
         """Each invalid value of an option raises an error that names the option."""
         for value in self.invalid[option]:
-            with refusal((TypeError, ValueError), option):
+            with refusal((TypeError, ValueError), f"{option}={value!r}", option):
                 self.try_options(**{option: value})
 
 

@@ -25,8 +25,7 @@ class _BuiltCase(OpCase):
 
     _: KW_ONLY
     dtypes: Sequence[str] = ("float16", "float32", "float64")
-
-    arrays_give_arrays = False
+    arrays_give_arrays: bool = False
 
     def try_options(self, **options: Any) -> None:
         """Make one with other options."""
@@ -118,6 +117,7 @@ class LayerCase(_BuiltCase):
     def check_state_dict(self, device: str) -> None:
         """The state gives another layer the same output; one that does not fit is refused."""
         layer, inputs = self.bind(self.tensors(self.draw(), device))
+        layer(*inputs)  # in training, to move the running statistics
         other = copy.deepcopy(self.layer).to(device, "float64")
         check_state_dict(other, layer.state_dict())
         _same(other.train(False)(*inputs), layer.train(False)(*inputs))
@@ -168,5 +168,5 @@ class LossCase(_BuiltCase):
     def check_shapes(self, device: str) -> None:
         """Prediction and target are never broadcast: the error shows both shapes."""
         prediction, target = (Tensor(x, device=device) for x in self.draw())
-        with refusal(ValueError, str(prediction.shape), str(target[:1].shape)):
+        with refusal(ValueError, "a smaller target", str(prediction.shape), str(target[:1].shape)):
             self.build()(prediction, target[:1])

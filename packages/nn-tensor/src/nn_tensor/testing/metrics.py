@@ -71,5 +71,5 @@ class MetricCase(Case):
     def check_shapes(self, device: str) -> None:
         """Prediction and target are never broadcast: the error shows both shapes."""
         prediction, target = self.tensors(float, device)
-        with refusal(ValueError, str(prediction.shape), str(target[:1].shape)):
+        with refusal(ValueError, "a smaller target", str(prediction.shape), str(target[:1].shape)):
             self.build()(prediction, target[:1])
