@@ -22,8 +22,8 @@ from nn_tensor.testing.cases import DOMAINS, Case, Check, each_check, missing_ca
 from nn_tensor.testing.discovery import kernels_of, ops_of
 from nn_tensor.testing.gradcheck import GradientError, gradcheck
 from nn_tensor.testing.kernels import KernelCase
-from nn_tensor.testing.layers import LayerCase, LossCase
-from nn_tensor.testing.metrics import MetricCase
+from nn_tensor.testing.layers import LayerCase
+from nn_tensor.testing.losses import LossCase, MetricCase
 from nn_tensor.testing.ops import OpCase
 from nn_tensor.testing.optimizers import OptimizerCase
 

@@ -106,6 +106,37 @@ def _outputs(function: Function, values: Sequence[Any]) -> list[Tensor]:
     return outputs
 
 
+def _weighted_sum(function: Function, values: Sequence[Any], weights: Sequence[Any]) -> Any:
+    pairs = zip(_outputs(function, values), weights, strict=True)
+    return sum((y * w).sum() for y, w in pairs)
+
+
+def _gradients(
+    function: Function, leaves: list[Any], weights: Sequence[Any], create_graph: bool
+) -> list[Tensor]:
+    """Return the gradient of the weighted outputs for each leaf; zeros where nothing depends."""
+    total = _weighted_sum(function, leaves, weights)
+    if total.requires_grad:
+        return list(grad(total, leaves, create_graph=create_graph))
+    return [(x * 0).detach() for x in leaves]
+
+
+def _gradient_of(function: Function, count: int) -> Function:
+    """Return the function of inputs and weights that computes the gradients for the inputs."""
+
+    def gradient(*arguments: Tensor) -> list[Tensor]:
+        record = any(x.requires_grad for x in arguments)
+        inputs = [
+            # a node of its own: the inner gradient ends here, the outer one goes on from here
+            x + 0 if record and x.requires_grad else Tensor(x, requires_grad=True)
+            for x in arguments[:count]
+        ]
+        with enable_grad():
+            return _gradients(function, inputs, arguments[count:], create_graph=record)
+
+    return gradient
+
+
 def _check(
     function: Function,
     points: list[Tensor],
@@ -120,61 +151,27 @@ def _check(
     leaves = [Tensor(x, requires_grad=True) for x in points]
     outputs = _outputs(function, leaves)
     weights = [Tensor(rng.uniform(-1, 1, y.shape), device=y.device) for y in outputs]
-    gradients = _gradients(outputs, leaves, weights, create_graph=False)
-    for position, (name, x, gradient) in enumerate(zip(names, points, gradients, strict=True)):
+    gradients = _gradients(function, leaves, weights, create_graph=False)
+    for i, (name, x, gradient) in enumerate(zip(names, points, gradients, strict=True)):
+        where = f"gradcheck: order {order}, {name} ({describe(x)})"
         if gradient.shape != x.shape or gradient.dtype != x.dtype:
-            raise GradientError(
-                f"gradcheck: order {order}, {name}: the gradient is {describe(gradient)}, "
-                f"expected {describe(x)}"
-            )
+            raise GradientError(f"{where}: the gradient is {describe(gradient)}")
         # no element near 0: the error of each has to show in the sum
         direction = rng.uniform(0.5, 1, x.shape) * rng.choice([-1.0, 1.0], x.shape)
         v = Tensor(direction, device=x.device)
-        values = []
+        sums = []
         with no_grad():
             for t in (step, -step, 2 * step, -2 * step):
-                results = _outputs(
-                    function, [*points[:position], x + v * t, *points[position + 1 :]]
-                )
-                values.append(
-                    sum(float((w * y).sum()) for w, y in zip(weights, results, strict=True))
-                )
-        expected = (8 * (values[0] - values[1]) - (values[2] - values[3])) / (12 * step)
+                moved = [*points[:i], x + v * t, *points[i + 1 :]]
+                sums.append(float(_weighted_sum(function, moved, weights)))
+        expected = (8 * (sums[0] - sums[1]) - (sums[2] - sums[3])) / (12 * step)
         products = gradient * v
         actual = float(products.sum())
         allowed = atol + rtol * float(products.abs().sum())
         if not abs(actual - expected) <= allowed:
             raise GradientError(
-                f"gradcheck: order {order}, {name} ({describe(x)}): the slope along a "
-                f"random direction is {expected:.12g} by finite differences, but {actual:.12g} by "
-                f"the gradient; they differ by {abs(actual - expected):.2g}, allowed {allowed:.2g}"
+                f"{where}: the slope along a random direction is {expected:.12g} by finite "
+                f"differences, but {actual:.12g} by the gradient; they differ by "
+                f"{abs(actual - expected):.2g}, allowed {allowed:.2g}"
             )
     return weights
-
-
-def _gradients(
-    outputs: list[Tensor], leaves: list[Tensor], weights: Sequence[Tensor], create_graph: bool
-) -> list[Tensor]:
-    """Return the gradient of the weighted outputs for each leaf; zeros where nothing depends."""
-    recorded = [(y, w) for y, w in zip(outputs, weights, strict=True) if y.requires_grad]
-    if not recorded:
-        return [x * 0 if create_graph else (x * 0).detach() for x in leaves]
-    ys, ws = zip(*recorded, strict=True)
-    return list(grad(ys, leaves, ws, create_graph=create_graph))
-
-
-def _gradient_of(function: Function, count: int) -> Function:
-    """Return the function of inputs and weights that computes the gradients for the inputs."""
-
-    def gradient(*arguments: Tensor) -> list[Tensor]:
-        record = any(x.requires_grad for x in arguments)
-        inputs = [
-            # a node of its own: the inner gradient ends here, the outer one goes on from here
-            x + 0 if record and x.requires_grad else Tensor(x, requires_grad=True)
-            for x in arguments[:count]
-        ]
-        with enable_grad():
-            outputs = _outputs(function, inputs)
-        return _gradients(outputs, inputs, arguments[count:], create_graph=record)
-
-    return gradient

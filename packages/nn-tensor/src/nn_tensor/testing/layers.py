@@ -1,45 +1,25 @@
-"""Rows of layers and losses: functions of Tensors that are made from options."""
+"""Rows of layers: functions of inputs and parameters that are made from options."""
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 
 from nn_tensor._tensor import Tensor
-from nn_tensor.testing.assertions import assert_close, check_state_dict, flatten, refusal, require
+from nn_tensor.testing.assertions import check_state_dict, flatten, require
 from nn_tensor.testing.cases import Array
-from nn_tensor.testing.gradcheck import gradcheck
-from nn_tensor.testing.ops import OpCase
+from nn_tensor.testing.ops import BuiltCase
 
-__all__ = ["LayerCase", "LossCase"]
-
-
-@dataclass(frozen=True, eq=False)
-class _BuiltCase(OpCase):
-    """A row of a function of Tensors that is made from options; its reference takes no options."""
-
-    _: KW_ONLY
-    dtypes: Sequence[str] = ("float16", "float32", "float64")
-    arrays_give_arrays: bool = False
-
-    def try_options(self, **options: Any) -> None:
-        """Make one with other options."""
-        self.build(**options)
-
-    def expect(self, *arrays: Array) -> list[Array]:
-        """Return what the reference computes in float64, in the dtype of the inputs."""
-        dtype = next(x.dtype for x in arrays if x.dtype.kind == "f")
-        exact = [x.astype(float) if x.dtype.kind == "f" else x for x in arrays]
-        return [np.asarray(x).astype(dtype) for x in flatten(self.reference(*exact))]
+__all__ = ["LayerCase"]
 
 
 @dataclass(frozen=True, eq=False)
-class LayerCase(_BuiltCase):
+class LayerCase(BuiltCase):
     """A row of a layer: ``function(**options)(*inputs)``.
 
     A layer is anything that computes when it is called, has `parameters`, `training`, `train`,
@@ -126,47 +106,3 @@ class LayerCase(_BuiltCase):
 def _same(result: Any, expected: Any) -> None:
     for x, y in zip(flatten(result), flatten(expected), strict=True):
         np.testing.assert_array_equal(x.numpy(), y.numpy())
-
-
-@dataclass(frozen=True, eq=False)
-class LossCase(_BuiltCase):
-    """A row of a loss: ``function(**options, reduction=...)(prediction, target)``.
-
-    The reference takes prediction and target, in float64, and returns the losses unreduced.
-
-    Args:
-        weights: a function of prediction and target: by what the sum is divided for the mean;
-            by default the number of losses.
-    """
-
-    _: KW_ONLY
-    weights: Callable[..., Any] | None = None
-
-    def build(self, **options: Any) -> Any:
-        """Make a loss, unreduced if `options` say nothing else."""
-        return super().build(**{"reduction": "none", **options})
-
-    def __call__(self, *inputs: Any) -> Any:
-        """Compute on prediction and target."""
-        return self.build()(*(x if isinstance(x, Tensor) else Tensor(x) for x in inputs))
-
-    def checks(self) -> Iterator[tuple[str, ...]]:
-        """Return the checks: those of a function, then those of a loss."""
-        yield from super().checks()
-        yield from (("reduction", "mean"), ("reduction", "sum"), ("shapes",))
-
-    def check_reduction(self, reduction: str, device: str) -> None:
-        """Sum and mean are those of the unreduced losses, and so are their gradients."""
-        inputs = [Tensor(x, device=device) for x in self.draw()]
-        reduced, losses = self.build(reduction=reduction), self(*inputs)
-        total = losses.sum()
-        if reduction == "mean":
-            total = total / (self.weights(*self.draw()) if self.weights else losses.size)
-        assert_close(reduced(*inputs), total)
-        gradcheck(reduced, inputs, self.order, wrt=self.differentiable, step=self.step)
-
-    def check_shapes(self, device: str) -> None:
-        """Prediction and target are never broadcast: the error shows both shapes."""
-        prediction, target = (Tensor(x, device=device) for x in self.draw())
-        with refusal(ValueError, "a smaller target", str(prediction.shape), str(target[:1].shape)):
-            self.build()(prediction, target[:1])

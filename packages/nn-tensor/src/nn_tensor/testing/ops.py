@@ -16,7 +16,7 @@ from nn_tensor.testing.assertions import assert_close, flatten, refusal, require
 from nn_tensor.testing.cases import Array, Case, Shape
 from nn_tensor.testing.gradcheck import gradcheck
 
-__all__ = ["LAYOUTS", "OpCase", "change_layout"]
+__all__ = ["BuiltCase", "OpCase"]
 
 
 def _strided(xp: Any, x: Any) -> Any:
@@ -33,18 +33,6 @@ _LAYOUTS: dict[str, Callable[[Any, Any], Any]] = {
         xp.broadcast_to(x[:1], x.shape) if x.size and x.dtype.kind == "f" else x
     ),
 }
-
-LAYOUTS = tuple(_LAYOUTS)
-"""Names of memory layouts, in which an array is not contiguous."""
-
-
-def change_layout(layout: str, x: Any) -> Any:
-    """Return the values of the array `x` in another memory layout.
-
-    Only ``"broadcast"`` changes them: it repeats the first element of the first axis.
-    """
-    return _LAYOUTS[layout](array_module(x), x) if x.ndim else x
-
 
 # Shapes of the last two inputs of an elementwise op; those before them get (3, 1) or ().
 _BROADCASTS: dict[str, tuple[Shape, Shape]] = {
@@ -133,7 +121,7 @@ class OpCase(Case):
         if self.reference is not None:
             yield from (("forward", dtype) for dtype in self.dtypes)
         yield from (("recording",), ("inputs_unchanged",))
-        yield from (("memory_layout", layout) for layout in LAYOUTS)
+        yield from (("memory_layout", layout) for layout in _LAYOUTS)
         if self.differentiable:
             yield ("gradients",)
             yield from (("gradient_dtype", dtype) for dtype in _GRADIENT_TOLERANCES)
@@ -184,7 +172,7 @@ class OpCase(Case):
     def check_memory_layout(self, layout: str, device: str) -> None:
         """Inputs that are not contiguous give the same values and gradients as their copies."""
         arrays = [x.data for x in self.tensors(self.draw(), device)]
-        arrays = [change_layout(layout, x) for x in arrays]
+        arrays = [_LAYOUTS[layout](array_module(x), x) if x.ndim else x for x in arrays]
         inputs = self.tensors(arrays, device)
         copies = self.tensors([x.copy(order="C") for x in arrays], device)
         for y, expected in zip(flatten(self(*inputs)), flatten(self(*copies)), strict=True):
@@ -223,3 +211,22 @@ class OpCase(Case):
             row.check_forward("float64", device)
             if row.differentiable:
                 row.check_gradients(device)
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltCase(OpCase):
+    """A row of a function of Tensors that is made from options; its reference takes no options."""
+
+    _: KW_ONLY
+    dtypes: Sequence[str] = ("float16", "float32", "float64")
+    arrays_give_arrays: bool = False
+
+    def try_options(self, **options: Any) -> None:
+        """Make one with other options."""
+        self.build(**options)
+
+    def expect(self, *arrays: Array) -> list[Array]:
+        """Return what the reference computes in float64, in the dtype of the inputs."""
+        dtype = next((x.dtype for x in arrays if x.dtype.kind == "f"), np.float64)
+        exact = [x.astype(float) if x.dtype.kind == "f" else x for x in arrays]
+        return [np.asarray(x).astype(dtype) for x in flatten(self.reference(*exact))]

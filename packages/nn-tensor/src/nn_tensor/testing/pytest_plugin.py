@@ -10,22 +10,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from typing import TypeVar
 
 import pytest
 
 from nn_tensor._device import parse_device
 from nn_tensor.extend import xp_for
 
-__all__ = [
-    "device",
-    "pytest_addoption",
-    "pytest_collection_modifyitems",
-    "pytest_configure",
-    "pytest_make_collect_report",
-    "pytest_report_header",
-    "pytest_runtest_makereport",
-    "pytest_runtest_setup",
-]
+__all__ = ["device"]
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 # Packages that tests compare with: to lack one says nothing about the device.
 _ORACLES = ("hypothesis", "safetensors", "torch", "transformers")
@@ -76,18 +70,16 @@ def device(request: pytest.FixtureRequest) -> str:
     return name
 
 
-def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Turn a skip into a failure, unless all that is missing is a package to compare with."""
-    if not report.skipped or hasattr(report, "wasxfail"):
-        return
+def _judge_skip(config: pytest.Config, report: Report) -> Report:
+    """Turn a skip into a failure where CUDA is required, unless only an oracle is missing."""
+    required = config.getoption("device") == "cuda" and os.environ.get("NN_REQUIRE_CUDA") == "1"
+    if not required or not report.skipped or hasattr(report, "wasxfail"):
+        return report
     reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     if not any(f"could not import '{name}" in reason for name in _ORACLES):
         report.outcome = "failed"
         report.longrepr = f"skipped, although NN_REQUIRE_CUDA=1 is set: {reason}"
-
-
-def _cuda_required(config: pytest.Config) -> bool:
-    return config.getoption("device") == "cuda" and os.environ.get("NN_REQUIRE_CUDA") == "1"
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
@@ -95,10 +87,7 @@ def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Judge the skips of tests."""
-    report = yield
-    if _cuda_required(item.config):
-        _refuse_skip(report)
-    return report
+    return _judge_skip(item.config, (yield))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -106,7 +95,4 @@ def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """Judge the skips of whole modules."""
-    report = yield
-    if _cuda_required(collector.config):
-        _refuse_skip(report)
-    return report
+    return _judge_skip(collector.config, (yield))
