@@ -401,7 +401,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
     yield "metadata of objects", safetensors({"__metadata__": {"a": {}}})
     yield "metadata that are a list", safetensors({"__metadata__": []})
     yield "metadata that are null", safetensors({"__metadata__": None})
-    yield "an archive behind it", safetensors({}, archive({"w.npy": npy()}))
+    yield "an archive after it", safetensors({}, archive({"w.npy": npy()}))
     yield "one mark of ours", safetensors('{"__metadata__":{"nn_io.format":"1"}}')
     yield (
         "the other mark of ours",
@@ -510,8 +510,8 @@ def archives() -> Iterator[tuple[str, bytes]]:
         "stored with two sizes",
         patched(good, struct.pack("<I", len(npy())), struct.pack("<I", len(npy()) + 1)),
     )
-    yield "data around it", b"x" + good
-    yield "data behind it", good + b"x"
+    yield "data before it", b"x" + good
+    yield "data after it", good + b"x"
     yield "a comment", good[:-2] + b"\x05\0hello"
     yield "a comment cut short", good[:-2] + b"\x09\0hello"
     yield "no directory", good[directory:]
@@ -521,7 +521,7 @@ def archives() -> Iterator[tuple[str, bytes]]:
     two = archive({"a.npy": npy(), "b.npy": npy()})
     yield "a name twice", two.replace(b"b.npy", b"a.npy")
     yield (
-        "a name twice, behind a NUL",
+        "a name twice, after a NUL",
         archive({"a.npyXb": npy(), "a.npy": npy()}).replace(b"a.npyXb", b"a.npy\0b"),
     )
     first = two.index(b"PK\x01\x02")
