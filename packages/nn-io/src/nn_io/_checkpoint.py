@@ -166,7 +166,7 @@ def load_checkpoint(
     generators = _generators(rng)
     state = load_state_dict_from_file(path)
     file = os.fsdecode(path)
-    with prefixed(f"{file}:"):
+    with prefixed(lambda: f"{file}:"):
         saved = _Content(state)
     missing = [name for name in parts if name not in saved.states]
     missing += [_argument(name) for name in generators if name not in saved.kinds]

@@ -1,6 +1,6 @@
 """`FileFormatError`, the one error of unreadable content."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 __all__ = ["FileFormatError", "prefixed", "shorten"]
@@ -15,12 +15,12 @@ class FileFormatError(ValueError):
 
 
 @contextmanager
-def prefixed(subject: str) -> Iterator[None]:
-    """Put `subject` in front of the message of a `FileFormatError` that the block raises."""
+def prefixed(subject: Callable[[], str]) -> Iterator[None]:
+    """Put ``subject()`` in front of the message of a `FileFormatError` that the block raises."""
     try:
         yield
     except FileFormatError as error:
-        raise FileFormatError(f"{subject} {error}") from error.__cause__
+        raise FileFormatError(f"{subject()} {error}") from error.__cause__
 
 
 def shorten(text: str) -> str:

@@ -77,7 +77,7 @@ def load_state_dict_from_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     name = _name_of(path)
     file_format = _format_of(name)
     try:
-        with prefixed(f"{name}:"), open_reader(name) as reader:
+        with prefixed(lambda: f"{name}:"), open_reader(name) as reader:
             state: dict[str, Any] = file_format.read(reader)
             return state
     except MemoryError as error:

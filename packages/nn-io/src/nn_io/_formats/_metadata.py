@@ -1,6 +1,7 @@
 """Metadata in files: JSON of unknown origin, one object, no key twice, bounded in size."""
 
 import json
+from collections import Counter
 from typing import Any
 
 from nn_io._errors import FileFormatError, prefixed, shorten
@@ -22,7 +23,7 @@ def parse_object(raw: bytes, what: str) -> dict[str, Any]:
     if sum(raw.count(mark) for mark in (b"{", b"[", b",", b":")) > _MAX_SEPARATORS:
         raise FileFormatError(f"{what} has more than {_MAX_SEPARATORS} entries")
     try:
-        with prefixed(what):
+        with prefixed(lambda: what):
             result = json.loads(str(raw, "utf-8"), object_pairs_hook=_without_duplicates)
     except FileFormatError:
         raise
@@ -36,11 +37,10 @@ def parse_object(raw: bytes, what: str) -> dict[str, Any]:
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise FileFormatError(f"has the key {shorten(key)} twice")
-        result[key] = value
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise FileFormatError(f"has the key {shorten(counts.most_common(1)[0][0])} twice")
     return result
 
 

@@ -214,14 +214,14 @@ class Unpickler:
     def put(self, index: int) -> None:
         """Remember the top value."""
         value = self.pop()
-        self.push(value)
+        self.stack.append(value)
         self.memo[index] = value
 
     def get(self, index: int) -> None:
         """Push what was remembered."""
         if index not in self.memo:
             raise FileFormatError("is a pickle that gets what it never put into the memo")
-        self.push(self.memo[index])
+        self.stack.append(self.memo[index])
 
     def set_items(self, items: list[Any]) -> None:
         """Fill the dict on top, in which no key may stand twice."""

@@ -65,7 +65,7 @@ def read(reader: BoundedReader) -> State:
     try:
         with zipfile.ZipFile(reader.file) as archive:
             _check_members(archive, reader.size)
-            return dict(_read_member(archive, member) for member in archive.infolist())
+            return _read_members(archive)
     except (FileFormatError, MemoryError):
         raise
     except Exception as error:
@@ -110,28 +110,32 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> None:
             f"would expand to more than {limit} bytes, {_MAX_EXPANSION} times its size"
         )
     free = 0
-    for member in members:
-        name = shorten(member.filename)
-        if member.flag_bits & ~_ALLOWED_FLAGS:
-            raise FileFormatError(f"member {name} is encrypted or has other unsupported flags")
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise FileFormatError(f"member {name} has an unsupported compression")
-        stored = member.compress_type == zipfile.ZIP_STORED
-        if stored and member.file_size != member.compress_size:
-            raise FileFormatError(f"member {name} is stored with two sizes")
-        if member.header_offset < free or (free == 0 and member.header_offset):
-            raise FileFormatError(f"member {name} overlaps another or has data before it")
-        free = member.header_offset + _LOCAL_SIZE + member.compress_size
+    with prefixed(lambda: f"member {shorten(member.filename)}"):
+        for member in members:
+            if member.flag_bits & ~_ALLOWED_FLAGS:
+                raise FileFormatError("is encrypted or has other unsupported flags")
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise FileFormatError("has an unsupported compression")
+            stored = member.compress_type == zipfile.ZIP_STORED
+            if stored and member.file_size != member.compress_size:
+                raise FileFormatError("is stored with two sizes")
+            if member.header_offset < free or (free == 0 and member.header_offset):
+                raise FileFormatError("overlaps another or has data before it")
+            free = member.header_offset + _LOCAL_SIZE + member.compress_size
     if free > archive.start_dir:
         raise FileFormatError("has members that overlap its directory")
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[str, Any]:
-    """Return a member's key and value."""
-    with prefixed(f"member {shorten(member.filename)}"), archive.open(member) as file:
-        entry = _parse_member(member.filename, BoundedReader(file, member.file_size))
-        file.read(1)  # at its end zipfile compares the member's CRC
-        return entry
+def _read_members(archive: zipfile.ZipFile) -> State:
+    state: State = {}
+    with prefixed(lambda: f"member {shorten(member.filename)}"):
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                content = BoundedReader(file, member.file_size)
+                key, value = _parse_member(member.filename, content)
+                state[key] = value
+                file.read(1)  # at its end zipfile compares the member's CRC
+    return state
 
 
 def _parse_member(name: str, content: BoundedReader) -> tuple[str, Any]:

@@ -95,16 +95,14 @@ def read(reader: BoundedReader) -> State:
         raise FileFormatError("has a header that does not begin with '{'")
     header = parse_object(raw, "the header")
     data_size = reader.size - 8 - length
-    for key, entry in header.items():
-        if not isinstance(entry, dict):
-            raise FileFormatError(f"the header's entry {shorten(key)} is not an object")
-        if key != METADATA_KEY:
-            with prefixed(f"tensor {shorten(key)}"):
-                _check_entry(entry, data_size)
-        elif not all(isinstance(text, str) for text in entry.values()):
-            raise FileFormatError("has metadata that are not text")
+    texts = header.get(METADATA_KEY, {})
+    if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+        raise FileFormatError("has metadata that are not text")
     state: State = dict(header)  # which keeps the order
     tensors = [key for key in header if key != METADATA_KEY]
+    with prefixed(lambda: f"tensor {shorten(key)}"):
+        for key in tensors:
+            _check_entry(header[key], data_size)
     tensors.sort(key=lambda key: (header[key]["data_offsets"], key))
     end = 0
     for key in tensors:
@@ -115,9 +113,9 @@ def read(reader: BoundedReader) -> State:
     if end != data_size:
         raise FileFormatError(f"has {data_size} bytes of data, of which the header explains {end}")
     reader.seek(8 + length)
-    for key in tensors:
-        start, stop = header[key]["data_offsets"]
-        with prefixed(f"tensor {shorten(key)}"):
+    with prefixed(lambda: f"tensor {shorten(key)}"):
+        for key in tensors:
+            start, stop = header[key]["data_offsets"]
             content = reader.read_array(stop - start, "its data")
             state[key] = _tensor(content, header[key]["dtype"], tuple(header[key]["shape"]))
     return _with_our_metadata(state, has_checksum)
@@ -134,9 +132,9 @@ def _verify_checksum(reader: BoundedReader, raw: bytes) -> bool:
     return True
 
 
-def _check_entry(entry: dict[str, Any], data_size: int) -> None:
+def _check_entry(entry: Any, data_size: int) -> None:
     """Check all that the header says of a tensor but whether its shape fits its size."""
-    if entry.keys() != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise FileFormatError("must have dtype, shape and data_offsets, and nothing else")
     dtype, offsets = entry["dtype"], entry["data_offsets"]
     if not isinstance(dtype, str) or (dtype not in _CODES and dtype != "BF16"):
