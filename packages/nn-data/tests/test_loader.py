@@ -317,6 +317,7 @@ REFUSED = {
     ),
     "nested lengths": (lambda: Loader(((X, Y[:8]), Y)), ValueError, r"data\[0\]\[1\] has 8"),
     "objects": (lambda: Loader((X[:2], OBJECTS)), TypeError, r"data\[1\] is an object array"),
+    "a mask": (lambda: Loader(np.ma.array(Y, mask=Y > 3)), TypeError, "masked array"),
     "a number": (lambda: Loader((X, 3)), TypeError, r"data\[1\]: expected arrays.*got int"),
     "no dimension": (lambda: Loader(np.array(3)), ValueError, "no dimension"),
     "an iterator": (lambda: Loader(iter(Y)), TypeError, "expected arrays"),

@@ -328,7 +328,7 @@ def test_ctrl_c_is_seen_within_a_tenth_of_a_second(delay):
     done, seconds = run(body, delay)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 0.1
-    assert seconds < 3
+    assert seconds < 4.5  # less than a call of a worker takes
 
 
 def test_a_thousand_epochs_leave_nothing_behind():

@@ -24,6 +24,8 @@ class ArraySource(Source):
                 f"{name} is an object array, which cannot be batched: give an array of numbers or "
                 "strings, or a list with collate=Pad() where the samples have unequal lengths"
             )
+        if isinstance(array, np.ma.MaskedArray):
+            raise TypeError(f"{name} is a masked array, whose mask would be lost: give filled()")
         if array.ndim == 0:
             raise ValueError(f"{name} has no dimension for the samples: its shape is ()")
         # A view: a batch must not be a numpy.memmap, nor a way to write into the data.
