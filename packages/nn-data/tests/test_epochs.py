@@ -318,3 +318,13 @@ def test_a_large_seed_and_epoch():
     assert sorted(np.concatenate(list(loader)).tolist()) == Y.tolist()
     with pytest.raises(ValueError, match="seed"):
         Loader(Y, seed=seed + 1)
+
+
+def test_strings_of_any_length_are_compared_by_their_dtype_alone():
+    names = np.array(["a" * 40, "b"], dtype=np.dtypes.StringDType())
+    state = Loader(names, 1).state_dict()
+    Loader(names.copy(), 1).load_state_dict(state)
+    fixed = np.array(["a" * 40, "b"])
+    state = Loader(fixed, 1).state_dict()
+    with pytest.raises(ValueError, match="other data"):
+        Loader(fixed[::-1], 1).load_state_dict(state)

@@ -16,6 +16,32 @@ def idx_bytes(array, code="u1"):
     return header + array.astype(code).tobytes()
 
 
+PACKED = gzip.compress(b"\0\0\x08\x01\0\0\0\x01a")
+WRONG_IDX = {
+    "empty": (b"", {}, "not an IDX file: it starts with ''"),
+    "three bytes": (b"\0\0\x08", {}, "not an IDX file"),
+    "text": (b"<!DOCTYPE html>", {}, "it starts with '3c 21 44 4f'"),
+    "type": (b"\0\0\x07\x01\0\0\0\0", {}, "not an IDX file"),
+    "header": (b"\0\0\x08\x02\0\0\0", {}, "ends within its header"),
+    "short": (b"\0\0\x08\x01\0\0\0\x02a", {}, r"has 1 bytes of values, its header \(2,\) says 2"),
+    "half": (b"\0\0\x0b\x01\0\0\0\x02abc", {}, r"has 3 bytes of values, its header \(2,\) says 4"),
+    "long": (b"\0\0\x08\x01\0\0\0\x01ab", {}, "has 2 bytes of values"),
+    "huge": (b"\0\0\x08\x03" + b"\xff" * 12, {}, "has 0 bytes of values"),
+    "dimensions": (
+        b"\0\0\x08\x01\0\0\0\x01a",
+        {"ndim": 3},
+        "IDX file in 3 dimensions: .*'00 00 08 01'",
+    ),
+    "other type": (
+        b"\0\0\x0d\x01\0\0\0\x01abcd",
+        {"ndim": 1, "dtype": "u1"},
+        "of uint8 in 1 dimensions: .*'00 00 0d 01', expected '00 00 08 01'",
+    ),
+    "gzip cut": (PACKED[:-9], {}, "damaged or incomplete gzip"),
+    "gzip sum": (PACKED[:-8] + bytes(8), {}, "damaged or incomplete gzip"),
+}
+
+
 class TestIdx:
     @pytest.mark.parametrize("code", CODES)
     @pytest.mark.parametrize("shape", [(5,), (2, 3, 4), (0, 3), (3, 0, 2), (1, 1, 1, 1, 2)])
@@ -31,33 +57,9 @@ class TestIdx:
         expected = {"ndim": len(shape), "dtype": np.dtype(code).newbyteorder("=")}
         np.testing.assert_array_equal(read_idx(tmp_path / "a", **expected), array)
 
-    @pytest.mark.parametrize(
-        ("content", "options", "message"),
-        [
-            (b"", {}, "not an IDX file: it starts with ''"),
-            (b"\0\0\x08", {}, "not an IDX file"),
-            (b"<!DOCTYPE html>", {}, "it starts with '3c 21 44 4f'"),
-            (b"\0\0\x07\x01\0\0\0\0", {}, "not an IDX file"),
-            (b"\0\0\x08\x02\0\0\0", {}, "ends within its header"),
-            (b"\0\0\x08\x01\0\0\0\x02a", {}, r"has 1 bytes of values, its header \(2,\) says 2"),
-            (b"\0\0\x0b\x01\0\0\0\x02abc", {}, r"has 3 bytes of values, its header \(2,\) says 4"),
-            (b"\0\0\x08\x01\0\0\0\x01ab", {}, "has 2 bytes of values"),
-            (b"\0\0\x08\x03" + b"\xff" * 12, {}, "has 0 bytes of values"),
-            (b"\0\0\x08\x01\0\0\0\x01a", {"ndim": 3}, "IDX file in 3 dimensions: .*'00 00 08 01'"),
-            (
-                b"\0\0\x0d\x01\0\0\0\x01abcd",
-                {"ndim": 1, "dtype": "u1"},
-                "of uint8 in 1 dimensions: .*'00 00 0d 01', expected '00 00 08 01'",
-            ),
-            (gzip.compress(b"\0\0\x08\x01\0\0\0\x01a")[:-9], {}, "damaged or incomplete gzip"),
-            (
-                gzip.compress(b"\0\0\x08\x01\0\0\0\x01a")[:-8] + bytes(8),
-                {},
-                "damaged or incomplete",
-            ),
-        ],
-    )
-    def test_damaged_files_are_refused(self, tmp_path, content, options, message):
+    @pytest.mark.parametrize("name", WRONG_IDX)
+    def test_damaged_files_are_refused(self, tmp_path, name):
+        content, options, message = WRONG_IDX[name]
         path = tmp_path / "labels-idx1-ubyte"
         path.write_bytes(content)
         with pytest.raises(ValueError, match=message) as caught:
@@ -153,6 +155,11 @@ TABLES = {
         {"a": np.array(['x,"y"', "two\nlines"]), "b": np.array([1, 2])},
     ),
     "windows": ("\ufeffa,b\r\n1,2\r\n", {}, {"a": np.array([1]), "b": np.array([2])}),
+    "rare characters": (
+        "a,b\nx\u2028y\x0b,1\r\nz\x85,2\r",
+        {},
+        {"a": np.array(["x\u2028y\x0b", "z\x85"]), "b": np.array([1, 2])},
+    ),
     "empty lines": ("a\n\n1\n\n2\n", {}, {"a": np.array([1, 2])}),
     "no last end": ("a\n1", {}, {"a": np.array([1])}),
     "large": (f"a\n{2**63}\n", {}, {"a": np.array([2.0**63])}),

@@ -173,6 +173,7 @@ PADDED = {
     "lists": (Pad(), [[1, 2], []], [[1, 2], [0, 0]]),
     "rows": (Pad(), [np.ones((1, 2)), np.ones((2, 2))], [[[1, 1], [0, 0]], [[1, 1], [1, 1]]]),
     "floats": (Pad(0.5), ragged(1, 2, dtype=np.float32), [[1, 0.5], [1, 2]]),
+    "rounded": (Pad(0.1), ragged(1, 2, dtype=np.float32), np.float32([[1, 0.1], [1, 2]])),
     "nan": (Pad(np.nan), ragged(1, 2, dtype=np.float32), [[1, np.nan], [1, 2]]),
 }
 

@@ -18,6 +18,7 @@ from nn_data.transforms import (
     RandomCrop,
     RandomFlip,
     Transform,
+    per_sample,
 )
 
 H, W, N = 7, 9, 16
@@ -555,6 +556,12 @@ REFUSED = {
     "scale": (lambda: RandomAffine(scale=1), ValueError, "scale"),
     "sigma": (lambda: GaussianNoise(-1), ValueError, "sigma"),
     "cutout": (lambda: Cutout(2.5), TypeError, "size"),
+    "value": (lambda: Cutout(2, value=300)(IMAGES, RNG), ValueError, "300 is not a value of uint8"),
+    "padding value": (
+        lambda: RandomCrop(5, padding=1, value=0.5)(IMAGES, RNG),
+        ValueError,
+        "value: 0.5 is not a value of uint8",
+    ),
     "alpha": (lambda: MixUp(3, alpha=0), ValueError, "alpha"),
     "classes": (lambda: CutMix(0), ValueError, "num_classes"),
 }
@@ -572,7 +579,7 @@ def test_every_transform_has_a_case():
 
     public = {getattr(module, name) for name in module.__all__}
     tested = {type(transform) for transform, _ in CASES.values()}
-    elsewhere = {Compose, RandomApply, MixUp, CutMix, Normalize, Transform}
+    elsewhere = {Compose, RandomApply, MixUp, CutMix, Normalize, Transform, per_sample}
     assert public == tested | elsewhere
 
 

@@ -14,6 +14,7 @@ from numbers import Real
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = [
     "check_bool",
@@ -21,6 +22,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_probability",
+    "check_value",
     "keyword_only",
 ]
 
@@ -94,6 +96,27 @@ def check_probability(name: str, value: Any) -> float:
     0.5
     """
     return check_number(name, value, 0, 1)
+
+
+def check_value(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `value` as an array without dimensions, of a dtype that has such a value.
+
+    Floating values are rounded.
+
+    Raises:
+        ValueError: if it would become another value, such as 300 as a byte.
+
+    >>> check_value("value", -1, np.dtype("uint8"))
+    Traceback (most recent call last):
+        ...
+    ValueError: value: -1 is not a value of uint8
+    """
+    with np.errstate(invalid="ignore"):
+        converted = np.asarray(value).astype(dtype)
+    # NaN is the only one that differs from itself.
+    if converted != value and value == value:
+        raise ValueError(f"{name}: {value!r} is not a value of {dtype}")
+    return converted
 
 
 def check_bool(name: str, value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from nn_data._checks import check_choice, check_integer, keyword_only
+from nn_data._checks import check_choice, check_integer, check_value, keyword_only
 from nn_data._structure import like
 
 __all__ = ["Collate", "Pad", "Padded", "stack"]
@@ -153,9 +153,7 @@ class Pad:
         dtype = np.result_type(*dtypes)
         longest = max(len(array) for array in arrays)
         longest += -longest % self.multiple
-        filling = np.asarray(self.value).astype(dtype)
-        if filling != self.value and self.value == self.value:
-            raise ValueError(f"value: {self.value!r} is not a value of {dtype}")
+        filling = check_value("value", self.value, dtype)
         values = np.full((len(arrays), longest, *rest), filling, dtype)
         mask = np.zeros((len(arrays), longest), np.bool_)
         for row, real, array in zip(values, mask, arrays, strict=True):

@@ -134,6 +134,7 @@ class Loader:
         self._order, self._order_name = self._make_order(
             batch_size, shuffle, drop_last, sampler, batch_sampler
         )
+        self._sampled = sampler is not None or batch_sampler is not None
         self._position = _Position(0, 0)
         # The next iteration starts at the position, not with the next epoch.
         self._fresh = True
@@ -313,7 +314,7 @@ class Loader:
 
     def _describe(self) -> str:
         parts = [f"samples={len(self._source)}", f"order={self._order_name}"]
-        if not self._order_name.startswith(("shuffled", "sequential")):
+        if self._sampled:
             # Seed and epoch decide the order, so the first epoch tells two samplers apart.
             batches = self._order(0)
             digest = hashlib.blake2b(digest_size=4)

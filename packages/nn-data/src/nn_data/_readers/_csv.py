@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,8 +53,9 @@ def read_csv(
     ...     read_csv(path)
     {'age': array([31., nan]), 'city': array(['Rome', 'Oslo'], dtype='<U4')}
     """
-    text = read_text(path, encoding)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True)
+    # Not splitlines, which cuts at rarer characters too.
+    lines = io.StringIO(read_text(path, encoding), newline="")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     names: list[str] = []
     rows: list[list[str]] = []
     try:

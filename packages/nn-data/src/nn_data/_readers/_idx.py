@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nn_data._checks import keyword_only
 from nn_data._readers._files import PathLike, read_bytes
 
 __all__ = ["read_idx", "read_idx_folder"]
@@ -22,6 +23,7 @@ __all__ = ["read_idx", "read_idx_folder"]
 _DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
+@keyword_only
 def read_idx(path: PathLike, *, ndim: int | None = None, dtype: Any = None) -> NDArray[Any]:
     """Return the values of an IDX file, plain or compressed with gzip.
 

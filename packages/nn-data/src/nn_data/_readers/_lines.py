@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from nn_data._checks import keyword_only
 from nn_data._readers._files import PathLike, read_text
 
 __all__ = ["read_lines"]
 
 
+@keyword_only
 def read_lines(path: PathLike, *, encoding: str = "utf-8") -> list[str]:
     r"""Return the lines of a text file, plain or compressed with gzip, without their ends.
 

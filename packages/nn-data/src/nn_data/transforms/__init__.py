@@ -12,6 +12,7 @@ from nn_data.transforms._mix import MixUp as MixUp
 from nn_data.transforms._noise import GaussianNoise as GaussianNoise
 from nn_data.transforms._normalize import Normalize as Normalize
 from nn_data.transforms._transform import Transform as Transform
+from nn_data.transforms._transform import per_sample as per_sample
 
 __all__ = [
     "ColorJitter",
@@ -26,6 +27,7 @@ __all__ = [
     "RandomCrop",
     "RandomFlip",
     "Transform",
+    "per_sample",
 ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from nn_data._checks import check_choice, check_integer, keyword_only
+from nn_data._checks import check_choice, check_integer, check_value, keyword_only
 from nn_data.transforms._layout import Axes, axes_of
 from nn_data.transforms._transform import Params, Transform
 
@@ -98,11 +98,12 @@ class RandomCrop(Transform):
             return np.pad(x, widths, "edge")
         if self.padding_mode == "reflect":
             return np.pad(x, widths, "reflect")
+        filling = check_value("RandomCrop: value", self.value, x.dtype)
         # numpy.pad takes three times as long.
         shape = [
             size + before + after for size, (before, after) in zip(x.shape, widths, strict=True)
         ]
-        padded = np.zeros(shape, x.dtype) if not self.value else np.full(shape, self.value, x.dtype)
+        padded = np.full(shape, filling) if self.value else np.zeros(shape, x.dtype)
         inner = tuple(
             slice(before, before + size) for size, (before, _) in zip(x.shape, widths, strict=True)
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nn_data._checks import check_integer, keyword_only
+from nn_data._checks import check_integer, check_value, keyword_only
 from nn_data.transforms._layout import axes_of
 from nn_data.transforms._transform import Params, Transform
 
@@ -53,7 +53,7 @@ class Cutout(Transform):
         """Return the batch with the squares overwritten."""
         top, left = params["top"], params["left"]
         inside = box_mask(x, self.layout, top, left, top + self.size[0], left + self.size[1])
-        return np.where(inside, np.asarray(self.value).astype(x.dtype), x)
+        return np.where(inside, check_value("Cutout: value", self.value, x.dtype), x)
 
 
 def box_mask(

@@ -109,7 +109,11 @@ def params_for(
 
 
 def per_sample(values: NDArray[Any], ndim: int) -> NDArray[Any]:
-    """Return one value for each sample in a shape that broadcasts with a batch of `ndim` axes."""
+    """Return one value for each sample in a shape that broadcasts with a batch of `ndim` axes.
+
+    >>> per_sample(np.array([1, 2]), 4).shape
+    (2, 1, 1, 1)
+    """
     return values.reshape(len(values), *(1,) * (ndim - 1))
 
 
