@@ -1,10 +1,12 @@
 """Batches of every kind of data, and what a loader refuses."""
 
+import itertools
 from collections import namedtuple
 
 import numpy as np
 import pytest
 from nn_data import ItemSource, Loader, Pad, Source, Subset
+from nn_data._random import ORDER, TRANSFORM, generator
 
 Pair = namedtuple("Pair", "x y")
 X = np.arange(40, dtype=np.float32).reshape(10, 4)
@@ -229,6 +231,16 @@ def test_pairs_of_a_shuffle_are_uniform():
     assert 9.0 < statistic < 60  # about 29 degrees of freedom
 
 
+def test_random_numbers_of_different_addresses_do_not_overlap():
+    drawn = []
+    for seed, purpose, epoch, index in itertools.product(
+        range(2), (ORDER, TRANSFORM), range(3), range(3)
+    ):
+        bits = generator(seed, purpose, epoch, index).bit_generator.random_raw(500)
+        drawn.extend(bits.tolist())
+    assert len(set(drawn)) == len(drawn)
+
+
 def test_neighboring_seeds_give_unrelated_orders():
     first = [next(iter(Loader(np.arange(1000), 1000, shuffle=True, seed=s))) for s in range(8)]
     correlations = np.corrcoef(first)[~np.eye(8, dtype=bool)]
@@ -267,7 +279,7 @@ class TestTransforms:
         epochs = [list(loader), list(loader)]
         assert not equal(epochs[0], epochs[1])
         noise = [batch - x for batch, x in zip(first, np.split(X, [4, 8]), strict=True)]
-        assert not np.array_equal(noise[0], noise[1])
+        assert not np.allclose(noise[0], noise[1])
         assert not equal(first, list(Loader(X, 4, transform=noisy, seed=1)))
 
     def test_an_option_called_rng_is_enough(self):
