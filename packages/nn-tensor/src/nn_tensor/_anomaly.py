@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -50,15 +49,10 @@ class Origin:
     def __init__(self, node: Node, description: str) -> None:
         self.name = description
         self.place = caller()
-        self.sums = [_checksum(array) for array in self._saved(node)]
-
-    @staticmethod
-    def _saved(node: Node) -> Iterator[Any]:
-        for _, _, saved in node.edges or ():
-            yield from arrays_in(saved)
+        self.sums = [_checksum(array) for array in arrays_in(node.edges or ())]
 
     def check_saved(self, node: Node) -> None:
-        for array, before in zip(self._saved(node), self.sums, strict=True):
+        for array, before in zip(arrays_in(node.edges or ()), self.sums, strict=True):
             if _checksum(array) != before:
                 raise RuntimeError(
                     f"{self.name} called at {self.place} saved an array of shape {array.shape} "

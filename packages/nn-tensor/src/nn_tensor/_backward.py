@@ -11,8 +11,8 @@ import numpy as np
 
 from nn_tensor._device import device_scope
 from nn_tensor._errors import describe
-from nn_tensor._fit import as_gradient
-from nn_tensor._graph import Edge, IndexedGradient, Node, Parent, arrays_in, parents_of
+from nn_tensor._fit import IndexedGradient, as_gradient
+from nn_tensor._graph import Edge, Node, Parent, arrays_in
 from nn_tensor._hooks import run_hooks
 from nn_tensor._modes import enable_grad, no_grad
 from nn_tensor._versions import versions
@@ -32,10 +32,7 @@ def recording(create_graph: bool) -> contextlib.AbstractContextManager[None]:
 
 
 def run_backward(
-    seeds: Seeds,
-    retain_graph: bool,
-    create_graph: bool,
-    targets: Sequence[Parent] | None = None,
+    seeds: Seeds, retain_graph: bool, create_graph: bool, targets: Sequence[Parent] = ()
 ) -> dict[Parent, Gradient]:
     """Carry gradients from `seeds` back through the graph.
 
@@ -46,9 +43,8 @@ def run_backward(
     backward = _BackwardPass(retain_graph, create_graph)
     for parent, gradient in seeds:
         backward.add(parent, gradient)
-    if targets is None:
-        return backward.run(())
-    backward.wanted = _between(seeds, targets)
+    if targets:
+        backward.wanted = _between(seeds, targets)
     return backward.run(set(targets))
 
 
@@ -60,11 +56,93 @@ class _BackwardPass:
     def __init__(self, retain_graph: bool, create_graph: bool) -> None:
         self.retain_graph = retain_graph
         self.create_graph = create_graph
-        self.wanted: set[Parent] | None = None
+        self.wanted: set[Parent] | None = None  # where gradients go; None means everywhere
         self.totals: dict[Parent, Gradient] = {}
         self.owned: set[Parent] = set()  # whose total is a sum made here: added to in place
         self.next: Node | None = None  # the node with the largest sequence number
         self.heap: list[tuple[int, Node]] = []  # the other nodes that wait
+
+    def run(self, targets: set[Parent]) -> dict[Parent, Gradient]:
+        """Visit the nodes from the latest to the first; return the gradients that were asked."""
+        results: dict[Parent, Gradient] = {}
+        while (node := self.next) is not None:
+            self.next = heappop(self.heap)[1] if self.heap else None
+            grad = self.totals.pop(node)
+            if type(grad) is _ndarray and not node._hooks and not targets:
+                self.visit(node, grad)
+                continue
+            with device_scope(grad):
+                if node._hooks:
+                    grad = run_hooks(node._hooks, grad)
+                if node in targets:
+                    results[node] = grad.copy()
+                    if len(results) == len(targets):
+                        break
+                self.visit(node, grad)
+        return results | self.totals
+
+    def visit(self, node: Node, grad: Gradient) -> None:
+        """Compute the gradients of a node's inputs from that of its output."""
+        edges = node.edges
+        if edges is None:
+            raise RuntimeError(
+                f"backward: the graph through {node.op.name} was freed by an earlier backward; "
+                "pass retain_graph=True to that one"
+            )
+        if node.version != versions.current:
+            _check_versions(node, self.create_graph)
+        if node.debug is not None:
+            node.debug.check_saved(node)
+        if self.create_graph:
+            edges = node.op.saved_as_variables(node)
+        if (wanted := self.wanted) is not None:
+            edges = tuple((r, s, *(p if p in wanted else None for p in ps)) for r, s, *ps in edges)
+            edges = tuple(edge for edge in edges if not {None}.issuperset(edge[2:]))
+            if not edges:
+                return  # a target: what lies below it stays whole
+        if not self.retain_graph:
+            node.edges = node.recipe = None
+        for edge in edges:
+            rule, saved = edge[0], edge[1]
+            if not rule.joint:
+                self.receive(rule.function(grad, *saved), edge, grad, node)
+                continue
+            parents = edge[2:]
+            asked = {"wanted": tuple(p is not None for p in parents)} if rule.asks_wanted else {}
+            gradients = rule.function(grad, *saved, **asked)
+            if type(gradients) is not tuple or len(gradients) != len(parents):
+                raise TypeError(
+                    f"{node.op.name}: the rule for {rule.label!r} must return a tuple of "
+                    f"{len(parents)} gradients, got {describe(gradients)}"
+                )
+            for i, parent in enumerate(parents):
+                if parent is not None:  # what an earlier parent got is not this one's to keep
+                    edge = (rule, saved + gradients[:i], parent)
+                    self.receive(gradients[i], edge, grad, node)
+
+    def receive(self, gradient: Any, edge: Edge, grad: Any, node: Node) -> None:
+        """Add what a rule returned to the gradient of its parent."""
+        parent = edge[2]
+        if (
+            type(gradient) is not type(grad)
+            or gradient.shape != parent.shape
+            or gradient.dtype is not parent.dtype
+        ):
+            if type(gradient) is IndexedGradient:
+                if parent in self.owned and parent.shape and node.debug is None:
+                    self.totals[parent][gradient.index] += gradient.value
+                    return
+                gradient = gradient.dense()
+                if parent not in self.totals and not self.create_graph:
+                    self.owned.add(parent)
+            gradient = as_gradient(gradient, parent, node, edge[0], self.create_graph)
+        if node.debug is not None:
+            node.debug.check_gradient(edge[0], grad, gradient)
+        if type(parent) is not Node and parent not in self.totals:
+            array = gradient._data if self.create_graph else gradient
+            if array.base is not None or any(gradient is value for value in (grad, *edge[1])):
+                gradient = gradient.copy()  # the leaf keeps it, so nobody else may
+        self.add(parent, gradient)
 
     def add(self, parent: Parent, gradient: Gradient) -> None:
         """Add a gradient to that of a parent, which waits for its turn: the latest node first."""
@@ -95,131 +173,27 @@ class _BackwardPass:
             if not self.create_graph:
                 self.owned.add(parent)
 
-    def run(self, targets: set[Parent] | tuple[()]) -> dict[Parent, Gradient]:
-        """Visit the nodes from the latest to the first; return the gradients that were asked."""
-        results: dict[Parent, Gradient] = {}
-        while (node := self.next) is not None:
-            self.next = heappop(self.heap)[1] if self.heap else None
-            grad = self.totals.pop(node)
-            if type(grad) is _ndarray and not node.hooks and not targets:
-                self.visit(node, grad)
-                continue
-            with device_scope(grad):
-                if node.hooks:
-                    grad = run_hooks(node.hooks, grad)
-                if node in targets:
-                    results[node] = grad.copy()
-                    if len(results) == len(targets):
-                        break
-                self.visit(node, grad)
-        results.update(self.totals)
-        return results
-
-    def visit(self, node: Node, grad: Gradient) -> None:
-        """Compute the gradients of a node's inputs from that of its output."""
-        edges = node.edges
-        if edges is None:
-            raise RuntimeError(
-                f"backward: the graph through {node.op.name} was freed by an earlier backward; "
-                "pass retain_graph=True to that one"
-            )
-        if node.version != versions.current:
-            _check_versions(node, self.create_graph)
-        if node.debug is not None:
-            node.debug.check_saved(node)
-        if self.create_graph:
-            edges = node.op.saved_as_variables(node)
-        if self.wanted is not None:
-            edges = _wanted_edges(edges, self.wanted)
-            if not edges:
-                return  # a target: what lies below it stays whole
-        if not self.retain_graph:
-            node.edges = node.recipe = None
-        for edge in edges:
-            rule, parent, saved = edge
-            gradient = rule.function(grad, *saved)
-            if not rule.joint:
-                self.receive(parent, gradient, grad, edge, node)
-                continue
-            if type(gradient) is not tuple or len(gradient) != len(parent):
-                raise TypeError(
-                    f"{node.op.name}: the rule for {rule.label!r} must return a tuple of "
-                    f"{len(parent)} gradients, got {describe(gradient)}"
-                )
-            given = [one for one in gradient if one is not None]
-            if len(set(map(id, given))) < len(given):  # one array for several: nobody may keep it
-                saved += gradient
-            for one, value in zip(parent, gradient, strict=True):
-                if one is not None:
-                    self.receive(one, value, grad, (rule, one, saved), node)
-
-    def receive(self, parent: Any, gradient: Any, grad: Gradient, edge: Edge, node: Node) -> None:
-        """Add what a rule returned to the gradient of a parent."""
-        if (
-            type(gradient) is not type(grad)
-            or gradient.shape != parent.shape
-            or gradient.dtype is not parent.dtype
-        ):
-            if type(gradient) is IndexedGradient:
-                if parent in self.owned and parent.shape and node.debug is None:
-                    gradient.add_to(self.totals[parent])
-                    return
-                gradient = gradient.dense()
-                if parent not in self.totals and not self.create_graph:
-                    self.owned.add(parent)
-            gradient = as_gradient(gradient, parent, node, edge, self.create_graph)
-        if node.debug is not None:
-            node.debug.check_gradient(edge[0], grad, gradient)
-        if type(parent) is not Node and parent not in self.totals:
-            array = gradient._data if self.create_graph else gradient
-            shared = array.base is not None or gradient is grad
-            if shared or any(gradient is value for value in edge[2]):
-                gradient = gradient.copy()  # the leaf keeps it, so nobody else may
-        self.add(parent, gradient)
-
-
-def _wanted_edges(edges: tuple[Edge, ...], wanted: set[Parent]) -> tuple[Edge, ...]:
-    """Return the edges that lead to a wanted parent, without the parents that are not."""
-    kept: list[Edge] = []
-    for edge in edges:
-        rule, parent, saved = edge
-        parents = tuple(p if p in wanted else None for p in parents_of(edge))
-        needed = tuple(p is not None for p in parents)
-        if not any(needed):
-            continue
-        if rule.joint:
-            parent = parents
-            if "wanted" in rule.needs:
-                place = rule.needs.index("wanted")
-                saved = (*saved[:place], needed, *saved[place + 1 :])
-        kept.append((rule, parent, saved))
-    return tuple(kept)
-
 
 def _between(seeds: Seeds, targets: Sequence[Parent]) -> set[Parent]:
     """Return the targets and every node between them and the seeds."""
-    wanted: set[Parent] = set(targets)
-    nodes: dict[int, Node] = {}
+    nodes: set[Node] = set()
     stack = [parent for parent, _ in seeds if type(parent) is Node]
     while stack:
         node = stack.pop()
-        if node.sequence not in nodes:
-            nodes[node.sequence] = node
-            stack.extend(p for e in node.edges or () for p in parents_of(e) if type(p) is Node)
-    for sequence in sorted(nodes):  # parents come before what was computed from them
-        node = nodes[sequence]
+        if node not in nodes:
+            nodes.add(node)
+            stack.extend(p for _, _, *ps in node.edges or () for p in ps if type(p) is Node)
+    wanted: set[Parent] = set(targets)
+    for node in sorted(nodes, key=lambda node: node.sequence):  # parents before their results
         # a node that was freed is visited, which raises: what lies behind it is not known
-        if node.edges is None or any(p in wanted for e in node.edges for p in parents_of(e)):
+        if node.edges is None or any(p in wanted for _, _, *ps in node.edges for p in ps):
             wanted.add(node)
     return wanted
 
 
 def _check_versions(node: Node, create_graph: bool) -> None:
     """Raise if an array that the node saved was changed in place since."""
-    saved: list[Any] = [edge[2] for edge in node.edges or ()]
-    if create_graph and node.recipe is not None:
-        saved.append(node.recipe)
-    for array in arrays_in(tuple(saved)):
+    for array in arrays_in((node.edges, node.recipe if create_graph else None)):
         if versions.changed_since(node.version, array):
             raise RuntimeError(
                 f"{node.op.name} saved an array of shape {array.shape} that was changed in "

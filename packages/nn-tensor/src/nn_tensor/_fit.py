@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from nn_tensor._device import is_array, namespace_of
 from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._errors import describe
-from nn_tensor._graph import Edge, Node, Parent, Variable
+from nn_tensor._graph import Node, Parent, Variable
 
-__all__ = ["as_gradient", "unbroadcast_grad"]
+__all__ = ["IndexedGradient", "as_gradient", "unbroadcast_grad"]
 
 
-def as_gradient(value: Any, parent: Parent, node: Node, edge: Edge, create_graph: bool) -> Any:
+class IndexedGradient(NamedTuple):
+    """A gradient that is 0 except at a basic index, so that many slices add up in one buffer."""
+
+    value: Any
+    index: Any
+    shape: tuple[int, ...]
+    put: Callable[..., Any]
+
+    def dense(self) -> Any:
+        """Return it with its zeros."""
+        return self.put(self.value, self.index, self.shape)
+
+
+def as_gradient(value: Any, parent: Parent, node: Node, rule: Any, create_graph: bool) -> Any:
     """Return what a rule returned with the class, shape and dtype of a gradient, or raise."""
-    what = f"{node.op.name}: the rule for {edge[0].label!r}"
+    what = f"{node.op.name}: the rule for {rule.label!r}"
     if isinstance(value, Variable):
         gradient: Any = value if create_graph else value._data
     elif not is_array(value):

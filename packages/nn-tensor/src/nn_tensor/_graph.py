@@ -17,7 +17,6 @@ from nn_tensor._device import is_array
 
 __all__ = [
     "Edge",
-    "IndexedGradient",
     "Node",
     "Parent",
     "Variable",
@@ -25,7 +24,6 @@ __all__ = [
     "as_variable",
     "new_variable",
     "next_sequence",
-    "parents_of",
     "use_tensor_class",
 ]
 
@@ -61,12 +59,12 @@ class Variable:
 class Node:
     """One recorded operation.
 
-    `edges` holds for each backward rule: the rule, the parent that its gradient goes to, and the
-    values that the rule declared it needs. A joint rule has a tuple of parents, with None where
-    no gradient is needed. It becomes None when a backward pass has used and freed the node.
+    `edges` holds for each backward rule: the rule, the values that it asks for, and the parents
+    that its gradients go to (None where no gradient is needed). It becomes None when a backward
+    pass has used and freed the node.
     """
 
-    __slots__ = ("debug", "dtype", "edges", "hooks", "op", "recipe", "sequence", "shape", "version")
+    __slots__ = "_hooks", "debug", "dtype", "edges", "op", "recipe", "sequence", "shape", "version"
 
     op: Any  # its declaration
     edges: tuple[Edge, ...] | None
@@ -75,12 +73,12 @@ class Node:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     version: int  # the version counter at the time of recording
-    hooks: dict[float, Callable[..., Any]] | None
+    _hooks: dict[float, Callable[..., Any]] | None
     debug: Any  # what `detect_anomaly` remembers
 
 
 Parent = Node | Variable
-Edge = tuple[Any, Any, tuple[Any, ...]]
+Edge = tuple[Any, ...]  # a rule, the values saved for it, and its parents: one, unless it is joint
 
 next_sequence = itertools.count(1).__next__
 _new = object.__new__
@@ -117,34 +115,6 @@ def as_variable(value: Any, parent: Parent | None) -> Any:
     variable._requires_grad = parent is not None
     variable._node = parent
     return variable
-
-
-class IndexedGradient:
-    """A gradient that is 0 except at a basic index, so that many slices add up in one buffer."""
-
-    __slots__ = ("index", "put", "shape", "value")
-
-    def __init__(
-        self, value: Any, index: Any, shape: tuple[int, ...], put: Callable[..., Any]
-    ) -> None:
-        self.value = value
-        self.index = index
-        self.shape = shape
-        self.put = put
-
-    def dense(self) -> Any:
-        """Return it with its zeros."""
-        return self.put(self.value, self.index, self.shape)
-
-    def add_to(self, total: Array) -> None:
-        """Add it to a dense gradient in place."""
-        total[self.index] += self.value
-
-
-def parents_of(edge: Edge) -> tuple[Parent | None, ...]:
-    """Return the parents of an edge, of which there is one unless its rule is joint."""
-    parent: Any = edge[1]
-    return parent if type(parent) is tuple else (parent,)
 
 
 def arrays_in(values: tuple[Any, ...]) -> Iterator[Array]:

@@ -7,8 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from nn_tensor._convert import as_output
 from nn_tensor._graph import Variable, new_variable
 
 __all__ = ["RETAIN", "add_hook", "hooks_of", "run_hooks"]
@@ -20,11 +19,10 @@ RETAIN = math.inf
 
 def hooks_of(variable: Variable) -> dict[float, Callable[..., Any]]:
     """Return the hooks of a variable; those of a result stand at its node."""
-    owner: Any = variable if variable._node is None else variable._node
-    name = "_hooks" if isinstance(owner, Variable) else "hooks"
-    if getattr(owner, name) is None:
-        setattr(owner, name, {})
-    hooks: dict[float, Callable[..., Any]] = getattr(owner, name)
+    owner: Any = variable._parent()
+    if owner._hooks is None:
+        owner._hooks = {}
+    hooks: dict[float, Callable[..., Any]] = owner._hooks
     return hooks
 
 
@@ -42,11 +40,7 @@ def add_hook(variable: Variable, hook: Callable[..., Any]) -> Callable[[], None]
 def run_hooks(hooks: dict[float, Callable[..., Any]], grad: Any) -> Any:
     """Let each hook see, and perhaps replace, a gradient that has been computed."""
     recorded = isinstance(grad, Variable)
-    variable: Any = (
-        grad
-        if recorded
-        else new_variable(np.asarray(grad) if isinstance(grad, np.generic) else grad)
-    )
+    variable: Any = grad if recorded else new_variable(as_output("hook", grad))
     for _, hook in sorted(hooks.items()):
         replaced = hook(variable)
         if replaced is None:

@@ -35,8 +35,10 @@ return a gradient that still has to be broadcast to its input) and casts to the 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from types import FunctionType
@@ -51,11 +53,11 @@ from nn_tensor._errors import describe, describe_call, explain
 from nn_tensor._graph import (
     Edge,
     Node,
+    Parent,
     Variable,
     as_variable,
     new_variable,
     next_sequence,
-    parents_of,
 )
 from nn_tensor._modes import CHECK, RECORD, modes
 from nn_tensor._versions import versions
@@ -70,41 +72,31 @@ Q = ParamSpec("Q")
 Values = tuple[Any, ...]
 Options = dict[str, Any]
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Selector = Callable[[Any], Values]
 
-_SCALARS = frozenset({float, int, bool})
+_ON_HOST = frozenset({np.ndarray, float, int, bool})
 _EXPLAINED = (ValueError, TypeError, IndexError)
 _NO_OPTIONS: Options = {}
 _new = object.__new__
 _ndarray = np.ndarray
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Rule:
-    """A backward rule: how the gradient of the output becomes the gradients of inputs.
+    """A backward rule: how the gradient of the output becomes the gradients of inputs."""
 
-    `save` takes from all values of a call, in the order of `Declaration.known`, those that the
-    rule's parameters name.
-    """
+    function: Callable[..., Any]
+    needs: list[str]  # what it asks for, `wanted` aside
+    save: Selector  # takes that from all values of a call, in the order of `Declaration.known`
+    wrt: Sequence[str]
+    inputs: Selector  # takes from all inputs those that it gives gradients of
+    joint: bool  # it returns a tuple of gradients
+    asks_wanted: bool
 
-    __slots__ = ("function", "joint", "label", "needs", "positions", "save")
-
-    def __init__(self, function: Any, info: Declaration, wrt: Sequence[str], joint: bool) -> None:
-        if not isinstance(function, FunctionType):
-            raise TypeError(f"op {info.name}: a rule must be a function, got {function!r}")
-        self.joint = joint
-        self.label = " and ".join(wrt)
-        self.positions = tuple(map(info.inputs.index, wrt))
-        self.needs = list(inspect.signature(function).parameters)
-        if wrt:
-            if not self.needs:
-                raise TypeError(f"op {info.name}: the rule for {wrt} must take a gradient first")
-            del self.needs[0]
-            # a copy whose name in tracebacks and profiles says which rule it is
-            name = f"gradient of {info.name} with respect to {self.label}"
-            code, scope = function.__code__.replace(co_name=name), function.__globals__
-            defaults, closure = function.__defaults__, function.__closure__
-            function = FunctionType(code, scope, name, defaults, closure)
-        self.function = function
-        self.save = info.selector(self.needs, joint)
+    @property
+    def label(self) -> str:
+        """Name the inputs that it gives gradients of."""
+        return " and ".join(self.wrt)
 
 
 class Declaration:
@@ -114,7 +106,7 @@ class Declaration:
         self.name = forward.__name__.lstrip("_")
         self.forward = forward
         self.rules: list[Rule] = []
-        self.x_rule: Rule | None = None
+        self.x_rule: Rule | None = None  # of the first input, for the fast path
         self.y_rule: Rule | None = None
         self.joint = False  # whether a rule is
         self.recompute: Rule | None = None
@@ -141,26 +133,71 @@ class Declaration:
                     f"op {self.name}: {name!r} would mean two things in a rule; choose another name"
                 )
 
-    def selector(self, names: list[str], joint: bool) -> Callable[[Values], Values]:
+    def gradient(self, wrt: str) -> Decorator:
+        return self._decorator((wrt,), self.variadic)
+
+    def joint_gradient(self, *wrt: str) -> Decorator:
+        return self._decorator(wrt, True)
+
+    def _decorator(self, wrt: tuple[str, ...], joint: bool) -> Decorator:
+        if not wrt or not set(wrt) <= set(self.inputs) or len(set(wrt)) < len(wrt):
+            raise ValueError(
+                f"op {self.name}: gradient: expected names among {self.inputs}, got {wrt}"
+            )
+
+        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+            others = [r for r in self.rules if not set(r.wrt) & set(wrt)]
+            self.rules = [*others, self._rule(function, wrt, joint)]
+            self.rules.sort(key=lambda r: self.inputs.index(r.wrt[0]))
+            self.joint = any(r.joint for r in self.rules)
+            first = {r.wrt[0]: r for r in self.rules}
+            self.x_rule, self.y_rule = map(first.get, (*self.inputs, "", "")[:2])
+            return function
+
+        return declare
+
+    def kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        self.recompute = self._rule(function)
+        return function
+
+    def _rule(self, function: Any, wrt: tuple[str, ...] = (), joint: bool = False) -> Rule:
+        if not isinstance(function, FunctionType):
+            raise TypeError(f"op {self.name}: a rule must be a function, got {function!r}")
+        needs = list(inspect.signature(function).parameters)
+        if wrt:
+            if not needs:
+                raise TypeError(f"op {self.name}: the rule for {wrt} must take a gradient first")
+            del needs[0]
+            # a copy whose name in tracebacks and profiles says which rule it is
+            name = f"gradient of {self.name} with respect to {' and '.join(wrt)}"
+            code, scope = function.__code__.replace(co_name=name), function.__globals__
+            defaults, closure = function.__defaults__, function.__closure__
+            function = FunctionType(code, scope, name, defaults, closure)
+        asks_wanted = joint and "wanted" in needs
+        if asks_wanted:
+            needs.remove("wanted")
+        places = [self.inputs.index(name) for name in wrt]
+        inputs: Selector = tuple if self.variadic else _selector(places)
+        return Rule(function, needs, self._saver(needs), wrt, inputs, joint, asks_wanted)
+
+    def _saver(self, names: list[str]) -> Selector:
         """Return the function that takes what `names` mean from all values of a call."""
-        known = [*self.known, "wanted"] if joint else self.known
-        derived = [self._derived(name) for name in names if name not in known]
-        known = [*known, *(name for name in names if name not in known)]
-        places = [known.index(name) for name in names]
-        if len(places) > 1:
-            select: Any = itemgetter(*places)
-        else:  # a slice, since a single index would give no tuple
-            select = itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
+        plan = [self._source(name) for name in names]
+        if all(derive is None for _, derive in plan):
+            return _selector([place for place, _ in plan])
 
-        def derive_and_select(values: Values) -> Values:
-            for place, derive in derived:
-                values += (derive(values[place]),)
-            return select(values)
+        def save(values: Values) -> Values:
+            saved: Values = ()
+            for place, derive in plan:
+                saved += (values[place] if derive is None else derive(values[place]),)
+            return saved
 
-        return derive_and_select if derived else select
+        return save
 
-    def _derived(self, name: str) -> tuple[int, Callable[[Any], Any]]:
-        """Return of which known value, and how, ``x_shape`` or ``x_device`` is computed."""
+    def _source(self, name: str) -> tuple[int, Callable[[Any], Any] | None]:
+        """Return the place of a known value, or that of which ``x_shape`` is computed, and how."""
+        if name in self.known:
+            return self.known.index(name), None
         stem, _, attribute = name.rpartition("_")
         if stem not in self.inputs or attribute not in ("shape", "device"):
             raise TypeError(
@@ -170,62 +207,30 @@ class Declaration:
         place = self.known.index(stem)
         return place, (lambda xs: tuple(map(derive, xs))) if self.variadic else derive
 
-    def gradient(self, wrt: str) -> Decorator:
-        return self._decorator((wrt,), self.variadic)
-
-    def joint_gradient(self, *wrt: str) -> Decorator:
-        return self._decorator(wrt, True)
-
-    def kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        self.recompute = Rule(function, self, (), False)
-        return function
-
-    def _decorator(self, wrt: tuple[str, ...], joint: bool) -> Decorator:
-        if not wrt or not set(wrt) <= set(self.inputs) or len(set(wrt)) < len(wrt):
-            raise ValueError(
-                f"op {self.name}: gradient: expected names among {self.inputs}, got {wrt}"
-            )
-
-        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
-            rule = Rule(function, self, wrt, joint)
-            others = [r for r in self.rules if not set(r.positions) & set(rule.positions)]
-            self.rules = sorted([*others, rule], key=lambda r: r.positions)
-            self.joint = any(r.joint for r in self.rules)
-            first = {r.positions[0]: r for r in self.rules}
-            self.x_rule, self.y_rule = first.get(0), first.get(1)
-            return function
-
-        return declare
-
     def saved_as_variables(self, node: Node) -> tuple[Edge, ...]:
         """Return the edges of a node with variables, tied into the graph, for saved arrays."""
         edges = node.edges or ()
-        parent_of: dict[int, Any] = {}
-        for edge in edges:
-            parents = parents_of(edge)
-            positions = range(len(parents)) if self.variadic else edge[0].positions
-            parent_of.update(zip(positions, parents, strict=True))
-        kept: Options = {}
+        parent_of: dict[str, Any] = dict.fromkeys(self.keeps) | {"out": node}
+        for rule, _, *parents in edges:
+            named = [parents] if self.variadic else parents
+            parent_of.update(zip(rule.wrt, named, strict=True))
+        kept: dict[str, Any] = {}
 
         def tied(name: str, value: Any) -> Any:
             if name in kept:
                 return kept[name]
-            if name == "out":
-                return as_variable(value, node)
-            if name in self.inputs and self.variadic:
-                return tuple(as_variable(x, parent_of.get(i)) for i, x in enumerate(value))
-            if name in self.inputs:
-                return as_variable(value, parent_of.get(self.inputs.index(name)))
-            return as_variable(value, None) if name in self.keeps else value
-
-        def saved_of(rule: Rule, saved: Values) -> Values:
-            return tuple(map(tied, rule.needs, saved))
+            parent = parent_of.get(name)
+            if self.variadic and name in self.inputs:
+                return tuple(map(as_variable, value, parent or itertools.repeat(None)))
+            return as_variable(value, parent) if name in self.inputs or name in parent_of else value
 
         if self.recompute is not None and node.recipe is not None:
-            values = self.recompute.function(*saved_of(self.recompute, node.recipe))
+            values = self.recompute.function(*map(tied, self.recompute.needs, node.recipe))
             values = self.checked("its function of kept values", values, 0)
             kept = dict(zip(self.keeps, values, strict=True))
-        return tuple((rule, parent, saved_of(rule, saved)) for rule, parent, saved in edges)
+        return tuple(
+            (rule, tuple(map(tied, rule.needs, saved)), *parents) for rule, saved, *parents in edges
+        )
 
     def checked(self, what: str, values: Any, further: int) -> Values:
         """Return what a function returned, a tuple of the kept values and `further`, or raise."""
@@ -236,6 +241,13 @@ class Declaration:
                 f"keeps={self.keeps} says, got {describe(values)}"
             )
         return values
+
+
+def _selector(places: Sequence[int]) -> Selector:
+    """Return the function that takes the values at some places, as a tuple."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
 
 
 class Op(Protocol[P]):
@@ -293,11 +305,8 @@ def _callable(info: Declaration) -> Any:
     """Return the function that users call for an operation."""
     arity = len(info.inputs)
 
-    def variadic(*inputs: Any, **options: Any) -> Any:
-        return call(info, inputs, (), options)
-
     def general(*arguments: Any, **options: Any) -> Any:
-        if len(arguments) == arity:
+        if len(arguments) == arity or info.variadic:
             return call(info, arguments, (), options)
         if len(arguments) < arity:
             raise TypeError(f"{info.name}: argument {info.inputs[len(arguments)]!r} is missing")
@@ -320,7 +329,7 @@ def _callable(info: Declaration) -> Any:
             out = as_output(info.name, out)
         if x._requires_grad and mode and (rule := info.x_rule) is not None:
             known, node = (out, a), x._node
-            edge = (rule, x if node is None else node, rule.save(known))
+            edge = (rule, rule.save(known), x if node is None else node)
             return _recorded(info, (edge,), known)
         return new_variable(out)
 
@@ -329,8 +338,8 @@ def _callable(info: Declaration) -> Any:
         b = y._data if isinstance(y, Variable) else y
         mode = modes.call
         if (
-            (type(a) is not _ndarray and type(a) not in _SCALARS)
-            or (type(b) is not _ndarray and type(b) not in _SCALARS)
+            (type(a) is not _ndarray and type(a) not in _ON_HOST)
+            or (type(b) is not _ndarray and type(b) not in _ON_HOST)
             or (a is x and b is y)
             or mode > RECORD
             or info.joint
@@ -347,17 +356,15 @@ def _callable(info: Declaration) -> Any:
             edges: tuple[Edge, ...] = ()
             if a is not x and x._requires_grad and (rule := info.x_rule) is not None:
                 node = x._node
-                edges = ((rule, x if node is None else node, rule.save(known)),)
+                edges = ((rule, rule.save(known), x if node is None else node),)
             if b is not y and y._requires_grad and (rule := info.y_rule) is not None:
                 node = y._node
-                edges += ((rule, y if node is None else node, rule.save(known)),)
+                edges += ((rule, rule.save(known), y if node is None else node),)
             if edges:
                 return _recorded(info, edges, known)
         return new_variable(out)
 
-    if info.variadic:
-        return variadic
-    if info.options or info.keeps or arity > 2:
+    if info.variadic or info.options or info.keeps or arity > 2:
         return general
     return unary if arity == 1 else binary
 
@@ -367,69 +374,56 @@ def call(
 ) -> Any:
     """Compute one operation, and record it if a variable among `inputs` requires a gradient."""
     values: list[Any] = []
-    variables = needs_grad = elsewhere = False
+    variables = needs_grad = False
     for x in inputs:
         if isinstance(x, Variable):
             variables = True
             if x._requires_grad:
                 needs_grad = True
             x = x._data
-            if type(x) is not _ndarray:
-                elsewhere = True
-        elif type(x) is not _ndarray and type(x) not in _SCALARS:
+        elif type(x) not in _ON_HOST:
             x = as_input(info, inputs, len(values))
-            if not isinstance(x, (_ndarray, np.generic)):
-                elsewhere = True
         values.append(x)
     try:
-        if elsewhere:
+        if _ON_HOST.issuperset(map(type, values)):
+            out = info.forward(np, *values, *given, **named)
+        else:
             with common_device_scope(values) as xp:
                 out = info.forward(xp, *values, *given, **named)
-        else:
-            out = info.forward(np, *values, *given, **named)
     except _EXPLAINED as error:
         raise explain(info, values, error, given, named) from error
-    kept: Values = ()
+    kept: Sequence[Any] = ()
     if info.keeps:
-        out, kept = (checked := info.checked("its forward", out, 1))[0], checked[1:]
+        out, *kept = info.checked("its forward", out, 1)
     if not variables:
         return out
     if type(out) is not _ndarray:
         out = as_output(info.name, out)
-    result = None
+    edges: tuple[Edge, ...] = ()
     if needs_grad and modes.grad:
         options = given + info.defaults[len(given) :]
         if named:
-            by_name = dict(zip(info.options, given, strict=False)) if given else {}
+            by_name = dict(zip(info.options, given, strict=False))
             options = tuple({**info.options, **by_name, **named}.values())
-        shown = (tuple(values),) if info.variadic else values
-        known = (out, *shown, *options, *kept)
-        if edges := _edges(info, inputs, known):
-            result = _recorded(info, edges, known)
-    if result is None:
-        result = new_variable(out)
+        known = (out, *((tuple(values),) if info.variadic else values), *options, *kept)
+        edges = _edges(info, inputs, known)
+    result = _recorded(info, edges, known) if edges else new_variable(out)
     if modes.call & CHECK:
         check_result(describe_call(info, values, given, named), values, result)
     return result
 
 
 def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]:
-    """Return an edge for each rule whose inputs require a gradient."""
+    """Return an edge for each rule with an input that requires a gradient."""
+    parents: list[Parent | None] = []
+    for x in inputs:
+        parents.append(x._parent() if isinstance(x, Variable) and x._requires_grad else None)
     edges: tuple[Edge, ...] = ()
     for rule in info.rules:
-        if rule.joint:
-            chosen = inputs if info.variadic else [inputs[i] for i in rule.positions]
-            parents = tuple([x._parent() if _needs_grad(x) else None for x in chosen])
-            wanted = tuple([parent is not None for parent in parents])
-            if any(wanted):
-                edges += ((rule, parents, rule.save((*known, wanted))),)
-        elif _needs_grad(x := inputs[rule.positions[0]]):
-            edges += ((rule, x._parent(), rule.save(known)),)
+        chosen = rule.inputs(parents)
+        if not {None}.issuperset(chosen):
+            edges += ((rule, rule.save(known), *chosen),)
     return edges
-
-
-def _needs_grad(x: Any) -> bool:
-    return isinstance(x, Variable) and x._requires_grad
 
 
 def _recorded(info: Declaration, edges: tuple[Edge, ...], known: Values) -> Variable:
@@ -446,7 +440,7 @@ def _recorded(info: Declaration, edges: tuple[Edge, ...], known: Values) -> Vari
         node.dtype = dtype
         node.version = versions.current
         node.recipe = info.recompute.save(known) if info.recompute is not None else None
-        node.hooks = node.debug = None
+        node._hooks = node.debug = None
         result._node = node
         result._requires_grad = True
     elif dtype.kind == "c":

@@ -438,7 +438,7 @@ class Tensor(Variable):
 
     def _become(self, result: Tensor) -> None:
         """Take the data of `result` and its place in the graph; a retained gradient comes along."""
-        hooks = self._node.hooks if isinstance(self._node, Node) else None
+        hooks = self._node._hooks if isinstance(self._node, Node) else None
         keep = hooks.pop(RETAIN, None) if hooks else None
         self._data, self._node, self._grad = result._data, result._node, None
         self._requires_grad = result._requires_grad

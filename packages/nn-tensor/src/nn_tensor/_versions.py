@@ -25,21 +25,11 @@ class _Versions:
 
     def mark(self, array: Array) -> None:
         """Count a change of the memory of `array`."""
-        owner = _owner(array)
+        owner, last = _owner(array), self._last  # the callback must not keep `self` in a cycle
         key = id(owner)
         with self._lock:
             self.current += 1
-            entry = self._last.get(key)
-            if entry is not None and entry[1]() is owner:
-                self._last[key] = (self.current, entry[1])
-                return
-            last = self._last  # the callback must not keep `self` in a cycle
-
-            def forget(reference: Any) -> None:
-                if (now := last.get(key)) is not None and now[1] is reference:
-                    del last[key]
-
-            last[key] = (self.current, weakref.ref(owner, forget))
+            last[key] = self.current, weakref.ref(owner, lambda _: last.pop(key, None))
 
     def changed_since(self, version: int, array: Array) -> bool:
         """Tell whether the memory of `array` was changed after `version`."""

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
-from nn_tensor._graph import IndexedGradient, Variable
+from nn_tensor._fit import IndexedGradient
+from nn_tensor._graph import Variable
 from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
 from nn_tensor._kernel import kernel
 from nn_tensor._op import array_module, op
