@@ -123,8 +123,8 @@ class Pad:
     @keyword_only
     def __init__(self, value: float = 0, *, side: str = "right", multiple: int = 1) -> None:
         self.value = value
-        self.side = check_choice("side", side, ("right", "left"))
-        self.multiple = check_integer("multiple", multiple, minimum=1)
+        self.side: str = check_choice("side", side, ("right", "left"))
+        self.multiple: int = check_integer("multiple", multiple, minimum=1)
 
     def __call__(self, samples: Sequence[Any]) -> Any:
         """Return a `Padded` in place of each part that is a sequence, all else stacked.

@@ -164,7 +164,9 @@ class BCEWithLogitsLoss(Loss):
     @keyword_only
     def __init__(self, reduction: str = "mean", *, pos_weight: Any = None) -> None:
         super().__init__(reduction)
-        self.pos_weight = None if pos_weight is None else read_weights("pos_weight", pos_weight)
+        self.pos_weight: np.ndarray[Any, Any] | None = (
+            None if pos_weight is None else read_weights("pos_weight", pos_weight)
+        )
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the loss of logits `prediction` against `target`, reduced."""

@@ -28,10 +28,12 @@ class ClassLoss(Loss):
         self, reduction: str = "mean", *, weight: Any = None, ignore_index: int | None = None
     ) -> None:
         super().__init__(reduction)
-        self.weight = None if weight is None else read_weights("weight", weight)
+        self.weight: np.ndarray[Any, Any] | None = (
+            None if weight is None else read_weights("weight", weight)
+        )
         if self.weight is not None and self.weight.ndim != 1:
             raise ValueError(f"weight: expected shape (classes,), got shape {self.weight.shape}")
-        self.ignore_index = (
+        self.ignore_index: int | None = (
             None if ignore_index is None else check_integer("ignore_index", ignore_index)
         )
 

@@ -249,7 +249,7 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(reduction, weight=weight, ignore_index=ignore_index)
-        self.label_smoothing = check_probability("label_smoothing", label_smoothing)
+        self.label_smoothing: float = check_probability("label_smoothing", label_smoothing)
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the loss of logits `prediction` against classes `target`, reduced."""

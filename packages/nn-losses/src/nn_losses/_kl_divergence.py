@@ -94,7 +94,7 @@ class KLDivLoss(Loss):
     @keyword_only
     def __init__(self, reduction: str = "mean", *, log_target: bool = False) -> None:
         super().__init__(reduction)
-        self.log_target = check_bool("log_target", log_target)
+        self.log_target: bool = check_bool("log_target", log_target)
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the loss of log-probabilities `prediction` against `target`, reduced."""

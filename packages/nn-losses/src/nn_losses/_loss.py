@@ -39,7 +39,7 @@ class Loss(ABC):
 
     @keyword_only
     def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = check_choice("reduction", reduction, self.reductions)
+        self.reduction: str = check_choice("reduction", reduction, self.reductions)
 
     def __call__(self, prediction: Any, target: Any) -> Tensor:
         """Return ``forward(prediction, target)``."""

@@ -109,7 +109,7 @@ class TopKAccuracy:
     """
 
     def __init__(self, k: int = 5) -> None:
-        self.k = check_integer("k", k, minimum=1)
+        self.k: int = check_integer("k", k, minimum=1)
 
     def __call__(self, prediction: Any, target: Any) -> float:
         """Return the fraction of rows with `target` among the `k` largest scores."""
@@ -160,7 +160,7 @@ class ConfusionMatrix:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.num_classes = check_integer("num_classes", num_classes, minimum=1)
+        self.num_classes: int = check_integer("num_classes", num_classes, minimum=1)
 
     def __call__(self, prediction: Any, target: Any) -> Matrix:
         """Return the counts of (`target`, `prediction`) as a matrix."""
@@ -195,8 +195,8 @@ class _ClassMetric(ABC):
 
     @keyword_only
     def __init__(self, average: str = "macro", *, zero_division: float = 0.0) -> None:
-        self.average = check_choice("average", average, AVERAGES)
-        self.zero_division = check_number("zero_division", zero_division, allow_nan=True)
+        self.average: str = check_choice("average", average, AVERAGES)
+        self.zero_division: float = check_number("zero_division", zero_division, allow_nan=True)
 
     def __call__(self, prediction: Any, target: Any) -> float | Matrix:
         """Return the metric of the classes with the largest scores against `target`."""

@@ -122,7 +122,7 @@ class HuberLoss(Loss):
     @keyword_only
     def __init__(self, reduction: str = "mean", *, delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = check_number("delta", delta, above=0)
+        self.delta: float = check_number("delta", delta, above=0)
 
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the Huber loss of `prediction` against `target`, reduced."""

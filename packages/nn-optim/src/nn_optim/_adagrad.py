@@ -1,9 +1,11 @@
 """Adagrad: the gradient divided by the root of the sum of all its squares."""
 
+from typing import ClassVar
+
 import numpy as np
 from nn_tensor.extend import check_number
 
-from nn_optim.extend import Optimizer, Options, option, update_rule
+from nn_optim.extend import Optimizer, Options, UpdateRule, option, update_rule
 
 __all__ = ["Adagrad", "adagrad_step"]
 
@@ -56,7 +58,7 @@ class Adagrad(Optimizer):
     array([ 0.5, -1.5], dtype=float32)
     """
 
-    rule = adagrad_step
+    rule: ClassVar[UpdateRule | None] = adagrad_step
     lr: float = option(check_number, minimum=0, default=0.01, kw_only=False)
     epsilon: float = option(check_number, minimum=0, default=1e-10)
     weight_decay: float = option(check_number, minimum=0, default=0.0)

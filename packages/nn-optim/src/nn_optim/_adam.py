@@ -1,11 +1,12 @@
 """Adam (adaptive moment estimation), and AdamW with decoupled weight decay."""
 
 import math
+from typing import ClassVar
 
 import numpy as np
 from nn_tensor.extend import check_number
 
-from nn_optim.extend import Optimizer, option, update_rule
+from nn_optim.extend import Optimizer, UpdateRule, option, update_rule
 
 __all__ = ["Adam", "AdamW", "adam_step"]
 
@@ -72,7 +73,7 @@ class Adam(Optimizer):
     array([ 0.5, -1.5], dtype=float32)
     """
 
-    rule = adam_step
+    rule: ClassVar[UpdateRule | None] = adam_step
     decoupled = False
     lr: float = option(check_number, minimum=0, default=0.001, kw_only=False)
     beta1: float = option(check_number, minimum=0, below=1, default=0.9)

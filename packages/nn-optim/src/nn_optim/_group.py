@@ -27,6 +27,10 @@ class State(dict[str, Array]):
     float32. `step` counts the updates of the parameter: 1 during the first.
     """
 
+    step: int
+    dtype: np.dtype[Any]
+    small: int
+
     def __init__(self, parameter: Tensor | None = None, position: int = 0) -> None:
         self.parameter: Any = parameter
         self.position = position
@@ -128,7 +132,7 @@ class FlatBuffer(State):
             view[...] = state.array
         for view, state in zip(self._gradients, states, strict=True):
             view[...] = state.parameter.grad.data
-        self.step = states[0].step + 1
+        self.step: int = states[0].step + 1
         update(self._row, self._gradient, self, options)
         for view, state in zip(self._parameters, states, strict=True):
             state.array[...] = view

@@ -1,9 +1,11 @@
 """Lion (evolved sign momentum): the sign of an average of the gradients."""
 
+from typing import ClassVar
+
 import numpy as np
 from nn_tensor.extend import check_number
 
-from nn_optim.extend import Optimizer, option, update_rule
+from nn_optim.extend import Optimizer, UpdateRule, option, update_rule
 
 __all__ = ["Lion", "lion_step"]
 
@@ -57,7 +59,7 @@ class Lion(Optimizer):
     array([ 0.5, -1.5], dtype=float32)
     """
 
-    rule = lion_step
+    rule: ClassVar[UpdateRule | None] = lion_step
     lr: float = option(check_number, minimum=0, default=0.0001, kw_only=False)
     beta1: float = option(check_number, minimum=0, below=1, default=0.9)
     beta2: float = option(check_number, minimum=0, below=1, default=0.99)

@@ -101,7 +101,7 @@ class Configured(ABC):
 
         vars(__init__)["__signature__"] = cls._signature
         if not inspect.isfunction(cls.__init__) or "__signature__" in vars(cls.__init__):
-            cls.__init__ = keyword_only(__init__)  # type: ignore[method-assign]
+            type.__setattr__(cls, "__init__", keyword_only(__init__))
 
     @abstractmethod
     def _configure(self, first: Any, options: Options) -> None:

@@ -1,9 +1,11 @@
 """RMSprop: the gradient divided by the root of a running average of its square."""
 
+from typing import ClassVar
+
 import numpy as np
 from nn_tensor.extend import check_bool, check_number
 
-from nn_optim.extend import Optimizer, Options, option, update_rule
+from nn_optim.extend import Optimizer, Options, UpdateRule, option, update_rule
 
 __all__ = ["RMSprop", "rmsprop_step"]
 
@@ -74,7 +76,7 @@ class RMSprop(Optimizer):
     array([ 0., -1.], dtype=float32)
     """
 
-    rule = rmsprop_step
+    rule: ClassVar[UpdateRule | None] = rmsprop_step
     lr: float = option(check_number, minimum=0, default=0.01, kw_only=False)
     alpha: float = option(check_number, minimum=0, below=1, default=0.99)
     epsilon: float = option(check_number, minimum=0, default=1e-8)

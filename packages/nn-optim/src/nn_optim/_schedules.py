@@ -54,7 +54,8 @@ class Schedule(Configured):
         if not isinstance(first, Optimizer):
             raise TypeError(f"optimizer: expected an Optimizer, got {describe(first)}")
         self.check_options(options)
-        self.optimizer, self._options = first, options
+        self.optimizer: Optimizer = first
+        self._options = options
         self._set_progress(self._new_progress())
 
     def _option(self, name: str) -> Any:

@@ -1,8 +1,10 @@
 """Stochastic gradient descent, with momentum and Nesterov's momentum."""
 
+from typing import ClassVar
+
 from nn_tensor.extend import check_bool, check_number
 
-from nn_optim.extend import Optimizer, Options, option, update_rule
+from nn_optim.extend import Optimizer, Options, UpdateRule, option, update_rule
 
 __all__ = ["SGD", "sgd_step"]
 
@@ -64,7 +66,7 @@ class SGD(Optimizer):
     array([ 0.5, -1. ], dtype=float32)
     """
 
-    rule = sgd_step
+    rule: ClassVar[UpdateRule | None] = sgd_step
     lr: float = option(check_number, minimum=0, default=0.01, kw_only=False)
     momentum: float = option(check_number, minimum=0, below=1, default=0.0)
     nesterov: bool = option(check_bool, default=False)

@@ -41,14 +41,15 @@ class UpdateRule(Kernel):
     """
 
     def __init__(self, function: Callable[..., None]) -> None:
-        self.function, signature = function, inspect.signature(function)
+        self.function: Callable[..., None] = function
+        signature = inspect.signature(function)
         parameters = signature.parameters.values()
-        self.arrays = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
-        self.options = [p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY]
+        self.arrays: list[str] = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
+        self.options: list[str] = [p.name for p in parameters if p.kind is not p.POSITIONAL_ONLY]
         if self.arrays[:2] != ["parameter", "gradient"]:
             expected = "(parameter, gradient, *state, /, *options)"
             raise TypeError(f"{function.__name__}: expected arguments {expected}, got {signature}")
-        self.state = self.arrays[2:]
+        self.state: list[str] = self.arrays[2:]
         super().__init__(self._in_blocks())
         try:
             source = textwrap.dedent(inspect.getsource(function))

@@ -52,6 +52,7 @@ from nn_optim._optimizer import Optimizer as Optimizer
 from nn_optim._options import Options as Options
 from nn_optim._options import option as option
 from nn_optim._schedules import Schedule as Schedule
+from nn_optim._update_rule import UpdateRule as UpdateRule
 from nn_optim._update_rule import update_rule as update_rule
 
-__all__ = ["Optimizer", "Options", "Schedule", "option", "update_rule"]
+__all__ = ["Optimizer", "Options", "Schedule", "UpdateRule", "option", "update_rule"]

@@ -39,8 +39,8 @@ class Device:
     __slots__ = ("index", "kind")
 
     def __init__(self, kind: str, index: int = 0) -> None:
-        self.kind = kind
-        self.index = index
+        self.kind: str = kind
+        self.index: int = index
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Device) and (self.kind, self.index) == (other.kind, other.index)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
 
@@ -82,7 +82,7 @@ class Tensor(Variable):
     """
 
     __slots__ = ()
-    __hash__ = object.__hash__
+    __hash__: Final = object.__hash__
 
     def __init__(
         self,
@@ -452,44 +452,44 @@ class Tensor(Variable):
 
     # Operators
 
-    __add__ = ops.add
-    __sub__ = ops.subtract
-    __mul__ = ops.multiply
-    __truediv__ = ops.divide
-    __floordiv__ = ops.floor_divide
-    __mod__ = ops.remainder
-    __pow__ = ops.power
-    __matmul__ = ops.matmul
-    __and__ = ops.bitwise_and
-    __or__ = ops.bitwise_or
-    __xor__ = ops.bitwise_xor
-    __neg__ = ops.negative
-    __abs__ = ops.abs
-    __invert__ = ops.invert
-    __lt__ = ops.less
-    __le__ = ops.less_equal
-    __gt__ = ops.greater
-    __ge__ = ops.greater_equal
+    __add__: Final = ops.add
+    __sub__: Final = ops.subtract
+    __mul__: Final = ops.multiply
+    __truediv__: Final = ops.divide
+    __floordiv__: Final = ops.floor_divide
+    __mod__: Final = ops.remainder
+    __pow__: Final = ops.power
+    __matmul__: Final = ops.matmul
+    __and__: Final = ops.bitwise_and
+    __or__: Final = ops.bitwise_or
+    __xor__: Final = ops.bitwise_xor
+    __neg__: Final = ops.negative
+    __abs__: Final = ops.abs
+    __invert__: Final = ops.invert
+    __lt__: Final = ops.less
+    __le__: Final = ops.less_equal
+    __gt__: Final = ops.greater
+    __ge__: Final = ops.greater_equal
 
-    __radd__ = _reflected(ops.add)
-    __rsub__ = _reflected(ops.subtract)
-    __rmul__ = _reflected(ops.multiply)
-    __rtruediv__ = _reflected(ops.divide)
-    __rfloordiv__ = _reflected(ops.floor_divide)
-    __rmod__ = _reflected(ops.remainder)
-    __rpow__ = _reflected(ops.power)
-    __rmatmul__ = _reflected(ops.matmul)
-    __rand__ = _reflected(ops.bitwise_and)
-    __ror__ = _reflected(ops.bitwise_or)
-    __rxor__ = _reflected(ops.bitwise_xor)
-    __iadd__ = _in_place("+=", ops.add)
-    __isub__ = _in_place("-=", ops.subtract)
-    __imul__ = _in_place("*=", ops.multiply)
-    __itruediv__ = _in_place("/=", ops.divide)
-    __ifloordiv__ = _in_place("//=", ops.floor_divide)
-    __imod__ = _in_place("%=", ops.remainder)
-    __ipow__ = _in_place("**=", ops.power)
-    __imatmul__ = _in_place("@=", ops.matmul)
+    __radd__: Final = _reflected(ops.add)
+    __rsub__: Final = _reflected(ops.subtract)
+    __rmul__: Final = _reflected(ops.multiply)
+    __rtruediv__: Final = _reflected(ops.divide)
+    __rfloordiv__: Final = _reflected(ops.floor_divide)
+    __rmod__: Final = _reflected(ops.remainder)
+    __rpow__: Final = _reflected(ops.power)
+    __rmatmul__: Final = _reflected(ops.matmul)
+    __rand__: Final = _reflected(ops.bitwise_and)
+    __ror__: Final = _reflected(ops.bitwise_or)
+    __rxor__: Final = _reflected(ops.bitwise_xor)
+    __iadd__: Final = _in_place("+=", ops.add)
+    __isub__: Final = _in_place("-=", ops.subtract)
+    __imul__: Final = _in_place("*=", ops.multiply)
+    __itruediv__: Final = _in_place("/=", ops.divide)
+    __ifloordiv__: Final = _in_place("//=", ops.floor_divide)
+    __imod__: Final = _in_place("%=", ops.remainder)
+    __ipow__: Final = _in_place("**=", ops.power)
+    __imatmul__: Final = _in_place("@=", ops.matmul)
 
     def __pos__(self) -> Self:
         return self
@@ -519,44 +519,44 @@ class Tensor(Variable):
 
     # Functions of `nn_tensor` as methods
 
-    exp = ops.exp
-    log = ops.log
-    sqrt = ops.sqrt
-    square = ops.square
-    abs = ops.abs
-    sign = ops.sign
-    sin = ops.sin
-    cos = ops.cos
-    tanh = ops.tanh
-    sigmoid = ops.sigmoid
-    relu = ops.relu
-    erf = ops.erf
-    softplus = ops.softplus
-    clip = ops.clip
-    sum = ops.sum
-    mean = ops.mean
-    var = ops.var
-    std = ops.std
-    max = ops.max
-    min = ops.min
-    prod = ops.prod
-    argmax = ops.argmax
-    argmin = ops.argmin
-    any = ops.any
-    all = ops.all
-    logsumexp = ops.logsumexp
-    cumsum = ops.cumsum
-    softmax = ops.softmax
-    log_softmax = ops.log_softmax
-    swapaxes = ops.swapaxes
-    squeeze = ops.squeeze
-    expand_dims = ops.expand_dims
-    broadcast_to = ops.broadcast_to
-    flatten = ops.flatten
-    repeat = ops.repeat
-    flip = ops.flip
-    split = ops.split
-    pad2d = ops.pad2d
+    exp: Final = ops.exp
+    log: Final = ops.log
+    sqrt: Final = ops.sqrt
+    square: Final = ops.square
+    abs: Final = ops.abs
+    sign: Final = ops.sign
+    sin: Final = ops.sin
+    cos: Final = ops.cos
+    tanh: Final = ops.tanh
+    sigmoid: Final = ops.sigmoid
+    relu: Final = ops.relu
+    erf: Final = ops.erf
+    softplus: Final = ops.softplus
+    clip: Final = ops.clip
+    sum: Final = ops.sum
+    mean: Final = ops.mean
+    var: Final = ops.var
+    std: Final = ops.std
+    max: Final = ops.max
+    min: Final = ops.min
+    prod: Final = ops.prod
+    argmax: Final = ops.argmax
+    argmin: Final = ops.argmin
+    any: Final = ops.any
+    all: Final = ops.all
+    logsumexp: Final = ops.logsumexp
+    cumsum: Final = ops.cumsum
+    softmax: Final = ops.softmax
+    log_softmax: Final = ops.log_softmax
+    swapaxes: Final = ops.swapaxes
+    squeeze: Final = ops.squeeze
+    expand_dims: Final = ops.expand_dims
+    broadcast_to: Final = ops.broadcast_to
+    flatten: Final = ops.flatten
+    repeat: Final = ops.repeat
+    flip: Final = ops.flip
+    split: Final = ops.split
+    pad2d: Final = ops.pad2d
 
     # Those with further arrays, which may be given by name
 

@@ -53,9 +53,9 @@ class ImageFolder(ItemSource):
             import PIL.Image  # noqa: F401
         except ImportError as error:
             raise ImportError("ImageFolder needs Pillow: pip install nn-data[image]") from error
-        self.root = Path(root)
-        self.mode = check_choice("mode", mode, ("RGB", "L"))
-        self.layout = check_choice("layout", layout, ("nchw", "nhwc"))
+        self.root: Path = Path(root)
+        self.mode: str = check_choice("mode", mode, ("RGB", "L"))
+        self.layout: str = check_choice("layout", layout, ("nchw", "nhwc"))
         if size is not None:
             height, width = size
             size = check_integer("size", height, 1), check_integer("size", width, 1)
@@ -63,7 +63,7 @@ class ImageFolder(ItemSource):
         if not self.root.is_dir():
             raise ValueError(f"{self.root}: no such folder")
         folders = sorted(path for path in self.root.iterdir() if path.is_dir())
-        self.classes = [path.name for path in folders]
+        self.classes: list[str] = [path.name for path in folders]
         """The names of the classes, in alphabetical order."""
         found = [
             (path, label)
@@ -73,7 +73,7 @@ class ImageFolder(ItemSource):
         ]
         if not found:
             raise ValueError(f"{self.root}: no images in folders that are named after classes")
-        self.paths = [path for path, _ in found]
+        self.paths: list[Path] = [path for path, _ in found]
         self.labels: NDArray[np.int64] = np.array([label for _, label in found], dtype=np.int64)
 
     def __len__(self) -> int:

@@ -55,11 +55,11 @@ class ByLength(BatchSampler):
                 "lengths: expected integers of shape (n,) or (n, k), got "
                 f"{array.dtype} of shape {array.shape}"
             )
-        self.max_tokens = check_integer("max_tokens", max_tokens, minimum=1)
+        self.max_tokens: int = check_integer("max_tokens", max_tokens, minimum=1)
         if max_samples is not None:
             max_samples = check_integer("max_samples", max_samples, minimum=1)
         self.max_samples = max_samples
-        self.shuffle = check_bool("shuffle", shuffle)
+        self.shuffle: bool = check_bool("shuffle", shuffle)
         longest = array.reshape(len(array), -1).max(axis=1)
         if array.min() < 0:
             at = int(array.reshape(len(array), -1).min(axis=1).argmin())
@@ -71,7 +71,7 @@ class ByLength(BatchSampler):
             )
         # An empty sequence takes a row like any other.
         self._lengths = np.maximum(array.reshape(len(array), -1).T, 1).astype(np.int64)
-        self.population = len(array)
+        self.population: int = len(array)
 
     def batches(self, rng: np.random.Generator) -> list[NDArray[np.intp]]:
         """Return the indices of the samples of each batch."""

@@ -40,11 +40,11 @@ class Weighted(Sampler):
         if not np.isfinite(array).all() or (array < 0).any() or not array.any():
             raise ValueError("weights: expected finite numbers >= 0, one of them positive")
         self._weights = array
-        self.population = len(array)
-        self.num_samples = (
+        self.population: int = len(array)
+        self.num_samples: int = (
             len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)
         )
-        self.replacement = check_bool("replacement", replacement)
+        self.replacement: bool = check_bool("replacement", replacement)
         positive = int(np.count_nonzero(array))
         if not self.replacement and self.num_samples > positive:
             raise ValueError(
@@ -94,10 +94,11 @@ class Balanced(Sampler):
         array = np.asarray(labels)
         if array.ndim != 1 or not len(array):
             raise ValueError(f"labels: expected one for each sample, got the shape {array.shape}")
-        self.classes, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
-        self.population = len(array)
+        classes, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+        self.classes: np.ndarray[Any, Any] = classes
+        self.population: int = len(array)
         self._members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
-        self.num_samples = (
+        self.num_samples: int = (
             len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)
         )
 

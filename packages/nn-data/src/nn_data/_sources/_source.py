@@ -87,7 +87,7 @@ class ItemSource(Source):
     """
 
     def __init__(self, collate: Collate | None = None) -> None:
-        self.collate = stack if collate is None else collate
+        self.collate: Collate = stack if collate is None else collate
 
     def with_collate(self, collate: Collate) -> Self:
         """Return the source with another way to make a batch of a list of samples."""

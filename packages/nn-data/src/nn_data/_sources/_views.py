@@ -34,8 +34,8 @@ class Subset(Source):
     """
 
     def __init__(self, data: Any, indices: Any) -> None:
-        self.data = as_source(data)
-        self.indices = check_indices("indices", indices, len(self.data))
+        self.data: Source = as_source(data)
+        self.indices: Indices = check_indices("indices", indices, len(self.data))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -101,7 +101,9 @@ class Concat(Source):
     def __init__(self, *parts: Any) -> None:
         if not parts:
             raise ValueError("Concat needs at least one source")
-        self.parts = tuple(as_source(part, f"parts[{i}]") for i, part in enumerate(parts))
+        self.parts: tuple[Source, ...] = tuple(
+            as_source(part, f"parts[{i}]") for i, part in enumerate(parts)
+        )
         self._starts = np.cumsum([0, *map(len, self.parts)])
 
     def __len__(self) -> int:

@@ -37,7 +37,7 @@ class Impute(Fitted):
 
     @keyword_only
     def __init__(self, strategy: str = "mean", *, value: Any = None) -> None:
-        self.strategy = check_choice(
+        self.strategy: str = check_choice(
             "strategy", strategy, ("mean", "median", "most_frequent", "constant")
         )
         if (value is not None) != (strategy == "constant"):

@@ -38,7 +38,7 @@ class OneHot(Fitted):
 
     @keyword_only
     def __init__(self, *, unknown: str = "error") -> None:
-        self.unknown = check_choice("unknown", unknown, ("error", "ignore"))
+        self.unknown: str = check_choice("unknown", unknown, ("error", "ignore"))
 
     def _fit(self, x: NDArray[Any]) -> None:
         columns = self._columns(x)

@@ -30,7 +30,7 @@ class Vocabulary(ABC):
     """
 
     def __init__(self, specials: Sequence[str] = (), unknown: str | None = None) -> None:
-        self.specials = list(specials)
+        self.specials: list[str] = list(specials)
         if unknown is not None and unknown not in self.specials:
             self.specials.append(unknown)
         if len(set(self.specials)) != len(self.specials):
@@ -119,7 +119,8 @@ class Vocabulary(ABC):
         count, unknown = settings["specials"], settings["unknown"]
         if not 0 <= count <= len(tokens) or (unknown is not None and unknown not in tokens[:count]):
             raise ValueError(f"{name}: the state does not fit its special tokens")
-        self.specials, self.unknown = tokens[:count], unknown
+        self.specials = tokens[:count]
+        self.unknown = unknown
         self._set_tokens(tokens[count:])
 
     def __repr__(self) -> str:

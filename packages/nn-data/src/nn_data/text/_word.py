@@ -54,8 +54,8 @@ class WordVocabulary(Vocabulary):
         if max_size is not None:
             max_size = check_integer("max_size", max_size, minimum=len(self.specials) + 1)
         self.max_size = max_size
-        self.min_count = check_integer("min_count", min_count, minimum=1)
-        self.lowercase = check_bool("lowercase", lowercase)
+        self.min_count: int = check_integer("min_count", min_count, minimum=1)
+        self.lowercase: bool = check_bool("lowercase", lowercase)
 
     def split(self, text: str) -> list[str]:
         """Return the words and punctuation marks of a text."""

@@ -54,10 +54,13 @@ class RandomAffine(Transform):
         layout: str = "nchw",
     ) -> None:
         super().__init__(layout=layout)
-        self.degrees = check_range("degrees", degrees, 0)
+        self.degrees: tuple[float, float] = check_range("degrees", degrees, 0)
         down, right = translate if isinstance(translate, (tuple, list)) else (translate, translate)
-        self.translate = check_probability("translate", down), check_probability("translate", right)
-        self.scale = check_range("scale", scale, 1, 0)
+        self.translate: tuple[float, float] = (
+            check_probability("translate", down),
+            check_probability("translate", right),
+        )
+        self.scale: tuple[float, float] = check_range("scale", scale, 1, 0)
         if self.scale[0] == 0:
             raise ValueError(f"scale: expected factors > 0, got {scale!r}")
         self.value = value

@@ -46,8 +46,8 @@ class ColorJitter(Transform):
         layout: str = "nchw",
     ) -> None:
         super().__init__(layout=layout)
-        self.brightness = check_range("brightness", brightness, 1, 0)
-        self.contrast = check_range("contrast", contrast, 1, 0)
+        self.brightness: tuple[float, float] = check_range("brightness", brightness, 1, 0)
+        self.contrast: tuple[float, float] = check_range("contrast", contrast, 1, 0)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Return the factors of each image."""

@@ -87,7 +87,7 @@ class RandomApply(Transform):
     def __init__(self, transform: Transform, p: float = 0.5) -> None:
         super().__init__(layout=transform.layout)
         self.transform = transform
-        self.p = check_probability("p", p)
+        self.p: float = check_probability("p", p)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Return which samples are transformed, and the parameters of the transform."""

@@ -47,9 +47,12 @@ class RandomCrop(Transform):
     ) -> None:
         super().__init__(layout=layout)
         height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        self.size = check_integer("size", height, 1), check_integer("size", width, 1)
-        self.padding = check_integer("padding", padding, 0)
-        self.padding_mode = check_choice(
+        self.size: tuple[int, int] = (
+            check_integer("size", height, 1),
+            check_integer("size", width, 1),
+        )
+        self.padding: int = check_integer("padding", padding, 0)
+        self.padding_mode: str = check_choice(
             "padding_mode", padding_mode, ("constant", "edge", "reflect")
         )
         self.value = value

@@ -37,7 +37,10 @@ class Cutout(Transform):
     ) -> None:
         super().__init__(layout=layout)
         height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        self.size = check_integer("size", height, 1), check_integer("size", width, 1)
+        self.size: tuple[int, int] = (
+            check_integer("size", height, 1),
+            check_integer("size", width, 1),
+        )
         self.value = value
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:

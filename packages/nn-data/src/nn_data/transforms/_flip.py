@@ -33,8 +33,8 @@ class RandomFlip(Transform):
         self, p: float = 0.5, *, direction: str = "horizontal", layout: str = "nchw"
     ) -> None:
         super().__init__(layout=layout)
-        self.p = check_probability("p", p)
-        self.direction = check_choice("direction", direction, ("horizontal", "vertical"))
+        self.p: float = check_probability("p", p)
+        self.direction: str = check_choice("direction", direction, ("horizontal", "vertical"))
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Return which images are flipped."""

@@ -21,11 +21,11 @@ class _Mix(ABC):
     """Mix each sample of a batch of (inputs, targets) with another one of the same batch."""
 
     def __init__(self, num_classes: int, alpha: float, layout: str) -> None:
-        self.num_classes = check_integer("num_classes", num_classes, minimum=1)
-        self.alpha = check_number("alpha", alpha, minimum=0)
+        self.num_classes: int = check_integer("num_classes", num_classes, minimum=1)
+        self.alpha: float = check_number("alpha", alpha, minimum=0)
         if self.alpha == 0:
             raise ValueError("alpha: expected a finite number > 0, got 0")
-        self.layout = check_layout(layout)
+        self.layout: str = check_layout(layout)
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:

@@ -31,7 +31,7 @@ class GaussianNoise(Transform):
     def __init__(self, sigma: float | tuple[float, float]) -> None:
         super().__init__()
         spread = (sigma, sigma) if not isinstance(sigma, (tuple, list)) else tuple(sigma)
-        self.sigma = check_range("sigma", spread, 0, 0)
+        self.sigma: tuple[float, float] = check_range("sigma", spread, 0, 0)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
         """Return the standard deviation of each sample, and standard normal noise."""

@@ -36,10 +36,10 @@ class Normalize:
 
     @keyword_only
     def __init__(self, mean: Any, std: Any, *, scale: float = 1.0, layout: str = "nchw") -> None:
-        self.mean = np.asarray(mean, dtype=np.float64)
-        self.std = np.asarray(std, dtype=np.float64)
-        self.scale = check_number("scale", scale)
-        self.layout = check_layout(layout)
+        self.mean: np.ndarray[Any, Any] = np.asarray(mean, dtype=np.float64)
+        self.std: np.ndarray[Any, Any] = np.asarray(std, dtype=np.float64)
+        self.scale: float = check_number("scale", scale)
+        self.layout: str = check_layout(layout)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values.ndim > 1 or not np.isfinite(values).all():
                 raise ValueError(f"{name}: expected a finite number, or one for each channel")

@@ -38,7 +38,7 @@ class Transform(ABC):
     """
 
     def __init__(self, *, layout: str = "nchw") -> None:
-        self.layout = check_layout(layout)
+        self.layout: str = check_layout(layout)
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:

@@ -52,7 +52,7 @@ class Activation(Base_Layer, ABC):
 
     def __init__(self, device: str | Device = "cpu") -> None:
         super().__init__()
-        self.device = str(parse_device(device))
+        self.device: str = str(parse_device(device))
 
     def set_gpu(self) -> None:
         """Set `device` to ``'cuda'``."""
@@ -182,7 +182,7 @@ class LeakyReLU(Activation):
     @keyword_only
     def __init__(self, alpha: float = 0.01, *, device: str | Device = "cpu") -> None:
         super().__init__(device)
-        self.alpha = check_number("alpha", alpha)
+        self.alpha: float = check_number("alpha", alpha)
 
     def forward(self, inputs: Any) -> Tensor:
         """Return `inputs` where they are positive, ``alpha * inputs`` elsewhere."""
@@ -214,7 +214,7 @@ class ELU(Activation):
     @keyword_only
     def __init__(self, alpha: float = 1.0, *, device: str | Device = "cpu") -> None:
         super().__init__(device)
-        self.alpha = check_number("alpha", alpha)
+        self.alpha: float = check_number("alpha", alpha)
 
     def forward(self, inputs: Any) -> Tensor:
         """Return `inputs` where they are positive, ``alpha * (exp(inputs) - 1)`` elsewhere."""
@@ -246,7 +246,7 @@ class GELU(Activation):
     @keyword_only
     def __init__(self, approximate: str = "none", *, device: str | Device = "cpu") -> None:
         super().__init__(device)
-        self.approximate = check_choice("approximate", approximate, ("none", "tanh"))
+        self.approximate: str = check_choice("approximate", approximate, ("none", "tanh"))
 
     def forward(self, inputs: Any) -> Tensor:
         """Return `inputs` times the normal distribution function of them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nn_tensor import Tensor
@@ -94,21 +94,24 @@ class Conv2D(WeightedLayer):
         super().__init__()
         in_channels = check_integer("in_channels", in_channels, 1)
         out_channels = check_integer("out_channels", out_channels, 1)
-        self.groups = check_integer("groups", groups, 1)
+        self.groups: int = check_integer("groups", groups, 1)
         for label, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if channels % self.groups:
                 raise ValueError(f"groups: {groups} does not divide {label}, which is {channels}")
         kernel = check_pair("kernel_size", kernel_size)
-        self.stride = check_pair("stride", stride)
-        self.dilation = check_pair("dilation", dilation)
+        self.stride: Pair = check_pair("stride", stride)
+        self.dilation: Pair = check_pair("dilation", dilation)
+        self.padding: Pair | Literal["same"]
         self.padding, sides = _padding(padding, kernel, self.stride, self.dilation)
         self._windows = Windows(kernel, self.stride, sides, self.dilation)
         self.name = name
         shape = out_channels, in_channels // self.groups, *kernel
         area = kernel[0] * kernel[1]
         fans = shape[1] * area, out_channels // self.groups * area
-        self.weights = initialize(initialization, shape, *fans, rng=rng, device=device, dtype=dtype)
-        self.bias = self._new_bias(out_channels) if bias else None
+        self.weights: Tensor = initialize(
+            initialization, shape, *fans, rng=rng, device=device, dtype=dtype
+        )
+        self.bias: Tensor | None = self._new_bias(out_channels) if bias else None
 
     @property
     def in_channels(self) -> int:
@@ -160,7 +163,7 @@ class Conv2D(WeightedLayer):
 
 def _padding(
     padding: Any, kernel: Pair, stride: Pair, dilation: Pair
-) -> tuple[Pair | str, tuple[int, int, int, int]]:
+) -> tuple[Pair | Literal["same"], tuple[int, int, int, int]]:
     """Return the padding as the layer shows it, and as the rows and columns on each side."""
     if not isinstance(padding, str):
         top, left = check_pair("padding", padding, 0)

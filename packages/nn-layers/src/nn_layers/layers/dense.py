@@ -69,10 +69,10 @@ class Dense(WeightedLayer):
             check_integer("input_size", input_size, 1),
             check_integer("output_size", output_size, 1),
         )
-        self.weights = initialize(
+        self.weights: Tensor = initialize(
             initialization, shape, *shape, rng=rng, device=device, dtype=dtype
         )
-        self.bias = self._new_bias(shape[1]) if bias else None
+        self.bias: Tensor | None = self._new_bias(shape[1]) if bias else None
 
     @property
     def input_size(self) -> int:

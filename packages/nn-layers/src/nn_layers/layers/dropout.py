@@ -58,8 +58,8 @@ class Dropout(Base_Layer):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        self.p = check_probability("p", p)
-        self.rng = random_generator(rng)
+        self.p: float = check_probability("p", p)
+        self.rng: np.random.Generator = random_generator(rng)
         self.name = name
 
     def forward(self, x: Any) -> Tensor:

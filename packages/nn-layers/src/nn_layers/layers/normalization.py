@@ -99,7 +99,9 @@ class _NormOverLastAxes(_Normalization):
 
     def __init__(self, normalized_shape: int | Sequence[int], name: str | None) -> None:
         super().__init__()
-        self.normalized_shape = check_shape("normalized_shape", normalized_shape, 1)
+        self.normalized_shape: tuple[int, ...] = check_shape(
+            "normalized_shape", normalized_shape, 1
+        )
         if not self.normalized_shape:
             raise ValueError("normalized_shape: expected at least one size, got ()")
         self.name = name
@@ -166,7 +168,7 @@ class LayerNorm(_NormOverLastAxes):
         name: str | None = None,
     ) -> None:
         super().__init__(normalized_shape, name)
-        self.epsilon = check_number("epsilon", epsilon, 0)
+        self.epsilon: float = check_number("epsilon", epsilon, 0)
         self._create_parameters(self.normalized_shape, affine, affine and bias, device, dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
@@ -224,7 +226,9 @@ class RMSNorm(_NormOverLastAxes):
         name: str | None = None,
     ) -> None:
         super().__init__(normalized_shape, name)
-        self.epsilon = None if epsilon is None else check_number("epsilon", epsilon, 0)
+        self.epsilon: float | None = (
+            None if epsilon is None else check_number("epsilon", epsilon, 0)
+        )
         self._create_parameters(self.normalized_shape, affine, False, device, dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
@@ -283,13 +287,13 @@ class GroupNorm(_Normalization):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        self.num_groups = check_integer("num_groups", num_groups, 1)
-        self.num_channels = check_integer("num_channels", num_channels, 1)
+        self.num_groups: int = check_integer("num_groups", num_groups, 1)
+        self.num_channels: int = check_integer("num_channels", num_channels, 1)
         if self.num_channels % self.num_groups:
             raise ValueError(
                 f"num_groups: {num_groups} does not divide num_channels, which is {num_channels}"
             )
-        self.epsilon = check_number("epsilon", epsilon, 0)
+        self.epsilon: float = check_number("epsilon", epsilon, 0)
         self.name = name
         self._create_parameters((self.num_channels,), affine, affine, device, dtype)
 
@@ -329,13 +333,15 @@ class _BatchNorm(_Normalization):
     ) -> None:
         super().__init__()
         shape = (check_integer("num_features", num_features, 1),)
-        self.epsilon = check_number("epsilon", epsilon, 0)
-        self.momentum = None if momentum is None else check_probability("momentum", momentum)
+        self.epsilon: float = check_number("epsilon", epsilon, 0)
+        self.momentum: float | None = (
+            None if momentum is None else check_probability("momentum", momentum)
+        )
         self.name = name
         self._create_parameters(shape, affine, affine, device, dtype)
-        self.running_mean = zeros(shape, dtype=dtype, device=device)
-        self.running_var = ones(shape, dtype=dtype, device=device)
-        self.num_batches_tracked = zeros((), dtype=np.int64, device=device)
+        self.running_mean: Tensor = zeros(shape, dtype=dtype, device=device)
+        self.running_var: Tensor = ones(shape, dtype=dtype, device=device)
+        self.num_batches_tracked: Tensor = zeros((), dtype=np.int64, device=device)
 
     @property
     def _state_tensor(self) -> Tensor:

@@ -28,9 +28,9 @@ class _Pool2D(Base_Layer):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        self.kernel_size = check_pair("kernel_size", kernel_size)
-        self.stride = self.kernel_size if stride is None else check_pair("stride", stride)
-        self.padding = check_pair("padding", padding, 0)
+        self.kernel_size: Pair = check_pair("kernel_size", kernel_size)
+        self.stride: Pair = self.kernel_size if stride is None else check_pair("stride", stride)
+        self.padding: Pair = check_pair("padding", padding, 0)
         self.name = name
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise ValueError(

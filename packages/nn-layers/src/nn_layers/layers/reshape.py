@@ -56,7 +56,7 @@ class Reshape(Base_Layer):
     @keyword_only
     def __init__(self, shape: int | Sequence[int], *, name: str | None = None) -> None:
         super().__init__()
-        self.shape = check_shape("shape", shape, -1)
+        self.shape: tuple[int, ...] = check_shape("shape", shape, -1)
         if 0 in self.shape or self.shape.count(-1) > 1:
             raise ValueError(f"shape: expected sizes >= 1, and -1 at most once, got {shape!r}")
         self.name = name

@@ -84,7 +84,7 @@ class LanguageModel(TransformerStack):
             d_ff=d_ff,
             **with_defaults,
         )
-        self.output = None
+        self.output: Dense | None = None
         if not tie_weights:
             self.output = Dense(
                 d_model, vocab_size, bias=False, device=self.device, dtype=self.dtype, rng=rng

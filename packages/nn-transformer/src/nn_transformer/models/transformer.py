@@ -75,12 +75,12 @@ class Transformer(BaseModel):
             )
         options["rng"] = rng = random_generator(options.get("rng"))
         sizes = {"d_model": d_model, "num_heads": num_heads, "num_layers": num_layers}
-        self.encoder = Encoder(src_vocab_size, d_ff=d_ff, **sizes, **options)
-        self.decoder = Decoder(tgt_vocab_size, d_ff=d_ff, **sizes, **options)
-        self.padding_idx = self.decoder.padding_idx
+        self.encoder: Encoder = Encoder(src_vocab_size, d_ff=d_ff, **sizes, **options)
+        self.decoder: Decoder = Decoder(tgt_vocab_size, d_ff=d_ff, **sizes, **options)
+        self.padding_idx: int | None = self.decoder.padding_idx
         if tie_weights == "all":
             self.decoder.embedding = self.encoder.embedding
-        self.output = None
+        self.output: Dense | None = None
         if not tie_weights:
             self.output = Dense(
                 d_model, tgt_vocab_size, device=self.device, dtype=self.dtype, rng=rng

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from nn_layers import Dropout, LayerNorm
 from nn_tensor import Tensor
 
 from nn_transformer.modules.feed_forward import FeedForward
 from nn_transformer.modules.kv_cache import KVCache
+from nn_transformer.modules.multi_head_attention import MultiHeadAttention
 from nn_transformer.modules.rotary_embedding import Rotation
 from nn_transformer.modules.transformer_layer import LayerConfig, TransformerLayer
 
@@ -27,13 +29,13 @@ class DecoderLayer(TransformerLayer):
     """
 
     def _build(self, config: LayerConfig) -> None:
-        self.attention = config.make_attention()
-        self.attention_norm = config.make_norm()
-        self.cross_attention_norm = config.make_norm()
-        self.feed_forward_norm = config.make_norm()
-        self.feed_forward = FeedForward(config)
-        self.dropout = config.make_dropout()
-        self.cross_attention = config.make_attention()
+        self.attention: MultiHeadAttention = config.make_attention()
+        self.attention_norm: LayerNorm = config.make_norm()
+        self.cross_attention_norm: LayerNorm = config.make_norm()
+        self.feed_forward_norm: LayerNorm = config.make_norm()
+        self.feed_forward: FeedForward = FeedForward(config)
+        self.dropout: Dropout = config.make_dropout()
+        self.cross_attention: MultiHeadAttention = config.make_attention()
 
     def forward(
         self,

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import check_integer, keyword_only
 
-from nn_transformer.modules.embedding import embedding_lookup
+from nn_transformer.modules.embedding import Embedding, embedding_lookup
 from nn_transformer.modules.encoder_layer import EncoderLayer
 from nn_transformer.modules.token_ids import as_token_ids, check_token_ids
 from nn_transformer.modules.transformer_stack import (
@@ -73,7 +73,7 @@ class Encoder(TransformerStack):
             d_ff=d_ff,
             **options,
         )
-        self.segment_embedding = None
+        self.segment_embedding: Embedding | None = None
         if num_segments:
             self.segment_embedding = make_token_embedding(
                 num_segments, d_model, device=self.device, dtype=self.dtype, rng=rng

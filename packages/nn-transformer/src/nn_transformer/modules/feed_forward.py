@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from nn_layers import GELU, Base_Layer, Dense, ReLU
+from nn_layers import GELU, Base_Layer, Dense, Dropout, ReLU
 from nn_tensor import Tensor
 from nn_tensor.extend import check_choice, check_integer
 
@@ -38,12 +38,12 @@ class FeedForward(Base_Layer):
         super().__init__()
         size = 4 * config.d_model if config.d_ff is None else check_integer("d_ff", config.d_ff, 1)
         options: dict[str, Any] = {"rng": config.rng, **config.parameter_options}
-        self.hidden = Dense(config.d_model, size, **options)
-        self.activation = _ACTIVATIONS[
+        self.hidden: Dense = Dense(config.d_model, size, **options)
+        self.activation: Base_Layer = _ACTIVATIONS[
             check_choice("activation", config.activation, _ACTIVATIONS)
         ]()
-        self.dropout = config.make_dropout()
-        self.output = Dense(size, config.d_model, **options)
+        self.dropout: Dropout = config.make_dropout()
+        self.output: Dense = Dense(size, config.d_model, **options)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output for each position."""

@@ -34,7 +34,7 @@ class KVCache:
 
     def __init__(self, max_length: int) -> None:
         self.max_length = max_length
-        self.length = 0
+        self.length: int = 0
         self.memory_kv: tuple[Tensor, Tensor] | None = None
         self._buffer: Any = None  # (2, batch, heads, capacity, d_head): keys, then values
 
@@ -111,10 +111,10 @@ class DecoderCache:
     """
 
     def __init__(self, num_layers: int, max_length: int, padding: Any = None) -> None:
-        self.length = 0
+        self.length: int = 0
         self.batch: int | None = None
         self.max_length = max_length
-        self.padding = None
+        self.padding: np.ndarray[Any, Any] | None = None
         if padding is not None:
             counts = np.asarray(padding)
             if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 0).any():
@@ -122,7 +122,7 @@ class DecoderCache:
                     f"padding: expected a count of at least 0 for each row, got {padding!r}"
                 )
             self.padding = counts if counts.any() else None
-        self.layers = [KVCache(max_length) for _ in range(num_layers)]
+        self.layers: list[KVCache] = [KVCache(max_length) for _ in range(num_layers)]
 
     def begin(self, batch: int, length: int, num_layers: int) -> None:
         """Check that `length` new positions of `batch` rows fit, and drop those of failed calls."""

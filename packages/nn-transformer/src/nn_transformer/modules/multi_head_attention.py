@@ -88,19 +88,19 @@ class MultiHeadAttention(Base_Layer):
     ) -> None:
         super().__init__()
         d_head = head_dimension(d_model, num_heads)
-        self.num_heads = int(num_heads)
-        self.num_kv_heads = self.num_heads
+        self.num_heads: int = int(num_heads)
+        self.num_kv_heads: int = self.num_heads
         if num_kv_heads is not None:
             self.num_kv_heads = check_integer("num_kv_heads", num_kv_heads, 1)
         if self.num_heads % self.num_kv_heads:
             raise ValueError(f"num_kv_heads: {num_kv_heads} does not divide num_heads={num_heads}")
         rng = random_generator(rng)
         options: dict[str, Any] = {"bias": bias, "device": device, "dtype": dtype, "rng": rng}
-        self.query = Dense(d_model, d_model, **options)
-        self.key = Dense(d_model, self.num_kv_heads * d_head, **options)
-        self.value = Dense(d_model, self.num_kv_heads * d_head, **options)
-        self.output = Dense(d_model, d_model, **options)
-        self.dropout = Dropout(check_probability("dropout", dropout), rng=rng)
+        self.query: Dense = Dense(d_model, d_model, **options)
+        self.key: Dense = Dense(d_model, self.num_kv_heads * d_head, **options)
+        self.value: Dense = Dense(d_model, self.num_kv_heads * d_head, **options)
+        self.output: Dense = Dense(d_model, d_model, **options)
+        self.dropout: Dropout = Dropout(check_probability("dropout", dropout), rng=rng)
 
     @property
     def d_model(self) -> int:

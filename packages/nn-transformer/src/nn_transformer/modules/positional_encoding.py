@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from nn_layers import Base_Layer, Dropout
@@ -124,7 +124,7 @@ class PositionalEncoding(_AddedPositions):
     [0.0, 1.0, 0.0, 1.0]
     """
 
-    unsaved = ("table",)
+    unsaved: ClassVar[tuple[str, ...]] = ("table",)
 
     @keyword_only
     def __init__(
@@ -143,8 +143,8 @@ class PositionalEncoding(_AddedPositions):
         dtype = check_floating_dtype("dtype", dtype)
         angles = position_angles(length, size)
         sinusoids = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(length, -1)
-        self.table = Tensor(sinusoids[:, :size].astype(dtype), device=device)
-        self.dropout = Dropout(check_probability("dropout", dropout), rng=rng)
+        self.table: Tensor = Tensor(sinusoids[:, :size].astype(dtype), device=device)
+        self.dropout: Dropout = Dropout(check_probability("dropout", dropout), rng=rng)
 
 
 class LearnedPositions(_AddedPositions):
@@ -196,7 +196,7 @@ class LearnedPositions(_AddedPositions):
         rng = random_generator(rng)
         drawn = rng.normal(0, 0.02, shape).astype(dtype)
         self.weights = Tensor(drawn, device=device, requires_grad=True)
-        self.dropout = Dropout(check_probability("dropout", dropout), rng=rng)
+        self.dropout: Dropout = Dropout(check_probability("dropout", dropout), rng=rng)
 
     @property
     def table(self) -> Tensor:  # type: ignore[override]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from nn_tensor import Tensor
@@ -65,7 +65,7 @@ class RotaryPositions(PositionTable):
            [-1.33,  0.49]], dtype=float32)
     """
 
-    unsaved = ("table",)
+    unsaved: ClassVar[tuple[str, ...]] = ("table",)
 
     @keyword_only
     def __init__(
@@ -85,7 +85,7 @@ class RotaryPositions(PositionTable):
             raise ValueError(f"d_head: expected an even size for rotary positions, got {size}")
         angles = position_angles(length, size, base)
         table = np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
-        self.table = Tensor(table.astype(dtype), device=device)
+        self.table: Tensor = Tensor(table.astype(dtype), device=device)
 
     @property
     def d_head(self) -> int:

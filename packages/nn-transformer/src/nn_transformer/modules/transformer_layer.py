@@ -110,7 +110,7 @@ class TransformerLayer(Base_Layer):
     ) -> None:
         super().__init__()
         config = LayerConfig(d_model=d_model, num_heads=num_heads, d_ff=d_ff, **options)
-        self.norm_first = config.norm_first
+        self.norm_first: bool = config.norm_first
         self._build(config)
 
     def _build(self, config: LayerConfig) -> None:

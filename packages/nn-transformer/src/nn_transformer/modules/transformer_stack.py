@@ -6,7 +6,7 @@ import math
 from typing import Any, Literal, Unpack, get_args
 
 import numpy as np
-from nn_layers import BaseModel
+from nn_layers import BaseModel, Dropout, LayerNorm
 from nn_tensor import Tensor, no_grad
 from nn_tensor.extend import check_choice, check_integer, describe, device_of, keyword_only
 
@@ -82,12 +82,14 @@ class TransformerStack(BaseModel):
         options["rng"] = config.rng  # shared by all parts
         placement: dict[str, Any] = {"device": config.device, "dtype": config.dtype}
         kind = check_choice("positions", positions, get_args(PositionKind))
-        self.padding_idx = check_padding_idx(
+        self.padding_idx: int | None = check_padding_idx(
             padding_idx, check_integer("vocab_size", vocab_size, 1)
         )
         # The paper multiplies the weights by sqrt(d_model), section 3.4: so they are drawn smaller,
         # to be about as large as the sinusoidal encoding after that.
-        self.embedding = make_token_embedding(vocab_size, d_model, rng=config.rng, **placement)
+        self.embedding: Embedding = make_token_embedding(
+            vocab_size, d_model, rng=config.rng, **placement
+        )
         self._embedding_scale = math.sqrt(d_model) if kind == "sinusoidal" else 1.0
         self.positions: PositionalEncoding | LearnedPositions | RotaryPositions
         if kind == "sinusoidal":
@@ -96,14 +98,14 @@ class TransformerStack(BaseModel):
             self.positions = LearnedPositions(d_model, max_seq_len, rng=config.rng, **placement)
         else:
             self.positions = RotaryPositions(d_model // num_heads, max_seq_len, **placement)
-        self.embedding_norm = config.make_norm() if embedding_norm else None
-        self.dropout = config.make_dropout()
+        self.embedding_norm: LayerNorm | None = config.make_norm() if embedding_norm else None
+        self.dropout: Dropout = config.make_dropout()
         self.layers: list[Any] = [
             self._layer(d_model, num_heads, d_ff, **options) for _ in range(num_layers)
         ]
         if final_norm is None:
             final_norm = config.norm_first
-        self.final_norm = config.make_norm() if final_norm else None
+        self.final_norm: LayerNorm | None = config.make_norm() if final_norm else None
 
     @property
     def vocab_size(self) -> int:

@@ -128,9 +128,11 @@ class Match:
         }
         unknown = {name: state[name] for short, name in names.items() if short not in weights}
         self._refuse(unknown, {source.partition(".")[0] for source in weights}, ignore)
-        self.num_layers = {prefix: len(indices) for prefix, indices in layers.items() if prefix}
+        self.num_layers: dict[str, int] = {
+            prefix: len(indices) for prefix, indices in layers.items() if prefix
+        }
         found = [weight for source, (weight, _) in weights.items() if source in names]
-        self.present = frozenset().union(*(weight.requires for weight in found))
+        self.present: frozenset[str] = frozenset().union(*(weight.requires for weight in found))
         self.sizes: dict[str, int] = {}
         self.arrays: list[tuple[Weight, int, Any]] = []
         for source, (weight, index) in weights.items():
