@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device, check_choice, check_floating_dtype, keyword_only
 
-__all__ = ["initialize"]
+__all__ = ["Initialization", "initialize"]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Shape: TypeAlias = tuple[int, ...]
 Initializer: TypeAlias = Callable[[np.random.Generator, Shape, int, int], Array]
+
+Initialization: TypeAlias = Literal[
+    "xavier",
+    "xavier_normal",
+    "he",
+    "he_normal",
+    "lecun",
+    "lecun_normal",
+    "normal",
+    "orthogonal",
+    "zeros",
+]
 
 
 def _uniform(variance: Callable[[int, int], float]) -> Initializer:
@@ -65,7 +77,7 @@ def _lecun(fan_in: int, fan_out: int) -> float:
     return 1 / fan_in  # LeCun, Bottou, Orr and Müller, 1998, equation 16
 
 
-_INITIALIZERS: dict[str, Initializer] = {
+_INITIALIZERS: dict[Initialization, Initializer] = {
     "xavier": _uniform(_glorot),
     "xavier_normal": _normal(_glorot),
     "he": _uniform(_he),
@@ -80,7 +92,7 @@ _INITIALIZERS: dict[str, Initializer] = {
 
 @keyword_only
 def initialize(
-    initialization: str,
+    initialization: Initialization,
     shape: Shape,
     fan_in: int,
     fan_out: int,

@@ -9,7 +9,7 @@ from nn_tensor import Tensor, maximum, sigmoid, softplus
 from nn_tensor.extend import device_of, keyword_only, op, put
 
 from nn_losses._inputs import check_probabilities, read_prediction, read_target, read_weights
-from nn_losses._loss import Loss
+from nn_losses._loss import Loss, Reduction
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "clamped_log"]
 
@@ -162,7 +162,7 @@ class BCEWithLogitsLoss(Loss):
     """
 
     @keyword_only
-    def __init__(self, reduction: str = "mean", *, pos_weight: Any = None) -> None:
+    def __init__(self, reduction: Reduction = "mean", *, pos_weight: Any = None) -> None:
         super().__init__(reduction)
         self.pos_weight: np.ndarray[Any, Any] | None = (
             None if pos_weight is None else read_weights("pos_weight", pos_weight)

@@ -9,7 +9,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import check_integer, device_of, keyword_only, put
 
 from nn_losses._inputs import read_weights
-from nn_losses._loss import Loss
+from nn_losses._loss import Loss, Reduction
 
 __all__ = ["ClassLoss", "as_rows"]
 
@@ -25,7 +25,7 @@ class ClassLoss(Loss):
 
     @keyword_only
     def __init__(
-        self, reduction: str = "mean", *, weight: Any = None, ignore_index: int | None = None
+        self, reduction: Reduction = "mean", *, weight: Any = None, ignore_index: int | None = None
     ) -> None:
         super().__init__(reduction)
         self.weight: np.ndarray[Any, Any] | None = (

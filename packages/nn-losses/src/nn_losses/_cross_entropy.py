@@ -10,7 +10,7 @@ from nn_tensor.extend import array_module, check_probability, keyword_only, op
 
 from nn_losses._class_loss import ClassLoss, as_rows
 from nn_losses._inputs import read_classes, read_logits
-from nn_losses._loss import Loss
+from nn_losses._loss import Loss, Reduction
 
 __all__ = ["CrossEntropy", "SoftmaxCrossEntropyLoss"]
 
@@ -242,7 +242,7 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
     @keyword_only
     def __init__(
         self,
-        reduction: str = "mean",
+        reduction: Reduction = "mean",
         *,
         weight: Any = None,
         ignore_index: int | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from nn_tensor import Tensor, exp, sum
@@ -10,7 +10,7 @@ from nn_tensor.extend import check_bool, keyword_only, op
 
 from nn_losses._binary_cross_entropy import clamped_log
 from nn_losses._inputs import check_probabilities, read_prediction, read_target
-from nn_losses._loss import Loss
+from nn_losses._loss import Loss, Reduction
 
 __all__ = ["KLDivLoss"]
 
@@ -89,11 +89,13 @@ class KLDivLoss(Loss):
     (Tensor(0.), Tensor(0.6931472))
     """
 
-    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none", "batchmean")
+    reductions: ClassVar[tuple[str, ...]] = (*Loss.reductions, "batchmean")
 
     @keyword_only
-    def __init__(self, reduction: str = "mean", *, log_target: bool = False) -> None:
-        super().__init__(reduction)
+    def __init__(
+        self, reduction: Reduction | Literal["batchmean"] = "mean", *, log_target: bool = False
+    ) -> None:
+        super().__init__(reduction)  # type: ignore[arg-type]
         self.log_target: bool = check_bool("log_target", log_target)
 
     def forward(self, prediction: Any, target: Any) -> Tensor:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 from nn_tensor import Tensor, mean, sum
 from nn_tensor.extend import check_choice, device_scope, keyword_only
 
-__all__ = ["Loss"]
+__all__ = ["Loss", "Reduction"]
+
+Reduction = Literal["mean", "sum", "none"]
 
 
 class Loss(ABC):
@@ -35,10 +37,10 @@ class Loss(ABC):
     Tensor(4.)
     """
 
-    reductions: ClassVar[tuple[str, ...]] = ("mean", "sum", "none")
+    reductions: ClassVar[tuple[str, ...]] = get_args(Reduction)
 
     @keyword_only
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, reduction: Reduction = "mean") -> None:
         self.reduction: str = check_choice("reduction", reduction, self.reductions)
 
     def __call__(self, prediction: Any, target: Any) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from nn_tensor import Tensor
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 Matrix = np.ndarray[Any, Any]
-AVERAGES = ("macro", "micro", "weighted", "none")
+Average = Literal["macro", "micro", "weighted", "none"]
 
 
 def _read_examples(prediction: Any, target: Any) -> tuple[Tensor, Any]:
@@ -194,8 +194,8 @@ class _ClassMetric(ABC):
     """What Precision, Recall and F1Score share: a ratio of counts per class, and its average."""
 
     @keyword_only
-    def __init__(self, average: str = "macro", *, zero_division: float = 0.0) -> None:
-        self.average: str = check_choice("average", average, AVERAGES)
+    def __init__(self, average: Average = "macro", *, zero_division: float = 0.0) -> None:
+        self.average: str = check_choice("average", average, get_args(Average))
         self.zero_division: float = check_number("zero_division", zero_division, allow_nan=True)
 
     def __call__(self, prediction: Any, target: Any) -> float | Matrix:

@@ -8,7 +8,7 @@ from nn_tensor import Tensor, abs, clip, square
 from nn_tensor.extend import check_number, keyword_only, op
 
 from nn_losses._inputs import read_prediction, read_target
-from nn_losses._loss import Loss
+from nn_losses._loss import Loss, Reduction
 
 __all__ = ["HuberLoss", "L1Loss", "MSELoss"]
 
@@ -120,7 +120,7 @@ class HuberLoss(Loss):
     """
 
     @keyword_only
-    def __init__(self, reduction: str = "mean", *, delta: float = 1.0) -> None:
+    def __init__(self, reduction: Reduction = "mean", *, delta: float = 1.0) -> None:
         super().__init__(reduction)
         self.delta: float = check_number("delta", delta, above=0)
 

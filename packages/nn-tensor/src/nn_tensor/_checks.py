@@ -29,6 +29,7 @@ __all__ = [
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Choice = TypeVar("Choice", bound=str)
 
 
 def check_integer(
@@ -151,7 +152,7 @@ def check_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
+def check_choice(name: str, value: Any, choices: Iterable[Choice]) -> Choice:
     """Return `value` if it is one of the strings `choices`.
 
     Raises:
@@ -165,7 +166,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, known))}, got {value!r}")
-    return value
+    return known[known.index(value)]
 
 
 def check_shape(name: str, value: Any, minimum: int = 0) -> tuple[int, ...]:

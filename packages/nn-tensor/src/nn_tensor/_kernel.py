@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -124,7 +124,7 @@ class use_kernels(Switch):  # noqa: N801 - a context manager, as no_grad
 
     _mode = "kernels"
 
-    def __init__(self, choice: str) -> None:
+    def __init__(self, choice: Literal["auto", "reference"]) -> None:
         if choice not in _CHOICES:
             raise ValueError(f"choice: expected one of {_CHOICES}, got {choice!r}")
         self._value = choice

@@ -71,7 +71,7 @@ class ByLength(BatchSampler):
             )
         # An empty sequence takes a row like any other.
         self._lengths = np.maximum(array.reshape(len(array), -1).T, 1).astype(np.int64)
-        self.population: int = len(array)
+        self.population: int | None = len(array)
 
     def batches(self, rng: np.random.Generator) -> list[NDArray[np.intp]]:
         """Return the indices of the samples of each batch."""

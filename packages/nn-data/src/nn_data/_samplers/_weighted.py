@@ -40,7 +40,7 @@ class Weighted(Sampler):
         if not np.isfinite(array).all() or (array < 0).any() or not array.any():
             raise ValueError("weights: expected finite numbers >= 0, one of them positive")
         self._weights = array
-        self.population: int = len(array)
+        self.population: int | None = len(array)
         self.num_samples: int = (
             len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)
         )
@@ -96,7 +96,7 @@ class Balanced(Sampler):
             raise ValueError(f"labels: expected one for each sample, got the shape {array.shape}")
         classes, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
         self.classes: np.ndarray[Any, Any] = classes
-        self.population: int = len(array)
+        self.population: int | None = len(array)
         self._members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
         self.num_samples: int = (
             len(array) if num_samples is None else check_integer("num_samples", num_samples, 1)

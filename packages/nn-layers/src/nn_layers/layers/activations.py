@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Literal
 
 from nn_tensor import Tensor, log_softmax, parse_device, relu, sigmoid, softmax, softplus, tanh
 from nn_tensor.extend import Device, check_choice, check_number, keyword_only
@@ -244,7 +244,9 @@ class GELU(Activation):
     """
 
     @keyword_only
-    def __init__(self, approximate: str = "none", *, device: str | Device = "cpu") -> None:
+    def __init__(
+        self, approximate: Literal["none", "tanh"] = "none", *, device: str | Device = "cpu"
+    ) -> None:
         super().__init__(device)
         self.approximate: str = check_choice("approximate", approximate, ("none", "tanh"))
 

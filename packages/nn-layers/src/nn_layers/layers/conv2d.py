@@ -8,7 +8,7 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import Device, check_integer, keyword_only
 
-from nn_layers.initializers import initialize
+from nn_layers.initializers import Initialization, initialize
 from nn_layers.layers.inputs import as_tensor, check_pair, floating_input, image_size
 from nn_layers.layers.weighted import WeightedLayer
 from nn_layers.ops.conv2d import conv2d
@@ -80,11 +80,11 @@ class Conv2D(WeightedLayer):
         out_channels: int,
         kernel_size: int | Pair,
         stride: int | Pair = 1,
-        padding: int | Pair | str = 0,
+        padding: int | Pair | Literal["same"] = 0,
         *,
         dilation: int | Pair = 1,
         groups: int = 1,
-        initialization: str = "xavier",
+        initialization: Initialization = "xavier",
         bias: bool = True,
         device: str | Device = "cpu",
         dtype: Any = np.float32,

@@ -9,7 +9,7 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import Device, check_integer, keyword_only
 
-from nn_layers.initializers import initialize
+from nn_layers.initializers import Initialization, initialize
 from nn_layers.layers.inputs import as_tensor, floating_input
 from nn_layers.layers.weighted import WeightedLayer
 from nn_layers.ops.linear import linear
@@ -56,7 +56,7 @@ class Dense(WeightedLayer):
         input_size: int,
         output_size: int,
         *,
-        initialization: str = "xavier",
+        initialization: Initialization = "xavier",
         bias: bool = True,
         device: str | Device = "cpu",
         dtype: Any = np.float32,

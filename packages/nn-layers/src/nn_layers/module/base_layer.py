@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 from nn_tensor import Tensor, no_grad, parse_device
 from nn_tensor.extend import Device, check_floating_dtype, xp_for
@@ -16,6 +16,17 @@ from nn_layers.module.summary import summarize
 from nn_layers.module.tree import ModuleNode, walk
 
 __all__ = ["Base_Layer"]
+
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+
+class _HasForward(Protocol[P, R]):
+    """Any module to a type checker, which so takes the signature of a call from `forward`."""
+
+    @property
+    def forward(self) -> Callable[P, R]: ...
 
 
 class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
@@ -45,12 +56,12 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
 
     training: bool = True  # read by layers that differ in training, set by `train` and `eval`
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self: _HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return `forward` of the same arguments; an error gets the path of its layer."""
         try:
             return self.forward(*args, **kwargs)
         except Exception as error:
-            add_location(error, self)
+            add_location(error, self)  # type: ignore[arg-type]
             raise
 
     # Its parts

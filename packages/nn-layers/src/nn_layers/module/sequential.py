@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any, Self, overload
 
+from nn_tensor import Tensor
 from nn_tensor.extend import Device, describe
 
 from nn_layers.module.base_layer import Base_Layer
@@ -53,7 +54,7 @@ class Sequential(BaseModel):
     def _children(self) -> Iterable[tuple[Any, Any]]:
         return chain(enumerate(self.layers), vars(self).items())
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Tensor:
         """Return the output of the last layer."""
         for layer in self.layers:
             x = layer(x)
