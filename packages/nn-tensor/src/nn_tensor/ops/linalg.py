@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nn_tensor._dtype import accumulation_dtype
-from nn_tensor._op import array_module, op, shape_of
+from nn_tensor._op import array_module, function, op, shape_of
 from nn_tensor.ops.arithmetic import multiply
 from nn_tensor.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 
@@ -40,6 +40,7 @@ def _(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
     return _matmul(swapaxes(x, -1, -2), g)
 
 
+@function
 def matmul(x: Any, y: Any) -> Tensor:
     """Return the matrix product ``x @ y``, over the last two axes; the others broadcast.
 
@@ -71,6 +72,7 @@ def matmul(x: Any, y: Any) -> Tensor:
     return squeeze(result, gone)
 
 
+@function
 def dot(x: Any, y: Any) -> Tensor:
     """Return the product of `numpy.dot`: over the last axis of `x` and the last but one of `y`.
 
@@ -86,6 +88,7 @@ def dot(x: Any, y: Any) -> Tensor:
     return tensordot(x, y, ([len(first) - 1], [len(second) - 2]))
 
 
+@function
 def outer(x: Any, y: Any) -> Tensor:
     """Return ``x[i] * y[j]`` for all `i` and `j`, of the flattened operands.
 
@@ -97,6 +100,7 @@ def outer(x: Any, y: Any) -> Tensor:
     return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
 
 
+@function
 def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     """Return the sum of products over chosen axes of both operands.
 
@@ -193,6 +197,7 @@ def _einsum_gradient(
 _LABELS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
+@function
 def einsum(subscripts: str, *operands: Any) -> Tensor:
     """Return the sum of products that `subscripts` describe, as `numpy.einsum`.
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
-from nn_tensor._op import array_module, op, shape_of
+from nn_tensor._op import array_module, function, op, shape_of
 from nn_tensor.ops.arithmetic import subtract
 from nn_tensor.ops.elementwise import sqrt
 from nn_tensor.ops.indexing import where
@@ -110,6 +110,7 @@ def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     return widen(restore_dimensions(g, axis, keepdims)) / builtins.max(_count(x_shape, axis), 1)
 
 
+@function
 def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
 
@@ -136,6 +137,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tens
     return variance if wide is x else cast(variance, x.dtype)
 
 
+@function
 def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """Return the standard deviation over `axis`, the square root of `var`.
 

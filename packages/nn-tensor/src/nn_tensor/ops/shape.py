@@ -9,13 +9,13 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 from nn_tensor import _device
 from nn_tensor._dtype import parse_dtype
-from nn_tensor._op import op, shape_of
+from nn_tensor._op import function, op, shape_of
 
 if TYPE_CHECKING:
     from nn_tensor._tensor import Tensor
@@ -43,6 +43,8 @@ __all__ = [
     "transpose",
 ]
 
+Data = TypeVar("Data", "Tensor", "np.ndarray[Any, Any]")
+
 
 @op
 def reshape(xp: Any, x: Any, /, shape: int | Sequence[int]) -> Any:
@@ -61,6 +63,7 @@ def _(g: Any, x_shape: tuple[int, ...]) -> Any:
     return reshape(g, x_shape)
 
 
+@function
 def flatten(x: Any, start_axis: int = 0) -> Tensor:
     """Return `x` with all axes from `start_axis` on made into one.
 
@@ -75,6 +78,7 @@ def flatten(x: Any, start_axis: int = 0) -> Tensor:
     return reshape(x, (*kept, int(np.prod(x.shape[len(kept) :], dtype=int))))
 
 
+@function
 def ravel(x: Any) -> Tensor:
     """Return all elements of `x` along one axis.
 
@@ -203,7 +207,11 @@ def _(g: Any, xs_shape: tuple[tuple[int, ...], ...], axis: int | None) -> tuple[
     return tuple(gradients)
 
 
-def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
+@overload
+def concatenate(tensors: Sequence[Data], axis: int | None = 0) -> Data: ...
+@overload
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any: ...
+def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
     """Return `tensors` joined along an existing axis; flattened first if `axis` is None.
 
     >>> from nn_tensor import Tensor, concatenate
@@ -214,7 +222,11 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     return _concatenate(*tensors, axis=axis)
 
 
-def stack(tensors: Sequence[Any], axis: int = 0) -> Tensor:
+@overload
+def stack(tensors: Sequence[Data], axis: int = 0) -> Data: ...
+@overload
+def stack(tensors: Sequence[Any], axis: int = 0) -> Any: ...
+def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Return `tensors`, all of one shape, joined along a new axis.
 
     >>> from nn_tensor import Tensor, stack
@@ -235,7 +247,11 @@ def _sequence(name: str, tensors: Any) -> list[Any]:
     return list(tensors)
 
 
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Tensor]:
+@overload
+def split(x: Data, sections: int | Sequence[int], axis: int = 0) -> list[Data]: ...
+@overload
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]: ...
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Return `x` cut along `axis`: into `sections` equal parts, or before the indices given.
 
     Raises:
@@ -277,6 +293,7 @@ def _(g: Any, axis: Any) -> Any:
     return flip(g, axis)
 
 
+@function
 def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
     """Return every element `repeats` times in a row, along `axis` or of the flattened `x`.
 
@@ -294,6 +311,7 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
     return reshape(wide, (*x.shape[:axis], x.shape[axis] * int(repeats), *x.shape[axis + 1 :]))
 
 
+@function
 def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
     """Return `x` laid side by side, so many times along each axis (the last axes if fewer).
 
@@ -348,6 +366,7 @@ def _pairs(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
     return tuple((int(a), int(b)) for a, b in np.broadcast_to(array, (ndim, 2)))
 
 
+@function
 def pad2d(x: Any, padding: Any, value: float = 0.0) -> Tensor:
     """Return `x` with `value` around its last two axes.
 
