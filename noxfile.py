@@ -83,6 +83,13 @@ def extras_for(device):
     return [f"cuda{min(int(version), 13)}"] if version else []
 
 
+def build_wheels(session, folder):
+    """Build the wheel of each package without the sources of the others; return them by name."""
+    wheels = Path(folder) / "wheels"
+    session.run("uv", "build", "-q", "--all-packages", "--no-sources", "-o", str(wheels))
+    return {path.name.split("-")[0].replace("_", "-"): path for path in wheels.glob("*.whl")}
+
+
 def run_tests(session, packages, paths, device, *further):
     """Install packages from the tree and run tests on one device."""
     session.install(*editable(packages, extras_for(device)), *group("test"), *further)
@@ -123,6 +130,21 @@ def types(session):
     """Check the types of the sources."""
     session.install(*group("types"))
     session.run("mypy", *(f"packages/{name}/src" for name in PACKAGES))
+
+
+@nox.session(tags=["fast"])
+def downstream(session):
+    """Check with mypy and pyright, and run, a library that uses the wheels; and their own types."""
+    session.install(*group("types"), *group("downstream"))
+    with tempfile.TemporaryDirectory() as folder:
+        wheels = build_wheels(session, folder)
+        session.install("--force-reinstall", "--no-deps", *map(str, wheels.values()))
+        session.run("python", "tools/type_completeness.py", *PACKAGES)
+        shutil.copytree("tests-integration/downstream", Path(folder) / "downstream")
+        session.chdir(Path(folder) / "downstream")  # away from the sources
+        session.run("mypy", "src")
+        session.run("pyright", "--pythonpath", shutil.which("python", path=session.bin), "src")
+        session.run("python", "-m", "downstream.program", env={"PYTHONPATH": "src"})
 
 
 @nox.session(tags=["fast"])
@@ -195,9 +217,7 @@ def isolation(session, resolution):
     session.install("uv")
     start = session.python or sys.executable
     with tempfile.TemporaryDirectory() as folder:
-        wheels = Path(folder) / "wheels"
-        session.run("uv", "build", "-q", "--all-packages", "--no-sources", "-o", str(wheels))
-        built = {path.name.split("-")[0].replace("_", "-"): path for path in wheels.glob("*.whl")}
+        built = build_wheels(session, folder)
         # The siblings come from here, and never from an index that has something of their name.
         ours = Path(folder) / "constraints.txt"
         ours.write_text("".join(f"{name} @ {path.as_uri()}\n" for name, path in built.items()))
