@@ -7,6 +7,8 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
+collect_ignore = ["downstream"]  # checked by the session of that name, as installed
+
 
 @pytest.fixture
 def load_example(monkeypatch):

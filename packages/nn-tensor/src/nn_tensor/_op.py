@@ -42,7 +42,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, overload
+from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
@@ -60,18 +60,14 @@ from nn_tensor._graph import (
     next_sequence,
 )
 from nn_tensor._modes import CHECK, RECORD, modes
+from nn_tensor._op_type import Decorator, Op
 from nn_tensor._versions import versions
 
-if TYPE_CHECKING:
-    from nn_tensor._tensor import Tensor
-
-__all__ = ["Declaration", "Function", "Op", "Rule", "array_module", "function", "op", "shape_of"]
+__all__ = ["Declaration", "Rule", "array_module", "op", "shape_of"]
 
 P = ParamSpec("P")
-Q = ParamSpec("Q")
 Values = tuple[Any, ...]
 Options = dict[str, Any]
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 Selector = Callable[[Any], Values]
 
 _ON_HOST = frozenset({np.ndarray, float, int, bool})
@@ -248,75 +244,6 @@ def _selector(places: Sequence[int]) -> Selector:
     if len(places) > 1:
         return itemgetter(*places)
     return itemgetter(slice(places[0], places[0] + 1) if places else slice(0))
-
-
-class Function(Protocol[P]):
-    """The type of a function of Tensors or arrays: a Tensor among its first three gives a Tensor.
-
-    It gives an array for NumPy arrays alone. What it gives for CuPy's, numbers and lists, and for
-    arrays that are named in the call, a type checker takes as Any.
-    """
-
-    @overload
-    def __call__(
-        self: Function[Concatenate[Any, Q]], x: Tensor, /, *args: Q.args, **kwargs: Q.kwargs
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self: Function[Concatenate[Any, Any, Q]],
-        x: Any,
-        y: Tensor,
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self: Function[Concatenate[Any, Any, Any, Q]],
-        x: Any,
-        y: Any,
-        z: Tensor,
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
-    ) -> Tensor: ...
-    @overload
-    def __call__(
-        self: Function[Concatenate[Any, Q]],
-        x: np.ndarray[Any, Any],
-        /,
-        *args: Q.args,
-        **kwargs: Q.kwargs,
-    ) -> np.ndarray[Any, Any]: ...
-    @overload
-    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
-
-    @overload
-    def __get__(self, instance: None, owner: Any) -> Self: ...
-    @overload
-    def __get__(
-        self: Function[Concatenate[Any, Q]], instance: object, owner: Any
-    ) -> Callable[Q, Tensor]: ...
-
-
-def function(definition: Callable[P, Any]) -> Function[P]:
-    """Give a function that is composed of operations the type that operations have."""
-    return definition  # type: ignore[return-value]
-
-
-class Op(Function[P], Protocol[P]):
-    """An operation: a function of Tensors or arrays, to which rules are added by `gradient`."""
-
-    info: Any  # its Declaration
-
-    def gradient(self, wrt: str) -> Decorator:
-        """Declare the decorated function as the rule for one input, or for all of a ``*xs``."""
-
-    def joint_gradient(self, *wrt: str) -> Decorator:
-        """Declare the decorated function as one rule that returns a tuple: a gradient for each."""
-
-    def kept(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Declare how the kept values follow from inputs, options and ``out``."""
 
 
 @overload

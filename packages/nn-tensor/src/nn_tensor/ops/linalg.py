@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nn_tensor._dtype import accumulation_dtype
-from nn_tensor._op import array_module, function, op, shape_of
+from nn_tensor._op import array_module, op, shape_of
+from nn_tensor._op_type import function
 from nn_tensor.ops.arithmetic import multiply
 from nn_tensor.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
-from nn_tensor._op import array_module, function, op, shape_of
+from nn_tensor._op import array_module, op, shape_of
+from nn_tensor._op_type import function
 from nn_tensor.ops.arithmetic import subtract
 from nn_tensor.ops.elementwise import sqrt
 from nn_tensor.ops.indexing import where

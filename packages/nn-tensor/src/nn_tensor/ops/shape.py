@@ -15,7 +15,8 @@ import numpy as np
 
 from nn_tensor import _device
 from nn_tensor._dtype import parse_dtype
-from nn_tensor._op import function, op, shape_of
+from nn_tensor._op import op, shape_of
+from nn_tensor._op_type import function
 
 if TYPE_CHECKING:
     from nn_tensor._tensor import Tensor
