@@ -73,6 +73,7 @@ Selector = Callable[[Any], Values]
 _ON_HOST = frozenset({np.ndarray, float, int, bool})
 _EXPLAINED = (ValueError, TypeError, IndexError)
 _NO_OPTIONS: Options = {}
+_NO_EDGES: tuple[Edge, ...] = ()
 _new = object.__new__
 _ndarray = np.ndarray
 
@@ -345,7 +346,7 @@ def call(
 ) -> Any:
     """Compute one operation, and record it if a variable among `inputs` requires a gradient."""
     values: list[Any] = []
-    variables = needs_grad = False
+    variables = needs_grad = elsewhere = False
     for x in inputs:
         if isinstance(x, Variable):
             variables = True
@@ -354,13 +355,15 @@ def call(
             x = x._data
         elif type(x) not in _ON_HOST:
             x = as_input(info, inputs, len(values))
+        if type(x) is not _ndarray and type(x) not in _ON_HOST:
+            elsewhere = True
         values.append(x)
     try:
-        if _ON_HOST.issuperset(map(type, values)):
-            out = info.forward(np, *values, *given, **named)
-        else:
+        if elsewhere:
             with common_device_scope(values) as xp:
                 out = info.forward(xp, *values, *given, **named)
+        else:
+            out = info.forward(np, *values, *given, **named)
     except _EXPLAINED as error:
         raise explain(info, values, error, given, named) from error
     kept: Sequence[Any] = ()
@@ -370,8 +373,8 @@ def call(
         return out
     if type(out) is not _ndarray:
         out = as_output(info.name, out)
-    edges: tuple[Edge, ...] = ()
-    if needs_grad and modes.grad:
+    mode, edges = modes.call, _NO_EDGES
+    if needs_grad and mode & RECORD:
         options = given + info.defaults[len(given) :]
         if named:
             by_name = dict(zip(info.options, given, strict=False))
@@ -379,7 +382,7 @@ def call(
         known = (out, *((tuple(values),) if info.variadic else values), *options, *kept)
         edges = _edges(info, inputs, known)
     result = _recorded(info, edges, known) if edges else new_variable(out)
-    if modes.call & CHECK:
+    if mode & CHECK:
         check_result(describe_call(info, values, given, named), values, result)
     return result
 

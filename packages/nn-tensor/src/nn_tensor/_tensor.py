@@ -94,7 +94,9 @@ class Tensor(Variable):
         if isinstance(data, Tensor):
             data = data._data
         wanted = None if dtype is None else parse_dtype(dtype)
-        if is_array(data):
+        if type(data) is np.ndarray:
+            array = data
+        elif is_array(data):
             refuse_masked(data)
             array = data
         else:
