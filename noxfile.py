@@ -5,7 +5,7 @@
 """The checks of this workspace: `uv run noxfile.py`, or `nox` where it is installed.
 
 The default sessions use the Python that runs nox. On demand: `-s matrix` tests on every supported
-Python that is found here, `-s docs` builds the pages. What follows `--` goes to pytest.
+Python that is found here. What follows `--` goes to pytest.
 
 The tests for CUDA skip themselves where no device answers; NN_REQUIRE_CUDA=1 makes that a failure.
 NN_CUDA=12 or 13 chooses the CuPy to install; by default the driver decides.
@@ -111,6 +111,7 @@ def lint(session):
     session.install(*group("lint"))
     session.run("python", "tools/check_workspace.py")
     session.run("python", "tools/lines_of_code.py", "--check")
+    session.run("python", "tools/check_language.py")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check", "--diff")
 
@@ -254,11 +255,14 @@ def matrix(session, package, device):
     test_package(session, package, device)
 
 
-@nox.session(default=False)
+@nox.session
 def docs(session):
-    """Build the pages, with warnings as errors."""
-    session.install(*group("docs"))
-    session.run("sphinx-build", "-W", "-n", "--keep-going", "docs", "docs/_build")
+    """Build the pages and the API reference, with warnings as errors, and look things up in them."""
+    session.install(*editable(PACKAGES), *group("docs"))
+    shutil.rmtree(ROOT / "docs" / "reference" / "generated", ignore_errors=True)
+    session.run("sphinx-build", "-q", "-W", "-E", "--keep-going", "-j", "auto", "docs", "docs/_build")
+    session.run("python", "tools/check_pages.py", "docs/_build")
+    session.run("python", "-m", "pytest", "tools/tests/test_reference.py", *session.posargs)
 
 
 if __name__ == "__main__":
