@@ -257,10 +257,11 @@ def matrix(session, package, device):
 
 @nox.session
 def docs(session):
-    """Build the pages and the API reference, with warnings as errors, and look things up in them."""
+    """Build the pages and the API reference, with warnings as errors, and search them."""
     session.install(*editable(PACKAGES), *group("docs"))
     shutil.rmtree(ROOT / "docs" / "reference" / "generated", ignore_errors=True)
-    session.run("sphinx-build", "-q", "-W", "-E", "--keep-going", "-j", "auto", "docs", "docs/_build")
+    strict = ["-q", "-E", "-W", "--keep-going", "-j", "auto"]
+    session.run("sphinx-build", *strict, "docs", "docs/_build")
     session.run("python", "tools/check_pages.py", "docs/_build")
     session.run("python", "-m", "pytest", "tools/tests/test_reference.py", *session.posargs)
 

@@ -62,6 +62,7 @@ intersphinx_disabled_reftypes = ["std:doc"]
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
 html_css_files = ["nn.css"]
+html_search_scorer = str(HERE / "_sphinx" / "search_scorer.js")
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {

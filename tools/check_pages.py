@@ -2,9 +2,10 @@
 
     python tools/check_pages.py docs/_build
 
-The pages need no network: none loads a script, a style, a font or an image from it. And what people look for
-is found: by the first result of the search, or from the start page in two clicks. The search runs
-in a browser without a window, Chromium or Chrome, where one is installed; NN_BROWSER names another.
+The pages need no network: none loads a script, a style, a font or an image from it. And what
+people look for is found, by the first result of the search or from the start page in two clicks.
+The search runs in a headless browser, Chromium or Chrome, where one is installed; NN_BROWSER names
+another.
 """
 
 import argparse
@@ -74,7 +75,7 @@ def external_resources(folder):
 
 
 def clicks(folder, targets, limit=2):
-    """Return how many clicks lead from the start page to one of some pages; None if more than limit."""
+    """Return how many clicks lead from the start page to a target; None if more than the limit."""
     reached, frontier = {"index.html"}, {"index.html"}
     for number in range(limit + 1):
         if reached & set(targets):
@@ -109,7 +110,7 @@ def first_result(browser, address, words):
         command += ["--virtual-time-budget=20000", "--dump-dom"]
         command += [f"{address}/search.html?q={quote(words)}"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    match = re.search(r'<ul class="search[^"]*"[^>]*>.*?<a href="([^"]+)"', done.stdout, re.DOTALL)
+    match = re.search(r'<ul[^>]* class="search".*?<a href="([^"]+)"', done.stdout, re.DOTALL)
     return urldefrag(unquote(match[1])).url if match else None
 
 

@@ -89,6 +89,11 @@ def _first_example(lines):
 _unchanged = {}
 
 
+def _annotations(app, name):
+    document = getattr(app.env, "current_document", None)
+    return getattr(document, "autodoc_annotations", {}).get(name, {})
+
+
 def _prepare(app, what, name, obj, options, lines):
     lines[:] = prepare(lines)
     _unchanged[name] = list(lines)
@@ -98,14 +103,17 @@ def _complete(app, what, name, obj, options, lines):
     before = _unchanged.pop(name, lines)
     if what in SHORT and not any(SECTION.match(line) for line in before):
         lines[:] = before  # napoleon takes the text before a colon as the type of an attribute
+    added = []
+    if what in ("function", "method") and (result := _annotations(app, name).get("return")):
+        added = ["", f":rtype: {result}", ""]  # Sphinx would put it below the examples
     if what == "function" and (same := numpy_name(name)):
-        place = _first_example(lines)
-        lines[place:place] = ["", f".. seealso:: :py:obj:`{same}`", ""]
+        added += ["", f".. seealso:: :py:obj:`{same}`", ""]
+    place = _first_example(lines)
+    lines[place:place] = added
 
 
 def _drop_any(app, objtype, name, obj, options, args, retann):
-    document = getattr(app.env, "current_document", None)
-    annotations = getattr(document, "autodoc_annotations", {}).get(name, {})
+    annotations = _annotations(app, name)
     if objtype == "class":
         annotations.update(constructor_annotations(obj))
     for key in [key for key, text in annotations.items() if text in EMPTY]:
@@ -113,7 +121,7 @@ def _drop_any(app, objtype, name, obj, options, args, retann):
 
 
 def _drop_private(app, name, obj, options, bases):
-    bases[:] = public_bases(bases)
+    bases[:] = public_bases(bases) or [object]
 
 
 def setup(app):
