@@ -33,7 +33,7 @@ QUESTIONS = [
     ),
     ("the options of Adam", "Adam", ["reference/generated/nn_optim.Adam.html"]),
     ("the shapes of Conv2D", "Conv2D shape", ["reference/generated/nn_layers.Conv2D.html"]),
-    ("how to write an op", "write an operation", ["extending.html"]),
+    ("how to write an op", "new operation", ["extending.html"]),
     ("how to save and load", "save and load", ["saving.html"]),
     ("masks", "masks", ["transformer.html"]),
     ("how to move to a GPU", "move to GPU", ["devices.html"]),

@@ -104,7 +104,9 @@ def _complete(app, what, name, obj, options, lines):
     if what in SHORT and not any(SECTION.match(line) for line in before):
         lines[:] = before  # napoleon takes the text before a colon as the type of an attribute
     added = []
-    if what in ("function", "method") and (result := _annotations(app, name).get("return")):
+    has_fields = any(line.startswith(":") for line in lines)
+    result = _annotations(app, name).get("return")
+    if what in ("function", "method") and result and not has_fields:
         added = ["", f":rtype: {result}", ""]  # Sphinx would put it below the examples
     if what == "function" and (same := numpy_name(name)):
         added += ["", f".. seealso:: :py:obj:`{same}`", ""]

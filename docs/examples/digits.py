@@ -46,7 +46,7 @@ def load_data(folder, seed):
 
 
 def build_model(height, width, classes, rng, device):
-    """Return a network that gives each image one score per class."""
+    """Return a network that gives each image a logit for each class."""
     first, second = Dense(height * width, 256, rng=rng), Dense(256, 256, rng=rng)
     last = Dense(256, classes, rng=rng)
     return Sequential([Flatten(), first, ReLU(), second, ReLU(), last], device=device)

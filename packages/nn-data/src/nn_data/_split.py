@@ -88,7 +88,7 @@ def _apportion(counts: NDArray[np.intp], shares: Sequence[float]) -> NDArray[np.
     for row, wanted, count in zip(table, exact, counts, strict=True):
         owed += wanted - row
         rounded_up = np.argsort(-owed, kind="stable")
-        # A share that is a whole number already is not rounded up.
+        # A share that is an integer already is not rounded up.
         rounded_up = rounded_up[(wanted > row + 1e-9)[rounded_up]]
         chosen = rounded_up[: count - row.sum()]
         row[chosen] += 1

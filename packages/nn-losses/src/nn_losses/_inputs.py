@@ -28,7 +28,7 @@ def read_prediction(prediction: Any) -> Tensor:
 
 
 def read_logits(prediction: Any) -> Tensor:
-    """Return `prediction`, one score per class along the last axis, as a Tensor, or raise."""
+    """Return `prediction`, the logits of the classes along the last axis, as a Tensor, or raise."""
     logits = read_prediction(prediction)
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(

@@ -292,7 +292,7 @@ def randint(
     """Return integers drawn uniformly from `low` up to, but without, `high`.
 
     Raises:
-        ValueError: if there is no integer in the range.
+        ValueError: if the range contains no integers.
 
     >>> randint(0, 10, (2, 3), rng=0).shape
     (2, 3)

@@ -460,7 +460,7 @@ def _(g: Any, x: Any) -> Any:
 
 @op
 def floor(xp: Any, x: Any, /) -> Any:
-    """Return the largest whole number at most `x`.
+    """Return the largest integer at most `x`.
 
     >>> from nn_tensor import Tensor, floor
     >>> floor(Tensor([1.5, -1.5]))
@@ -471,7 +471,7 @@ def floor(xp: Any, x: Any, /) -> Any:
 
 @op
 def ceil(xp: Any, x: Any, /) -> Any:
-    """Return the smallest whole number at least `x`.
+    """Return the smallest integer at least `x`.
 
     >>> from nn_tensor import Tensor, ceil
     >>> ceil(Tensor([1.5, -1.5]))
@@ -493,7 +493,7 @@ def trunc(xp: Any, x: Any, /) -> Any:
 
 @op
 def round(xp: Any, x: Any, /, decimals: int = 0) -> Any:
-    """Return `x` rounded to `decimals` places, halves to the even neighbour.
+    """Return `x` rounded to `decimals` places, halves to the even neighbor.
 
     >>> from nn_tensor import Tensor, round
     >>> round(Tensor([0.5, 1.5, 1.26]), 1)
