@@ -18,7 +18,7 @@ Collate: TypeAlias = Callable[[Sequence[Any]], Any]
 
 
 class Padded(NamedTuple):
-    """Sequences of unequal lengths as one array, and which of its elements are real."""
+    """A padded batch: one array, and a mask that is True at the real values."""
 
     values: NDArray[Any]
     """Of shape (n, longest, ...)."""
@@ -97,7 +97,7 @@ def _as_array(sample: Any) -> NDArray[Any]:
 
 
 class Pad:
-    """Make one array, and a mask, of sequences of unequal lengths.
+    """Pad sequences of unequal lengths to one array, and return a mask of the real values.
 
     To be given as ``Loader(..., collate=Pad())``, or called. Where samples are tuples or dicts,
     each part is collated by itself: sequences are padded, numbers stacked, strings listed.

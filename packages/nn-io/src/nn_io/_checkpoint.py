@@ -33,7 +33,7 @@ Generators = np.random.Generator | Mapping[str, np.random.Generator]
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds beside the states.
+    """The step and the notes of a checkpoint, beside the states.
 
     Attributes:
         step: how many steps were done, or None.
@@ -58,7 +58,7 @@ def save_checkpoint(
     step: int | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write all that a run needs to resume to one file, replaced as a whole or not at all.
+    """Write a checkpoint to one file, which is replaced as a whole or not at all.
 
     The file has a checksum, as with `save_model_parameters`.
 
@@ -129,7 +129,7 @@ def load_checkpoint(
     schedule: LoadsStateDict | None = None,
     rng: Generators | None = None,
 ) -> Checkpoint:
-    """Restore the states of all that is given, or change nothing.
+    """Restore model, optimizer, schedule and generators from a checkpoint, or change nothing.
 
     What the file holds beyond that is not used, so that a model can be loaded alone. The file, its
     entries and the generators' states are checked before anything is changed. Should a part then

@@ -19,7 +19,7 @@ def _difference(prediction: Any, target: Any) -> Tensor:
 
 
 class MSELoss(Loss):
-    r"""The squared error, averaged over all elements.
+    r"""The mean squared error.
 
     .. math:: \ell_i = (x_i - y_i)^2
 
@@ -50,7 +50,7 @@ class MSELoss(Loss):
 
 
 class L1Loss(Loss):
-    r"""The absolute error, averaged over all elements.
+    r"""The mean absolute error.
 
     .. math:: \ell_i = |x_i - y_i|
 
@@ -92,7 +92,7 @@ def _(g: Any, x: Any, delta: float) -> Any:
 
 
 class HuberLoss(Loss):
-    r"""Half the squared error where it is small, and linear in the error where it is not.
+    r"""The Huber loss: quadratic for errors up to `delta`, linear beyond.
 
     .. math:: \ell_i = \begin{cases} \frac{1}{2} d_i^2 & \text{if } |d_i| \le \delta \\
         \delta (|d_i| - \frac{1}{2} \delta) & \text{otherwise} \end{cases}, \quad d_i = x_i - y_i

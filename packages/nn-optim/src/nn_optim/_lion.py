@@ -22,7 +22,7 @@ def lion_step(parameter, gradient, mean, /, lr, beta1, beta2, weight_decay):  # 
 
 
 class Lion(Optimizer):
-    r"""Lion: changes every element by the learning rate, against the sign of an average gradient.
+    r"""Lion (evolved sign momentum): steps of size `lr` against the sign of a running average.
 
     .. math::
         c_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t \\

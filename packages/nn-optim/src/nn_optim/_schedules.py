@@ -280,7 +280,7 @@ class ExponentialSchedule(Schedule):
 
 
 class CosineSchedule(Schedule):
-    r"""Half a cosine from the base to a minimum learning rate, once or with warm restarts.
+    r"""Cosine annealing from the base to a minimum learning rate, once or with warm restarts.
 
     .. math::
         \text{lr}_t = \text{lr}_{\min} + \frac{1}{2} (\text{lr}_0 - \text{lr}_{\min})
@@ -341,7 +341,7 @@ class CosineSchedule(Schedule):
 
 
 class LinearWarmup(Schedule):
-    r"""Raises the learning rate linearly from a fraction of the base to the base.
+    r"""Linear warmup from a fraction of the base learning rate to the base.
 
     .. math:: \text{lr}_t = \text{lr}_0 \left(s + (1 - s) \min(t / T, 1)\right)
 
@@ -382,7 +382,7 @@ class LinearWarmup(Schedule):
 
 
 class OneCycle(Schedule):
-    r"""One increase to the base and one long decrease to almost nothing.
+    r"""The 1cycle schedule: one increase to the maximum, then a decrease to a small fraction of it.
 
     .. math::
         \text{lr}_t = \begin{cases}
@@ -453,7 +453,7 @@ class OneCycle(Schedule):
 
 
 class InverseSquareRoot(Schedule):
-    r"""A linear increase to the base, then a decrease with the inverse square root of the step.
+    r"""Linear warmup to the base, then decay with the inverse square root of the step.
 
     .. math:: \text{lr}_t = \text{lr}_0 \sqrt{T} \min\left(n^{-1/2},\; n\, T^{-3/2}\right)
 
@@ -627,7 +627,7 @@ class _Composite(Schedule):
 
 
 class ChainedSchedules(_Composite):
-    r"""Several schedules at once: each starts from the rate that the one before it gives.
+    r"""Applies several schedules at once: each changes the learning rate of the one before it.
 
     .. math:: \text{lr}_t = f_n(\dots f_2(f_1(\text{lr}_0, t), t) \dots, t)
 
@@ -662,7 +662,7 @@ class ChainedSchedules(_Composite):
 
 
 class SequentialSchedules(_Composite):
-    r"""Several schedules one after the other, each from its own step 0 and the same base.
+    r"""Applies several schedules one after the other, from given steps on.
 
     .. math:: \text{lr}_t = f_k(\text{lr}_0, t - \tau_k), \qquad \tau_k \le t < \tau_{k+1}
 

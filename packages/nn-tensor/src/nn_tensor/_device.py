@@ -34,7 +34,7 @@ Array = Any
 
 
 class Device:
-    """A place where arrays live; ``str()`` gives the spelling that users write."""
+    """A device: ``str()`` gives the name that users write."""
 
     __slots__ = ("index", "kind")
 

@@ -15,7 +15,7 @@ _CLASS_SPELLING = re.compile(r"<class '(?:numpy|cupy)\.(\w+)'>|(?:np|numpy|cupy)
 
 
 def parse_dtype(dtype: Any) -> np.dtype[Any]:
-    """Turn any usual spelling of a numeric or boolean data type into a NumPy dtype.
+    """Convert the usual spellings of a numeric or boolean dtype into a NumPy dtype.
 
     Accepts dtypes, NumPy scalar types, Python's ``float`` (float32 here), ``int`` and ``bool``,
     and strings: ``"float32"``, ``"np.float32"``, ``"<class 'numpy.float64'>"``.

@@ -39,7 +39,7 @@ def grad(
     retain_graph: bool | None = None,
     create_graph: bool = False,
 ) -> Any:
-    r"""Return the derivative of `outputs` with respect to `inputs`, and touch no ``.grad``.
+    r"""Return the derivative of `outputs` with respect to `inputs`; no ``.grad`` is changed.
 
     .. math:: \sum_k \left(\frac{\partial\, \text{outputs}_k}{\partial x_i}\right)^T g_k
 

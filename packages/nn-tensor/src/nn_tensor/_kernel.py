@@ -50,7 +50,7 @@ def _compilable(arguments: tuple[Any, ...]) -> bool:
 
 
 class Kernel:
-    """A computation on arrays and the implementations of it."""
+    """A function of arrays with a reference and faster implementations (numba, CUDA)."""
 
     def __init__(self, reference: Callable[..., Any]) -> None:
         functools.update_wrapper(self, reference)

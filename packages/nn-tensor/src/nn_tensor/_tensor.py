@@ -60,7 +60,7 @@ def _in_place(sign: str, operation: Callable[..., Tensor]) -> Callable[[Any, Arr
 
 @use_tensor_class
 class Tensor(Variable):
-    """An array on a device that remembers how it was computed.
+    """An array on a device that records the operations applied to it, for `backward`.
 
     Args:
         data: anything array-like. Python floats and lists of them become float32, integers stay

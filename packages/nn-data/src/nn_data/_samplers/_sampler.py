@@ -1,4 +1,4 @@
-"""What samplers are."""
+"""The base classes of samplers."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ __all__ = ["Concat", "Subset"]
 
 
 class Subset(Source):
-    """Some of the samples of a source, in an order of one's own; nothing is copied.
+    """The samples of a source at given indices, in that order; nothing is copied.
 
     ``subset[:]`` is all of it as one batch.
 
@@ -86,7 +86,7 @@ def _digest(indices: Indices) -> str:
 
 
 class Concat(Source):
-    """Several sources with samples of one kind, one after another; nothing is copied.
+    """The concatenation of several sources; nothing is copied.
 
     Args:
         parts: what a `Loader` takes, at least one.

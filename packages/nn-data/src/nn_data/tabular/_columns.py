@@ -15,7 +15,7 @@ __all__ = ["ColumnTransformer"]
 
 
 class ColumnTransformer:
-    """Transform each column of a table in its own way, and put the results side by side.
+    """Apply transforms to the columns of a table, and concatenate the results.
 
     Args:
         columns: for the name of each column that is used a transform, a list of transforms that are

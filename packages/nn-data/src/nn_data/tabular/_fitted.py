@@ -1,4 +1,4 @@
-"""What is fitted to training data, and then applied to any."""
+"""The base class of preprocessing with statistics of the training data."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["Impute"]
 
 
 class Impute(Fitted):
-    """Fill in what is missing: NaN among numbers, ``''`` among strings.
+    """Fill in missing values: NaN among numbers, ``''`` among strings.
 
     Args:
         strategy: ``'mean'``, ``'median'`` or ``'most_frequent'`` of each feature in the training

@@ -16,7 +16,7 @@ __all__ = ["OneHot"]
 
 
 class OneHot(Fitted):
-    """Make a column of 0 and 1 for each category of each feature, in float32.
+    """One-hot encode categorical features, in float32: a column for each category.
 
     Args:
         unknown: for a category that was not in the training data: ``'error'``, or ``'ignore'``,

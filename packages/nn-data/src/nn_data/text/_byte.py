@@ -16,7 +16,7 @@ __all__ = ["ByteVocabulary"]
 
 
 class ByteVocabulary(Vocabulary):
-    """The 256 bytes of UTF-8: every text can be written, and there is nothing to fit.
+    """The 256 bytes of UTF-8: every text can be encoded, and nothing has to be fitted.
 
     Args:
         specials: tokens that are not text, with the first indices.

@@ -18,7 +18,7 @@ _PIXELS = 1 << 13
 
 
 class RandomAffine(Transform):
-    r"""Rotate, shift and scale each image about its center, with bilinear interpolation.
+    r"""Rotate, translate and scale each image about its center, with bilinear interpolation.
 
     The pixel at :math:`p` moves to :math:`c + s\,R(\alpha)(p - c) + t`, with the center :math:`c`;
     positive angles turn clockwise. A pixel that comes from outside of the image gets `value`;
@@ -78,7 +78,7 @@ class RandomAffine(Transform):
         }
 
     def apply(self, x: NDArray[Any], params: Params) -> NDArray[Any]:
-        """Return the moved images."""
+        """Return the transformed images."""
         axes = axes_of(self.layout, x.shape, "RandomAffine")
         # Channels first: indices and weights are the same for all of them.
         planes = x[None] if axes.channel is None else np.moveaxis(x, axes.channel, 0)

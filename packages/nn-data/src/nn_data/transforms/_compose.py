@@ -72,7 +72,7 @@ def with_layout(transform: Any, layout: str) -> Any:
 
 
 class RandomApply(Transform):
-    """Transform each sample with a probability, and leave the others as they are.
+    """Apply a transform to each sample with a given probability.
 
     The transform must keep shape and dtype.
 

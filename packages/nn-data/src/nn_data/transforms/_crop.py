@@ -16,7 +16,7 @@ __all__ = ["RandomCrop"]
 
 
 class RandomCrop(Transform):
-    """Cut a window out of each image, at another place each, after padding it.
+    """Crop each image at a random location, after padding it.
 
     Args:
         size: of the window: (height, width), or one number for both.

@@ -15,7 +15,7 @@ __all__ = ["Cutout", "box_mask"]
 
 
 class Cutout(Transform):
-    """Overwrite a square of each image.
+    """Mask a random square of each image (Cutout).
 
     Its center is anywhere in the image, so that part of the square may lie outside (DeVries and
     Taylor, "Improved regularization of convolutional neural networks with Cutout", 2017).

@@ -92,7 +92,7 @@ def _probabilities(
 
 
 class MixUp(_Mix):
-    r"""Average each sample with another one of its batch, and their targets likewise.
+    r"""Mix each sample and its target with another one of the batch (mixup).
 
     :math:`\tilde x_i = \lambda_i x_i + (1 - \lambda_i) x_{j}` with
     :math:`\lambda_i \sim \mathrm{Beta}(\alpha, \alpha)` for each sample (Zhang, Cisse, Dauphin and
@@ -134,7 +134,7 @@ class MixUp(_Mix):
 
 
 class CutMix(_Mix):
-    r"""Replace a box of each image by that of another one, and its target by a mixture.
+    r"""Replace a box of each image by that of another one, and mix their targets (CutMix).
 
     The box has the share :math:`1 - \lambda` of the area, its center is anywhere in the image, and
     what lies outside is cut off; the targets are mixed by the area that remains (Yun et al.,

@@ -218,7 +218,7 @@ class Unpickler:
         self.memo[index] = value
 
     def get(self, index: int) -> None:
-        """Push what was remembered."""
+        """Push a memoized value."""
         if index not in self.memo:
             raise FileFormatError("is a pickle that gets what it never put into the memo")
         self.stack.append(self.memo[index])

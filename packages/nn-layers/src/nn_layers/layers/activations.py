@@ -125,7 +125,7 @@ class _AxisActivation(Activation):
 
 
 class Softmax(_AxisActivation):
-    r"""Probabilities, :math:`e^{x_i} / \sum_j e^{x_j}` along an axis (Bridle, 1990).
+    r"""The softmax function, :math:`e^{x_i} / \sum_j e^{x_j}` along an axis (Bridle, 1990).
 
     Args:
         axis: the axis along which the outputs sum to 1.
@@ -144,7 +144,7 @@ class Softmax(_AxisActivation):
 
 
 class LogSoftmax(_AxisActivation):
-    r"""Logarithms of probabilities, :math:`x_i - \log \sum_j e^{x_j}` along an axis.
+    r"""The logarithm of softmax, :math:`x_i - \log \sum_j e^{x_j}` along an axis.
 
     They are accurate where the probabilities of `Softmax` round to 0.
 
@@ -165,7 +165,7 @@ class LogSoftmax(_AxisActivation):
 
 
 class LeakyReLU(Activation):
-    r"""The leaky rectifier: :math:`x` if :math:`x > 0`, else :math:`\alpha x` (Maas et al., 2013).
+    r"""The leaky ReLU: :math:`x` if :math:`x > 0`, else :math:`\alpha x` (Maas et al., 2013).
 
     Args:
         alpha: the derivative for negative inputs and at 0.
@@ -251,7 +251,7 @@ class GELU(Activation):
         self.approximate: str = check_choice("approximate", approximate, ("none", "tanh"))
 
     def forward(self, inputs: Any) -> Tensor:
-        """Return `inputs` times the normal distribution function of them."""
+        """Return GELU of `inputs`."""
         function = gelu if self.approximate == "none" else gelu_tanh
         return function(as_tensor(inputs))
 
@@ -275,7 +275,7 @@ class SiLU(Activation):
 
 
 class Softplus(Activation):
-    r"""The smooth rectifier, :math:`\log(1 + e^x)` (Dugas et al., 2001).
+    r"""The softplus function, :math:`\log(1 + e^x)` (Dugas et al., 2001).
 
     >>> Softplus()(Tensor([-1000.0, 1000.0]))
     Tensor([   0., 1000.])

@@ -51,7 +51,7 @@ class _Pool2D(Base_Layer):
 
 
 class MaxPool2D(_Pool2D):
-    r"""The maximum of each window of an image.
+    r"""Max pooling: the maximum of each window of an image.
 
     .. math:: y_{ncpq} = \max_{i < k_h,\, j < k_w} x_{nc,\; p s_h + i - p_h,\; q s_w + j - p_w}
 
@@ -89,7 +89,7 @@ class MaxPool2D(_Pool2D):
 
 
 class AvgPool2D(_Pool2D):
-    r"""The mean of each window of an image.
+    r"""Average pooling: the mean of each window of an image.
 
     .. math:: y_{ncpq} = \frac{1}{k_h k_w} \sum_{i < k_h,\, j < k_w}
         x_{nc,\; p s_h + i - p_h,\; q s_w + j - p_w}
@@ -125,7 +125,7 @@ class AvgPool2D(_Pool2D):
 
 
 class GlobalAvgPool2D(Base_Layer):
-    r"""The mean of each channel of an image, :math:`y_{nc} = \frac{1}{HW} \sum_{pq} x_{ncpq}`.
+    r"""Global average pooling, :math:`y_{nc} = \frac{1}{HW} \sum_{pq} x_{ncpq}`.
 
     In place of `Flatten` before the last layer it takes images of any size (Lin, Chen and Yan,
     "Network In Network", 2014, section 3.2).

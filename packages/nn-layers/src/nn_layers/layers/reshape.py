@@ -35,7 +35,7 @@ class Flatten(Base_Layer):
 
 
 class Reshape(Base_Layer):
-    """Gives each sample another shape, with its elements in the same order.
+    """Reshapes each sample; the batch dimension stays.
 
     Shapes: ``(batch, ...)`` to ``(batch, *shape)``. The dtype is kept.
 

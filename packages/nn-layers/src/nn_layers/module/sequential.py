@@ -18,7 +18,7 @@ __all__ = ["Sequential"]
 
 
 class Sequential(BaseModel):
-    r"""Layers one after the other: :math:`y = f_n(\dots f_2(f_1(x)))`.
+    r"""Applies layers one after the other: :math:`y = f_n(\dots f_2(f_1(x)))`.
 
     Args:
         layers: the layers, or one list or other iterable of them.

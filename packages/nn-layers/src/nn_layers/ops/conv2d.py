@@ -267,7 +267,7 @@ def _(cp: Any, g: Array, w: Array, size: Pair, windows: Windows, groups: int) ->
 def conv2d_input_gradient(
     xp: Any, values: Any, w: Any, /, size: Pair, windows: Windows, groups: int = 1
 ) -> Any:
-    """Return the gradient of `conv2d` for its images, which have `size`.
+    """Return the gradient of `conv2d` with respect to its input, images of `size`.
 
     It is the transposed convolution of `values`, (batch, out_channels, rows, columns).
     """
@@ -328,7 +328,7 @@ def _(cp: Any, x: Array, g: Array, windows: Windows, groups: int) -> Array:
 def conv2d_weight_gradient(
     xp: Any, x: Any, values: Any, /, windows: Windows, groups: int = 1
 ) -> Any:
-    """Return the gradient of `conv2d` for its weights, from its images and its gradient."""
+    """Return the gradient of `conv2d` with respect to its weights."""
     return conv2d_backward_weight(xp, x, values, windows, groups)
 
 

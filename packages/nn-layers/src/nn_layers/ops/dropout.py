@@ -12,7 +12,7 @@ __all__ = ["dropout"]
 
 @op(keeps=("mask",))
 def dropout(xp: Any, x: Any, /, p: float, rng: np.random.Generator) -> Any:
-    """Return `x` with each element 0 with probability `p`, and ``1 / (1 - p)`` times itself else.
+    """Set elements of `x` to 0 with probability `p`, and scale the others by ``1 / (1 - p)``.
 
     The random numbers are drawn on the host, so that the mask is the same on all devices.
     """

@@ -151,7 +151,7 @@ def _(g: Any, out: Any, inverse: Any, axes: Axes, center: bool) -> Any:
 def layer_norm_backward(
     xp: Any, g: Array, normal: Array, inverse: Array, center: bool, axes: Axes = (-1,)
 ) -> Array:
-    """Return the gradient of the `x` of which `layer_norm_forward` made `normal` and `inverse`.
+    """Return the gradient with respect to `x`, from the results of `layer_norm_forward`.
 
     Only the reference takes other axes than the rows of a matrix.
     """

@@ -298,7 +298,7 @@ def _(g: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 
 @op
 def avg_pool2d_gradient(xp: Any, g: Any, /, size: Pair, windows: Windows) -> Any:
-    """Return the gradient of `avg_pool2d` for images of `size`."""
+    """Return the gradient of `avg_pool2d` with respect to its input, images of `size`."""
     result = xp.zeros((*g.shape[:2], *size), accumulation_dtype(g.dtype) or g.dtype)
     for block in _blocks(g.shape):
         share = itertools.repeat(g[block] / (windows.kernel[0] * windows.kernel[1]))

@@ -263,7 +263,7 @@ def _(g: Any, indices: Any, axis: int) -> Any:
 def one_hot(
     xp: Any, indices: Any, /, num_classes: int | None = None, dtype: Any = np.float32
 ) -> Any:
-    """Return rows of zeros with a 1 where `indices` point, along a new last axis.
+    """One-hot encode `indices` along a new last axis.
 
     Args:
         indices: integers of any shape.

@@ -270,7 +270,7 @@ def all(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 
 @op
 def cumsum(xp: Any, x: Any, /, axis: int | None = None) -> Any:
-    """Return the running sum along `axis`, or of all elements in order if it is None.
+    """Return the cumulative sum along `axis`, or of all elements in order if it is None.
 
     >>> from nn_tensor import Tensor, cumsum
     >>> cumsum(Tensor([1.0, 2.0, 3.0]))
@@ -287,7 +287,7 @@ def _(g: Any, x_shape: tuple[int, ...], axis: int | None) -> Any:
 
 @op
 def cumprod(xp: Any, x: Any, /, axis: int | None = None) -> Any:
-    """Return the running product along `axis`, or of all elements in order if it is None.
+    """Return the cumulative product along `axis`, or of all elements in order if it is None.
 
     >>> from nn_tensor import Tensor, cumprod
     >>> cumprod(Tensor([1.0, 2.0, 3.0]))

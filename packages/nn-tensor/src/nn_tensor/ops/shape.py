@@ -66,7 +66,7 @@ def _(g: Any, x_shape: tuple[int, ...]) -> Any:
 
 @function
 def flatten(x: Any, start_axis: int = 0) -> Tensor:
-    """Return `x` with all axes from `start_axis` on made into one.
+    """Return `x` with the axes from `start_axis` on flattened into one.
 
     >>> from nn_tensor import flatten, zeros
     >>> flatten(zeros((2, 3, 4)), start_axis=1).shape
@@ -296,7 +296,7 @@ def _(g: Any, axis: Any) -> Any:
 
 @function
 def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
-    """Return every element `repeats` times in a row, along `axis` or of the flattened `x`.
+    """Repeat each element `repeats` times along `axis`, or of the flattened `x`.
 
     >>> from nn_tensor import Tensor, repeat
     >>> repeat(Tensor([1.0, 2.0]), 2)
@@ -314,7 +314,7 @@ def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
 
 @function
 def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
-    """Return `x` laid side by side, so many times along each axis (the last axes if fewer).
+    """Repeat `x` as a whole, so many times along each axis (the last axes if fewer).
 
     >>> from nn_tensor import Tensor, tile
     >>> tile(Tensor([1.0, 2.0]), 2)
@@ -398,7 +398,7 @@ def pad2d(x: Any, padding: Any, value: float = 0.0) -> Tensor:
 
 @op
 def copy(xp: Any, x: Any, /) -> Any:
-    """Return `x` in memory of its own.
+    """Return a copy of `x`.
 
     >>> from nn_tensor import Tensor, copy
     >>> copy(Tensor([1.0]))

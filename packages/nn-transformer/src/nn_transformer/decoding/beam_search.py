@@ -25,7 +25,7 @@ def beam_search(
     stop_tokens: Any = (),
     use_cache: bool = True,
 ) -> list[list[int]]:
-    r"""Continue each prompt by the most probable hypothesis that beam search finds.
+    r"""Continue each prompt by beam search, with the most probable hypothesis found.
 
     At each step the `num_beams` most probable hypotheses of each row are kept. One that ends, with
     a stop token or at `max_new_tokens`, has the score

@@ -15,7 +15,7 @@ __all__ = ["Decoder"]
 
 
 class Decoder(TransformerStack):
-    """The decoder of a transformer: a vector for each target token, causal, with cross-attention.
+    """The decoder of a transformer: a stack of causal layers with cross-attention.
 
     Arguments, errors and source as for `Encoder`, without segments. A position attends to itself
     and to earlier ones, and to all of the encoder's output.

@@ -66,7 +66,7 @@ def _(g: Any, tokens: Any) -> Any:
 
 
 class Embedding(Base_Layer):
-    r"""A trainable vector for each token of a vocabulary.
+    r"""A lookup table of trainable embeddings, one for each token of the vocabulary.
 
     .. math:: y_{\ldots j} = W_{x_{\ldots} j}
 

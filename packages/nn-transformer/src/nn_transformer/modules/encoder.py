@@ -20,7 +20,7 @@ __all__ = ["Encoder"]
 
 
 class Encoder(TransformerStack):
-    """The encoder of a transformer: a vector for each source token, computed from all of them.
+    """The encoder of a transformer: a stack of self-attention layers.
 
     Shapes: tokens ``(batch, length)`` of any integer dtype to ``(batch, length, d_model)``.
 

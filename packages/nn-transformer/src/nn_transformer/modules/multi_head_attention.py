@@ -30,7 +30,7 @@ def head_dimension(d_model: int, num_heads: int) -> int:
 
 
 class MultiHeadAttention(Base_Layer):
-    r"""Attention in several subspaces, concatenated and passed to an output projection.
+    r"""Multi-head attention: several heads, concatenated and passed to an output projection.
 
     .. math::
         \text{MultiHead}(Q, K, V) = [h_1, \dots, h_n] W^O, \qquad

@@ -86,7 +86,7 @@ def scaled_dot_product_attention(
     dropout: float = 0.0,
     rng: np.random.Generator | int | None = None,
 ) -> Tensor:
-    r"""Return for each query the mean of the values, weighted by the softmax of its scores.
+    r"""Scaled dot-product attention: the values weighted by the softmax of the scores.
 
     .. math:: \text{softmax}\left(\frac{Q K^T}{\sqrt{d}} + M\right) V
 

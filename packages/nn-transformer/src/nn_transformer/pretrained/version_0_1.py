@@ -27,7 +27,7 @@ _KEY = re.compile(r"((?:.*\.)?)(norms\.\d|feed_forward\.\d|norm|segments)(\.(?:w
 
 
 def renames_since_0_1(keys: Iterable[str]) -> dict[str, str]:
-    """Return the present key of each key of a state dict that version 0.1 wrote.
+    """Map the keys of a state dict of version 0.1 to the current ones.
 
     The state dict may be that of any layer or model of this package, or of a larger model that
     contains some; keys of other parts, and those that never changed, stay as they are.
