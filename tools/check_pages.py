@@ -4,8 +4,8 @@
 
 The pages need no network: none loads a script, a style, a font or an image from it. And what
 people look for is found, by the first result of the search or from the start page in two clicks.
-The search runs in a headless browser, Chromium or Chrome, where one is installed; NN_BROWSER names
-another.
+The search runs, and formulas are rendered, in a headless browser, Chromium or Chrome, where one is
+installed; NN_BROWSER names another.
 """
 
 import argparse
@@ -22,7 +22,17 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import quote, unquote, urldefrag, urljoin
 
-__all__ = ["QUESTIONS", "clicks", "external_resources", "find_browser", "first_result", "main"]
+__all__ = [
+    "QUESTIONS",
+    "clicks",
+    "external_resources",
+    "find_browser",
+    "first_result",
+    "formulas",
+    "main",
+    "render",
+    "rendered_formulas",
+]
 
 # What is looked for, the words to search for, and the pages that answer it.
 QUESTIONS = [
@@ -97,21 +107,40 @@ def find_browser():
     return next(filter(None, map(shutil.which, names)), None)
 
 
+def render(browser, address):
+    """Return the document at an address after its scripts have run."""
+    with tempfile.TemporaryDirectory() as profile:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+        command += [f"--user-data-dir={profile}", "--virtual-time-budget=20000", address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout
+
+
 def first_result(browser, address, words):
     """Search for words in the pages served at an address; return the first result, or None."""
-    with tempfile.TemporaryDirectory() as profile:
-        command = [
-            browser,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            f"--user-data-dir={profile}",
-        ]
-        command += ["--virtual-time-budget=20000", "--dump-dom"]
-        command += [f"{address}/search.html?q={quote(words)}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    match = re.search(r'<ul[^>]* class="search".*?<a href="([^"]+)"', done.stdout, re.DOTALL)
+    document = render(browser, f"{address}/search.html?q={quote(words)}")
+    match = re.search(r'<ul[^>]* class="search".*?<a href="([^"]+)"', document, re.DOTALL)
     return urldefrag(unquote(match[1])).url if match else None
+
+
+def formulas(folder):
+    """Return the page with the most formulas, and their number."""
+    counts = {
+        path.relative_to(folder).as_posix(): len(
+            re.findall(r'class="math ', path.read_text("utf-8"))
+        )
+        for path in folder.rglob("*.html")
+    }
+    page = max(counts, key=counts.__getitem__)
+    return page, counts[page]
+
+
+def rendered_formulas(browser, address):
+    """Return how many formulas of a page are rendered, without those that have an error."""
+    document = render(browser, address)
+    return len(re.findall(r"<mjx-container", document)) - len(
+        re.findall(r"data-mjx-error", document)
+    )
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -120,7 +149,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def _answer_questions(folder, browser):
-    """Yield a line for each question, and whether it is answered."""
+    """Yield a line for each question, and whether it is answered; then one for the formulas."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -131,6 +160,10 @@ def _answer_questions(folder, browser):
             way = f"{number} clicks" if number is not None else "more than 2 clicks"
             found = f"; the search for {words!r} finds {result}" if browser else ""
             yield f"{question}: {way}{found}", number is not None or result in targets
+        page, expected = formulas(folder)
+        if browser and expected:
+            rendered = rendered_formulas(browser, f"{address}/{page}")
+            yield f"{page}: {rendered} of {expected} formulas are rendered", rendered == expected
         server.shutdown()
 
 

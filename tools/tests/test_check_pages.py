@@ -60,3 +60,15 @@ def test_questions_without_an_answer_fail(pages, monkeypatch, capsys):
         check_pages.main([str(pages)])
     assert done.value.code
     assert "NOT FOUND: far" in capsys.readouterr().out
+
+
+def test_formulas_that_are_not_rendered_are_counted(pages):
+    (pages / "formulas.html").write_text('<span class="math ">x</span><div class="math y">z</div>')
+    assert check_pages.formulas(pages) == ("formulas.html", 2)
+    browser = check_pages.find_browser()
+    if browser is None:
+        pytest.skip("no browser is installed")
+    script = "document.body.innerHTML = '<mjx-container></mjx-container>'.repeat(2)"
+    script += " + '<mjx-container><i data-mjx-error></i></mjx-container>'"
+    (pages / "formulas.html").write_text(f"<body></body><script>{script}</script>")
+    assert check_pages.rendered_formulas(browser, (pages / "formulas.html").as_uri()) == 2
