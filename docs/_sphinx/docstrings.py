@@ -6,9 +6,11 @@ of an operation. Annotations that say nothing and private base classes are left 
 """
 
 import re
+import sys
 
 import numpy as np
-from public_names import home_of
+from public_names import PACKAGES, home_of, public_names
+from sphinx.pycode import ModuleAnalyzer
 from sphinx.util.inspect import signature
 from sphinx.util.typing import stringify_annotation
 
@@ -126,8 +128,18 @@ def _drop_private(app, name, obj, options, bases):
     bases[:] = public_bases(bases) or [object]
 
 
+def _forget_overloads(app):
+    """Show one signature of a function: overloads are for type checkers."""
+    packages = {package for package in PACKAGES if public_names(package)}  # imports them
+    for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
+        analyzer = ModuleAnalyzer.for_module(name)
+        analyzer.analyze()
+        analyzer.overloads.clear()
+
+
 def setup(app):
     """Register the extension."""
+    app.connect("builder-inited", _forget_overloads)
     app.connect("autodoc-process-docstring", _prepare, priority=400)  # napoleon has 500
     app.connect("autodoc-process-docstring", _complete, priority=600)
     app.connect("autodoc-process-signature", _drop_any, priority=900)

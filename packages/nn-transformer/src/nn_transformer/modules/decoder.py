@@ -37,7 +37,7 @@ class Decoder(TransformerStack):
         memory_mask: Any = None,
         cache: DecoderCache | None = None,
     ) -> Tensor:
-        """Return the vectors of `tokens`.
+        """Return the output for `tokens`, ``(batch, targets, d_model)``.
 
         Args:
             tokens: integers ``(batch, targets)``.

@@ -48,7 +48,7 @@ class DecoderLayer(TransformerLayer):
         rotation: Rotation | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """Return the new vectors ``(batch, targets, d_model)``.
+        """Return the output of the layer, ``(batch, targets, d_model)``.
 
         Args:
             x: ``(batch, targets, d_model)``.

@@ -150,7 +150,7 @@ class Embedding(Base_Layer):
         return self.weights.dtype
 
     def forward(self, tokens: Any) -> Tensor:
-        """Return the vectors of `tokens`."""
+        """Return the embeddings of `tokens`."""
         ids = check_token_ids("tokens", tokens, self.vocab_size, self.device)
         return embedding_lookup(self.weights, ids, self.padding_idx)
 

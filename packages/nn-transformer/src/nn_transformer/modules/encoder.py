@@ -80,7 +80,7 @@ class Encoder(TransformerStack):
             )
 
     def forward(self, tokens: Any, mask: Any = None, segment_ids: Any = None) -> Tensor:
-        """Return the vectors of `tokens`.
+        """Return the output for `tokens`, ``(batch, length, d_model)``.
 
         Args:
             tokens: integers ``(batch, length)``.
