@@ -56,7 +56,7 @@ class EncoderLayer(TransformerLayer):
         rotation: Rotation | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """Return the output of the layer, ``(batch, length, d_model)``; see `MultiHeadAttention`."""
+        """Return the output, ``(batch, length, d_model)``; see `MultiHeadAttention`."""
 
         def attend(y: Tensor) -> Tensor:
             return self.attention(y, y, y, mask, causal=causal, rotation=rotation, cache=cache)
