@@ -18,8 +18,11 @@ _NATIVE = Path(__file__).resolve().parent / "native"
 _INCLUDE = _NATIVE / "include"
 _DRIVER = ("counters", "errors", "memory", "device", "streams", "fibers", "launch")
 _LIBRARY_FLAGS = "-std=c++17 -O2 -fPIC -w -march=x86-64-v3"
-# Multiplication and addition are contracted, as NVRTC does.
-_KERNEL_FLAGS = "-std=c++17 -O1 -fPIC -w -march=x86-64-v3 -ffp-contract=fast"
+# Multiplication and addition are contracted, as by NVRTC; -O1 alone would not do it.
+_KERNEL_FLAGS = (
+    "-std=c++17 -O1 -fPIC -w -march=x86-64-v3 -ffp-contract=fast -fexpensive-optimizations"
+)
+_PRECOMPILED = ("device_code.h", "cupy_kernels.h")
 
 
 def cache_folder():
@@ -72,9 +75,9 @@ def _compile_into(folder, cupy, backends):
         missing = _refusals(objects["cublas"], backends, folder)
         _link(folder, "libcublas.so.13", objects["cublas"], missing, libcuda, "-ldl")
         _link(folder, "libcublasLt.so.13", missing, libcuda)
-        header = folder / "prelude.h.gch"
         command = [*shlex.split(kernel_command(folder, cupy)), "-x", "c++-header"]
-        _run([*command, _INCLUDE / "prelude.h", "-o", header])
+        for name in _PRECOMPILED:
+            _run([*command, _INCLUDE / name, "-o", folder / f"{name}.gch"])
     finally:
         shutil.rmtree(folder / "objects", ignore_errors=True)
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from cuda_on_cpu import build, redirect, thrust
+from cuda_on_cpu import build, redirect, refusals, thrust
 
 __all__ = ["driver", "find_problem", "install", "install_on_import", "is_installed"]
 
@@ -68,6 +68,7 @@ def install():
     for name in ("libcuda.so.1", "libnvrtc.so.13", "libcublasLt.so.13", "libcublas.so.13"):
         _libraries.append(ctypes.CDLL(str(home / name), mode=ctypes.RTLD_GLOBAL))
     _libraries[0].standin_count.restype = ctypes.c_longlong
+    refusals.install_refusals()
     sys.modules["cupy.cuda.thrust"] = thrust.make_module(_libraries[0])
     import cupy_backends.cuda.api.runtime as runtime
 
@@ -90,10 +91,8 @@ def _set_environment(home, cupy):
     os.environ["CUPY_ACCELERATORS"] = ""  # CUB comes compiled for GPUs
     # the headers of CUDA are replaced, wherever CuPy looks for them
     os.environ["CUDA_PATH"] = str(home / "cuda")
-    try:
-        from cuda import pathfinder
-    except ImportError:
-        return
+    from cuda import pathfinder
+
     pathfinder.find_nvidia_header_directory = lambda name: str(home / "cuda/include")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nn_tensor import Tensor
 from nn_tensor.testing import OpCase, assert_close
 
 __all__ = ["Row"]
@@ -41,7 +42,7 @@ class Row(OpCase):
             z = self.torch(torch, *theirs)
         assert_close(y, z.detach().numpy(), rtol=1e-12, atol=1e-12)
         weights = np.random.default_rng(2).normal(size=y.shape)
-        y.backward(weights)
+        y.backward(Tensor(weights, device=device))
         z.backward(torch.tensor(weights))
         for i in wrt:
             assert_close(ours[i].grad, theirs[i].grad.numpy(), rtol=1e-9, atol=1e-12)

@@ -1,5 +1,6 @@
 // Counts of what reaches the device, a hook that is told of each, and the settings.
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 
 #include "driver.h"
@@ -8,6 +9,7 @@ namespace {
 using Hook = void (*)(int kind, const char* name, long long size);
 Hook hook = nullptr;
 std::atomic<long long> counts[REFUSE + 1];
+thread_local const char* last_refused = "";
 }  // namespace
 
 EXPORT void standin_set_hook(Hook function) { hook = function; }
@@ -18,8 +20,11 @@ EXPORT void standin_record(int kind, const char* name, long long size) {
 }
 EXPORT Result standin_refuse(const char* name) {
   standin_record(REFUSE, name, 0);
+  last_refused = name;
+  fprintf(stderr, "CUDA stand-in: %s is missing\n", name);
   return NOT_SUPPORTED;
 }
+const char* refused() { return last_refused; }
 
 int setting(const char* name, int otherwise) {
   const char* text = getenv(name);

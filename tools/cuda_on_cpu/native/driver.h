@@ -30,6 +30,7 @@ enum : Result {
 enum Kind { LAUNCH, SYNCHRONIZE, TO_HOST, TO_DEVICE, ON_DEVICE, FILL, ALLOCATE, FREE, REFUSE };
 EXPORT void standin_record(int kind, const char* name, long long size);
 EXPORT Result standin_refuse(const char* name);
+const char* refused();  // the name of the last function that was refused
 int setting(const char* name, int otherwise);
 
 // errors.cpp. A fault inside a kernel stays until the process ends, as on a GPU.

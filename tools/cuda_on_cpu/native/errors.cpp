@@ -47,8 +47,10 @@ EXPORT const char* standin_cudaGetErrorName(Result error) {
   }
 }
 EXPORT const char* standin_cudaGetErrorString(Result error) {
-  return error == NOT_SUPPORTED ? "operation not supported by the CPU stand-in"
-                                : standin_cudaGetErrorName(error);
+  if (error != NOT_SUPPORTED) return standin_cudaGetErrorName(error);
+  static thread_local std::string text;
+  text = std::string("not supported by the CPU stand-in: ") + refused();
+  return text.c_str();
 }
 EXPORT Result standin_cudaGetLastError() {
   Result error = last;

@@ -151,7 +151,7 @@ EXPORT Result cuModuleLoadData(void** out, const void* image) {
   const char* text = (const char*)image;
   size_t prefix = sizeof IMAGE_PREFIX - 1;
   if (strncmp(text, IMAGE_PREFIX, prefix))
-    return fail(standin_refuse("cuModuleLoadData: an image that was compiled for a GPU"));
+    return fail(standin_refuse("cuModuleLoadData (of an image compiled for a GPU)"));
   void* library = dlopen(text + prefix, RTLD_NOW | RTLD_LOCAL);
   if (!library) {
     fprintf(stderr, "CUDA stand-in: %s\n", dlerror());

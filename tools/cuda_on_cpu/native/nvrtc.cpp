@@ -191,7 +191,10 @@ EXPORT int nvrtcCompileProgram(Program* program, int count, const char** options
   std::string source = with_dynamic_shared_memory(without_comments(program->source));
   std::string entries = launchers(*program, source);
   if (entries.empty()) return SUCCESS;  // CuPy compiles an empty program to learn its image
-  std::string text = "#include \"prelude.h\"\n#line 1 \"kernel.cu\"\n" + source +
+  // a kernel of the user has to include itself what is CuPy's
+  bool generated = contains(source, "#include <cupy/carray.cuh>");
+  std::string prelude = generated ? "cupy_kernels.h" : "device_code.h";
+  std::string text = "#include \"" + prelude + "\"\n#line 1 \"kernel.cu\"\n" + source +
                      "\n#line 1 \"launchers\"\n" + entries;
   return compile(*program, text, translate_options(count, options));
 }

@@ -1,4 +1,4 @@
-// What every kernel includes first, precompiled: the device code of CUDA and of CuPy.
+// What the kernels that CuPy generates include, to be precompiled.
 #include "device_code.h"
 #include "cuda_fp16.h"
 #include "cuda_bf16.h"
