@@ -12,6 +12,7 @@ NN_CUDA=12 or 13 chooses the CuPy to install; by default the driver decides.
 """
 
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -32,6 +33,7 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 MANIFEST = nox.project.load_toml(ROOT / "pyproject.toml")
 PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"]["members"]]
 DEVICES = ["cpu", "cuda"]
+CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
 
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 each_device = nox.parametrize("device", DEVICES, ids=DEVICES)
@@ -169,6 +171,45 @@ def integration(session, device):
     """Test the packages together on a device, and the examples."""
     needed = [name for part in ("examples", "figures", "translation") for name in group(part)]
     run_tests(session, PACKAGES, ["tests-integration"], device, *needed)
+
+
+def install_standin(session):
+    """Install what runs the tests for CUDA without a GPU, or skip the session with the reason."""
+    for program, package in (("g++", "g++"), ("as", "binutils"), ("ld", "binutils")):
+        if shutil.which(program) is None:
+            session.skip(f"{program} is not installed ({package})")
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        session.skip("the stand-in for CUDA is for Linux on x86-64")
+    try:
+        session.install(CUPY_OF_STANDIN)
+    except nox.command.CommandFailed:
+        session.skip(f"{CUPY_OF_STANDIN} cannot be had")
+    session.install(*editable(PACKAGES), *group("test"), *group("examples"))
+
+
+def run_on_standin(session, *paths, **env):
+    """Run tests for CUDA on the stand-in."""
+    command = ["python", "tools/cuda_on_cpu", "-m", "pytest", "--device=cuda", *paths]
+    session.run(*command, *session.posargs, env=env)
+
+
+@nox.session(name="cuda-standin")
+def cuda_standin(session):
+    """Test the stand-in for CUDA, and on it the budgets and every kernel against its reference."""
+    install_standin(session)
+    run_on_standin(session, "tools/cuda_on_cpu/tests", "-m", "not slow")
+    run_on_standin(session, "packages", "-k", "implementations")
+
+
+@nox.session(name="cuda-standin(full)", default=False)
+def cuda_standin_full(session):
+    """Run all tests for CUDA on the stand-in: also with memory checking and in orders of threads."""
+    install_standin(session)
+    settings = [{}, {"CUDA_ON_CPU_MEMCHECK": "1"}, {"CUDA_ON_CPU_ORDER": "reverse"}]
+    settings += [{"CUDA_ON_CPU_ORDER": "random", "CUDA_ON_CPU_SEED": seed} for seed in "12"]
+    for env in settings:
+        run_on_standin(session, "packages", "tests-integration", **env)
+    run_on_standin(session, "tools/cuda_on_cpu/tests")
 
 
 @nox.session

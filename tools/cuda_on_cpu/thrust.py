@@ -16,7 +16,9 @@ def make_module(driver):
 
     def view(name, dtype, pointer, shape):
         if np.dtype(dtype).char not in _DTYPES:
-            raise NotImplementedError(f"the CUDA stand-in has no Thrust ({name} of {np.dtype(dtype)})")
+            raise NotImplementedError(
+                f"the CUDA stand-in has no Thrust ({name} of {np.dtype(dtype)})"
+            )
         driver.standin_record(0, f"thrust_{name}".encode(), 0)
         return memory(dtype, pointer, shape)
 

@@ -234,7 +234,8 @@ def test_products_and_sums_are_contracted(compile_kernel):
 def test_a_number_wins_over_nan(compile_kernel):
     y = cupy.empty(4, cupy.float32)
     compile_kernel("""(float *y, float nan) {
-        y[0] = max(nan, 1.0f); y[1] = fmaxf(1.0f, nan); y[2] = min(nan, 1.0f); y[3] = fminf(1.0f, nan);
+        y[0] = max(nan, 1.0f); y[1] = fmaxf(1.0f, nan);
+        y[2] = min(nan, 1.0f); y[3] = fminf(1.0f, nan);
     }""")((1,), (1,), (y, np.float32(np.nan)))
     np.testing.assert_array_equal(y.get(), 1)
 
@@ -248,7 +249,7 @@ def test_a_number_wins_over_nan(compile_kernel):
 )
 def test_launches_that_are_too_large_are_refused(grid, block, shared, compile_kernel):
     kernel = compile_kernel("() {}")
-    with pytest.raises(cupy.cuda.driver.CUDADriverError, match="INVALID_VALUE|InvalidValue"):
+    with pytest.raises(cupy.cuda.driver.CUDADriverError, match=r"INVALID_VALUE|InvalidValue"):
         kernel(grid, block, (), shared_mem=shared)
 
 
@@ -323,7 +324,7 @@ def test_a_graph_replays_launches_copies_and_fills(capture):
 )
 def test_what_waits_cannot_be_captured(function, capture):
     x = cupy.arange(4.0)
-    with pytest.raises(RuntimeError, match="StreamCapture|is capturing"):
+    with pytest.raises(RuntimeError, match=r"StreamCapture|is capturing"):
         capture(lambda: function(x))
 
 
