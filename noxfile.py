@@ -203,7 +203,7 @@ def cuda_standin(session):
 
 @nox.session(name="cuda-standin(full)", default=False)
 def cuda_standin_full(session):
-    """Run all tests for CUDA on the stand-in: also with memory checking and in orders of threads."""
+    """Run all tests for CUDA on the stand-in, also with memory checking and other thread orders."""
     install_standin(session)
     settings = [{}, {"CUDA_ON_CPU_MEMCHECK": "1"}, {"CUDA_ON_CPU_ORDER": "reverse"}]
     settings += [{"CUDA_ON_CPU_ORDER": "random", "CUDA_ON_CPU_SEED": seed} for seed in "12"]
