@@ -90,7 +90,7 @@ def test_segment_embeddings_are_added(device: str) -> None:
     np.testing.assert_array_equal(encoder(ids, segment_ids=zeros).numpy(), plain)
     assert (encoder(ids, segment_ids=zeros + 1).numpy() != plain).any()
     with pytest.raises(IndexError, match="segment_ids: 2 is out of range"):
-        encoder(ids, segment_ids=zeros + 2)
+        encoder(ids, segment_ids=zeros + 2).numpy()
     with pytest.raises(ValueError, match=r"segment_ids: have shape \(2, 4\), tokens \(2, 5\)"):
         encoder(ids, segment_ids=zeros[:, :4])
     small = {"d_model": 64, "num_heads": 4, "num_layers": 1}

@@ -108,7 +108,7 @@ def binary_cross_entropy_with_logits(xp: Any, x: Any, y: Any, /, pos_weight: Any
     right = (wrong == 0) & (size == np.inf)  # adds nothing, although 0 times inf is NaN
     with np.errstate(invalid="ignore"):
         size *= wrong
-    size[right] = 0
+    xp.copyto(size, 0, where=right)
     losses += size
     return losses
 

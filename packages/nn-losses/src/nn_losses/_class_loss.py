@@ -48,7 +48,7 @@ class ClassLoss(Loss):
             )
         return put(self.weight.astype(scores.dtype), device_of(scores.data))
 
-    def examples(self, target: Tensor, weight: Any, dtype: Any) -> tuple[Any, Any, float | None]:
+    def examples(self, target: Tensor, weight: Any, dtype: Any) -> tuple[Any, Any, Any]:
         """Return the class of each example, its weight, and the sum of these weights.
 
         Weight and sum are None if each example counts 1. Ignored ones have class 0 and weight 0.
@@ -56,12 +56,15 @@ class ClassLoss(Loss):
         xp = target.xp
         classes = target.data.reshape(-1).astype(np.int64, copy=False)
         scale = None
-        if self.ignore_index is not None and (ignored := classes == self.ignore_index).any():
-            classes = xp.where(ignored, 0, classes)
-            scale = (~ignored).astype(dtype)
+        if self.ignore_index is not None:
+            ignored = classes == self.ignore_index
+            # a device is not waited for: there the sum may count each example as 1
+            if xp is not np or ignored.any():
+                classes = xp.where(ignored, 0, classes)
+                scale = (~ignored).astype(dtype)
         if weight is not None:
             scale = weight[classes] if scale is None else weight[classes] * scale
-        return classes, scale, None if scale is None else float(scale.sum(dtype=np.float64))
+        return classes, scale, None if scale is None else scale.sum(dtype=np.float64)
 
     def extra_repr(self) -> str:
         """Return the class weights and the ignored index."""

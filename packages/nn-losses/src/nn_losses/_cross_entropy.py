@@ -53,8 +53,9 @@ def cross_entropy_with_indices(
     losses = xp.log(total)[:, 0] - chosen
     if scale is not None:
         ignored = scale == 0
-        losses[ignored] = exponentials[ignored] = 0
-        total[ignored] = 1
+        xp.copyto(losses, 0, where=ignored)
+        xp.copyto(exponentials, 0, where=ignored[:, None])
+        xp.copyto(total, 1, where=ignored[:, None])
         losses *= scale
     return losses, exponentials, total
 

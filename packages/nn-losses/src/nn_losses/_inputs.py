@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import describe, device_of
+from nn_tensor.extend import check_range, describe, device_of
 
 __all__ = [
     "check_indices",
@@ -87,29 +87,28 @@ def read_classes(
             f"target: class indices must be integers, got {given.dtype} of shape {given.shape} "
             f"for a prediction of shape {prediction.shape}"
         )
-    check_indices("target", values, prediction.shape[-1], ignore_index)
-    return given, True
+    classes = check_indices("target", values, prediction.shape[-1], ignore_index)
+    return given if classes is values else Tensor(classes), True
 
 
 def check_probabilities(name: str, values: Any) -> None:
-    """Raise if a value in the array `values` is outside [0, 1]; NaN passes."""
-    wrong = (values < 0) | (values > 1)
-    if wrong.any():
-        raise ValueError(
-            f"{name}: probabilities lie between 0 and 1, got {values[wrong].reshape(-1)[0].item()}"
-        )
+    """Raise if a value in the array `values` is outside [0, 1]; NaN passes.
+
+    Of an array on a CUDA device the error comes when the next value is read.
+    """
+    if values.dtype.kind not in "f":
+        values = values.astype(np.float64)
+    check_range(values, 0, 1, ValueError, f"{name}: probabilities lie between 0 and 1, got {{}}")
 
 
-def check_indices(name: str, values: Any, count: int, ignore_index: int | None = None) -> None:
-    """Raise unless the integers in the array `values` are classes below `count`."""
-    wrong = (values < 0) | (values >= count)
-    also = ""
-    if ignore_index is not None:
-        wrong &= values != ignore_index
-        also = f" or {ignore_index=}"
-    if wrong.any():
-        first = values[wrong].reshape(-1)[0].item()
-        raise IndexError(f"{name}: class {first} does not exist, expected 0 to {count - 1}{also}")
+def check_indices(name: str, values: Any, count: int, ignore_index: int | None = None) -> Any:
+    """Return the integers in the array `values`, or raise unless they are classes below `count`.
+
+    Of an array on a CUDA device the error comes when the next value is read.
+    """
+    also = "" if ignore_index is None else f" or {ignore_index=}"
+    message = f"{name}: class {{}} does not exist, expected 0 to {count - 1}{also}"
+    return check_range(values, 0, count - 1, IndexError, message, ignore_index)
 
 
 def read_weights(name: str, value: Any) -> np.ndarray[Any, Any]:

@@ -22,7 +22,7 @@ def kl_divergence(xp: Any, x: Any, y: Any, /) -> Any:
         losses = xp.asarray(xp.log(y))
         losses -= x
         losses *= y
-    losses[(y == 0) & (x == x)] = 0
+    xp.copyto(losses, 0, where=(y == 0) & (x == x))
     return losses
 
 
@@ -42,7 +42,7 @@ def kl_divergence_with_log_target(xp: Any, x: Any, z: Any, /) -> Any:
     with np.errstate(invalid="ignore"):
         losses = xp.asarray(z - x)
         losses *= xp.exp(z)
-    losses[(z == -np.inf) & (x == x)] = 0
+    xp.copyto(losses, 0, where=(z == -np.inf) & (x == x))
     return losses
 
 

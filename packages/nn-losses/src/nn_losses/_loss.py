@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 from nn_tensor import Tensor, mean, sum
 from nn_tensor.extend import check_choice, device_scope, keyword_only
 
@@ -52,21 +53,31 @@ class Loss(ABC):
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the loss of `prediction` against `target`, reduced."""
 
-    def reduce(self, losses: Tensor, count: float | None = None) -> Tensor:
+    def reduce(self, losses: Tensor, count: Any = None) -> Tensor:
         """Return the mean or the sum of `losses`, or `losses` themselves, as `reduction` says.
 
         Args:
             losses: the losses of all examples.
-            count: what the mean divides the sum by; by default the number of losses.
+            count: what the mean divides the sum by, a number or an array on the device of
+                `losses`; by default the number of losses.
         """
         if self.reduction == "none":
             return losses
         if self.reduction == "sum":
             return sum(losses)
-        if losses.size == 0 or count == 0:
+        if isinstance(count, np.generic):
+            count = count.item()
+        on_device = count is not None and not isinstance(count, (int, float))
+        if losses.size == 0 or (not on_device and count == 0):
             return sum(losses) + math.nan
         average = mean(losses)
-        return average if count is None else average * (losses.size / count)
+        if count is None:
+            return average
+        if not on_device:
+            return average * (losses.size / count)
+        xp, nothing = losses.xp, count == 0
+        factor = xp.where(nothing, 1, losses.size / count).astype(average.dtype)
+        return average * factor + xp.where(nothing, math.nan, 0).astype(average.dtype)
 
     def extra_repr(self) -> str:
         """Return the options that ``repr`` shows before the reduction."""

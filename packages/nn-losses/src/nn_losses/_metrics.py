@@ -73,7 +73,7 @@ class Accuracy:
         """Return the fraction of rows of `prediction` whose largest score is at `target`."""
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
-            return float((scores.data.argmax(-1) == classes).mean())
+            return Tensor((scores.data.argmax(-1) == classes).mean()).item()
 
     def __repr__(self) -> str:
         return "Accuracy()"
@@ -122,7 +122,7 @@ class TopKAccuracy:
             chosen = xp.take_along_axis(rows, classes, -1)
             before = xp.arange(count) < classes
             higher = ~(rows < chosen) & ((rows != chosen) | before)  # NaN compares with nothing
-            return float((higher.sum(-1) < self.k).mean())
+            return Tensor((higher.sum(-1) < self.k).mean()).item()
 
     def __repr__(self) -> str:
         return f"TopKAccuracy(k={self.k})"

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._deferred_errors import raise_deferred_errors
+
 __all__ = [
     "CPU",
     "Device",
@@ -214,7 +216,9 @@ def put(array: Array, device: Device) -> Array:
         return array
     xp = xp_for(device)
     if device == CPU:
-        return sys.modules["cupy"].asnumpy(array)
+        host = sys.modules["cupy"].asnumpy(array)
+        raise_deferred_errors()  # the device has been waited for
+        return host
     with xp.cuda.Device(device.index):
         return xp.asarray(array)
 

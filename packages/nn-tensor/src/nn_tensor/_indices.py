@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._deferred_errors import check_range
 from nn_tensor._device import is_array, same_device
 from nn_tensor._graph import Variable
 
@@ -26,7 +27,7 @@ def plain_index(xp: Any, index: Any, shape: tuple[int, ...] | None = None) -> An
     parts = [_plain_part(part) for part in index] if several else [_plain_part(index)]
     if xp is not np:
         if shape is not None:
-            _check_bounds(parts, shape)
+            parts = _check_bounds(parts, shape)
         parts = [_placed(xp, part) for part in parts]
     return tuple(parts) if several else parts[0]
 
@@ -35,14 +36,14 @@ def _placed(xp: Any, part: Any) -> Any:
     return xp.asarray(part) if is_array(part) and part.ndim > 0 else part
 
 
-def _check_bounds(parts: list[Any], shape: tuple[int, ...]) -> None:
+def _check_bounds(parts: list[Any], shape: tuple[int, ...]) -> list[Any]:
     arrays = [part for part in parts if is_array(part)]
     if not arrays:
-        return
+        return parts
     masked = sum(array.ndim for array in arrays if array.dtype.kind == "b")
     integers = sum(array.dtype.kind in "iu" for array in arrays)
     others = sum(isinstance(part, (int, slice)) and not isinstance(part, bool) for part in parts)
-    axis = 0
+    axis, checked = 0, []
     for part in parts:
         if part is Ellipsis:
             axis += len(shape) - masked - integers - others
@@ -50,13 +51,12 @@ def _check_bounds(parts: list[Any], shape: tuple[int, ...]) -> None:
             axis += part.ndim
         elif part is not None and not isinstance(part, bool):
             if is_array(part) and part.size and axis < len(shape):
-                low, high, length = int(part.min()), int(part.max()), shape[axis]
-                if low < -length or high >= length:
-                    raise IndexError(
-                        f"index {low if low < -length else high} is out of bounds for axis {axis} "
-                        f"with size {length}"
-                    )
+                message = f"is out of bounds for axis {axis} with size {shape[axis]}"
+                bounds = -shape[axis], shape[axis] - 1
+                part = check_range(part, *bounds, IndexError, f"index {{}} {message}")
             axis += 1
+        checked.append(part)
+    return checked
 
 
 def _plain_part(part: Any) -> Any:
@@ -102,16 +102,20 @@ def write_item(xp: Any, target: Any, index: Any, value: Any) -> Any:
     return plain
 
 
-def check_integers(xp: Any, indices: Any, length: int, least: int = 0) -> Any:
-    """Return `indices` as an array of integers between `least` and `length` - 1, or raise."""
-    indices = xp.asarray(indices)
+def check_integers(xp: Any, name: str, indices: Any, length: int, least: int = 0) -> Any:
+    """Return `indices` as an array of integers between `least` and `length` - 1, or raise.
+
+    Args:
+        name: of the operation, for an error that comes when it has been called.
+    """
+    if not is_array(indices):
+        indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         if indices.size:
             raise TypeError(f"indices: expected integers, got {indices.dtype}")
         indices = indices.astype(np.intp)
     if indices.size:
-        low, high = int(indices.min()), int(indices.max())
-        if low < least or high >= length:
-            wrong = low if low < least else high
-            raise IndexError(f"indices: {wrong} is out of bounds, expected {least} to {length - 1}")
-    return indices
+        message = f"indices: {{}} is out of bounds, expected {least} to {length - 1}"
+        message = message if isinstance(indices, np.ndarray) else f"{name}: {message}"
+        indices = check_range(indices, least, length - 1, IndexError, message)
+    return xp.asarray(indices)

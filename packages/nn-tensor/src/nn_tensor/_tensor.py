@@ -180,15 +180,15 @@ class Tensor(Variable):
         """
         if self.size != 1:
             raise ValueError(f"item: expected exactly one element, got shape {self.shape}")
-        return self._data.item()
+        return self.numpy().item()
 
     def tolist(self) -> Any:
         """Return the values as nested Python lists."""
-        return self._data.tolist()
+        return self.numpy().tolist()
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return the data as a NumPy array: without a copy on the CPU, copied from CUDA."""
-        return put(self._data, CPU)
+        return self._data if type(self._data) is np.ndarray else put(self._data, CPU)
 
     @property
     def requires_grad(self) -> bool:
@@ -622,7 +622,7 @@ class Tensor(Variable):
             raise ValueError(
                 f"bool: a Tensor of shape {self.shape} is not one truth value; use any() or all()"
             )
-        return bool(self._data.item())
+        return bool(self.item())
 
     def __float__(self) -> float:
         return float(self.item())

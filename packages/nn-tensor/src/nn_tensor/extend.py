@@ -39,6 +39,7 @@ from nn_tensor._checks import (
     check_shape,
     keyword_only,
 )
+from nn_tensor._deferred_errors import check_range, raise_deferred_errors
 from nn_tensor._device import Device, device_of, device_scope, put, xp_for
 from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._errors import describe
@@ -63,6 +64,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_probability",
+    "check_range",
     "check_shape",
     "describe",
     "device_of",
@@ -72,6 +74,7 @@ __all__ = [
     "mark_dirty",
     "op",
     "put",
+    "raise_deferred_errors",
     "write_array",
     "xp_for",
 ]

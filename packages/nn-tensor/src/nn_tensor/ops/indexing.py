@@ -144,7 +144,7 @@ def take(xp: Any, x: Any, indices: Any, /, axis: int | None = None) -> Any:
     if axis is not None and not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis={axis} is out of bounds for shape {x.shape}")
     length = x.size if axis is None else x.shape[axis]
-    indices = check_integers(xp, indices, length, least=-length)
+    indices = check_integers(xp, "take", indices, length, least=-length)
     return xp.take(x, indices, axis=axis)
 
 
@@ -165,11 +165,11 @@ def _grid(xp: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     return tuple(grid)
 
 
-def _check_gather(xp: Any, x: Any, indices: Any, axis: int) -> Any:
+def _check_gather(xp: Any, name: str, x: Any, indices: Any, axis: int) -> Any:
     ndim = x.ndim
     if not -ndim <= axis < ndim:
         raise ValueError(f"axis={axis} is out of bounds for shape {x.shape}")
-    indices = check_integers(xp, indices, x.shape[axis])
+    indices = check_integers(xp, name, indices, x.shape[axis])
     if indices.ndim != ndim or any(
         m > n
         for a, (m, n) in enumerate(zip(indices.shape, x.shape, strict=True))
@@ -200,7 +200,7 @@ def gather(xp: Any, x: Any, indices: Any, /, axis: int = -1) -> Any:
     Tensor([[2.],
             [3.]])
     """
-    indices = _check_gather(xp, x, indices, axis)
+    indices = _check_gather(xp, "gather", x, indices, axis)
     return x[_grid(xp, indices, axis)]
 
 
@@ -240,7 +240,7 @@ def scatter_add(xp: Any, x: Any, indices: Any, values: Any, /, axis: int = -1) -
     Tensor([[0., 2.],
             [1., 1.]])
     """
-    indices = _check_gather(xp, x, indices, axis)
+    indices = _check_gather(xp, "scatter_add", x, indices, axis)
     values = xp.asarray(values)
     if values.dtype != x.dtype and not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"values: {values.dtype} does not fit into {x.dtype}")
@@ -279,14 +279,14 @@ def one_hot(
     Tensor([[0., 0., 1.],
             [1., 0., 0.]])
     """
-    indices = xp.asarray(indices)
     if num_classes is None:
+        indices = xp.asarray(indices)
         num_classes = int(indices.max()) + 1 if indices.size else 0
     if isinstance(num_classes, bool) or not isinstance(num_classes, (int, np.integer)):
         raise TypeError(f"num_classes: expected a count, got {num_classes!r}")
-    if num_classes < 0 and not indices.size:
+    if num_classes < 0 and not np.size(indices):
         raise ValueError(f"num_classes: expected at least 0, got {num_classes}")
-    indices = check_integers(xp, indices, num_classes)
+    indices = check_integers(xp, "one_hot", indices, num_classes)
     classes = xp.arange(num_classes)
     return (indices[..., None] == classes).astype(parse_dtype(dtype))
 

@@ -176,7 +176,7 @@ def _shifted_exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
     if scores.shape[-1] == 0:
         return scores.dtype.type(0)
     row_max = scores.max(axis=-1, keepdims=True)
-    row_max[row_max == -np.inf] = 0
+    xp.copyto(row_max, 0, where=row_max == -np.inf)
     scores -= row_max
     xp.exp(scores, out=scores)
     return row_max

@@ -12,12 +12,11 @@ from nn_tensor.extend import (
     check_floating_dtype,
     check_integer,
     check_probability,
-    describe,
     keyword_only,
 )
 
 from nn_transformer.modules.embedding import embedding_lookup
-from nn_transformer.modules.token_ids import as_token_ids
+from nn_transformer.modules.token_ids import check_ids
 
 __all__ = ["LearnedPositions", "PositionTable", "PositionalEncoding", "position_angles"]
 
@@ -42,15 +41,9 @@ class PositionTable(Base_Layer):
             if length > self.max_seq_len:
                 raise ValueError(f"input has {length} positions, max_seq_len is {self.max_seq_len}")
             return self.table[:length]
-        ids = as_token_ids(positions, self.table.device)
-        if ids.dtype.kind not in "iu":
-            raise TypeError(f"positions: expected integers, got {describe(ids)}")
-        first, last = (int(ids.min().item()), int(ids.max().item())) if ids.size else (0, 0)
-        if first < 0 or last >= self.max_seq_len:
-            wrong = first if first < 0 else last
-            raise ValueError(
-                f"positions: {wrong} is out of range for max_seq_len={self.max_seq_len}"
-            )
+        message = f"is out of range for max_seq_len={self.max_seq_len}"
+        of_table = self.max_seq_len, self.table.device
+        ids = check_ids("positions", positions, *of_table, ValueError, message)
         return embedding_lookup(self.table, ids)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from nn_tensor import Tensor
-from nn_tensor.extend import check_integer, describe, device_scope
+from nn_tensor.extend import check_integer, check_range, describe
 
-__all__ = ["as_token_ids", "check_padding_idx", "check_token_ids"]
+__all__ = ["as_token_ids", "check_ids", "check_padding_idx", "check_token_ids"]
 
 
 def as_token_ids(tokens: Any, device: str) -> Tensor:
@@ -25,20 +25,29 @@ def check_token_ids(name: str, tokens: Any, vocab_size: int, device: str) -> Ten
 
     Raises:
         TypeError: if they are not integers.
-        IndexError: if one is negative or not less than `vocab_size`.
+        IndexError: if one is negative or not less than `vocab_size`; of tokens on a CUDA device,
+            when the next value is read.
     """
-    ids = as_token_ids(tokens, device)
+    message = f"is out of range for vocab_size={vocab_size}, expected 0 to {vocab_size - 1}"
+    return check_ids(name, tokens, vocab_size, device, IndexError, message)
+
+
+def check_ids(
+    name: str, given: Any, count: int, device: str, error: type[Exception], message: str
+) -> Tensor:
+    """Return integers from 0 to `count` - 1 as a Tensor, placed as by `as_token_ids`.
+
+    Raises:
+        TypeError: if they are not integers.
+        error: of an integer out of range; its text is the name, the integer and `message`.
+    """
+    ids = as_token_ids(given, "cpu")  # lists are checked on the host
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {describe(ids)}")
-    values = ids.data
-    with device_scope(values):
-        wrong = (values < 0) | (values >= vocab_size)
-        if wrong.any():
-            raise IndexError(
-                f"{name}: {values[wrong].reshape(-1)[0].item()} is out of range for "
-                f"vocab_size={vocab_size}, expected 0 to {vocab_size - 1}"
-            )
-    return ids
+    checked = check_range(ids.data, 0, count - 1, error, f"{name}: {{}} {message}")
+    if not hasattr(given, "dtype"):
+        return Tensor(checked, device)
+    return ids if checked is ids.data else Tensor(checked)
 
 
 def check_padding_idx(padding_idx: Any, vocab_size: int) -> int | None:
