@@ -325,7 +325,13 @@ def _rows(count: int, length: int, *more: Any, gain: float = 1) -> Callable[[Gen
     return lambda rng: [gain + gain * rng.normal(size=(count, length)), *more]
 
 
-_MATRICES = {"": (5, 7), "one row": (1, 9), "one column": (4, 1), "long": (3, 5000)}
+_MATRICES = {
+    "": (5, 7),
+    "one row": (1, 9),
+    "one column": (4, 1),
+    "several warps": (6, 70),
+    "long": (3, 5000),
+}
 
 KERNELS = [
     *_of_columns(),
@@ -364,16 +370,30 @@ KERNELS = [
         )
     ),
     *(
-        KernelCase(
-            normalization.scale_and_shift_backward,
-            None,
-            lambda rng, count=count, length=length: [
-                rng.normal(size=(count, length)),
-                rng.normal(size=(count, length)),
-                rng.normal(size=length),
-            ],
-            label,
+        row
+        for label, (count, length) in {**_MATRICES, "many rows": (9000, 3)}.items()
+        for row in (
+            KernelCase(
+                normalization.scale_and_shift_forward,
+                None,
+                lambda rng, count=count, length=length: [
+                    rng.normal(size=(count, length)),
+                    rng.normal(size=length),
+                    rng.normal(size=length),
+                ],
+                label,
+            ),
+            KernelCase(
+                normalization.scale_and_shift_backward,
+                None,
+                lambda rng, count=count, length=length: [
+                    rng.normal(size=(count, length)),
+                    rng.normal(size=(count, length)),
+                    rng.normal(size=length),
+                ],
+                label,
+                tolerances={"float32": 2e-4, "float64": 1e-12},  # sums of 9,000 numbers near 0
+            ),
         )
-        for label, (count, length) in _MATRICES.items()
     ),
 ]

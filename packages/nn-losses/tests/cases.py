@@ -7,12 +7,12 @@ from typing import Any
 
 import nn_losses as nl
 import numpy as np
-from nn_tensor.testing import LossCase, MetricCase, OpCase, ops_of
+from nn_tensor.testing import KernelCase, LossCase, MetricCase, OpCase, kernels_of, ops_of
 
 Array = np.ndarray[Any, Any]
 Generator = np.random.Generator
 
-_OPS = ops_of("nn_losses")
+_OPS, _KERNELS = ops_of("nn_losses"), kernels_of("nn_losses")
 _REDUCTIONS = {"reduction": ("average", None, 1)}
 
 
@@ -427,4 +427,58 @@ METRICS = [
             invalid={"average": ("mean", None), "zero_division": ("a", None)},
         )
     ),
+]
+
+
+def _of_cross_entropy() -> list[KernelCase]:
+    rows = []
+    shapes = {"": (5, 7), "one class": (3, 1), "warps": (6, 70), "long": (3, 3000), "none": (0, 4)}
+    for label, (count, length) in shapes.items():
+        for weighted, smoothing in ((False, 0.0), (True, 0.0), (False, 0.25), (True, 0.25)):
+
+            def forward(
+                rng: Generator,
+                count: int = count,
+                length: int = length,
+                weighted: bool = weighted,
+                smoothing: float = smoothing,
+            ) -> list[Any]:
+                logits = rng.normal(0, 5, (count, length))
+                if length > 2 and not smoothing:
+                    logits[:, 1] = -np.inf
+                classes = rng.choice([k for k in range(length) if k != 1], count)
+                scale = rng.integers(0, 3, count).astype(float) if weighted else None
+                return [logits, classes, scale, smoothing]
+
+            def backward(
+                rng: Generator,
+                count: int = count,
+                length: int = length,
+                smoothing: float = smoothing,
+            ) -> list[Any]:
+                exponentials = rng.uniform(0, 1, (count, length))
+                total = exponentials.sum(-1, keepdims=True)
+                classes = rng.integers(0, length, count)
+                return [rng.normal(size=count), exponentials, total, classes, smoothing]
+
+            name = f"{label} weighted={weighted} smoothing={smoothing}".strip()
+            tolerances = {"float32": 1e-5, "float64": 1e-13}
+            options: dict[str, Any] = {"label": name, "tolerances": tolerances}
+            rows.append(KernelCase(_KERNELS["cross_entropy_forward"], None, forward, **options))
+            if not weighted:
+                rows.append(
+                    KernelCase(_KERNELS["cross_entropy_backward"], None, backward, **options)
+                )
+    return rows
+
+
+def _with_nan(rng: Generator) -> list[Any]:
+    logits = rng.normal(size=(4, 40))
+    logits[0, 35], logits[1] = np.nan, -np.inf
+    return [logits, np.array([0, 1, 2, 3]), None, 0.0]
+
+
+KERNELS = [
+    *_of_cross_entropy(),
+    KernelCase(_KERNELS["cross_entropy_forward"], None, _with_nan, "NaN"),
 ]

@@ -6,9 +6,9 @@ import nn_losses
 import pytest
 from nn_tensor.testing import Check, each_check, kernels_of, missing_cases, ops_of
 
-from .cases import LOSSES, METRICS, OPS
+from .cases import KERNELS, LOSSES, METRICS, OPS
 
-CASES = [*LOSSES, *METRICS, *OPS]
+CASES = [*LOSSES, *METRICS, *OPS, *KERNELS]
 NAMES = {*nn_losses.__all__, *ops_of("nn_losses"), *kernels_of("nn_losses")}
 EXEMPT = {"Loss": "abstract: its subclasses have rows"}
 

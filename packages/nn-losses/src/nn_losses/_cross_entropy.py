@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, exp, gather, log_softmax, max, mean, one_hot, softmax, sum, where
-from nn_tensor.extend import array_module, check_probability, keyword_only, op
+from nn_tensor.extend import (
+    RowKernel,
+    accumulation_dtype,
+    array_module,
+    check_probability,
+    kernel,
+    keyword_only,
+    op,
+)
 
 from nn_losses._class_loss import ClassLoss, as_rows
 from nn_losses._inputs import read_classes, read_logits
@@ -44,6 +52,14 @@ def cross_entropy_with_indices(
     Rows with a scale of 0 may hold anything. `smoothing` is the part of the target that is spread
     over all classes.
     """
+    return cross_entropy_forward(xp, logits, classes, scale, smoothing)
+
+
+@kernel
+def cross_entropy_forward(
+    xp: Any, logits: Any, classes: Any, scale: Any, smoothing: float
+) -> tuple[Any, Any, Any]:
+    """Return the losses of the rows of `logits`, their exponentials and the sums of these."""
     exponentials = _shift(xp, logits)
     chosen = exponentials[xp.arange(len(classes)), classes]
     if smoothing:
@@ -58,6 +74,55 @@ def cross_entropy_with_indices(
         xp.copyto(total, 1, where=ignored[:, None])
         losses *= scale
     return losses, exponentials, total
+
+
+_forward_on_cuda = RowKernel(
+    "nn_losses_cross_entropy_forward",
+    "const T *logits, const long long *classes, const T *scale, T *losses, T *exponentials, "
+    "T *totals, T smoothing, T lowest",
+    """
+    logits += row * count; exponentials += row * count;
+    const T factor = scale ? scale[row] : 1;
+    if (factor == 0) {
+        EACH(j) exponentials[j] = 0;
+        if (threadIdx.x == 0) losses[row] = 0, totals[row] = 1;
+        return;
+    }
+    T largest = lowest;
+    EACH(j) largest = larger(largest, logits[j]);
+    largest = row_max(largest);
+    T total = 0, sum = 0;
+    EACH(j) {
+        const T shifted = logits[j] - largest;
+        sum += shifted;
+        total += exponentials[j] = exp(shifted);
+    }
+    total = larger(row_sum(total), 1);
+    sum = smoothing ? row_sum(sum) / count : 0;
+    if (threadIdx.x == 0) {
+        T chosen = logits[classes[row]] - largest;
+        if (smoothing) chosen = (1 - smoothing) * chosen + smoothing * sum;
+        losses[row] = (log(total) - chosen) * factor;
+        totals[row] = total;
+    }
+    """,
+)
+
+
+@cross_entropy_forward.cuda
+def _(cp: Any, logits: Any, classes: Any, scale: Any, smoothing: float) -> tuple[Any, Any, Any]:
+    dtype = accumulation_dtype(logits.dtype) or logits.dtype
+    logits, given = cp.ascontiguousarray(logits, dtype=dtype), logits.dtype
+    classes = cp.ascontiguousarray(classes, dtype=np.int64)
+    scale = None if scale is None else cp.ascontiguousarray(scale, dtype=dtype)
+    losses, exponentials, totals = (
+        cp.empty(shape, dtype) for shape in (len(logits), logits.shape, (len(logits), 1))
+    )
+    outputs, lowest = (losses, exponentials, totals), float(np.finfo(dtype).min)
+    _forward_on_cuda(
+        cp, dtype, *logits.shape, logits, classes, scale, *outputs, float(smoothing), lowest
+    )
+    return tuple(x.astype(given, copy=False) for x in outputs)
 
 
 @cross_entropy_with_indices.gradient("logits")
@@ -84,11 +149,50 @@ def _softmax_minus_target(
     xp: Any, grad_output: Any, exponentials: Any, total: Any, classes: Any, /, smoothing: float
 ) -> Any:
     """Return `grad_output` times the difference of softmax and target, row by row."""
+    return cross_entropy_backward(xp, grad_output, exponentials, total, classes, smoothing)
+
+
+@kernel
+def cross_entropy_backward(
+    xp: Any, grad_output: Any, exponentials: Any, total: Any, classes: Any, smoothing: float
+) -> Any:
+    """Return the gradient of the logits of `cross_entropy_forward`."""
     rows = exponentials * (grad_output[:, None] / total)
     if smoothing:
         rows -= (grad_output * (smoothing / rows.shape[-1]))[:, None]
     rows[xp.arange(len(classes)), classes] -= grad_output * (1 - smoothing)
     return rows
+
+
+_backward_on_cuda = RowKernel(
+    "nn_losses_cross_entropy_backward",
+    "const T *grad_output, const T *exponentials, const T *total, const long long *classes, "
+    "T *out, T smoothing",
+    """
+    exponentials += row * count; out += row * count;
+    const T factor = grad_output[row], scale = factor / total[row];
+    const T spread = factor * (smoothing / count);
+    const long long chosen = classes[row];
+    EACH(j) {
+        T value = exponentials[j] * scale;
+        if (smoothing) value -= spread;
+        out[j] = j == chosen ? value - factor * (1 - smoothing) : value;
+    }
+    """,
+)
+
+
+@cross_entropy_backward.cuda
+def _(
+    cp: Any, grad_output: Any, exponentials: Any, total: Any, classes: Any, smoothing: float
+) -> Any:
+    dtype = np.result_type(grad_output, exponentials, total)
+    wide = accumulation_dtype(dtype) or dtype
+    inputs = (cp.ascontiguousarray(a, dtype=wide) for a in (grad_output, exponentials, total))
+    classes = cp.ascontiguousarray(classes, dtype=np.int64)
+    out = cp.empty(exponentials.shape, wide)
+    _backward_on_cuda(cp, wide, *out.shape, *inputs, classes, out, float(smoothing))
+    return out.astype(dtype, copy=False)
 
 
 @_softmax_minus_target.gradient("grad_output")

@@ -45,6 +45,7 @@ from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._errors import describe
 from nn_tensor._kernel import Kernel, kernel
 from nn_tensor._op import array_module, op
+from nn_tensor._row_kernel import RowKernel
 from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
 from nn_tensor._versions import mark_dirty
 from nn_tensor.ops.indexing import add_at
@@ -54,6 +55,7 @@ __all__ = [
     "METADATA_KEY",
     "Device",
     "Kernel",
+    "RowKernel",
     "StateDictReader",
     "accumulation_dtype",
     "add_at",

@@ -6,6 +6,7 @@ find their data in the cache.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -134,8 +135,23 @@ def _(x, gate, out):  # type: ignore[no-untyped-def]
 
 @gelu_forward.cuda
 def _(cp: Any, x: Array, gate: Array, out: Array) -> None:
-    _fill_gate(cp, x, gate)
-    cp.multiply(cp.maximum(x, -_SATURATION), gate, out=out)
+    _gelu_forward_on_cuda(cp)(x, gate, out)
+
+
+@functools.cache
+def _gelu_forward_on_cuda(cp: Any) -> Any:
+    # half precision is computed in float32; of NaN both results are NaN
+    return cp.ElementwiseKernel(
+        "T x",
+        "T gate, T out",
+        f"""
+        typedef decltype(x * 1.0f) A;
+        const A v = x, opened = A(0.5) * (1 + erf(v * A({math.sqrt(0.5)!r})));
+        gate = opened;
+        out = (v < A({-_SATURATION}) ? A({-_SATURATION}) : v) * opened;
+        """,
+        "nn_layers_gelu_forward",
+    )
 
 
 @op(keeps=("gate",))
@@ -194,8 +210,22 @@ def _(g, x, gate, out):  # type: ignore[no-untyped-def]
 
 @gelu_backward.cuda
 def _(cp: Any, g: Array, x: Array, gate: Array, out: Array) -> None:
-    x = cp.clip(x, -_SATURATION, _SATURATION)
-    out[...] = g * (gate + x * cp.exp(-0.5 * x * x) * _DENSITY)
+    _gelu_backward_on_cuda(cp)(g, x, gate, out)
+
+
+@functools.cache
+def _gelu_backward_on_cuda(cp: Any) -> Any:
+    return cp.ElementwiseKernel(
+        "T g, T x, T gate",
+        "T out",
+        f"""
+        typedef decltype(x * 1.0f) A;
+        A v = x;
+        v = v < A({-_SATURATION}) ? A({-_SATURATION}) : v > A({_SATURATION}) ? A({_SATURATION}) : v;
+        out = A(g) * (A(gate) + v * exp(A(-0.5) * v * v) * A({_DENSITY!r}));
+        """,
+        "nn_layers_gelu_backward",
+    )
 
 
 @op

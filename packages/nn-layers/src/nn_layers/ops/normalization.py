@@ -5,13 +5,14 @@ Over the last axes, as layer normalization has them, a compiled kernel makes one
 
 from __future__ import annotations
 
+import functools
 import math
 import string
 from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, square, sum
-from nn_tensor.extend import accumulation_dtype, array_module, kernel, op
+from nn_tensor.extend import RowKernel, accumulation_dtype, array_module, kernel, op
 
 __all__ = [
     "layer_norm_backward",
@@ -106,6 +107,31 @@ def _(x, epsilon, center):  # type: ignore[no-untyped-def]
     return out, inverse
 
 
+_forward_on_cuda = RowKernel(
+    "nn_layers_layer_norm_forward",
+    "const T *x, T *out, T *inverse, T epsilon, long long center",
+    """
+    x += row * count; out += row * count;
+    T mean = 0, square = 0;
+    if (center) {
+        EACH(j) mean += x[j];
+        mean = row_sum(mean) / count;
+    }
+    EACH(j) square += (x[j] - mean) * (x[j] - mean);
+    const T scale = 1 / sqrt(row_sum(square) / count + epsilon);
+    EACH(j) out[j] = (x[j] - mean) * scale;
+    if (threadIdx.x == 0) inverse[row] = scale;
+    """,
+)
+
+
+@layer_norm_forward.cuda
+def _(cp: Any, x: Array, epsilon: float, center: bool) -> tuple[Array, Array]:
+    out, inverse = cp.empty(x.shape, x.dtype), cp.empty((len(x), 1), x.dtype)
+    _forward_on_cuda(cp, x.dtype, *x.shape, x, out, inverse, float(epsilon), int(center))
+    return out, inverse
+
+
 @op(keeps=("inverse",))
 def standardize(
     xp: Any,
@@ -181,6 +207,33 @@ def _(g, normal, inverse, center):  # type: ignore[no-untyped-def]
     return out
 
 
+_backward_on_cuda = RowKernel(
+    "nn_layers_layer_norm_backward",
+    "const T *g, const T *normal, const T *inverse, T *out, long long center",
+    """
+    g += row * count; normal += row * count; out += row * count;
+    T mean = 0, projection = 0;
+    EACH(j) {
+        mean += g[j];
+        projection += g[j] * normal[j];
+    }
+    mean = center ? row_sum(mean) / count : 0;
+    projection = row_sum(projection) / count;
+    EACH(j) out[j] = (g[j] - mean - normal[j] * projection) * inverse[row];
+    """,
+)
+
+
+@layer_norm_backward.cuda
+def _(cp: Any, g: Array, normal: Array, inverse: Array, center: bool) -> Array:
+    dtype = np.result_type(g, normal)
+    wide = accumulation_dtype(dtype) or dtype
+    arrays = (cp.ascontiguousarray(a, dtype=wide) for a in (g, normal, inverse))
+    out = cp.empty(g.shape, wide)
+    _backward_on_cuda(cp, wide, *g.shape, *arrays, out, int(center))
+    return out.astype(dtype, copy=False)
+
+
 @op
 def standardize_gradient(
     xp: Any, g: Any, normal: Any, inverse: Any, /, axes: Axes, center: bool
@@ -215,10 +268,9 @@ def _(grad_output: Any, inverse: Any, out: Any) -> Any:
 @op
 def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
     """Return ``x * weights + bias``; the bias may be 0.0."""
-    out = x * weights
     if isinstance(bias, float):
-        return out
-    return xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
+        return x * weights
+    return scale_and_shift_forward(xp, x, weights, bias)
 
 
 @scale_and_shift.joint_gradient("x", "weights", "bias")
@@ -233,10 +285,31 @@ def _(g: Any, x: Any, weights: Any, bias_shape: tuple[int, ...]) -> Any:
     if rows is None:
         return g * weights, g * x, g
     for_x, for_weights, total = scale_and_shift_backward(
-        array_module(g), *rows, weights.reshape(-1)
+        array_module(g), *rows, weights if weights.ndim == 1 else weights.reshape(-1)
     )
-    shaped = total.reshape(weights.shape) if bias_shape else total.sum()
-    return for_x.reshape(x.shape), for_weights.reshape(weights.shape), shaped
+    if weights.ndim != 1:  # a view would be copied, as nobody but its owner may keep an array
+        for_weights, total = (a.reshape(weights.shape) for a in (for_weights, total))
+    return for_x.reshape(x.shape), for_weights, total if bias_shape else total.sum()
+
+
+@kernel
+def scale_and_shift_forward(xp: Any, x: Array, weights: Array, bias: Array) -> Array:
+    """Return ``x * weights + bias``."""
+    out = x * weights
+    return xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
+
+
+@scale_and_shift_forward.cuda
+def _(cp: Any, x: Array, weights: Array, bias: Array) -> Array:
+    if not x.dtype == weights.dtype == bias.dtype:
+        return scale_and_shift_forward.reference(cp, x, weights, bias)
+    return _scale_and_shift_on_cuda(cp)(x, weights, bias)
+
+
+@functools.cache
+def _scale_and_shift_on_cuda(cp: Any) -> Any:
+    names = "T x, T weight, T bias", "T out"
+    return cp.ElementwiseKernel(*names, "out = x * weight + bias", "nn_layers_scale_and_shift")
 
 
 @kernel
@@ -258,4 +331,60 @@ def _(g, x, weights):  # type: ignore[no-untyped-def]
             out[i, j] = g[i, j] * weights[j]
             for_weights[j] += g[i, j] * x[i, j]
             total[j] += g[i, j]
+    return out, for_weights, total
+
+
+# A block has 32 columns; its 8 rows of threads share the rows, and add up their sums in one order.
+_COLUMNS, _THREADS, _ROWS_OF_A_BLOCK = 32, 8, 4096
+_SCALE_BACKWARD = """
+typedef {} T;
+extern "C" __global__ void nn_layers_scale_and_shift_backward(
+    const T *g, const T *x, const T *weights, T *out, T *for_weights, T *total, long long rows,
+    long long count, long long rows_of_a_block) {{
+    __shared__ T parts[2][8][32];
+    const long long j = blockIdx.x * 32ll + threadIdx.x;
+    const long long first = blockIdx.y * rows_of_a_block;
+    const long long stop = min(rows, first + rows_of_a_block);
+    T product = 0, sum = 0;
+    if (j < count) {{
+        for (long long row = first + threadIdx.y; row < stop; row += 8) {{
+            const T value = g[row * count + j];
+            out[row * count + j] = value * weights[j];
+            product += value * x[row * count + j];
+            sum += value;
+        }}
+    }}
+    parts[0][threadIdx.y][threadIdx.x] = product;
+    parts[1][threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y != 0 || j >= count) return;
+    for (int i = 1; i < 8; ++i) {{
+        product += parts[0][i][threadIdx.x];
+        sum += parts[1][i][threadIdx.x];
+    }}
+    for_weights[blockIdx.y * count + j] = product;
+    total[blockIdx.y * count + j] = sum;
+}}
+"""
+
+
+@functools.cache
+def _scale_backward_on_cuda(cp: Any, dtype: Any) -> Any:
+    source = _SCALE_BACKWARD.format("double" if dtype.itemsize == 8 else "float")
+    return cp.RawKernel(source, "nn_layers_scale_and_shift_backward")
+
+
+@scale_and_shift_backward.cuda
+def _(cp: Any, g: Array, x: Array, weights: Array) -> tuple[Array, Array, Array]:
+    (rows, count), dtype = g.shape, g.dtype
+    if dtype.itemsize < 4 or not dtype == x.dtype == weights.dtype:
+        return scale_and_shift_backward.reference(cp, g, x, weights)
+    height = -(-rows // _ROWS_OF_A_BLOCK)
+    out, weights = cp.empty(g.shape, dtype), cp.ascontiguousarray(weights)
+    for_weights, total = (cp.empty(height * count, dtype) for _ in range(2))
+    arguments = g, x, weights, out, for_weights, total, rows, count, _ROWS_OF_A_BLOCK
+    grid, block = (-(-count // _COLUMNS), height), (_COLUMNS, _THREADS)
+    _scale_backward_on_cuda(cp, dtype)(grid, block, arguments)
+    if height > 1:
+        for_weights, total = (a.reshape(height, count).sum(axis=0) for a in (for_weights, total))
     return out, for_weights, total
