@@ -8,6 +8,7 @@ from typing import Any
 
 import nn_transformer as nt
 import numpy as np
+from nn_tensor.extend import Kernel
 from nn_tensor.testing import KernelCase, LayerCase, OpCase, kernels_of, ops_of
 from nn_transformer.modules.blockwise_attention import AttentionOptions
 
@@ -137,12 +138,30 @@ OPS = [
 ]
 
 
-def _scores(shape: tuple[int, ...], gain: float, masked: bool) -> Callable[[Generator], list[Any]]:
+def _scores(
+    shape: tuple[int, ...], gain: float, masked: bool, diagonal: int
+) -> Callable[[Generator], list[Any]]:
     def draw(rng: Generator) -> list[Any]:
-        allowed = (rng.random(shape) < 0.6).astype(float) if masked else None
-        return [rng.normal(0, gain, shape), allowed]
+        allowed = rng.random(shape) < 0.6 if masked else None
+        return [rng.normal(0, gain, shape), allowed, diagonal]
 
     return draw
+
+
+def _normalized(name: str) -> Kernel:
+    """Return `masked_exp` with what does not depend on the shift: the weights, and log-sums."""
+    masked_exp = _KERNELS[name]
+
+    def finish(xp: Any, function: Callable[..., Any], scores: Any, *options: Any) -> Any:
+        shift, row_sum = function(xp, scores, *options)
+        scores /= row_sum
+        return xp.log(row_sum) + shift
+
+    kernel = Kernel(lambda xp, *arguments: finish(xp, masked_exp.reference, *arguments))
+    on_cuda = masked_exp.cuda_implementation
+    kernel.cuda(lambda cp, *arguments: finish(cp, on_cuda, *arguments))
+    vars(kernel).update(__name__=name, __module__=masked_exp.__module__)
+    return kernel
 
 
 def _softmax_backward(rows: int, count: int) -> Callable[[Generator], list[Any]]:
@@ -163,18 +182,20 @@ def _scatter(vocab_size: int, count: int, dtype: Any) -> Callable[[Generator], l
 KERNELS = [
     *(
         KernelCase(
-            _KERNELS["masked_exp"],
+            _normalized("masked_exp"),
             None,
-            _scores(shape, gain, masked),
-            f"{label}{' masked' if masked else ''}".strip(),
+            _scores(shape, gain, masked, diagonal),
+            f"{label}{' masked' if masked else ''} diagonal={diagonal}".strip(),
         )
         for label, shape, gain in (
             ("", (2, 3, 5), 1),
             ("large", (2, 3, 5), 1e4),
             ("no keys", (2, 3, 0), 1),
             ("no rows", (0, 3, 5), 1),
+            ("long", (2, 3, 2000), 1),
         )
         for masked in (False, True)
+        for diagonal in (shape[-1], 1, -1)
     ),
     *(
         KernelCase(_KERNELS["softmax_backward"], None, _softmax_backward(*shape), label)

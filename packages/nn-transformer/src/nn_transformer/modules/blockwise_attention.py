@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from nn_tensor.extend import device_of, kernel, put
+from nn_tensor.extend import RowKernel, device_of, kernel, put
 
 __all__ = [
     "AttentionOptions",
@@ -128,22 +128,24 @@ class _Scores:
         """Return memory for the scores of any block; the first is the largest."""
         return self.xp.empty(math.prod(self.blocks[0].shape) if self.blocks else 0, self.dtype)
 
-    def write_exponentials(self, block: Block, out: Array) -> Array:
-        """Write the exponentials of a block's scores; return what was subtracted in each row."""
+    def write_exponentials(self, block: Block, out: Array) -> tuple[Array, Array]:
+        """Write the exponentials of a block's scores.
+
+        Returns what was subtracted in each row, and the sums of the rows: 1 in place of 0, for a
+        row that may attend to nothing.
+        """
         xp = self.xp
         query = block.query_rows(self.query) * self.scale
         xp.matmul(query, block.key_rows(self.key).swapaxes(-1, -2), out=out)
         allowed = None
         if self.mask is not None and self.mask.dtype.kind == "b":
-            allowed = block.mask_part(self.mask).astype(self.dtype)
+            allowed = block.mask_part(self.mask)
         elif self.mask is not None:
             out += block.mask_part(self.mask)
+        diagonal = block.num_keys
         if self.options.causal:
             diagonal = self.shape[-1] - self.shape[-2] + block.queries.start
-            if diagonal < block.num_keys - 1:
-                triangle = xp.tri(*out.shape[-2:], diagonal, dtype=self.dtype)
-                allowed = triangle if allowed is None else allowed * triangle
-        return masked_exp(xp, out, allowed)
+        return masked_exp(xp, out, allowed, diagonal)
 
 
 @functools.cache
@@ -153,24 +155,31 @@ def _safe_limit(dtype: np.dtype[Any]) -> float:
 
 
 @kernel
-def masked_exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
-    """Replace `scores` by the exponentials of scores less a shift, times `allowed`.
+def masked_exp(xp: Any, scores: Array, allowed: Array | None, diagonal: int) -> tuple[Array, Array]:
+    """Replace `scores` by the exponentials of scores less a shift, or 0 where not `allowed`.
 
-    `allowed` is 1 where attention is allowed and 0 elsewhere. Where no exponential can overflow and
-    no whole row underflow, the shift is 0: that saves three passes. The shift is returned.
+    `allowed` is boolean, or None. The query in row i may attend to the keys up to `diagonal` + i. Where no
+    exponential can overflow and no whole row underflow, the shift is 0: that saves three passes.
+    The shift and the sums of the rows are returned, 1 in place of 0.
     """
+    if allowed is not None:
+        allowed = allowed.astype(scores.dtype)
+    if diagonal < scores.shape[-1] - 1:
+        triangle = xp.tri(*scores.shape[-2:], diagonal, dtype=scores.dtype)
+        allowed = triangle if allowed is None else allowed * triangle
+    shift = _exp(xp, scores, allowed)
+    row_sum = _row_sums(xp, scores)
+    row_sum += row_sum == 0
+    return shift, row_sum
+
+
+def _exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
     limit = _safe_limit(scores.dtype)
     if scores.size and scores.min() >= -limit and scores.max() <= limit:
         xp.exp(scores, out=scores)
         if allowed is not None:
             scores *= allowed
         return scores.dtype.type(0)
-    return _shifted_exp(xp, scores, allowed)
-
-
-@masked_exp.cuda
-def _shifted_exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
-    """Subtract the maximum of each row in any case, so that nothing waits for the device."""
     if allowed is not None:
         xp.copyto(scores, -np.inf, where=xp.broadcast_to(allowed == 0, scores.shape))
     if scores.shape[-1] == 0:
@@ -180,6 +189,43 @@ def _shifted_exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
     scores -= row_max
     xp.exp(scores, out=scores)
     return row_max
+
+
+_masked_exp_on_cuda = RowKernel(
+    "nn_transformer_masked_exp",
+    "T *scores, T *shift, T *row_sums, long long queries, long long diagonal",
+    """
+    scores += row * count;
+    const long long stop = min(count, diagonal + row % queries + 1);
+    const T lowest = T(-INFINITY);
+    T largest = lowest, sum = 0;
+    EACH(j) if (j < stop) largest = larger(largest, scores[j]);
+    largest = row_max(largest);
+    if (largest == lowest) largest = 0;
+    EACH(j) sum += scores[j] = j < stop ? exp(scores[j] - largest) : 0;
+    sum = row_sum(sum);
+    if (threadIdx.x == 0) {
+        shift[row] = largest;
+        row_sums[row] = sum == 0 ? 1 : sum;
+    }
+    """,
+)
+
+
+@masked_exp.cuda
+def _(cp: Any, scores: Array, allowed: Array | None, diagonal: int) -> tuple[Array, Array]:
+    if scores.dtype.itemsize < 4:
+        return masked_exp.reference(cp, scores, allowed, diagonal)
+    # the maximum is subtracted in any case, so that nothing waits for the device
+    if allowed is not None:
+        cp.copyto(scores, -np.inf, where=cp.broadcast_to(~allowed, scores.shape))
+    shift, row_sums = (cp.empty((*scores.shape[:-1], 1), scores.dtype) for _ in range(2))
+    queries, count = scores.shape[-2:]
+    rows = math.prod(scores.shape[:-1])
+    _masked_exp_on_cuda(
+        cp, scores.dtype, rows, count, scores, shift, row_sums, queries, min(diagonal, count)
+    )
+    return shift, row_sums
 
 
 def _row_sums(xp: Any, rows: Array) -> Array:
@@ -213,9 +259,7 @@ def forward(
     buffer = None if save_weights else scores.buffer()
     for block in scores.blocks:
         weights = xp.empty(block.shape, out.dtype) if save_weights else _view(buffer, block)
-        shift = scores.write_exponentials(block, weights)
-        row_sum = _row_sums(xp, weights)
-        row_sum += row_sum == 0  # a row that may attend to nothing: its weights are 0
+        shift, row_sum = scores.write_exponentials(block, weights)
         if save_weights:
             weights /= row_sum
             saved.append(weights)
@@ -285,7 +329,7 @@ def _recompute_weights(
     xp: Any, scores: _Scores, block: Block, statistics: SoftmaxStatistics, out: Array
 ) -> Array:
     """Return the attention weights of a block, computed in the memory of `out`."""
-    shift = scores.write_exponentials(block, out)
+    shift, _ = scores.write_exponentials(block, out)
     out *= xp.exp(shift - statistics.shift) / statistics.row_sum
     return out
 
@@ -306,6 +350,27 @@ def _(grad, weights):  # type: ignore[no-untyped-def]
             product += grad[i, j] * weights[i, j]
         for j in range(count):
             grad[i, j] = (grad[i, j] - product) * weights[i, j]
+
+
+_softmax_backward_on_cuda = RowKernel(
+    "nn_transformer_softmax_backward",
+    "T *grad, const T *weights",
+    """
+    grad += row * count; weights += row * count;
+    T product = 0;
+    EACH(j) product += grad[j] * weights[j];
+    product = row_sum(product);
+    EACH(j) grad[j] = (grad[j] - product) * weights[j];
+    """,
+)
+
+
+@softmax_backward.cuda
+def _(cp: Any, grad: Array, weights: Array) -> None:
+    if grad.dtype.itemsize < 4:
+        softmax_backward.reference(cp, grad, weights)
+    else:
+        _softmax_backward_on_cuda(cp, grad.dtype, *grad.shape, grad, cp.ascontiguousarray(weights))
 
 
 def _accumulate_product(xp: Any, target: Array, x: Array, y: Array, first: bool) -> None:
