@@ -81,7 +81,10 @@ def _step(
 
     def draw(rng: Generator) -> list[Any]:
         arrays = [rng.normal(size=size), rng.normal(size=size)]
-        kept = [rng.uniform(1, 2, size) if wanted else None for wanted in state]
+        # so small after the first that a variance, as RMSprop's, is no difference of equal numbers
+        ranges = [(1, 2), *[(0.1, 0.5)] * len(state)]
+        pairs = zip(ranges, state, strict=False)
+        kept = [rng.uniform(*bounds, size) if wanted else None for bounds, wanted in pairs]
         return [*arrays, *kept, *options]
 
     return draw
@@ -121,6 +124,29 @@ KERNELS = [
         )
         for label, size in {"": 37, "none": 0, "long": 20000}.items()
     ),
+]
+
+_SHAPES = {"": [(3, 4), (), (5000,)], "empty": [(0,), (2, 0)], "many": [(n,) for n in range(99)]}
+KERNELS += [
+    case
+    for label, shapes in _SHAPES.items()
+    for dtype in ("float16", "float32", "float64")
+    for case in (
+        KernelCase(
+            _KERNELS["total_of_squares"],
+            inputs=[("normal", shape) for shape in shapes],
+            label=f"{label} {dtype}".strip(),
+            dtypes=(dtype,),
+            tolerances={dtype: 1e-12},
+        ),
+        KernelCase(
+            _KERNELS["scale_arrays"],
+            None,
+            lambda rng, shapes=shapes: [0.3, *(rng.normal(size=shape) for shape in shapes)],
+            f"{label} {dtype}".strip(),
+            dtypes=(dtype,),
+        ),
+    )
 ]
 
 _BASES, _STEPS = (0.5, 0.02), 30

@@ -475,3 +475,31 @@ def test_repr():
     assert repr(optimizer) == (
         "SGD(1 parameters, lr=0.25, decay=1.0, momentum=0.0, nesterov=False, weight_decay=0.0)"
     )
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_parameters_are_updated_together_as_one_by_one(dtype, device):
+    """Also where one is not contiguous, one is empty, and one starts later."""
+    rng = np.random.default_rng(0)
+    shapes = [(3, 4), (5,), (0, 2), (70, 90), ()]
+    starts = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    gradients = [[rng.normal(size=s).astype(dtype) for s in shapes] for _ in range(3)]
+
+    def train(split):
+        parameters = [Tensor(start.copy(), device, requires_grad=True) for start in starts]
+        parameters.append(Tensor(starts[0].T.copy(), device, requires_grad=True))
+        parameters[-1].data = parameters[-1].data.T
+        groups = [[p] for p in parameters] if split else [parameters]
+        optimizers = [AdamW(group, lr=0.1, weight_decay=0.1) for group in groups]
+        for step, values in enumerate(gradients):
+            for n, (parameter, value) in enumerate(
+                zip(parameters, [*values, values[0]], strict=True)
+            ):
+                parameter.grad = None if n == 1 and step == 0 else Tensor(value, device)
+            for optimizer in optimizers:
+                optimizer.step()
+        assert all(o.state_dict()["0.mean"].dtype != np.float16 for o in optimizers)
+        return [parameter.numpy() for parameter in parameters]
+
+    for together, alone in zip(train(False), train(True), strict=True):
+        np.testing.assert_array_equal(together, alone)

@@ -97,6 +97,8 @@ def test_best_kernel_equals_reference(kind, options, dtype, device):
             results.append(run(kind, options, x, gradients))
     # compilers may contract a product and a sum into one rounding
     tolerance = 1e-6 if dtype == "float32" else 1e-14
+    if options.get("centered") and device == "cuda":
+        tolerance *= 10  # the variance is a difference, in which one rounding less shows
     np.testing.assert_allclose(*results, rtol=tolerance, atol=tolerance)
 
 

@@ -11,6 +11,7 @@ from nn_tensor import Tensor, isfinite
 from nn_tensor.extend import check_bool, check_number, device_scope, kernel, keyword_only
 
 from nn_optim._group import check_tensors
+from nn_optim._multi_tensor import MultiTensorKernel
 
 __all__ = ["clip_gradients_by_norm", "clip_gradients_by_value"]
 
@@ -87,7 +88,7 @@ def clip_gradients_by_norm(
     bound = check_number("max_norm", max_norm, minimum=0)
     strict = check_bool("error_if_nonfinite", error_if_nonfinite)
     found = _gradients(parameters)
-    norm = _norm(gradient for _, _, gradient in found)
+    norm = _norm(found)
     if strict and not math.isfinite(norm):
         wrong = [f"parameters[{n}]" for n, _, g in found if not isfinite(g).all().item()]
         where = f"; it is in {', '.join(wrong[:10])}" if wrong else ""
@@ -95,25 +96,93 @@ def clip_gradients_by_norm(
         raise FloatingPointError(f"parameters: {expected}{where}")
     factor = bound / (norm + 1e-6)
     if factor < 1.0 or math.isnan(factor):
-        for _, parameter, gradient in found:
-            with device_scope(gradient.data), np.errstate(invalid="ignore"):
-                parameter.grad = Tensor(gradient.data * factor)
+        for xp, group in _by_device(found):
+            arrays = [gradient.data for _, _, gradient in group]
+            with device_scope(arrays[0]), np.errstate(invalid="ignore"):
+                scaled = scale_arrays(xp, factor, *arrays)
+            for (_, parameter, _), array in zip(group, scaled, strict=True):
+                parameter.grad = Tensor(array)
     return norm
 
 
-def _norm(gradients: Iterable[Tensor]) -> float:
-    """Return the root of the sum of all squares; one transfer for each device."""
-    squares: dict[Any, list[Any]] = {}
-    for gradient in gradients:
-        xp, array = gradient.xp, gradient.data
-        with device_scope(array):
-            square = sum_of_squares(xp, xp.ascontiguousarray(array).reshape(-1))
-            squares.setdefault((xp, gradient.device), []).append(xp.asarray(square))
+Found = list[tuple[int, Tensor, Tensor]]
+
+
+def _by_device(found: Found) -> list[tuple[Any, Found]]:
+    """Return the gradients on each device, with the module that computes there."""
+    groups: dict[Any, Found] = {}
+    for position, parameter, gradient in found:
+        key = gradient.device, gradient.dtype
+        groups.setdefault(key, []).append((position, parameter, gradient))
+    return [(group[0][2].xp, group) for group in groups.values()]
+
+
+def _norm(found: Found) -> float:
+    """Return the root of the sum of all squares; one transfer for each device and dtype."""
     total = 0.0
-    for (xp, _), parts in squares.items():
-        with device_scope(parts[0]):
-            total += float(xp.stack(parts).sum())
+    for xp, group in _by_device(found):
+        arrays = [gradient.data for _, _, gradient in group]
+        with device_scope(arrays[0]):
+            total += float(total_of_squares(xp, *arrays))
     return math.sqrt(total)
+
+
+@kernel
+def total_of_squares(xp: Any, *arrays: Any) -> Any:
+    """Return the sum of the squares of all elements of arrays of one dtype, in float64."""
+    return sum(sum_of_squares(xp, xp.ascontiguousarray(x).reshape(-1)) for x in arrays)
+
+
+_squares_on_cuda = MultiTensorKernel(
+    "nn_optim_total_of_squares",
+    ["x"],
+    ["double *partial"],
+    """
+    __shared__ double parts[8];
+    double sum = 0;
+    for (long long i = start + threadIdx.x; i < stop; i += blockDim.x) {
+        const double value = load(x, i);
+        sum += value * value;
+    }
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+    if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x != 0) return;
+    for (int warp = 1; warp < blockDim.x / 32; ++warp) sum += parts[warp];
+    partial[blockIdx.x] = sum;
+    """,
+)
+
+
+@total_of_squares.cuda
+def _(cp: Any, *arrays: Any) -> Any:
+    partial = cp.zeros(_squares_on_cuda.blocks([x.size for x in arrays]), np.float64)
+    _squares_on_cuda(cp, [[cp.ascontiguousarray(x)] for x in arrays], partial)
+    return partial.sum()
+
+
+@kernel
+def scale_arrays(xp: Any, factor: float, *arrays: Any) -> list[Any]:
+    """Return arrays of one dtype times a number."""
+    return [x * factor for x in arrays]
+
+
+_scale_on_cuda = MultiTensorKernel(
+    "nn_optim_scale_arrays",
+    ["x", "out"],
+    ["factor"],
+    """
+    for (long long i = start + threadIdx.x; i < stop; i += blockDim.x)
+        store(out, i, load(x, i) * factor);
+    """,
+)
+
+
+@scale_arrays.cuda
+def _(cp: Any, factor: float, *arrays: Any) -> list[Any]:
+    pairs = [(cp.ascontiguousarray(x), cp.empty(x.shape, x.dtype)) for x in arrays]
+    _scale_on_cuda(cp, pairs, float(arrays[0].dtype.type(factor)))
+    return [out for _, out in pairs]
 
 
 @kernel

@@ -74,11 +74,16 @@ class State(dict[str, Array]):
                 if array.shape != parameter.shape:
                     where = f"parameters[{self.position}]"
                     raise ValueError(f"{where}: its shape {array.shape} became {parameter.shape}")
-                arrays[name] = put(array, device_of(parameter)).astype(dtype, copy=False)
+                array = put(array, device_of(parameter))
+                arrays[name] = array.astype(dtype, order="C", copy=False)
         self.load(self.step, arrays)
         self.array, self.dtype, self._initial = parameter, dtype, initial
-        # what is updated together has the same number other than 0
-        self.small = dtype.itemsize * (type(parameter) is np.ndarray and parameter.size <= _SMALL)
+        # what is updated together has the same value other than None
+        self.batch: Any = None
+        if type(parameter) is not np.ndarray and parameter.flags.c_contiguous:
+            self.batch = device_of(parameter), parameter.dtype
+        elif type(parameter) is np.ndarray and parameter.size <= _SMALL:
+            self.batch = dtype
 
     def apply(self, update: Update, options: Options, states: Sequence[State]) -> None:
         """Update the parameter; `states` is this one."""
@@ -90,6 +95,11 @@ class State(dict[str, Array]):
             if parameter is not self.array:
                 self.array[...] = parameter
         mark_dirty(self.array)
+
+    def arrays(self, names: Sequence[str]) -> list[Array]:
+        """Return the arrays of an update on a device, contiguous, those of the state by `names`."""
+        gradient = array_module(self.array).ascontiguousarray(self.parameter.grad.data)
+        return [self.array, gradient, *map(self.get, names)]
 
 
 class FlatBuffer(State):

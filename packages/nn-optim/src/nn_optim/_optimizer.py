@@ -8,7 +8,16 @@ from typing import Any, ClassVar, cast
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import METADATA_KEY, array_module, check_integer, check_number, describe
+from nn_tensor.extend import (
+    METADATA_KEY,
+    array_module,
+    check_integer,
+    check_number,
+    describe,
+    device_scope,
+    mark_dirty,
+    raise_deferred_errors,
+)
 
 from nn_optim._group import Array, FlatBuffer, Group, State, check_parameters
 from nn_optim._options import Configured, Options, argument, option
@@ -164,7 +173,9 @@ class Optimizer(Configured):
         Raises:
             ValueError: if a parameter cannot be updated (its array is read-only, or has another
                 shape than in earlier steps); then none was updated.
+            IndexError: if the device has found an index out of range.
         """
+        raise_deferred_errors()
         fuses = self.rule is not None and type(self).update is Optimizer.update
         ready = []
         for group in self._groups:
@@ -176,11 +187,16 @@ class Optimizer(Configured):
                     state.prepare(initial)
                     if not getattr(state.array.flags, "writeable", True):  # CuPy has no such flag
                         raise ValueError(f"parameters[{state.position}]: its array is read-only")
-                    key = (state.small, state.step) if fuses and state.small else state.position
+                    together = fuses and state.batch is not None
+                    key = (state.batch, state.step) if together else state.position
                     batches.setdefault(key, []).append(state)
             ready.append((batches.values(), options))
         for lists, options in ready:
             for states in lists:
+                first = states[0]
+                if fuses and first.batch is not None and type(first.array) is not np.ndarray:
+                    self._update_on_device(states, options)
+                    continue
                 updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
                 updated.apply(self.update, options, states)
 
@@ -201,10 +217,27 @@ class Optimizer(Configured):
             options: the options by name; ``lr`` is the decayed learning rate.
         """
         rule = cast(UpdateRule, self.rule)
+        values = self._values(options, state)
         arrays = [parameter, gradient, *map(state.get, rule.state)]
         flat = [a if a is None or a.ndim == 1 else a.reshape(-1) for a in arrays]
+        rule(array_module(parameter), *flat, *values)
+
+    def _values(self, options: Options, state: State) -> list[Any]:
+        """Return the options of the rule, in its order."""
         values = {**self._constants, **options, "step": state.step}
-        rule(array_module(parameter), *flat, *map(values.__getitem__, rule.options))
+        return [values[name] for name in cast(UpdateRule, self.rule).options]
+
+    def _update_on_device(self, states: list[State], options: Options) -> None:
+        """Update parameters that are on one CUDA device and in the same step, with one launch."""
+        rule = cast(UpdateRule, self.rule)
+        for state in states:
+            state.step += 1
+        with device_scope(states[0].array):
+            values = self._values(options, states[0])
+            tensors = [state.arrays(rule.state) for state in states]
+            rule.several(array_module(states[0].array), tensors, *values)
+        for state in states:
+            mark_dirty(state.array)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next steps depend on, but the parameters, as a flat mapping.

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from nn_tensor.extend import Kernel
 
+from nn_optim._multi_tensor import MultiTensorKernel
+
 __all__ = ["UpdateRule", "update_rule"]
 
 # NumPy passes over its arrays once for each operation: block by block, all passes but the first
@@ -37,6 +39,8 @@ class UpdateRule(Kernel):
     Attributes:
         arrays: the arguments that are arrays, in order.
         state: those of them that are kept from step to step, all but parameter and gradient.
+        several: a kernel of several parameters: ``(xp, tensors, *options)``, for each tensor its
+            arrays; parameter and gradient may be half precision. On CUDA it is one launch.
         options: the arguments that are numbers, in order.
     """
 
@@ -51,6 +55,7 @@ class UpdateRule(Kernel):
             raise TypeError(f"{function.__name__}: expected arguments {expected}, got {signature}")
         self.state: list[str] = self.arrays[2:]
         super().__init__(self._in_blocks())
+        self.several = Kernel(self._one_by_one)
         try:
             source = textwrap.dedent(inspect.getsource(function))
         except OSError:  # typed into a console: only the reference
@@ -58,6 +63,7 @@ class UpdateRule(Kernel):
         translation = _Translation(self, source)
         self.cpu(translation.loop())
         self.cuda(translation.launch)
+        self.several.cuda(translation.launch_for_several)
 
     def _in_blocks(self) -> Callable[..., None]:
         """Return the reference: the function itself, on NumPy arrays block by block."""
@@ -73,6 +79,16 @@ class UpdateRule(Kernel):
                 self.function(*arrays, *arguments[count:])
 
         return reference
+
+    def _one_by_one(self, xp: Any, tensors: Sequence[Sequence[Any]], *options: Any) -> None:
+        """Update several parameters: the reference of `several`."""
+        for parameter, gradient, *state in tensors:
+            dtype = np.result_type(parameter, np.float32)
+            x = parameter.astype(dtype, order="C", copy=False)
+            arrays = [x, gradient.astype(dtype, copy=False), *state]
+            self(xp, *(a if a is None else a.reshape(-1) for a in arrays), *options)
+            if x is not parameter:
+                parameter[...] = x
 
 
 def update_rule(function: Callable[..., None]) -> UpdateRule:
@@ -183,6 +199,30 @@ class _Translation(ast.NodeTransformer):
     def _cuda_kernel(self, cp: Any, present: tuple[str, ...]) -> Any:
         preamble = "".join(f"template<typename T> __device__ {f}" for f in _CUDA_FUNCTIONS.values())
         return cp.ElementwiseKernel(*self.cuda_source(present), preamble=preamble)
+
+    def launch_for_several(self, cp: Any, tensors: Sequence[Sequence[Any]], *options: Any) -> None:
+        """Run the rule for several parameters as one CUDA kernel."""
+        first = zip(self.arrays, tensors[0], strict=True)
+        present = tuple(name for name, array in first if array is not None)
+        kernel = self._kernel_for_several(present)
+        kernel(cp, [[a for a in t if a is not None] for t in tensors], *self._coefficients(options))
+
+    def _coefficients(self, options: Sequence[Any]) -> list[float]:
+        return [float(value) for value in self._coefficient_values(*options)]
+
+    @functools.cache  # noqa: B019 - a rule lives as long as its module
+    def _kernel_for_several(self, present: tuple[str, ...]) -> MultiTensorKernel:
+        _, _, operation, name = self.cuda_source(present)
+        reads = "".join(f"T {a}_ = load({a}, i); " for a in present)
+        writes = "".join(f"store({a}, i, {a}_); " for a in present if a in self.changed)
+        loop = "for (long long i = start + threadIdx.x; i < stop; i += blockDim.x)"
+        return MultiTensorKernel(
+            f"{name}_of_several",
+            present,
+            list(self.coefficients.values()),
+            f"{loop} {{ {reads}{operation}{writes}}}",
+            "".join(f"__device__ {f}\n" for f in _CUDA_FUNCTIONS.values()),
+        )
 
     def cuda_source(self, present: Sequence[str]) -> list[str]:
         """Return inputs, outputs, operation and name of the kernel for the arrays `present`."""

@@ -158,8 +158,9 @@ def _safe_limit(dtype: np.dtype[Any]) -> float:
 def masked_exp(xp: Any, scores: Array, allowed: Array | None, diagonal: int) -> tuple[Array, Array]:
     """Replace `scores` by the exponentials of scores less a shift, or 0 where not `allowed`.
 
-    `allowed` is boolean, or None. The query in row i may attend to the keys up to `diagonal` + i. Where no
-    exponential can overflow and no whole row underflow, the shift is 0: that saves three passes.
+    `allowed` is boolean, or None. The query in row i may attend to the keys up to `diagonal` + i.
+    Where no exponential can overflow and no whole row underflow, the shift is 0: that saves three
+    passes.
     The shift and the sums of the rows are returned, 1 in place of 0.
     """
     if allowed is not None:
