@@ -16,6 +16,16 @@ from nn_tensor.testing import Check, KernelCase, each_check, kernels_of, missing
 KERNELS = kernels_of("nn_tensor")
 CASES = [
     KernelCase(KERNELS["erf"], inputs=[((-9, 9), (3, 4))]),
+    *(
+        KernelCase(
+            KERNELS["dropout_mask"],
+            None,
+            lambda rng, shape=shape, p=p: [shape, str(rng.choice(["f2", "f4", "f8"])), p, (5, 7)],
+            f"{shape} {p}",
+        )
+        for shape in ((), (0, 3), (5,), (3, 7, 11), (4096,))
+        for p in (0.0, 0.1, 0.5, 1.0)
+    ),
     KernelCase(
         KERNELS["add_at"],
         inputs=[np.zeros((5, 3)), np.array([0, 4, 0, -1]), ("normal", (4, 3))],

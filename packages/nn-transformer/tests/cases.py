@@ -139,11 +139,11 @@ OPS = [
 
 
 def _scores(
-    shape: tuple[int, ...], gain: float, masked: bool, diagonal: int
+    shape: tuple[int, ...], gain: float, masked: bool, diagonal: int, normalize: bool
 ) -> Callable[[Generator], list[Any]]:
     def draw(rng: Generator) -> list[Any]:
         allowed = rng.random(shape) < 0.6 if masked else None
-        return [rng.normal(0, gain, shape), allowed, diagonal]
+        return [rng.normal(0, gain, shape), allowed, diagonal, normalize]
 
     return draw
 
@@ -154,7 +154,8 @@ def _normalized(name: str) -> Kernel:
 
     def finish(xp: Any, function: Callable[..., Any], scores: Any, *options: Any) -> Any:
         shift, row_sum = function(xp, scores, *options)
-        scores /= row_sum
+        if not options[-1]:
+            scores /= row_sum
         return xp.log(row_sum) + shift
 
     kernel = Kernel(lambda xp, *arguments: finish(xp, masked_exp.reference, *arguments))
@@ -184,8 +185,8 @@ KERNELS = [
         KernelCase(
             _normalized("masked_exp"),
             None,
-            _scores(shape, gain, masked, diagonal),
-            f"{label}{' masked' if masked else ''} diagonal={diagonal}".strip(),
+            _scores(shape, gain, masked, diagonal, normalize),
+            f"{label} masked={masked} diagonal={diagonal} normalize={normalize}".strip(),
         )
         for label, shape, gain in (
             ("", (2, 3, 5), 1),
@@ -196,6 +197,7 @@ KERNELS = [
         )
         for masked in (False, True)
         for diagonal in (shape[-1], 1, -1)
+        for normalize in (False, True)
     ),
     *(
         KernelCase(_KERNELS["softmax_backward"], None, _softmax_backward(*shape), label)

@@ -23,7 +23,8 @@ class Dropout(Base_Layer):
     (Srivastava, Hinton, Krizhevsky, Sutskever and Salakhutdinov, "Dropout: A Simple Way to Prevent
     Neural Networks from Overfitting", 2014, sections 4 and 10.) The division, "inverted dropout",
     keeps the expectation, so that in `eval` mode the input is returned as it is. Each call draws a
-    new mask, on the host: the same seed gives the same masks on every device and in every dtype.
+    key of 64 bits, from which the mask is computed by Philox4x64-10, with `p` rounded to a multiple
+    of 1/65,536: the same seed gives the same masks on every device and in every dtype.
 
     Shapes: any, to the same. The dtype is kept.
 
@@ -44,7 +45,7 @@ class Dropout(Base_Layer):
     >>> from nn_tensor import ones
     >>> layer = Dropout(0.5, rng=0)
     >>> layer(ones(8))
-    Tensor([2., 2., 2., 0., 0., 0., 0., 0.])
+    Tensor([2., 2., 0., 0., 2., 2., 2., 2.])
     >>> layer.eval()(ones(4))
     Tensor([1., 1., 1., 1.])
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nn_tensor.extend import device_of, op, put
+from nn_tensor.extend import dropout_mask, op
 
 __all__ = ["dropout"]
 
@@ -14,10 +14,10 @@ __all__ = ["dropout"]
 def dropout(xp: Any, x: Any, /, p: float, rng: np.random.Generator) -> Any:
     """Set elements of `x` to 0 with probability `p`, and scale the others by ``1 / (1 - p)``.
 
-    The random numbers are drawn on the host, so that the mask is the same on all devices.
+    The generator draws a key, from which `dropout_mask` makes the same mask on all devices.
     """
-    kept = rng.random(x.shape, np.float32) >= p
-    mask = put(np.multiply(kept, 1 / (1 - p) if p < 1 else 0, dtype=x.dtype), device_of(x))
+    key = int(rng.integers(1 << 64, dtype=np.uint64))
+    mask = dropout_mask(xp, x.shape, x.dtype, p, (key, 0))
     return x * mask, mask
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from nn_tensor.extend import RowKernel, device_of, kernel, put
+from nn_tensor.extend import RowKernel, dropout_mask, kernel
 
 __all__ = [
     "AttentionOptions",
@@ -90,22 +90,22 @@ def split_into_blocks(shape: tuple[int, ...], causal: bool) -> Iterator[Block]:
             number += 1
 
 
-def dropout_mask(block: Block, options: AttentionOptions, like: Array) -> Array:
+def block_dropout_mask(
+    xp: Any, block: Block, options: AttentionOptions, dtype: np.dtype[Any]
+) -> Array:
     """Return the factors of the weights of a block: 0 where dropped, 1 / (1 - p) elsewhere."""
-    rng = np.random.default_rng([options.seed, block.number])
-    kept = rng.random(block.shape, np.float32) >= options.dropout
-    factor = 1 / (1 - options.dropout) if options.dropout < 1 else 0
-    return put(np.multiply(kept, factor, dtype=like.dtype), device_of(like))
+    key = options.seed, block.number
+    return dropout_mask(xp, block.shape, dtype, options.dropout, key)
 
 
 def full_dropout_mask(
     xp: Any, shape: tuple[int, ...], options: AttentionOptions, like: Array
 ) -> Array:
-    """Return the `dropout_mask` of all blocks in one array of `shape`."""
+    """Return the `block_dropout_mask` of all blocks in one array of `shape`."""
     mask = xp.zeros(shape, like.dtype)
     for block in split_into_blocks(shape, options.causal):
         part = block.query_rows(mask)[..., : block.num_keys]
-        part[...] = dropout_mask(block, options, like)
+        part[...] = block_dropout_mask(xp, block, options, like.dtype)
     return mask
 
 
@@ -128,15 +128,17 @@ class _Scores:
         """Return memory for the scores of any block; the first is the largest."""
         return self.xp.empty(math.prod(self.blocks[0].shape) if self.blocks else 0, self.dtype)
 
-    def write_exponentials(self, block: Block, out: Array) -> tuple[Array, Array]:
-        """Write the exponentials of a block's scores.
+    def exponentials(
+        self, block: Block, out: Array, normalize: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """Return the exponentials of a block's scores, computed in the memory of `out` if possible.
 
-        Returns what was subtracted in each row, and the sums of the rows: 1 in place of 0, for a
-        row that may attend to nothing.
+        Then what was subtracted in each row, and the sums of the rows: 1 in place of 0, for a row
+        that may attend to nothing. If `normalize` is set, each row is divided by its sum.
         """
         xp = self.xp
         query = block.query_rows(self.query) * self.scale
-        xp.matmul(query, block.key_rows(self.key).swapaxes(-1, -2), out=out)
+        out = _product(xp, query, block.key_rows(self.key).swapaxes(-1, -2), out)
         allowed = None
         if self.mask is not None and self.mask.dtype.kind == "b":
             allowed = block.mask_part(self.mask)
@@ -145,7 +147,7 @@ class _Scores:
         diagonal = block.num_keys
         if self.options.causal:
             diagonal = self.shape[-1] - self.shape[-2] + block.queries.start
-        return masked_exp(xp, out, allowed, diagonal)
+        return out, *masked_exp(xp, out, allowed, diagonal, normalize)
 
 
 @functools.cache
@@ -155,13 +157,15 @@ def _safe_limit(dtype: np.dtype[Any]) -> float:
 
 
 @kernel
-def masked_exp(xp: Any, scores: Array, allowed: Array | None, diagonal: int) -> tuple[Array, Array]:
+def masked_exp(
+    xp: Any, scores: Array, allowed: Array | None, diagonal: int, normalize: bool
+) -> tuple[Array, Array]:
     """Replace `scores` by the exponentials of scores less a shift, or 0 where not `allowed`.
 
     `allowed` is boolean, or None. The query in row i may attend to the keys up to `diagonal` + i.
     Where no exponential can overflow and no whole row underflow, the shift is 0: that saves three
-    passes.
-    The shift and the sums of the rows are returned, 1 in place of 0.
+    passes. The shift and the sums of the rows are returned, 1 in place of 0. If `normalize` is
+    set, each row is divided by its sum.
     """
     if allowed is not None:
         allowed = allowed.astype(scores.dtype)
@@ -171,6 +175,8 @@ def masked_exp(xp: Any, scores: Array, allowed: Array | None, diagonal: int) -> 
     shift = _exp(xp, scores, allowed)
     row_sum = _row_sums(xp, scores)
     row_sum += row_sum == 0
+    if normalize:
+        scores /= row_sum
     return shift, row_sum
 
 
@@ -194,7 +200,7 @@ def _exp(xp: Any, scores: Array, allowed: Array | None) -> Any:
 
 _masked_exp_on_cuda = RowKernel(
     "nn_transformer_masked_exp",
-    "T *scores, T *shift, T *row_sums, long long queries, long long diagonal",
+    "T *scores, T *shift, T *row_sums, long long queries, long long diagonal, long long normalize",
     """
     scores += row * count;
     const long long stop = min(count, diagonal + row % queries + 1);
@@ -205,27 +211,30 @@ _masked_exp_on_cuda = RowKernel(
     if (largest == lowest) largest = 0;
     EACH(j) sum += scores[j] = j < stop ? exp(scores[j] - largest) : 0;
     sum = row_sum(sum);
+    if (sum == 0) sum = 1;
+    if (normalize) EACH(j) scores[j] /= sum;
     if (threadIdx.x == 0) {
         shift[row] = largest;
-        row_sums[row] = sum == 0 ? 1 : sum;
+        row_sums[row] = sum;
     }
     """,
 )
 
 
 @masked_exp.cuda
-def _(cp: Any, scores: Array, allowed: Array | None, diagonal: int) -> tuple[Array, Array]:
+def _(
+    cp: Any, scores: Array, allowed: Array | None, diagonal: int, normalize: bool
+) -> tuple[Array, Array]:
     if scores.dtype.itemsize < 4:
-        return masked_exp.reference(cp, scores, allowed, diagonal)
+        return masked_exp.reference(cp, scores, allowed, diagonal, normalize)
     # the maximum is subtracted in any case, so that nothing waits for the device
     if allowed is not None:
         cp.copyto(scores, -np.inf, where=cp.broadcast_to(~allowed, scores.shape))
     shift, row_sums = (cp.empty((*scores.shape[:-1], 1), scores.dtype) for _ in range(2))
     queries, count = scores.shape[-2:]
     rows = math.prod(scores.shape[:-1])
-    _masked_exp_on_cuda(
-        cp, scores.dtype, rows, count, scores, shift, row_sums, queries, min(diagonal, count)
-    )
+    options = queries, min(diagonal, count), int(normalize)
+    _masked_exp_on_cuda(cp, scores.dtype, rows, count, scores, shift, row_sums, *options)
     return shift, row_sums
 
 
@@ -260,14 +269,13 @@ def forward(
     buffer = None if save_weights else scores.buffer()
     for block in scores.blocks:
         weights = xp.empty(block.shape, out.dtype) if save_weights else _view(buffer, block)
-        shift, row_sum = scores.write_exponentials(block, weights)
+        weights, shift, row_sum = scores.exponentials(block, weights, save_weights)
         if save_weights:
-            weights /= row_sum
             saved.append(weights)
         elif options.needs_backward:
             saved.append(SoftmaxStatistics(shift, row_sum))
         if options.dropout:
-            weights = weights * dropout_mask(block, options, weights)
+            weights = weights * block_dropout_mask(xp, block, options, weights.dtype)
         result = block.query_rows(out)
         xp.matmul(weights, block.key_rows(value), out=result)
         if not save_weights:
@@ -297,11 +305,11 @@ def backward(
             weights_buffer = scores.buffer() if weights_buffer is None else weights_buffer
             weights = _recompute_weights(xp, scores, block, weights, _view(weights_buffer, block))
         grad_rows = block.query_rows(grad_output)
-        grad_weights = _view(grad_buffer, block)
-        xp.matmul(grad_rows, block.key_rows(value).swapaxes(-1, -2), out=grad_weights)
+        values = block.key_rows(value).swapaxes(-1, -2)
+        grad_weights = _product(xp, grad_rows, values, _view(grad_buffer, block))
         dropped = weights
         if options.dropout:
-            factors = dropout_mask(block, options, weights)
+            factors = block_dropout_mask(xp, block, options, weights.dtype)
             dropped = weights * factors
             grad_weights *= factors
         first = block.queries.stop == query.shape[-2]
@@ -330,7 +338,7 @@ def _recompute_weights(
     xp: Any, scores: _Scores, block: Block, statistics: SoftmaxStatistics, out: Array
 ) -> Array:
     """Return the attention weights of a block, computed in the memory of `out`."""
-    shift, _ = scores.write_exponentials(block, out)
+    out, shift, _ = scores.exponentials(block, out)
     out *= xp.exp(shift - statistics.shift) / statistics.row_sum
     return out
 
@@ -372,6 +380,14 @@ def _(cp: Any, grad: Array, weights: Array) -> None:
         softmax_backward.reference(cp, grad, weights)
     else:
         _softmax_backward_on_cuda(cp, grad.dtype, *grad.shape, grad, cp.ascontiguousarray(weights))
+
+
+def _product(xp: Any, x: Array, y: Array, out: Array) -> Array:
+    """Return ``x @ y``, in the memory of `out` where the product can be computed in it.
+
+    CuPy would compute it elsewhere and copy it there.
+    """
+    return np.matmul(x, y, out=out) if xp is np else xp.matmul(x, y)
 
 
 def _accumulate_product(xp: Any, target: Array, x: Array, y: Array, first: bool) -> None:
