@@ -26,6 +26,22 @@ CASES = [
         for shape in ((), (0, 3), (5,), (3, 7, 11), (4096,))
         for p in (0.0, 0.1, 0.5, 1.0)
     ),
+    *(
+        KernelCase(
+            KERNELS["apply_dropout"],
+            None,
+            lambda rng, shape=shape, p=p: [rng.normal(size=shape), p, (2**64 - 1, 7)],
+            f"{shape} {p}",
+            dtypes=("float16", "float32", "float64"),
+        )
+        for shape in ((), (0, 3), (3, 7, 11))
+        for p in (0.1, 1.0)
+    ),
+    KernelCase(
+        KERNELS["mask_by_sign"],
+        inputs=[("normal", (3, 4)), ("normal", (3, 4))],
+        dtypes=("float16", "float32", "float64"),
+    ),
     KernelCase(
         KERNELS["add_at"],
         inputs=[np.zeros((5, 3)), np.array([0, 4, 0, -1]), ("normal", (4, 3))],

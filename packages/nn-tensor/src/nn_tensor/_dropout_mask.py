@@ -10,7 +10,7 @@ import numpy as np
 
 from nn_tensor._kernel import kernel
 
-__all__ = ["dropout_mask"]
+__all__ = ["apply_dropout", "dropout_mask"]
 
 _ELEMENTS = 16  # of which four words of 64 bits decide
 
@@ -50,17 +50,48 @@ def _threshold_and_factor(p: float) -> tuple[int, float]:
 
 @dropout_mask.cuda
 def _(cp: Any, shape: tuple[int, ...], dtype: Any, p: float, key: tuple[int, int]) -> Any:
-    out = cp.empty(shape, dtype)
-    blocks = -(-out.size // _ELEMENTS)
-    _on_cuda(cp)(*map(np.uint64, key), *_threshold_and_factor(p), out.size, out, size=blocks)
-    return out
+    mask = cp.empty(shape, dtype)
+    options = *map(np.uint64, key), *_threshold_and_factor(p), mask.size
+    _mask_on_cuda(cp)(*options, mask, size=-(-mask.size // _ELEMENTS))
+    return mask
+
+
+@kernel
+def apply_dropout(xp: Any, x: Any, p: float, key: tuple[int, int]) -> tuple[Any, Any]:
+    """Return `x` times its `dropout_mask`, and the mask.
+
+    >>> import numpy as np
+    >>> from nn_tensor.extend import apply_dropout
+    >>> apply_dropout(np, np.ones(4), 0.5, (0, 0))[0]
+    array([2., 0., 2., 0.])
+    """
+    mask = dropout_mask(xp, x.shape, x.dtype, p, key)
+    return x * mask, mask
+
+
+@apply_dropout.cuda
+def _(cp: Any, x: Any, p: float, key: tuple[int, int]) -> tuple[Any, Any]:
+    out, mask = cp.empty(x.shape, x.dtype), cp.empty(x.shape, x.dtype)
+    options = *map(np.uint64, key), *_threshold_and_factor(p), x.size
+    _apply_on_cuda(cp)(*options, cp.ascontiguousarray(x), out, mask, size=-(-x.size // _ELEMENTS))
+    return out, mask
 
 
 @functools.cache
-def _on_cuda(cp: Any) -> Any:
+def _mask_on_cuda(cp: Any) -> Any:
+    return _on_cuda(cp, "", "raw T mask", "")
+
+
+@functools.cache
+def _apply_on_cuda(cp: Any) -> Any:
+    write = "out[element] = x[element] * mask[element];"
+    return _on_cuda(cp, ", raw T x", "raw T out, raw T mask", write)
+
+
+def _on_cuda(cp: Any, inputs: str, outputs: str, write: str) -> Any:
     return cp.ElementwiseKernel(
-        "uint64 key0, uint64 key1, int32 threshold, float64 factor, int64 count",
-        "raw T out",
+        f"uint64 key0, uint64 key1, int32 threshold, float64 factor, int64 count{inputs}",
+        outputs,
         f"""
         unsigned long long a = (unsigned long long)i + 1, b = 0, c = 0, d = 0;
         unsigned long long first = key0, second = key1;
@@ -78,7 +109,10 @@ def _on_cuda(cp: Any) -> Any:
         for (int n = 0; n < {_ELEMENTS}; ++n) {{
             const long long element = (long long)i * {_ELEMENTS} + n;
             const int bits = (int)(words[n / 4] >> n % 4 * 16 & 0xffff);
-            if (element < count) out[element] = (T)(bits >= threshold ? factor : 0.0);
+            if (element < count) {{
+                mask[element] = (T)(bits >= threshold ? factor : 0.0);
+                {write}
+            }}
         }}
         """,
         "nn_tensor_dropout_mask",

@@ -41,7 +41,7 @@ from nn_tensor._checks import (
 )
 from nn_tensor._deferred_errors import check_range, raise_deferred_errors
 from nn_tensor._device import Device, device_of, device_scope, put, xp_for
-from nn_tensor._dropout_mask import dropout_mask
+from nn_tensor._dropout_mask import apply_dropout, dropout_mask
 from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._errors import describe
 from nn_tensor._kernel import Kernel, kernel
@@ -60,6 +60,7 @@ __all__ = [
     "StateDictReader",
     "accumulation_dtype",
     "add_at",
+    "apply_dropout",
     "array_module",
     "check_bool",
     "check_choice",

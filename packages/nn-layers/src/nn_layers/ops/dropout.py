@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nn_tensor.extend import dropout_mask, op
+from nn_tensor.extend import apply_dropout, op
 
 __all__ = ["dropout"]
 
@@ -14,11 +14,10 @@ __all__ = ["dropout"]
 def dropout(xp: Any, x: Any, /, p: float, rng: np.random.Generator) -> Any:
     """Set elements of `x` to 0 with probability `p`, and scale the others by ``1 / (1 - p)``.
 
-    The generator draws a key, from which `dropout_mask` makes the same mask on all devices.
+    The generator draws a key, from which `apply_dropout` makes the same mask on all devices.
     """
     key = int(rng.integers(1 << 64, dtype=np.uint64))
-    mask = dropout_mask(xp, x.shape, x.dtype, p, (key, 0))
-    return x * mask, mask
+    return apply_dropout(xp, x, p, (key, 0))
 
 
 @dropout.gradient("x")

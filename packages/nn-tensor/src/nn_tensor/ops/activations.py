@@ -1,8 +1,11 @@
 """Activation functions, element by element; `softmax` has a module of its own."""
 
+import functools
 from typing import Any
 
-from nn_tensor._op import op
+from nn_tensor._graph import Variable
+from nn_tensor._kernel import kernel
+from nn_tensor._op import array_module, op
 
 __all__ = [
     "relu",
@@ -24,7 +27,26 @@ def relu(xp: Any, x: Any, /) -> Any:
 
 @relu.gradient("x")
 def _(g: Any, out: Any) -> Any:
-    return g * (out > 0)
+    if isinstance(g, Variable):
+        return g * (out > 0)
+    return mask_by_sign(array_module(g), g, out)
+
+
+@kernel
+def mask_by_sign(xp: Any, x: Any, y: Any) -> Any:
+    """Return `x` times 1 where `y` is positive and 0 elsewhere."""
+    return x * (y > 0)
+
+
+@mask_by_sign.cuda
+def _(cp: Any, x: Any, y: Any) -> Any:
+    return _mask_by_sign_on_cuda(cp)(x, y)
+
+
+@functools.cache
+def _mask_by_sign_on_cuda(cp: Any) -> Any:
+    source = "out = x * (T)(y > (U)0)"  # NaN where x is NaN or infinite, as NumPy's product
+    return cp.ElementwiseKernel("T x, U y", "T out", source, "nn_tensor_mask_by_sign")
 
 
 def _floating(xp: Any, x: Any) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from nn_tensor.extend import RowKernel, dropout_mask, kernel
+from nn_tensor.extend import RowKernel, apply_dropout, dropout_mask, kernel
 
 __all__ = [
     "AttentionOptions",
@@ -42,6 +42,10 @@ class AttentionOptions(NamedTuple):
     dropout: float
     seed: int
     needs_backward: bool
+
+    def dropout_of(self, block: Block) -> tuple[float, tuple[int, int]]:
+        """Return the dropout probability, and the key that the mask of a block follows from."""
+        return self.dropout, (self.seed, block.number)
 
 
 class Block(NamedTuple):
@@ -90,22 +94,14 @@ def split_into_blocks(shape: tuple[int, ...], causal: bool) -> Iterator[Block]:
             number += 1
 
 
-def block_dropout_mask(
-    xp: Any, block: Block, options: AttentionOptions, dtype: np.dtype[Any]
-) -> Array:
-    """Return the factors of the weights of a block: 0 where dropped, 1 / (1 - p) elsewhere."""
-    key = options.seed, block.number
-    return dropout_mask(xp, block.shape, dtype, options.dropout, key)
-
-
 def full_dropout_mask(
     xp: Any, shape: tuple[int, ...], options: AttentionOptions, like: Array
 ) -> Array:
-    """Return the `block_dropout_mask` of all blocks in one array of `shape`."""
+    """Return the factors of the weights in one array of `shape`, each block with its own key."""
     mask = xp.zeros(shape, like.dtype)
     for block in split_into_blocks(shape, options.causal):
         part = block.query_rows(mask)[..., : block.num_keys]
-        part[...] = block_dropout_mask(xp, block, options, like.dtype)
+        part[...] = dropout_mask(xp, block.shape, like.dtype, *options.dropout_of(block))
     return mask
 
 
@@ -275,7 +271,7 @@ def forward(
         elif options.needs_backward:
             saved.append(SoftmaxStatistics(shift, row_sum))
         if options.dropout:
-            weights = weights * block_dropout_mask(xp, block, options, weights.dtype)
+            weights, _ = apply_dropout(xp, weights, *options.dropout_of(block))
         result = block.query_rows(out)
         xp.matmul(weights, block.key_rows(value), out=result)
         if not save_weights:
@@ -298,6 +294,8 @@ def backward(
     grad_query, grad_key, grad_value = (_empty_like(xp, x) for x in (query, key, value))
     if not query.shape[-2]:
         grad_key[...] = grad_value[...] = 0
+    if xp is not np:  # CuPy would copy it for each of the two products with it
+        grad_output = xp.ascontiguousarray(grad_output)
     grad_buffer, weights_buffer = scores.buffer(), None
     for block in scores.blocks:
         weights = saved[block.number]
@@ -309,8 +307,7 @@ def backward(
         grad_weights = _product(xp, grad_rows, values, _view(grad_buffer, block))
         dropped = weights
         if options.dropout:
-            factors = block_dropout_mask(xp, block, options, weights.dtype)
-            dropped = weights * factors
+            dropped, factors = apply_dropout(xp, weights, *options.dropout_of(block))
             grad_weights *= factors
         first = block.queries.stop == query.shape[-2]
         _accumulate_product(
