@@ -200,7 +200,7 @@ _masked_exp_on_cuda = RowKernel(
     """
     scores += row * count;
     const long long stop = min(count, diagonal + row % queries + 1);
-    const T lowest = T(-INFINITY);
+    const T lowest = __uint_as_float(0xff800000u);  // minus infinity
     T largest = lowest, sum = 0;
     EACH(j) if (j < stop) largest = larger(largest, scores[j]);
     largest = row_max(largest);
