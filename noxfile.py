@@ -34,6 +34,7 @@ MANIFEST = nox.project.load_toml(ROOT / "pyproject.toml")
 PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"]["members"]]
 DEVICES = ["cpu", "cuda"]
 CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
+NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 each_device = nox.parametrize("device", DEVICES, ids=DEVICES)
@@ -209,6 +210,8 @@ def cuda_standin_full(session):
     settings += [{"CUDA_ON_CPU_ORDER": "random", "CUDA_ON_CPU_SEED": seed} for seed in "12"]
     for env in settings:
         run_on_standin(session, "packages", "tests-integration", **env)
+    session.install(*NVRTC)
+    session.run("python", "tools/cuda_on_cpu/nvrtc.py")
     run_on_standin(session, "tools/cuda_on_cpu/tests")
 
 
