@@ -52,7 +52,7 @@ def find_wheel():
 
 
 class RealCompiler:
-    """NVRTC from NVIDIA's wheel, in the folder `home`."""
+    """NVRTC from NVIDIA's wheel, in the folder `home`; for a process without the stand-in."""
 
     def __init__(self, home):
         self._home = home
