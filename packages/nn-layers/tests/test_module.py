@@ -2,10 +2,11 @@
 
 import copy
 import pickle
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from nn_layers import Base_Layer, BaseModel, Dense, ReLU, Sequential
+from nn_layers import Base_Layer, BaseModel, BatchNorm1D, Dense, ReLU, Sequential
 from nn_tensor import Tensor, is_grad_enabled, ones, zeros
 
 
@@ -284,6 +285,28 @@ def test_summary():
     ]
     assert [m.training for m in model.modules] == [True, False, True, True, True, True]
     assert not any("forward" in vars(m) for m in model.modules)
+
+
+def test_summary_counts_buffers_apart_from_frozen_parameters():
+    model = Sequential(Dense(2, 3), BatchNorm1D(3))
+    model[0].bias.requires_grad = False
+    summary = model.summary((5, 2))
+    assert summary.splitlines() == [
+        "path  layer           output shape  parameters  buffers",
+        "      Sequential      (5, 3)                 0        0",
+        "0     Dense(2→3)      (5, 3)                 9        0",
+        "1     BatchNorm1D(3)  (5, 3)                 6        7",
+        "15 parameters (92 B), 12 trainable, 7 in buffers",
+    ]
+
+
+def test_summary_is_a_table_in_a_notebook():
+    model = Sequential(Dense(2, 3, name="<b>"))
+    page = ElementTree.fromstring(model.summary((5, 2))._repr_html_())
+    rows = [[cell.text or "" for cell in row] for row in page.iter("tr")]
+    assert rows[0] == ["path", "layer", "output shape", "parameters"]
+    assert rows[2] == ["0", "Dense(2→3, name='<b>')", "(5, 3)", "9"]
+    assert page.find("caption").text == "9 parameters (36 B), 9 trainable"
 
 
 def test_summary_of_several_inputs_and_outputs(device):

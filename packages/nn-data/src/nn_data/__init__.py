@@ -27,6 +27,8 @@ from nn_data._sources import Source as Source
 from nn_data._sources import Subset as Subset
 from nn_data._split import split as split
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Balanced",
     "BatchSampler",

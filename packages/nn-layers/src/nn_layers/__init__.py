@@ -6,7 +6,10 @@ operations, for layers of your own; `nn_layers.layers`, `nn_layers.module` and
 `nn_layers.initializers` define what is exported here.
 """
 
+from typing import TYPE_CHECKING
+
 from nn_tensor import parse_dtype as parse_dtype
+from nn_tensor.extend import missing_name as _missing_name
 
 from nn_layers.initializers import initialize as initialize
 from nn_layers.layers.activations import ELU as ELU
@@ -30,6 +33,8 @@ from nn_layers.layers.reshape import Flatten, Reshape
 from nn_layers.module.base_layer import Base_Layer as Base_Layer
 from nn_layers.module.base_model import BaseModel as BaseModel
 from nn_layers.module.sequential import Sequential as Sequential
+
+__version__ = "0.2.0"
 
 __all__ = [
     "Activation",
@@ -63,6 +68,24 @@ __all__ = [
     "initialize",
     "parse_dtype",
 ]
+
+_ELSEWHERE = """
+    Linear=Dense; Conv2d=Conv2D; MaxPool2d=MaxPool2D; AvgPool2d=AvgPool2D; MaxPooling2D=MaxPool2D;
+    AveragePooling2D=AvgPool2D; AdaptiveAvgPool2d=GlobalAvgPool2D; Swish=SiLU; Module=BaseModel;
+    GlobalAveragePooling2D=GlobalAvgPool2D; BatchNorm1d=BatchNorm1D; BatchNorm2d=BatchNorm2D;
+    BatchNormalization=BatchNorm2D; LayerNormalization=LayerNorm; Unflatten=Reshape;
+    Model=BaseModel; Layer=Base_Layer; ModuleList=a list in an attribute;
+    Parameter=a Tensor with requires_grad=True in an attribute; ModuleDict=a dict in an attribute;
+    functional=nn_tensor and nn_layers.ops;
+    CrossEntropyLoss=nn_losses.SoftmaxCrossEntropyLoss; MSELoss=nn_losses.MSELoss;
+    MultiheadAttention=nn_transformer.MultiHeadAttention; Transformer=nn_transformer.Transformer
+"""
+
+
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name):
+        raise _missing_name(__name__, name, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:

@@ -56,8 +56,14 @@ def read_target(prediction: Tensor, target: Any) -> Tensor:
     """Return `target` as a Tensor of the shape and dtype of `prediction`, or raise."""
     values = _on_the_device_of(prediction, target)
     if values.shape != prediction.shape:
+        cure = ""
+        if values.shape == (*prediction.shape, 1):
+            cure = "; prediction[:, None] or target[:, 0] makes them equal"
+        elif prediction.shape == (*values.shape, 1):
+            cure = "; target[:, None] or prediction[:, 0] makes them equal"
         raise ValueError(
-            f"target: shape {values.shape} differs from the prediction's shape {prediction.shape}"
+            f"target: shape {values.shape} differs from the prediction's shape "
+            f"{prediction.shape}{cure}"
         )
     return values.astype(prediction.dtype)
 

@@ -3,6 +3,10 @@
 What you need to write your own is in `nn_optim.extend`.
 """
 
+from typing import TYPE_CHECKING
+
+from nn_tensor.extend import missing_name as _missing_name
+
 from nn_optim._adagrad import Adagrad
 from nn_optim._adam import Adam, AdamW
 from nn_optim._clip import clip_gradients_by_norm, clip_gradients_by_value
@@ -22,6 +26,8 @@ from nn_optim._schedules import Schedule as Schedule
 from nn_optim._schedules import SequentialSchedules as SequentialSchedules
 from nn_optim._schedules import StepSchedule as StepSchedule
 from nn_optim._sgd import SGD
+
+__version__ = "0.2.0"
 
 __all__ = [
     "SGD",
@@ -46,6 +52,22 @@ __all__ = [
     "clip_gradients_by_norm",
     "clip_gradients_by_value",
 ]
+
+_ELSEWHERE = """
+    StepLR=StepSchedule; MultiStepLR=MultiStepSchedule; ExponentialLR=ExponentialSchedule;
+    CosineAnnealingLR=CosineSchedule; CosineAnnealingWarmRestarts=CosineSchedule;
+    LinearLR=LinearWarmup; OneCycleLR=OneCycle; ReduceLROnPlateau=ReduceOnPlateau;
+    SequentialLR=SequentialSchedules; ChainedScheduler=ChainedSchedules;
+    LambdaLR=a subclass of Schedule; lr_scheduler=nn_optim; CosineDecay=CosineSchedule;
+    ExponentialDecay=ExponentialSchedule; RMSProp=RMSprop;
+    clip_grad_norm_=clip_gradients_by_norm; clip_grad_value_=clip_gradients_by_value
+"""
+
+
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name):
+        raise _missing_name(__name__, name, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:

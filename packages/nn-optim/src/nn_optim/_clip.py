@@ -93,7 +93,8 @@ def clip_gradients_by_norm(
         wrong = [f"parameters[{n}]" for n, _, g in found if not isfinite(g).all().item()]
         where = f"; it is in {', '.join(wrong[:10])}" if wrong else ""
         expected = f"the norm of their gradients is {norm}, expected a finite one"
-        raise FloatingPointError(f"parameters: {expected}{where}")
+        cure = "; compute it inside nn_tensor.detect_anomaly() to find the operation"
+        raise FloatingPointError(f"parameters: {expected}{where}{cure}")
     factor = bound / (norm + 1e-6)
     if factor < 1.0 or math.isnan(factor):
         for xp, group in _by_device(found):

@@ -16,6 +16,7 @@ from nn_tensor.extend import (
     describe,
     device_scope,
     mark_dirty,
+    names_elsewhere,
     raise_deferred_errors,
 )
 
@@ -28,6 +29,10 @@ __all__ = ["Optimizer", "check_count"]
 check_count = functools.partial(check_integer, "count", minimum=0)
 
 
+@names_elsewhere(
+    "param_groups=groups; add_param_group=add_group; learning_rate=lr; state=state_dict(); "
+    "minimize=loss.backward() and step(); apply_gradients=step"
+)
 class Optimizer(Configured):
     r"""Updates parameters by their gradients, so that a loss decreases.
 
@@ -89,7 +94,8 @@ class Optimizer(Configured):
         if not isinstance(group, Mapping):
             raise TypeError(f"{name}: expected a dict with parameters, got {type(group).__name__}")
         if "parameters" not in group:
-            raise ValueError(f"{name}: has no 'parameters', only {sorted(map(str, group))}")
+            cure = "; 'params' is 'parameters' here" if "params" in group else ""
+            raise ValueError(f"{name}: has no 'parameters', only {sorted(map(str, group))}{cure}")
         options = {**self._defaults}
         for key in (key for key in group if key != "parameters"):
             if key not in options:
@@ -170,6 +176,9 @@ class Optimizer(Configured):
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
 
+        If none has one nothing changes, and a warning of the logger ``nn_optim`` says so, once. So
+        does one if a parameter becomes NaN on the CPU, as far as its first element shows.
+
         Raises:
             ValueError: if a parameter cannot be updated (its array is read-only, or has another
                 shape than in earlier steps); then none was updated.
@@ -191,14 +200,31 @@ class Optimizer(Configured):
                     key = (state.batch, state.step) if together else state.position
                     batches.setdefault(key, []).append(state)
             ready.append((batches.values(), options))
+        updated: State | None = None
         for lists, options in ready:
             for states in lists:
-                first = states[0]
-                if fuses and first.batch is not None and type(first.array) is not np.ndarray:
+                updated = states[0]
+                if fuses and updated.batch is not None and type(updated.array) is not np.ndarray:
                     self._update_on_device(states, options)
                     continue
-                updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
+                if len(states) > 1:
+                    updated = FlatBuffer.of(states)
                 updated.apply(self.update, options, states)
+        if updated is None:
+            cure = "call backward() of a loss of the parameters that the optimizer was given"
+            self._say("step: no parameter has a gradient, so nothing was changed; " + cure)
+        elif updated.starts_with_nan():
+            cure = "compute a step inside nn_tensor.detect_anomaly() to find the operation"
+            self._say("step: a parameter became NaN; " + cure)
+
+    def _say(self, message: str) -> None:
+        """Log a warning, each once in the life of an optimizer."""
+        said = vars(self).setdefault("_said", set())
+        if message not in said:
+            import logging  # only when there is something to say: it takes milliseconds
+
+            said.add(message)
+            logging.getLogger("nn_optim").warning("%s.%s", type(self).__name__, message)
 
     def init_state(self, options: Options) -> dict[str, float]:
         """Return the names of the state arrays, with the number that each is filled with at first.

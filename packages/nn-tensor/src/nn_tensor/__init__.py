@@ -12,6 +12,7 @@ from nn_tensor import creation, ops
 from nn_tensor._device import has_cuda as _has_cuda
 from nn_tensor._device import parse_device as parse_device
 from nn_tensor._dtype import parse_dtype as parse_dtype
+from nn_tensor._elsewhere import missing_name as _missing_name
 from nn_tensor._fit import unbroadcast_grad as unbroadcast_grad
 from nn_tensor._grad import grad as grad
 from nn_tensor._kernel import use_kernels as use_kernels
@@ -23,6 +24,17 @@ from nn_tensor._modes import no_grad as no_grad
 from nn_tensor._tensor import Tensor as Tensor
 from nn_tensor.creation import *  # noqa: F403
 from nn_tensor.ops import *  # noqa: F403
+
+__version__ = "0.2.0"
+
+_ELSEWHERE = """
+    cat=concatenate; concat=concatenate; permute=transpose; unsqueeze=expand_dims; clamp=clip;
+    mm=matmul; bmm=matmul; mul=multiply; sub=subtract; div=divide; neg=negative; pow=power;
+    from_numpy=Tensor; as_tensor=Tensor; manual_seed=the argument rng of what is random;
+    cuda=has_cupy and x.to('cuda'); device=a string, 'cpu' or 'cuda'; view=reshape;
+    nn=nn_layers, nn_losses and nn_transformer; optim=nn_optim; save=nn_io.save_model_parameters;
+    load=nn_io.load_state_dict_from_file; inference_mode=no_grad; GradientTape=backward of a Tensor, or grad
+"""
 
 if TYPE_CHECKING:
     has_cupy: bool
@@ -44,10 +56,12 @@ else:  # type checkers follow the imports above, and cannot follow these sums
     __all__ += ops.__all__
 
 
-def __getattr__(name: str) -> Any:
-    if name == "has_cupy":  # CuPy is imported, and a device asked, only when somebody wants to know
-        return _has_cuda()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name: str) -> Any:
+        if name == "has_cupy":  # CuPy is imported, and a device asked, only when it is needed
+            return _has_cuda()
+        raise _missing_name(__name__, name, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:

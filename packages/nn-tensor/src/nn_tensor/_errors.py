@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nn_tensor._elsewhere import keyword_here
+
 __all__ = ["describe", "describe_call", "explain"]
 
 
@@ -50,6 +52,9 @@ def explain(
         names = [*info.inputs, *info.options]
         got = len(info.inputs) + len(given)
         reason = f"takes {len(names)} arguments ({', '.join(names)}), got {got}"
+    for name in named:
+        if name not in info.options and (here := keyword_here(name, info.options)):
+            reason += f"; {name!r} is {here!r} here"
     message = f"{describe_call(info, values, given, named)}: {reason}"
     try:
         return type(error)(message)

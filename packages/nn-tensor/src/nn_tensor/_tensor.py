@@ -25,6 +25,7 @@ from nn_tensor._device import (
     xp_for,
 )
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
+from nn_tensor._elsewhere import names_elsewhere
 from nn_tensor._errors import describe
 from nn_tensor._graph import Node, Variable, use_tensor_class
 from nn_tensor._hooks import RETAIN, add_hook, hooks_of, run_hooks
@@ -58,6 +59,14 @@ def _in_place(sign: str, operation: Callable[..., Tensor]) -> Callable[[Any, Arr
     return apply
 
 
+@names_elsewhere(
+    "view=reshape; permute=transpose; unsqueeze=expand_dims; expand=broadcast_to; clone=copy; "
+    "clamp=clip; mm=the operator @; pow=the operator **; masked_fill=where; t=T; "
+    "dim=ndim; numel=size; type=astype; float=astype('float32'); double=astype('float64'); "
+    "half=astype('float16'); long=astype('int64'); cuda=to('cuda'); "
+    "requires_grad_=the attribute requires_grad; cat=nn_tensor.concatenate; "
+    "add_=the operator +=; mul_=the operator *=; zero_=x[...] = 0"
+)
 @use_tensor_class
 class Tensor(Variable):
     """An array on a device that records the operations applied to it, for `backward`.
@@ -682,7 +691,7 @@ class Tensor(Variable):
         if self._node is not None:
             raise TypeError(
                 "copying or pickling: this Tensor is the result of a recorded operation; "
-                "take .detach() first"
+                "take .detach() first, or .numpy() to plot it"
             )
         return _restore, (self.numpy().copy(), self.device, self._requires_grad)
 

@@ -43,6 +43,7 @@ from nn_tensor._deferred_errors import check_range, raise_deferred_errors
 from nn_tensor._device import Device, device_of, device_scope, put, xp_for
 from nn_tensor._dropout_mask import apply_dropout, dropout_mask
 from nn_tensor._dtype import accumulation_dtype
+from nn_tensor._elsewhere import missing_name, name_here, names_elsewhere
 from nn_tensor._errors import describe
 from nn_tensor._kernel import Kernel, kernel
 from nn_tensor._op import array_module, op
@@ -77,6 +78,9 @@ __all__ = [
     "kernel",
     "keyword_only",
     "mark_dirty",
+    "missing_name",
+    "name_here",
+    "names_elsewhere",
     "op",
     "put",
     "raise_deferred_errors",

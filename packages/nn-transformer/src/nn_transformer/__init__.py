@@ -4,6 +4,10 @@ What is exported here is defined in `nn_transformer.modules` (attention, layers,
 `nn_transformer.models`, `nn_transformer.decoding` (generation) and `nn_transformer.pretrained`.
 """
 
+from typing import TYPE_CHECKING
+
+from nn_tensor.extend import missing_name as _missing_name
+
 from nn_transformer.decoding.beam_search import beam_search
 from nn_transformer.decoding.generate import generate
 from nn_transformer.models.language_model import LanguageModel
@@ -29,6 +33,8 @@ from nn_transformer.pretrained.pytorch import (
     torch_transformer_settings,
 )
 from nn_transformer.pretrained.version_0_1 import renames_since_0_1
+
+__version__ = "0.2.0"
 
 __all__ = [
     "Decoder",
@@ -60,3 +66,19 @@ __all__ = [
     "scaled_dot_product_attention",
     "torch_transformer_settings",
 ]
+
+_ELSEWHERE = """
+    MultiheadAttention=MultiHeadAttention; TransformerEncoder=Encoder; TransformerDecoder=Decoder;
+    TransformerEncoderLayer=Encoder; TransformerDecoderLayer=Decoder; GPT2LMHeadModel=LanguageModel;
+    PositionEmbedding=LearnedPositions; GPT2=LanguageModel and from_gpt2; BertModel=from_bert
+"""
+
+
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name):
+        raise _missing_name(__name__, name, _ELSEWHERE)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

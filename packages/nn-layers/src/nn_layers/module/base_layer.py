@@ -5,14 +5,14 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, NoReturn, ParamSpec, Protocol, Self, TypeVar
 
 from nn_tensor import Tensor, no_grad, parse_device
-from nn_tensor.extend import Device, check_floating_dtype, xp_for
+from nn_tensor.extend import Device, check_floating_dtype, names_elsewhere, xp_for
 
 from nn_layers.module.errors import add_location
 from nn_layers.module.state_dict import read_state_dict, state_dict
-from nn_layers.module.summary import summarize
+from nn_layers.module.summary import Summary, summarize
 from nn_layers.module.tree import ModuleNode, walk
 
 __all__ = ["Base_Layer"]
@@ -20,6 +20,7 @@ __all__ = ["Base_Layer"]
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
+T = TypeVar("T")
 
 
 class _HasForward(Protocol[P, R]):
@@ -29,6 +30,23 @@ class _HasForward(Protocol[P, R]):
     def forward(self) -> Callable[P, R]: ...
 
 
+class _CallableList(list[T]):
+    """A list that says, if it is called as the method of PyTorch, that it is a property."""
+
+    def __call__(self) -> NoReturn:
+        raise TypeError("write parameters and modules without (): they are properties here, lists")
+
+
+@names_elsewhere(
+    "cuda=set_device('cuda') or set_gpu; cpu=set_device('cpu'); float=set_dtype('float32'); "
+    "double=set_dtype('float64'); half=set_dtype('float16'); children=named_modules; "
+    "named_buffers=named_tensors; named_children=named_modules; weight=weights; "
+    "trainable_weights=parameters; get_weights=state_dict; set_weights=load_state_dict; "
+    "register_buffer=a Tensor in an attribute; register_module=a layer in an attribute; "
+    "register_parameter=a Tensor with requires_grad=True in an attribute; "
+    "add_module=a layer in an attribute; save=nn_io.save_model_parameters; "
+    "compile=an optimizer and a loss; fit=a loop over nn_data.Loader; predict=a call in no_grad()"
+)
 class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     """The base class of layers and models: attributes that are Tensors, and a `forward`.
 
@@ -40,6 +58,8 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
       that was frozen by ``requires_grad = False``, or a running mean that never had a gradient.
     - Tensors under the attributes named in the class variable `unsaved` are moved but not saved:
       tables that can be recomputed, what a forward pass stores for inspection.
+    - Tensors under the attributes named in `buffers` or `unsaved` are no parameters even where they
+      are frozen: `summary` counts them apart, running means for example.
     - The result of a recorded operation is never state; nor is a plain array.
     - What is reachable by several paths (tied weights) counts once, under the first.
 
@@ -84,7 +104,7 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     @property
     def modules(self) -> list[Base_Layer]:
         """This module and all inside it, each once."""
-        return [module for _, module in self.named_modules()]
+        return _CallableList(module for _, module in self.named_modules())
 
     def named_tensors(self) -> list[tuple[str, Tensor]]:
         """Return path and Tensor of everything that `set_device` moves, trainable or not.
@@ -109,7 +129,7 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     @property
     def parameters(self) -> list[Tensor]:
         """The Tensors that require a gradient, in order of assignment, each once."""
-        return [tensor for _, tensor in self.named_parameters()]
+        return _CallableList(tensor for _, tensor in self.named_parameters())
 
     # Training
 
@@ -251,8 +271,8 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
             return "\n".join([f"{label}(", *lines, ")"])
         return label if label.endswith(")") else f"{label}()"
 
-    def summary(self, *input_shapes: tuple[int, ...], dtype: Any = None) -> str:
-        """Return a table of all layers with output shapes and numbers of parameters.
+    def summary(self, *input_shapes: tuple[int, ...], dtype: Any = None) -> Summary:
+        """Return a table of all layers: output shapes, numbers of parameters and of buffers.
 
         The model runs once on zeros, without recording and in `eval` mode.
 

@@ -11,12 +11,12 @@ from nn_tensor import Tensor, zeros
 
 from nn_layers.module.tree import ModuleNode, walk
 
-__all__ = ["summarize"]
+__all__ = ["Summary", "summarize"]
 
 
 def summarize(
     model: ModuleNode, call: Callable[..., Any], input_shapes: Sequence[tuple[int, ...]], dtype: Any
-) -> str:
+) -> Summary:
     """Call the model on zeros and tabulate its modules: path, description, output, parameters."""
     for position, shape in enumerate(input_shapes):
         if not isinstance(shape, (tuple, list)):
@@ -28,10 +28,10 @@ def summarize(
         ("", model),
         *((e.path, e.value) for e in entries if isinstance(e.value, ModuleNode)),
     ]
-    tensors = [(e.owner, e.value) for e in entries if isinstance(e.value, Tensor)]
-    device = tensors[0][1].device if tensors else "cpu"
+    tensors = [e.value for e in entries if isinstance(e.value, Tensor)]
+    device = tensors[0].device if tensors else "cpu"
     if dtype is None:
-        floating = [tensor.dtype for _, tensor in tensors if tensor.dtype.kind == "f"]
+        floating = [tensor.dtype for tensor in tensors if tensor.dtype.kind == "f"]
         dtype = floating[0] if floating else "float32"
     labels = [module._label() for _, module in modules]
     outputs: dict[int, list[str]] = {id(module): [] for _, module in modules}
@@ -41,17 +41,53 @@ def summarize(
         call(*(zeros(shape, dtype=dtype, device=device) for shape in input_shapes))
 
     counts: Counter[int] = Counter()
-    for owner, tensor in tensors:
-        counts[id(owner)] += tensor.size
-    rows = [("path", "layer", "output shape", "parameters")]
+    buffers: Counter[int] = Counter()
+    for path, value, owner, saved in entries:
+        if isinstance(value, Tensor):
+            is_buffer = not saved or path.rpartition(".")[2] in owner.buffers
+            (buffers if is_buffer else counts)[id(owner)] += value.size
+    rows: list[tuple[str, ...]] = [("path", "layer", "output shape", "parameters", "buffers")]
     for (path, module), label in zip(modules, labels, strict=True):
-        rows.append((path, label, _describe(outputs[id(module)]), f"{counts[id(module)]:,}"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3].rjust(widths[3])]) for row in rows]
-    trainable = sum(tensor.size for _, tensor in tensors if tensor.requires_grad)
-    size = sum(tensor.data.nbytes for _, tensor in tensors)
-    lines.append(f"{counts.total():,} parameters ({_bytes(size)}), {trainable:,} trainable")
-    return "\n".join(lines)
+        sizes = f"{counts[id(module)]:,}", f"{buffers[id(module)]:,}"
+        rows.append((path, label, _describe(outputs[id(module)]), *sizes))
+    if not buffers:
+        rows = [row[:4] for row in rows]
+    trainable = sum(tensor.size for tensor in tensors if tensor.requires_grad)
+    size = _bytes(sum(tensor.data.nbytes for tensor in tensors))
+    total = f"{counts.total():,} parameters ({size}), {trainable:,} trainable"
+    return Summary.of(rows, total + (f", {buffers.total():,} in buffers" if buffers else ""))
+
+
+class Summary(str):
+    """A table as text, which a notebook shows as a table."""
+
+    rows: Sequence[tuple[str, ...]]
+    total: str
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[str, ...]], total: str) -> Summary:
+        """Return the table of rows, the first of which is its head, with a line below."""
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = []
+        for row in rows:
+            cells = [*map(str.ljust, row[:3], widths), *map(str.rjust, row[3:], widths[3:])]
+            lines.append("  ".join(cells))
+        summary = cls("\n".join([*lines, total]))
+        summary.rows, summary.total = rows, total
+        return summary
+
+    def _repr_html_(self) -> str:
+        import html
+
+        lines = []
+        for number, row in enumerate(self.rows):
+            tag, sides = "td" if number else "th", ["left"] * 3 + ["right"] * 2
+            cells = (
+                f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+                for side, cell in zip(sides, row, strict=False)
+            )
+            lines.append(f"<tr>{''.join(cells)}</tr>")
+        return f"<table><caption>{html.escape(self.total)}</caption>{''.join(lines)}</table>"
 
 
 def _record_outputs(module: ModuleNode, outputs: list[str], undo: contextlib.ExitStack) -> None:

@@ -18,6 +18,7 @@ class ModuleNode:
     """A module as the walk, the error messages and the summary see it; see `Base_Layer`."""
 
     unsaved: ClassVar[tuple[str, ...]] = ()
+    buffers: ClassVar[tuple[str, ...]] = ()
     name: str | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

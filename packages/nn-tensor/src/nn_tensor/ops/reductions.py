@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from nn_tensor._checks import keyword_only
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
 from nn_tensor._op import array_module, op, shape_of
 from nn_tensor._op_type import function
@@ -112,6 +113,7 @@ def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
 
 
 @function
+@keyword_only
 def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
 
@@ -139,6 +141,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tens
 
 
 @function
+@keyword_only
 def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
     """Return the standard deviation over `axis`, the square root of `var`.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 import numpy as np
 
 from nn_tensor import _device
+from nn_tensor._checks import keyword_only
 from nn_tensor._dtype import parse_dtype
 from nn_tensor._op import op, shape_of
 from nn_tensor._op_type import function
@@ -212,6 +213,7 @@ def _(g: Any, xs_shape: tuple[tuple[int, ...], ...], axis: int | None) -> tuple[
 def concatenate(tensors: Sequence[Data], axis: int | None = 0) -> Data: ...
 @overload
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any: ...
+@keyword_only
 def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
     """Return `tensors` joined along an existing axis; flattened first if `axis` is None.
 
@@ -227,6 +229,7 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
 def stack(tensors: Sequence[Data], axis: int = 0) -> Data: ...
 @overload
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any: ...
+@keyword_only
 def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
     """Return `tensors`, all of one shape, joined along a new axis.
 
@@ -252,6 +255,7 @@ def _sequence(name: str, tensors: Any) -> list[Any]:
 def split(x: Data, sections: int | Sequence[int], axis: int = 0) -> list[Data]: ...
 @overload
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]: ...
+@keyword_only
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
     """Return `x` cut along `axis`: into `sections` equal parts, or before the indices given.
 

@@ -1,0 +1,109 @@
+"""What users of PyTorch and Keras write first, and what each package answers."""
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import nn_layers
+import nn_losses
+import nn_optim
+import pytest
+from nn_tensor import ones
+
+PACKAGES = ["nn_tensor", "nn_layers", "nn_losses", "nn_optim", "nn_transformer", "nn_io"]
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def entries(package):
+    table = importlib.import_module(package)._ELSEWHERE
+    return [tuple(part.strip() for part in entry.split("=", 1)) for entry in table.split(";")]
+
+
+@pytest.mark.parametrize(
+    ("package", "name", "here"), [(p, *entry) for p in PACKAGES for entry in entries(p)]
+)
+def test_name_of_another_library_is_answered_with_one_that_exists(package, name, here):
+    module = importlib.import_module(package)
+    assert not hasattr(module, name)
+    with pytest.raises(
+        ImportError, match=re.escape(f"{name!r} from {package!r}; here it is {here}")
+    ):
+        exec(f"from {package} import {name}")
+    for word in re.findall(r"[A-Za-z_]+(?:\.\w+)*", here):
+        if word.startswith("nn_"):
+            owner, _, attribute = word.partition(".")
+            owner = importlib.import_module(owner)
+            assert not attribute or hasattr(owner, attribute), word
+        elif here == word:
+            assert hasattr(module, word), word
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "nn_data"])
+def test_version_is_that_of_the_manifest(package):
+    manifest = ROOT / "packages" / package.replace("_", "-") / "pyproject.toml"
+    version = tomllib.loads(manifest.read_text(encoding="utf-8"))["project"]["version"]
+    assert importlib.import_module(package).__version__ == version
+
+
+X = ones(2, 2, requires_grad=True)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: nn_layers.Dense(3, 2).parameters(), TypeError, "without ()"),
+        (lambda: nn_layers.Dense(3, 2).modules(), TypeError, "without ()"),
+        (lambda: nn_layers.Dense(3, 2).cuda(), AttributeError, "here it is set_device('cuda')"),
+        (lambda: nn_layers.Dense(3, 2).weight, AttributeError, "here it is weights"),
+        (lambda: nn_layers.Dense(in_features=3, out_features=2), TypeError, "'input_size' here"),
+        (lambda: nn_layers.Softmax(dim=1), TypeError, "'dim' is 'axis' here"),
+        (lambda: nn_layers.LayerNorm(3, eps=1e-3), TypeError, "'eps' is 'epsilon' here"),
+        (lambda: nn_optim.Adam([X], learning_rate=1), TypeError, "'lr' here"),
+        (lambda: nn_optim.SGD([X]).param_groups, AttributeError, "here it is groups"),
+        (lambda: nn_optim.SGD([{"params": [X]}]), ValueError, "'params' is 'parameters' here"),
+        (
+            lambda: nn_optim.StepSchedule(nn_optim.SGD([X]), step_size=2).get_last_lr(),
+            AttributeError,
+            "here it is schedule.optimizer.lr",
+        ),
+        (
+            lambda: nn_losses.MSELoss()(ones(3, 1), ones(3)),
+            ValueError,
+            "target[:, None] or prediction[:, 0] makes them equal",
+        ),
+        (
+            lambda: nn_losses.BCELoss()(ones(3), ones(3, 1)),
+            ValueError,
+            "prediction[:, None] or target[:, 0] makes them equal",
+        ),
+    ],
+)
+def test_habit_of_another_library_is_answered_with_the_cure(call, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        call()
+
+
+def test_parameters_stay_a_list():
+    parameters = nn_layers.Dense(3, 2).parameters
+    assert isinstance(parameters, list)
+    assert len(parameters + parameters) == 4
+
+
+def test_names_named_by_classes_exist():
+    optimizer = nn_optim.SGD([X])
+    for owner in (nn_layers.Dense(2, 2), optimizer, nn_optim.StepSchedule(optimizer, step_size=2)):
+        hints = {
+            name: value.here
+            for kind in type(owner).__mro__
+            for name, value in vars(kind).items()
+            if type(value).__name__ == "_Elsewhere"
+        }
+        assert hints
+        for name, here in hints.items():
+            assert not hasattr(owner, name)
+            word = re.match(r"[\w.]+", here)[0]
+            assert word in ("a", "an", "loss.backward", "schedule.optimizer.lr") or hasattr(
+                owner if "." not in word else importlib.import_module(word.split(".")[0]),
+                word.rpartition(".")[2],
+            ), (name, here)
