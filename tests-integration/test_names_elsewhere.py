@@ -46,6 +46,13 @@ def test_version_is_that_of_the_manifest(package):
     assert importlib.import_module(package).__version__ == version
 
 
+@pytest.mark.parametrize("package", [*PACKAGES, "nn_data"])
+def test_readme_has_no_link_that_fails_on_an_index(package):
+    page = ROOT / "packages" / package.replace("_", "-") / "README.md"
+    links = re.findall(r"\]\(([^)]*)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not link.startswith(("https://", "#"))] == []
+
+
 X = ones(2, 2, requires_grad=True)
 
 

@@ -4,6 +4,7 @@ import copy
 import re
 
 import nn_tensor
+import numpy as np
 import pytest
 from nn_tensor import Tensor, concatenate, ones, softmax, split, stack, std, sum, var
 from nn_tensor.extend import keyword_only, missing_name, name_here, names_elsewhere, op
@@ -113,3 +114,31 @@ def test_hints_of_tables_name_what_exists():
 def test_plotting_a_result_says_what_to_call():
     with pytest.raises(TypeError, match=r"take \.detach\(\) first, or \.numpy\(\) to plot it"):
         copy.copy(ones(2, requires_grad=True) * 2)
+
+
+class Frame:
+    """As much of a data frame as is converted."""
+
+    def __init__(self, **columns):
+        self.data, self.columns = columns, list(columns)
+
+    def __getitem__(self, name):
+        return self.data[name]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array([np.asarray(v, object) for v in self.data.values()], dtype).T
+
+
+@pytest.mark.parametrize("convert", [Tensor, lambda frame: concatenate([frame, ones(1)])])
+def test_data_frame_with_text_columns_names_them(convert):
+    frame = Frame(height=[1.0, 2.0], city=["Ulm", "Bonn"], age=[3, 4], street=["a", "b"])
+    with pytest.raises(TypeError, match="a Frame with something else in the columns 'city', 'st"):
+        convert(frame)
+
+
+def test_data_frame_of_pandas_with_text_columns_names_them():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"height": [1.0, 2.0], "city": ["Ulm", "Bonn"]})
+    with pytest.raises(TypeError, match="a DataFrame with something else in the columns 'city'"):
+        Tensor(frame)
+    assert Tensor(frame[["height"]]).shape == (2, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,7 +121,9 @@ class Pad:
     """
 
     @keyword_only
-    def __init__(self, value: float = 0, *, side: str = "right", multiple: int = 1) -> None:
+    def __init__(
+        self, value: float = 0, *, side: Literal["right", "left"] = "right", multiple: int = 1
+    ) -> None:
         self.value = value
         self.side: str = check_choice("side", side, ("right", "left"))
         self.multiple: int = check_integer("multiple", multiple, minimum=1)

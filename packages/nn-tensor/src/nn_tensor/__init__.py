@@ -33,7 +33,8 @@ _ELSEWHERE = """
     from_numpy=Tensor; as_tensor=Tensor; manual_seed=the argument rng of what is random;
     cuda=has_cupy and x.to('cuda'); device=a string, 'cpu' or 'cuda'; view=reshape;
     nn=nn_layers, nn_losses and nn_transformer; optim=nn_optim; save=nn_io.save_model_parameters;
-    load=nn_io.load_state_dict_from_file; inference_mode=no_grad; GradientTape=backward of a Tensor, or grad
+    load=nn_io.load_state_dict_from_file; inference_mode=no_grad;
+    GradientTape=backward of a Tensor, or grad
 """
 
 if TYPE_CHECKING:

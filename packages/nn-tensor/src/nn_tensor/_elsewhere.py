@@ -15,7 +15,7 @@ T = TypeVar("T", bound=type)
 
 # Only where the function has an argument of the second name.
 _KEYWORDS = """
-    dim=axis; dims=axes; keepdim=keepdims; start_dim=start_axis; dim0=axis1; dim1=axis2;
+    dim=axis; dims=axes; dims=axis; keepdim=keepdims; dim0=axis1; dim1=axis2;
     unbiased=ddof; correction=ddof; size=shape; eps=epsilon; generator=rng; seed=rng;
     in_features=input_size; out_features=output_size; units=output_size; filters=out_channels;
     strides=stride; use_bias=bias; kernel_initializer=initialization; negative_slope=alpha;

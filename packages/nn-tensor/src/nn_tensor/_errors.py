@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nn_tensor._elsewhere import keyword_here
 
 __all__ = ["describe", "describe_call", "explain"]
@@ -11,6 +13,8 @@ __all__ = ["describe", "describe_call", "explain"]
 def describe(value: Any) -> str:
     """Say for an error what an argument is: dtype and shape of an array, otherwise the value.
 
+    Of a data frame it is the columns that hold no numbers.
+
     >>> import numpy as np
     >>> from nn_tensor.extend import describe
     >>> describe(np.zeros((2, 3))), describe("cpu")
@@ -18,6 +22,10 @@ def describe(value: Any) -> str:
     """
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return f"{value.dtype} {tuple(value.shape)}"
+    if hasattr(value, "columns") and hasattr(value, "__array__"):
+        wrong = [c for c in value.columns if np.asarray(value[c]).dtype.kind not in "biuf"]
+        which = f" in the columns {', '.join(map(repr, wrong))}" if wrong else ""
+        return f"a {type(value).__name__} with something else{which}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

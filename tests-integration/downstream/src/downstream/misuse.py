@@ -1,5 +1,6 @@
 """Mistakes that a type checker finds: of a line without one, the ignored error is an error."""
 
+from nn_data.transforms import RandomFlip
 from nn_layers import GELU, Conv2D, Dense
 from nn_losses import CrossEntropy, F1Score, MSELoss
 from nn_optim import SGD
@@ -25,6 +26,8 @@ LanguageModel(
     num_layers=1,
     activation="tanh",  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 )
+RandomFlip(layout="hwc")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+x.view(1, 1)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 exp(x, 2)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 softmax(x, dim=1)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 x.sum(dim=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

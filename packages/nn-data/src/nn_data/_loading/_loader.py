@@ -6,7 +6,7 @@ import hashlib
 import weakref
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from nn_data._checks import check_bool, check_integer, keyword_only
 from nn_data._collate import Collate
@@ -111,7 +111,7 @@ class Loader:
         workers: int = 0,
         prefetch: int | None = None,
         shard: tuple[int, int] | None = None,
-        uneven: str | None = None,
+        uneven: Literal["weight", "drop", "repeat"] | None = None,
     ) -> None:
         if collate is not None and not callable(collate):
             raise TypeError(f"collate: expected a callable, got {collate!r}")

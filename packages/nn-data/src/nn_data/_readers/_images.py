@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +44,8 @@ class ImageFolder(ItemSource):
         root: PathLike,
         *,
         size: tuple[int, int] | None = None,
-        mode: str = "RGB",
-        layout: str = "nchw",
+        mode: Literal["RGB", "L"] = "RGB",
+        layout: Literal["nchw", "nhwc"] = "nchw",
         suffixes: Sequence[str] = _SUFFIXES,
     ) -> None:
         super().__init__()

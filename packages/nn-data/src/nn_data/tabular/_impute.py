@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from nn_data._state import check_keys, pack_strings, unpack_strings
 from nn_data.tabular._fitted import Fitted, is_missing
 
 __all__ = ["Impute"]
+
+Strategy = Literal["mean", "median", "most_frequent", "constant"]
 
 
 class Impute(Fitted):
@@ -36,10 +38,8 @@ class Impute(Fitted):
     """What is filled in, for each feature."""
 
     @keyword_only
-    def __init__(self, strategy: str = "mean", *, value: Any = None) -> None:
-        self.strategy: str = check_choice(
-            "strategy", strategy, ("mean", "median", "most_frequent", "constant")
-        )
+    def __init__(self, strategy: Strategy = "mean", *, value: Any = None) -> None:
+        self.strategy: str = check_choice("strategy", strategy, get_args(Strategy))
         if (value is not None) != (strategy == "constant"):
             raise ValueError("value: strategy='constant' needs one, and no other strategy does")
         self.value = value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class OneHot(Fitted):
     """Those of each feature, sorted."""
 
     @keyword_only
-    def __init__(self, *, unknown: str = "error") -> None:
+    def __init__(self, *, unknown: Literal["error", "ignore"] = "error") -> None:
         self.unknown: str = check_choice("unknown", unknown, ("error", "ignore"))
 
     def _fit(self, x: NDArray[Any]) -> None:

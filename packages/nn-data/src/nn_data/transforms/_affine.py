@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import check_probability, keyword_only
-from nn_data.transforms._layout import axes_of
+from nn_data.transforms._layout import Layout, axes_of
 from nn_data.transforms._rounding import restore_dtype
 from nn_data.transforms._transform import Params, Transform, check_range, per_sample
 
@@ -51,7 +51,7 @@ class RandomAffine(Transform):
         translate: float | tuple[float, float] = 0,
         scale: float | tuple[float, float] = 0,
         value: float = 0,
-        layout: str = "nchw",
+        layout: Layout = "nchw",
     ) -> None:
         super().__init__(layout=layout)
         self.degrees: tuple[float, float] = check_range("degrees", degrees, 0)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import keyword_only
-from nn_data.transforms._layout import Axes, axes_of
+from nn_data.transforms._layout import Axes, Layout, axes_of
 from nn_data.transforms._rounding import restore_dtype
 from nn_data.transforms._transform import Params, Transform, check_range, per_sample
 
@@ -43,7 +43,7 @@ class ColorJitter(Transform):
         *,
         brightness: float | tuple[float, float] = 0,
         contrast: float | tuple[float, float] = 0,
-        layout: str = "nchw",
+        layout: Layout = "nchw",
     ) -> None:
         super().__init__(layout=layout)
         self.brightness: tuple[float, float] = check_range("brightness", brightness, 1, 0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nn_data._callables import takes_rng
 from nn_data._checks import check_probability
-from nn_data.transforms._layout import check_layout
+from nn_data.transforms._layout import Layout, check_layout
 from nn_data.transforms._transform import Params, Transform
 
 __all__ = ["Compose", "RandomApply"]
@@ -34,7 +34,7 @@ class Compose:
     (8, 32, 32, 3)
     """
 
-    def __init__(self, *transforms: Callable[..., Any], layout: str | None = None) -> None:
+    def __init__(self, *transforms: Callable[..., Any], layout: Layout | None = None) -> None:
         for i, transform in enumerate(transforms):
             if not callable(transform):
                 raise TypeError(f"transforms[{i}]: expected a callable, got {transform!r}")
@@ -58,7 +58,7 @@ class Compose:
         return f"Compose({', '.join(map(repr, self.transforms))})"
 
 
-def with_layout(transform: Any, layout: str) -> Any:
+def with_layout(transform: Any, layout: Layout) -> Any:
     """Return a copy of a transform for another layout; what has none is returned as it is."""
     if isinstance(transform, Compose):
         return Compose(*transform.transforms, layout=layout)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from nn_data._checks import check_choice, check_integer, check_value, keyword_only
-from nn_data.transforms._layout import Axes, axes_of
+from nn_data.transforms._layout import Axes, Layout, axes_of
 from nn_data.transforms._transform import Params, Transform
 
 __all__ = ["RandomCrop"]
@@ -41,9 +41,9 @@ class RandomCrop(Transform):
         size: int | tuple[int, int],
         *,
         padding: int = 0,
-        padding_mode: str = "constant",
+        padding_mode: Literal["constant", "edge", "reflect"] = "constant",
         value: float = 0,
-        layout: str = "nchw",
+        layout: Layout = "nchw",
     ) -> None:
         super().__init__(layout=layout)
         height, width = size if isinstance(size, (tuple, list)) else (size, size)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import check_integer, check_value, keyword_only
-from nn_data.transforms._layout import axes_of
+from nn_data.transforms._layout import Layout, axes_of
 from nn_data.transforms._transform import Params, Transform
 
 __all__ = ["Cutout", "box_mask"]
@@ -33,7 +33,7 @@ class Cutout(Transform):
 
     @keyword_only
     def __init__(
-        self, size: int | tuple[int, int], *, value: float = 0, layout: str = "nchw"
+        self, size: int | tuple[int, int], *, value: float = 0, layout: Layout = "nchw"
     ) -> None:
         super().__init__(layout=layout)
         height, width = size if isinstance(size, (tuple, list)) else (size, size)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import check_choice, check_probability, keyword_only
-from nn_data.transforms._layout import axes_of
+from nn_data.transforms._layout import Layout, axes_of
 from nn_data.transforms._transform import Params, Transform
 
 __all__ = ["RandomFlip"]
@@ -30,7 +30,11 @@ class RandomFlip(Transform):
 
     @keyword_only
     def __init__(
-        self, p: float = 0.5, *, direction: str = "horizontal", layout: str = "nchw"
+        self,
+        p: float = 0.5,
+        *,
+        direction: Literal["horizontal", "vertical"] = "horizontal",
+        layout: Layout = "nchw",
     ) -> None:
         super().__init__(layout=layout)
         self.p: float = check_probability("p", p)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 from nn_data._checks import check_choice
 
-__all__ = ["LAYOUTS", "Axes", "axes_of", "check_layout"]
+__all__ = ["LAYOUTS", "Axes", "Layout", "axes_of", "check_layout"]
 
-LAYOUTS: Final = ("nchw", "nhwc", "nhw")
+Layout = Literal["nchw", "nhwc", "nhw"]
+LAYOUTS: Final = get_args(Layout)
 
 
 class Axes(NamedTuple):
@@ -19,9 +20,9 @@ class Axes(NamedTuple):
     width: int
 
 
-def check_layout(layout: Any) -> str:
+def check_layout(layout: Any) -> Layout:
     """Return `layout` if it is one: ``'nchw'``, ``'nhwc'``, or ``'nhw'`` without channels."""
-    return check_choice("layout", layout, LAYOUTS)
+    return cast(Layout, check_choice("layout", layout, LAYOUTS))
 
 
 def axes_of(layout: str, shape: tuple[int, ...], owner: str) -> Axes:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nn_data._checks import check_integer, check_number, keyword_only
 from nn_data.transforms._cutout import box_mask
-from nn_data.transforms._layout import axes_of, check_layout
+from nn_data.transforms._layout import Layout, axes_of, check_layout
 from nn_data.transforms._transform import Params, params_for, per_sample
 
 __all__ = ["CutMix", "MixUp"]
@@ -25,7 +25,7 @@ class _Mix(ABC):
         self.alpha: float = check_number("alpha", alpha, minimum=0)
         if self.alpha == 0:
             raise ValueError("alpha: expected a finite number > 0, got 0")
-        self.layout: str = check_layout(layout)
+        self.layout: Layout = check_layout(layout)
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
@@ -157,7 +157,7 @@ class CutMix(_Mix):
     """
 
     @keyword_only
-    def __init__(self, num_classes: int, *, alpha: float = 1.0, layout: str = "nchw") -> None:
+    def __init__(self, num_classes: int, *, alpha: float = 1.0, layout: Layout = "nchw") -> None:
         super().__init__(num_classes, alpha, layout)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import check_number, keyword_only
-from nn_data.transforms._layout import axes_of, check_layout
+from nn_data.transforms._layout import Layout, axes_of, check_layout
 
 __all__ = ["Normalize"]
 
@@ -35,11 +35,11 @@ class Normalize:
     """
 
     @keyword_only
-    def __init__(self, mean: Any, std: Any, *, scale: float = 1.0, layout: str = "nchw") -> None:
+    def __init__(self, mean: Any, std: Any, *, scale: float = 1.0, layout: Layout = "nchw") -> None:
         self.mean: np.ndarray[Any, Any] = np.asarray(mean, dtype=np.float64)
         self.std: np.ndarray[Any, Any] = np.asarray(std, dtype=np.float64)
         self.scale: float = check_number("scale", scale)
-        self.layout: str = check_layout(layout)
+        self.layout: Layout = check_layout(layout)
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values.ndim > 1 or not np.isfinite(values).all():
                 raise ValueError(f"{name}: expected a finite number, or one for each channel")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import check_number
-from nn_data.transforms._layout import check_layout
+from nn_data.transforms._layout import Layout, check_layout
 
 __all__ = ["Params", "Transform", "check_range", "params_for", "per_sample"]
 
@@ -37,8 +37,8 @@ class Transform(ABC):
     array([255,   0], dtype=uint8)
     """
 
-    def __init__(self, *, layout: str = "nchw") -> None:
-        self.layout: str = check_layout(layout)
+    def __init__(self, *, layout: Layout = "nchw") -> None:
+        self.layout: Layout = check_layout(layout)
 
     @abstractmethod
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
