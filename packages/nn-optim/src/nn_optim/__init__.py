@@ -6,6 +6,7 @@ What you need to write your own is in `nn_optim.extend`.
 from typing import TYPE_CHECKING
 
 from nn_tensor.extend import missing_name as _missing_name
+from nn_tensor.extend import names_elsewhere as _names_elsewhere
 
 from nn_optim._adagrad import Adagrad
 from nn_optim._adam import Adam, AdamW
@@ -62,7 +63,11 @@ _ELSEWHERE = """
     ExponentialDecay=ExponentialSchedule; RMSProp=RMSprop;
     clip_grad_norm_=clip_gradients_by_norm; clip_grad_value_=clip_gradients_by_value
 """
-
+_names_elsewhere("get_last_lr=schedule.optimizer.lr; last_epoch=steps; base_lrs=rate")(Schedule)
+_names_elsewhere(
+    "param_groups=groups; add_param_group=add_group; learning_rate=lr; state=state_dict(); "
+    "minimize=loss.backward() and step(); apply_gradients=step"
+)(Optimizer)
 
 if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -102,12 +101,6 @@ class State(dict[str, Array]):
         gradient = array_module(self.array).ascontiguousarray(self.parameter.grad.data)
         return [self.array, gradient, *map(self.get, names)]
 
-    def starts_with_nan(self) -> bool:
-        """Tell whether the first element is NaN after `apply`; on CUDA that would wait for it."""
-        array = self.array
-        return type(array) is np.ndarray and array.size > 0 and math.isnan(array.item(0))
-
-
 class FlatBuffer(State):
     """Copies of several small parameters and of their gradients, concatenated.
 
@@ -128,10 +121,6 @@ class FlatBuffer(State):
                 state[name] = view
         for state in states:
             state.buffer = self
-
-    def starts_with_nan(self) -> bool:
-        """Tell whether the first element is NaN after `apply`."""
-        return math.isnan(self._row.item(0)) if self._row.size else False
 
     @classmethod
     def of(cls, states: Sequence[State]) -> FlatBuffer:

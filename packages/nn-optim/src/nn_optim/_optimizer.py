@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar, cast
 
@@ -16,7 +17,6 @@ from nn_tensor.extend import (
     describe,
     device_scope,
     mark_dirty,
-    names_elsewhere,
     raise_deferred_errors,
 )
 
@@ -29,10 +29,6 @@ __all__ = ["Optimizer", "check_count"]
 check_count = functools.partial(check_integer, "count", minimum=0)
 
 
-@names_elsewhere(
-    "param_groups=groups; add_param_group=add_group; learning_rate=lr; state=state_dict(); "
-    "minimize=loss.backward() and step(); apply_gradients=step"
-)
 class Optimizer(Configured):
     r"""Updates parameters by their gradients, so that a loss decreases.
 
@@ -200,20 +196,19 @@ class Optimizer(Configured):
                     key = (state.batch, state.step) if together else state.position
                     batches.setdefault(key, []).append(state)
             ready.append((batches.values(), options))
-        updated: State | None = None
+        array: Array = None  # the last parameter
         for lists, options in ready:
             for states in lists:
-                updated = states[0]
-                if fuses and updated.batch is not None and type(updated.array) is not np.ndarray:
+                array = states[0].array
+                if fuses and states[0].batch is not None and type(array) is not np.ndarray:
                     self._update_on_device(states, options)
                     continue
-                if len(states) > 1:
-                    updated = FlatBuffer.of(states)
+                updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
                 updated.apply(self.update, options, states)
-        if updated is None:
+        if array is None:
             cure = "call backward() of a loss of the parameters that the optimizer was given"
             self._say("step: no parameter has a gradient, so nothing was changed; " + cure)
-        elif updated.starts_with_nan():
+        elif type(array) is np.ndarray and array.size and math.isnan(array.item(0)):
             cure = "compute a step inside nn_tensor.detect_anomaly() to find the operation"
             self._say("step: a parameter became NaN; " + cure)
 

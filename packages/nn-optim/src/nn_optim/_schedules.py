@@ -10,14 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 import numpy as np
-from nn_tensor.extend import (
-    METADATA_KEY,
-    check_bool,
-    check_integer,
-    check_number,
-    describe,
-    names_elsewhere,
-)
+from nn_tensor.extend import METADATA_KEY, check_bool, check_integer, check_number, describe
 
 from nn_optim._optimizer import Optimizer, check_count
 from nn_optim._options import Configured, Options, argument, option
@@ -37,7 +30,6 @@ __all__ = [
 ]
 
 
-@names_elsewhere("get_last_lr=schedule.optimizer.lr; last_epoch=steps; base_lrs=rate")
 class Schedule(Configured):
     """Sets the learning rate of every group of an optimizer: a function of the step.
 
