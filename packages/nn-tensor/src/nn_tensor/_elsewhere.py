@@ -7,11 +7,12 @@ is missing. Type checkers do not see it, so to them such a name is an error as a
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 __all__ = ["keyword_here", "missing_name", "name_here", "names_elsewhere"]
 
-T = TypeVar("T", bound=type)
+T = TypeVar("T", bound=type[Any])
 
 # Only where the function has an argument of the second name.
 _KEYWORDS = """
@@ -64,7 +65,7 @@ class _Elsewhere:
         )
 
 
-def names_elsewhere(table: str) -> Any:
+def names_elsewhere(table: str) -> Callable[[T], T]:
     """Let a missing attribute of the decorated class name what is meant; nothing becomes slower.
 
     Attributes of the same name, of a subclass or of an object, win.
