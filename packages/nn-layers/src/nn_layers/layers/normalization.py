@@ -317,7 +317,7 @@ class GroupNorm(_Normalization):
 class _BatchNorm(_Normalization):
     """Batch normalization over all axes but the second."""
 
-    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var", "num_batches_tracked")
     _ndims: ClassVar[tuple[int, ...]]  # the numbers of dimensions that the input may have
 
     @keyword_only
