@@ -15,6 +15,6 @@ def swish(xp: Any, x: Any, /, beta: float = 1.0) -> Any:
 
 
 @swish.gradient("x")
-def _(g: Any, x: Any, beta: float) -> Any:  # pyright: ignore[reportUnusedFunction]
+def _(g: Any, x: Any, beta: float) -> Any:
     s = sigmoid(beta * x)
     return g * (s + beta * x * s * (1 - s))
