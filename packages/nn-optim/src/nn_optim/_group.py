@@ -101,6 +101,7 @@ class State(dict[str, Array]):
         gradient = array_module(self.array).ascontiguousarray(self.parameter.grad.data)
         return [self.array, gradient, *map(self.get, names)]
 
+
 class FlatBuffer(State):
     """Copies of several small parameters and of their gradients, concatenated.
 
