@@ -110,18 +110,38 @@ SMOOTH = [
     ),
     Row(
         nt.clip,
-        lambda x, low, high: np.clip(x, low, high),
+        lambda x, a_min, a_max: np.clip(x, a_min, a_max),
         (("distinct", M),),
-        options={"low": -1.0, "high": 1.5},
+        options={"a_min": -1.0, "a_max": 1.5},
     ),
-    Row(nt.clip, lambda x, low: np.maximum(x, low), (("distinct", M),), "low", {"low": -1.0}),
-    Row(nt.clip, lambda x, high: np.minimum(x, high), (("distinct", M),), "high", {"high": 1.0}),
+    Row(nt.clip, lambda x, a_min: np.maximum(x, a_min), (("distinct", M),), "low", {"a_min": -1.0}),
+    Row(nt.clip, lambda x, max: np.minimum(x, max), (("distinct", M),), "high", {"max": 1.0}),
     Row(
         lambda x: nt.clip(x, array_module(x).zeros((3, 1), x.dtype), 2),
         lambda x: np.clip(x, np.zeros((3, 1), x.dtype), 2),
         (("distinct", M),),
         "array",
         name="clip",
+    ),
+    *(
+        Row(nt.nan_to_num, np.nan_to_num, (x,), label, options, order=order, torch=torch)
+        for label, x, options, order, torch in (
+            ("", ("normal", M), {}, 2, "nan_to_num"),
+            ("0-d", ("normal", ()), {}, 2, None),
+            ("empty", ("normal", (0, 2)), {}, 2, None),
+        )
+    ),
+    Row(
+        nt.nan_to_num,
+        np.nan_to_num,
+        (np.array([np.nan, np.inf, -np.inf, 2.0]),),
+        "replaced",
+        {"nan": 1.0, "posinf": 2.0, "neginf": -3.0},
+        torch="nan_to_num",
+        skip={
+            "gradients": "finite differences at infinity",
+            "memory_layout broadcast": "finite differences at NaN",
+        },
     ),
     Row(
         nt.round,

@@ -124,6 +124,50 @@ INDEXING = [
             ("0-d", np.array(1), {"axis": 0}),
         )
     ),
+    *(
+        Row(nt.take, np.take, (("normal", T3), i), label, options)
+        for label, i, options in (
+            ("wrapped", np.array([5, -7, 0]), {"axis": 1, "mode": "wrap"}),
+            ("clipped", np.array([5, -7, 1]), {"axis": 1, "mode": "clip"}),
+            ("flat wrapped", np.array([[25, -25]]), {"mode": "wrap"}),
+        )
+    ),
+    *(
+        Row(
+            nt.take_along_axis,
+            np.take_along_axis,
+            (("normal", shape), i),
+            label,
+            {"axis": axis},
+            torch=torch and (lambda f, x, i, axis=axis: f.take_along_dim(x, i, axis)),
+        )
+        for label, shape, i, axis, torch in (
+            ("", (3, 4), COLUMNS, -1, True),
+            ("first", (3, 4), ROWS, 0, True),
+            ("negative", (3, 4), COLUMNS - 4, 1, False),
+            ("flat", (3, 4), np.array([11, -1, 0, 11]), None, False),
+            ("x broadcasts", (1, 4), COLUMNS, 1, True),
+            ("indices broadcast", (3, 4), COLUMNS[:1], 1, True),
+            ("empty", (3, 4), COLUMNS[:, :0], 1, False),
+            ("of nothing", (0, 4), np.zeros((0, 2), int), 1, False),
+        )
+    ),
+    Row(
+        lambda c: nt.stack(nt.where(c)),
+        lambda c: np.stack(np.where(c)),
+        (("booleans", (3, 4)),),
+        "one argument",
+        name="where",
+        wrt=(),
+    ),
+    Row(
+        lambda c: nt.where(c)[0],
+        lambda c: np.where(c)[0],
+        (np.zeros(3),),
+        "one argument, nothing",
+        name="where",
+        wrt=(),
+    ),
     Row(
         nt.one_hot,
         lambda i, num_classes: np.eye(num_classes, dtype=np.float32)[i],

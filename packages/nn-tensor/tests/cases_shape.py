@@ -114,50 +114,82 @@ SHAPES = [
             ),
         )
     ),
-    Row(
-        nt.split, lambda x, sections: np.split(x, sections), (("normal", T3),), "", {"sections": 2}
+    *(
+        Row(getattr(nt, name), getattr(np, name), (("normal", shape),), label, options)
+        for name in ("split", "array_split")
+        for label, shape, options in (
+            ("", T3, {"indices_or_sections": 2}),
+            ("at", T3, {"indices_or_sections": [1, 3], "axis": -1}),
+            ("empty", (0, 3), {"indices_or_sections": 2}),
+            ("beyond", (3,), {"indices_or_sections": [2, 5]}),
+        )
     ),
-    Row(
-        nt.split,
-        lambda x, sections, axis: np.split(x, sections, axis),
-        (("normal", T3),),
-        "at",
-        {"sections": [1, 3], "axis": -1},
-    ),
+    _plain("array_split", indices_or_sections=3, axis=2),
+    _plain("array_split", indices_or_sections=5, axis=1),
     _plain("flip"),
     _plain("flip", axis=1),
     _plain("flip", axis=(0, -1)),
-    Row(nt.repeat, lambda x, repeats: np.repeat(x, repeats), (("normal", T3),), "", {"repeats": 2}),
-    Row(
-        nt.repeat,
-        lambda x, repeats, axis: np.repeat(x, repeats, axis),
-        (("normal", T3),),
-        "last",
-        {"repeats": 3, "axis": -1},
+    *(
+        Row(nt.roll, np.roll, (("normal", shape),), label, options, torch=torch)
+        for label, shape, options, torch in (
+            ("", T3, {"shift": 5}, lambda f, x: f.roll(x, 5)),
+            ("back", T3, {"shift": -1, "axis": 1}, lambda f, x: f.roll(x, -1, 1)),
+            ("far", T3, {"shift": 9, "axis": -1}, lambda f, x: f.roll(x, 9, -1)),
+            ("two", T3, {"shift": (1, 2), "axis": (0, 2)}, lambda f, x: f.roll(x, (1, 2), (0, 2))),
+            ("both for one", T3, {"shift": 1, "axis": (0, 1)}, None),
+            ("0-d", (), {"shift": 2}, None),
+            ("empty", (0, 3), {"shift": 2, "axis": 1}, None),
+        )
     ),
-    Row(
-        nt.repeat,
-        lambda x, repeats: np.repeat(x, repeats),
-        (("normal", ()),),
-        "0-d",
-        {"repeats": 2},
-    ),
-    Row(
-        nt.repeat,
-        lambda x, repeats: np.repeat(x, repeats),
-        (("normal", T3),),
-        "none",
-        {"repeats": 0},
+    *(
+        Row(nt.rot90, np.rot90, (("normal", shape),), label, options, torch=torch)
+        for label, shape, options, torch in (
+            ("", (2, 3), {}, "rot90"),
+            ("half", (2, 3), {"k": 2}, "rot90"),
+            ("back", T3, {"k": -1, "axes": (2, 0)}, lambda f, x: f.rot90(x, -1, (2, 0))),
+            ("none", T3, {"k": 4}, "rot90"),
+            ("empty", (0, 3), {}, None),
+        )
     ),
     *(
         Row(
-            nt.tile,
-            lambda x, repetitions: np.tile(x, repetitions),
-            (("normal", shape),),
+            function,
+            reference,
+            tuple(("normal", shape) for shape in shapes),
             label,
-            {"repetitions": repetitions},
+            name=name,
+            torch=lambda f, *x, name=name: getattr(f, name)(x),
         )
-        for label, shape, repetitions in (
+        for name, function, reference in (
+            ("vstack", _list(nt.vstack), _list(np.vstack)),
+            ("hstack", _list(nt.hstack), _list(np.hstack)),
+        )
+        for label, shapes in (
+            ("", ((2, 3), (2, 3))),
+            ("vectors", ((3,), (3,))),
+            ("0-d", ((), ())),
+            ("more axes", (T3, T3)),
+            ("empty", ((0, 3), (0, 3))),
+        )
+    ),
+    *(
+        Row(nt.repeat, np.repeat, (("normal", shape),), label, options)
+        for label, shape, options in (
+            ("", T3, {"repeats": 2}),
+            ("last", T3, {"repeats": 3, "axis": -1}),
+            ("0-d", (), {"repeats": 2}),
+            ("none", T3, {"repeats": 0}),
+            ("one of each", T3, {"repeats": [2], "axis": 0}),
+            ("each", T3, {"repeats": [1, 0, 3], "axis": 1}),
+            ("each of all", (2, 2), {"repeats": np.array([0, 2, 1, 1])}),
+            ("not one", T3, {"repeats": [0, 0], "axis": 0}),
+            ("empty", (0, 3), {"repeats": [2, 0, 1], "axis": 1}),
+            ("of nothing", (0, 3), {"repeats": [], "axis": 0}),
+        )
+    ),
+    *(
+        Row(nt.tile, np.tile, (("normal", shape),), label, {"reps": reps})
+        for label, shape, reps in (
             ("", T3, 2),
             ("many", (2, 3), (2, 1, 3)),
             ("0-d", (), (2, 2)),
@@ -165,19 +197,27 @@ SHAPES = [
         )
     ),
     *(
-        Row(
-            nt.pad,
-            lambda x, widths, value=0.0: np.pad(x, widths, constant_values=value),
-            (("normal", shape),),
-            label,
-            options,
-        )
+        Row(nt.pad, np.pad, (("normal", shape),), label, options)
         for label, shape, options in (
-            ("", T3, {"widths": 1}),
-            ("pair", T3, {"widths": (1, 2), "value": 3.0}),
-            ("each", (2, 3), {"widths": ((0, 1), (2, 0))}),
-            ("empty", (0, 3), {"widths": ((0, 1), (2, 0))}),
+            ("", T3, {"pad_width": 1}),
+            ("pair", T3, {"pad_width": (1, 2), "constant_values": 3.0}),
+            ("each", (2, 3), {"pad_width": ((0, 1), (2, 0))}),
+            ("values", (2, 3), {"pad_width": 2, "constant_values": ((1, 2), (3, 4))}),
+            ("empty", (0, 3), {"pad_width": ((0, 1), (2, 0))}),
+            ("0-d", (), {"pad_width": 1}),
+            *(
+                (mode, (2, 3), {"pad_width": ((1, 2), (0, 4)), "mode": mode})
+                for mode in ("edge", "reflect", "symmetric", "wrap")
+            ),
+            ("edge nothing", (0, 3), {"pad_width": ((0, 0), (1, 1)), "mode": "edge"}),
         )
+    ),
+    Row(
+        nt.pad,
+        lambda x, pad_width: np.pad(x, ((0, 0), (0, 0), (1, 2))),
+        (("normal", T3),),
+        "by axis",
+        {"pad_width": {-1: (1, 2)}},
     ),
     Row(nt.pad2d, _pad2d, (("normal", (2, 2, 3)),), "", {"padding": 1}),
     Row(nt.pad2d, _pad2d, (("normal", (2, 2, 3)),), "pair", {"padding": (1, 0), "value": -1.0}),

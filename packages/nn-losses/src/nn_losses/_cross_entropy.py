@@ -137,10 +137,10 @@ def _(logits: Any, scale: Any) -> Any:
     if scale is not None:
         logits = where((scale != 0)[:, None], logits, 0)
     # the gradient is the same for any shift, so none goes through it
-    largest = max(logits, -1, True).data
+    largest = max(logits, -1, keepdims=True).data
     shift = array_module(largest).maximum(largest, np.finfo(largest.dtype).min)
     exponentials = exp(logits - shift)
-    total = sum(exponentials, -1, True)
+    total = sum(exponentials, -1, keepdims=True)
     return exponentials, where(total == 0, 1, total)
 
 
@@ -241,7 +241,7 @@ def _(g: Any, logits: Any) -> Any:
 
 @cross_entropy_with_probabilities.kept
 def _(logits: Any, target: Any) -> Any:
-    return (softmax(logits) * sum(target, -1, True) - target,)
+    return (softmax(logits) * sum(target, -1, keepdims=True) - target,)
 
 
 class CrossEntropy(Loss):

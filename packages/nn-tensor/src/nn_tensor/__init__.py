@@ -9,6 +9,7 @@ new operations, `nn_tensor.testing` has gradcheck and tables of test cases.
 from typing import TYPE_CHECKING, Any
 
 from nn_tensor import creation, ops
+from nn_tensor import linalg as linalg
 from nn_tensor._device import has_cuda as _has_cuda
 from nn_tensor._device import parse_device as parse_device
 from nn_tensor._dtype import parse_dtype as parse_dtype
@@ -23,6 +24,7 @@ from nn_tensor._modes import is_grad_enabled as is_grad_enabled
 from nn_tensor._modes import no_grad as no_grad
 from nn_tensor._tensor import Tensor as Tensor
 from nn_tensor.creation import *  # noqa: F403
+from nn_tensor.linalg import norm as norm
 from nn_tensor.ops import *  # noqa: F403
 
 __version__ = "0.2.0"
@@ -47,6 +49,7 @@ else:  # type checkers follow the imports above, and cannot follow these sums
         "grad",
         "is_grad_enabled",
         "no_grad",
+        "norm",
         "parse_device",
         "parse_dtype",
         "reuse_memory",
@@ -66,4 +69,6 @@ if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals()["__all__"], "creation", "extend", "has_cupy", "ops", "testing"])
+    return sorted(
+        [*globals()["__all__"], "creation", "extend", "has_cupy", "linalg", "ops", "testing"]
+    )

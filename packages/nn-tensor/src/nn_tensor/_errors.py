@@ -1,5 +1,6 @@
 """Errors that say what was called."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,8 +40,20 @@ def describe_call(
         names = [f"{info.inputs[0]}[{i}]" for i in range(len(values))]
     parts = [f"{name}: {describe(value)}" for name, value in zip(names, values, strict=True)]
     options = {**dict(zip(info.options, given, strict=False)), **named}
-    parts += [f"{name}={describe(value)}" for name, value in options.items()]
+    parts += [
+        f"{name}={describe(value)}"
+        for name, value in options.items()
+        if name not in info.options or value is not info.options[name]
+    ]
     return f"{info.name}({', '.join(parts)})"
+
+
+def _numpy_names(name: str) -> list[str]:
+    """Return the names of the parameters of NumPy's function of that name, if it tells them."""
+    try:
+        return list(inspect.signature(getattr(np, name)).parameters)
+    except (AttributeError, TypeError, ValueError):
+        return []
 
 
 def explain(
@@ -60,6 +73,9 @@ def explain(
         names = [*info.inputs, *info.options]
         got = len(info.inputs) + len(given)
         reason = f"takes {len(names)} arguments ({', '.join(names)}), got {got}"
+        further = _numpy_names(info.name)[len(names) : got]
+        if further:  # what the further ones would have been in NumPy
+            reason += f"; {', '.join(further)} of NumPy's is not supported"
     for name in named:
         if name not in info.options and (here := keyword_here(name, info.options)):
             reason += f"; {name!r} is {here!r} here"

@@ -102,11 +102,14 @@ def write_item(xp: Any, target: Any, index: Any, value: Any) -> Any:
     return plain
 
 
-def check_integers(xp: Any, name: str, indices: Any, length: int, least: int = 0) -> Any:
+def check_integers(
+    xp: Any, name: str, indices: Any, length: int | None, least: int = 0
+) -> Any:
     """Return `indices` as an array of integers between `least` and `length` - 1, or raise.
 
     Args:
         name: of the operation, for an error that comes when it has been called.
+        length: None to compare them with nothing.
     """
     if not is_array(indices):
         indices = np.asarray(indices)
@@ -114,7 +117,7 @@ def check_integers(xp: Any, name: str, indices: Any, length: int, least: int = 0
         if indices.size:
             raise TypeError(f"indices: expected integers, got {indices.dtype}")
         indices = indices.astype(np.intp)
-    if indices.size:
+    if indices.size and length is not None:
         message = f"indices: {{}} is out of bounds, expected {least} to {length - 1}"
         message = message if isinstance(indices, np.ndarray) else f"{name}: {message}"
         indices = check_range(indices, least, length - 1, IndexError, message)

@@ -10,7 +10,7 @@ import numpy as np
 from nn_tensor import ops
 from nn_tensor._graph import Variable
 
-__all__ = ["counterparts"]
+__all__ = ["counterpart", "counterparts", "linalg_counterparts", "name_of"]
 
 
 def _on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -37,3 +37,22 @@ counterparts: dict[str, Callable[..., Any]] = {
     "size": lambda x: x.size,
 }
 """The functions by NumPy's names for them; `creation` adds those that make new Tensors."""
+
+linalg_counterparts: dict[str, Callable[..., Any]] = {
+    "matmul": ops.matmul,
+    "outer": ops.outer,
+    "tensordot": ops.tensordot,
+}
+"""Those of `numpy.linalg`, some of whose functions differ from their namesakes in `numpy`."""
+
+
+def counterpart(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """Return what computes NumPy's `function` on Tensors, or None."""
+    if function.__module__ == "numpy.linalg":
+        return linalg_counterparts.get(function.__name__)
+    return counterparts.get(function.__name__) if function.__module__ == "numpy" else None
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name of one of NumPy's functions after "numpy.", as in "linalg.eig"."""
+    return f"{function.__module__}.{function.__name__}".removeprefix("numpy.")

@@ -30,6 +30,7 @@ from nn_tensor._errors import describe
 from nn_tensor._graph import Node, Variable, use_tensor_class
 from nn_tensor._hooks import RETAIN, add_hook, hooks_of, run_hooks
 from nn_tensor._modes import modes, no_grad
+from nn_tensor._numpy_options import positional_arguments
 
 __all__ = ["Tensor"]
 
@@ -255,9 +256,26 @@ class Tensor(Variable):
         return self._grad is not None
 
     @property
+    def nbytes(self) -> int:
+        """The number of bytes that the elements take."""
+        return self._data.nbytes
+
+    @property
+    def itemsize(self) -> int:
+        """The number of bytes that one element takes."""
+        return self._data.itemsize
+
+    @property
     def T(self) -> Tensor:
         """The Tensor with its axes reversed."""
         return ops.transpose(self)
+
+    @property
+    def mT(self) -> Tensor:
+        """The Tensor with its last two axes exchanged: the transposes of its matrices."""
+        if self.ndim < 2:
+            raise ValueError(f"mT: expected at least two axes, got shape {self.shape}")
+        return ops.swapaxes(self, -1, -2)
 
     def detach(self) -> Tensor:
         """Return a Tensor of the same memory that has no history and requires no gradient."""
@@ -505,6 +523,17 @@ class Tensor(Variable):
     def __pos__(self) -> Self:
         return self
 
+    def __divmod__(self, other: ArrayLike) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(self, other), ops.remainder(self, other)
+
+    def __rdivmod__(self, other: ArrayLike) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(other, self), ops.remainder(other, self)
+
+    def __round__(self, ndigits: int | None = None) -> Any:
+        if ndigits is None and self.ndim == 0:
+            return self.item().__round__()  # an integer, as Python's numbers give
+        return ops.round(self, ndigits or 0)
+
     def __eq__(self, other: ArrayLike) -> Tensor:  # type: ignore[override]
         if other is None or isinstance(other, str):
             return NotImplemented  # so that Python says they differ, as it does of other objects
@@ -553,10 +582,19 @@ class Tensor(Variable):
     prod: Final = ops.prod
     argmax: Final = ops.argmax
     argmin: Final = ops.argmin
+    argsort: Final = ops.argsort
     any: Final = ops.any
     all: Final = ops.all
     logsumexp: Final = ops.logsumexp
     cumsum: Final = ops.cumsum
+    cumprod: Final = ops.cumprod
+    round: Final = ops.round
+    diagonal: Final = ops.diagonal
+    trace: Final = ops.trace
+    tril: Final = ops.tril
+    triu: Final = ops.triu
+    topk: Final = ops.topk
+    dot: Final = ops.dot
     softmax: Final = ops.softmax
     log_softmax: Final = ops.log_softmax
     swapaxes: Final = ops.swapaxes
@@ -564,10 +602,12 @@ class Tensor(Variable):
     expand_dims: Final = ops.expand_dims
     broadcast_to: Final = ops.broadcast_to
     flatten: Final = ops.flatten
+    ravel: Final = ops.ravel
     repeat: Final = ops.repeat
     flip: Final = ops.flip
     split: Final = ops.split
     pad2d: Final = ops.pad2d
+    take: Final = ops.take
 
     # Those with further arrays, which may be given by name
 
@@ -590,10 +630,6 @@ class Tensor(Variable):
     def scatter_add(self, indices: ArrayLike, values: ArrayLike, axis: int = -1) -> Tensor:
         """See `nn_tensor.scatter_add`."""
         return ops.scatter_add(self, indices, values, axis=axis)
-
-    def take(self, indices: ArrayLike, axis: int | None = None) -> Tensor:
-        """See `nn_tensor.take`."""
-        return ops.take(self, indices, axis=axis)
 
     # Those that take lengths or axes one by one as well
 
@@ -674,11 +710,13 @@ class Tensor(Variable):
     def __array_function__(
         self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any
     ) -> Any:
-        operation = _numpy_protocol.counterparts.get(function.__name__)
+        operation = _numpy_protocol.counterpart(function)
         if operation is None:
             raise TypeError(
-                f"np.{function.__name__} has no counterpart on Tensors; take .numpy() first"
+                f"np.{_numpy_protocol.name_of(function)} has no counterpart on Tensors; take "
+                ".numpy() first"
             )
+        args, kwargs = positional_arguments(function, operation, args, kwargs)
         return operation(*args, **kwargs)
 
     def __dlpack__(self, **options: Any) -> Any:

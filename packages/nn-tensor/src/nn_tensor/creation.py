@@ -8,12 +8,14 @@ gives the same values on every device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
-from nn_tensor._checks import check_floating_dtype, check_integer, check_shape
+from nn_tensor._checks import check_bool, check_floating_dtype, check_integer, check_shape
 from nn_tensor._device import Device, device_scope, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
@@ -22,6 +24,7 @@ from nn_tensor._tensor import Tensor
 
 __all__ = [
     "arange",
+    "empty",
     "eye",
     "from_dlpack",
     "full",
@@ -100,6 +103,15 @@ def _make(
     return Tensor(array, requires_grad=requires_grad)
 
 
+def _shape_and_dtype(shape: tuple[Any, ...], dtype: Any) -> tuple[tuple[int, ...], Any]:
+    """Return the shape and the dtype, which as in NumPy may follow a shape in one tuple."""
+    if len(shape) == 2 and not isinstance(shape[1], (int, np.integer)):
+        if dtype is not DEFAULT_FLOAT:
+            raise TypeError(f"dtype: given twice, as {shape[1]!r} and as {dtype!r}")
+        return _shape(shape[:1]), shape[1]
+    return _shape(shape), dtype
+
+
 def zeros(
     *shape: int | Sequence[int],
     dtype: Any = DEFAULT_FLOAT,
@@ -111,7 +123,8 @@ def zeros(
     >>> zeros(2, 3).shape
     (2, 3)
     """
-    return _make("zeros", (_shape(shape),), dtype, device, requires_grad)
+    sizes, dtype = _shape_and_dtype(shape, dtype)
+    return _make("zeros", (sizes,), dtype, device, requires_grad)
 
 
 def ones(
@@ -125,54 +138,111 @@ def ones(
     >>> ones((2,))
     Tensor([1., 1.])
     """
-    return _make("ones", (_shape(shape),), dtype, device, requires_grad)
+    sizes, dtype = _shape_and_dtype(shape, dtype)
+    return _make("ones", (sizes,), dtype, device, requires_grad)
+
+
+def empty(
+    *shape: int | Sequence[int],
+    dtype: Any = DEFAULT_FLOAT,
+    device: DeviceLike = "cpu",
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return a Tensor of arbitrary values, to be written before it is read.
+
+    >>> empty(2, 3).shape
+    (2, 3)
+    """
+    sizes, dtype = _shape_and_dtype(shape, dtype)
+    return _make("empty", (sizes,), dtype, device, requires_grad)
 
 
 def full(
     shape: int | Sequence[int],
-    value: float,
+    fill_value: float,
     dtype: Any = None,
+    *,
     device: DeviceLike = "cpu",
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return a Tensor filled with `value`: float32 for a Python float, int64 for an int.
+    """Return a Tensor filled with `fill_value`: float32 for a Python float, int64 for an int.
 
     >>> full((2,), 7.0)
     Tensor([7., 7.])
     """
-    if dtype is None and isinstance(value, float):
+    if dtype is None and isinstance(fill_value, float):
         dtype = DEFAULT_FLOAT
-    return _make("full", (_shape((shape,)), value), dtype, device, requires_grad)
+    return _make("full", (_shape((shape,)), fill_value), dtype, device, requires_grad)
 
 
-def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return zeros with the shape, dtype and device of `x`.
+def zeros_like(
+    x: Any,
+    /,
+    dtype: Any = None,
+    *,
+    shape: int | Sequence[int] | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return zeros with the shape, dtype and device of `x`, or those given.
 
     >>> zeros_like(Tensor([1, 2])).tolist()
     [0, 0]
     """
-    x = Tensor(x)
-    return zeros(x.shape, dtype=dtype or x.dtype, device=x.device, requires_grad=requires_grad)
+    return _like(zeros, x, dtype, shape, device, requires_grad)
 
 
-def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return ones with the shape, dtype and device of `x`.
+def ones_like(
+    x: Any,
+    /,
+    dtype: Any = None,
+    *,
+    shape: int | Sequence[int] | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return ones with the shape, dtype and device of `x`, or those given.
 
     >>> ones_like(Tensor([1.0, 2.0]))
     Tensor([1., 1.])
     """
-    x = Tensor(x)
-    return ones(x.shape, dtype=dtype or x.dtype, device=x.device, requires_grad=requires_grad)
+    return _like(ones, x, dtype, shape, device, requires_grad)
 
 
-def full_like(x: Any, value: float, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """Return a Tensor filled with `value`, with the shape, dtype and device of `x`.
+def full_like(
+    x: Any,
+    /,
+    fill_value: float,
+    dtype: Any = None,
+    *,
+    shape: int | Sequence[int] | None = None,
+    device: DeviceLike | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Return a Tensor filled with `fill_value`, with the shape, dtype and device of `x`.
 
     >>> full_like(Tensor([1.0, 2.0]), 3)
     Tensor([3., 3.])
     """
+    filled = functools.partial(full, fill_value=fill_value)
+    return _like(filled, x, dtype, shape, device, requires_grad)
+
+
+def _like(
+    create: Callable[..., Tensor],
+    x: Any,
+    dtype: Any,
+    shape: int | Sequence[int] | None,
+    device: DeviceLike | None,
+    requires_grad: bool,
+) -> Tensor:
     x = Tensor(x)
-    return full(x.shape, value, dtype or x.dtype, x.device, requires_grad)
+    return create(
+        x.shape if shape is None else shape,
+        dtype=x.dtype if dtype is None else dtype,
+        device=x.device if device is None else device,
+        requires_grad=requires_grad,
+    )
 
 
 def arange(
@@ -180,6 +250,7 @@ def arange(
     stop: float | None = None,
     step: float = 1,
     dtype: Any = None,
+    *,
     device: DeviceLike = "cpu",
     requires_grad: bool = False,
 ) -> Tensor:
@@ -202,38 +273,79 @@ def arange(
     return _make("arange", (start, stop, step), dtype, device, requires_grad)
 
 
+@overload
 def linspace(
     start: float,
     stop: float,
-    count: int = 50,
+    num: int = ...,
+    endpoint: bool = ...,
+    retstep: Literal[False] = ...,
+    dtype: Any = ...,
+    *,
+    device: DeviceLike = ...,
+    requires_grad: bool = ...,
+) -> Tensor: ...
+@overload
+def linspace(
+    start: float,
+    stop: float,
+    num: int = ...,
+    endpoint: bool = ...,
+    *,
+    retstep: Literal[True],
+    dtype: Any = ...,
+    device: DeviceLike = ...,
+    requires_grad: bool = ...,
+) -> tuple[Tensor, float]: ...
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
     dtype: Any = DEFAULT_FLOAT,
+    *,
     device: DeviceLike = "cpu",
     requires_grad: bool = False,
-) -> Tensor:
-    """Return `count` evenly spaced numbers from `start` to `stop`, both included.
+) -> Any:
+    """Return `num` evenly spaced numbers from `start` to `stop`, both included.
+
+    Args:
+        endpoint: False to leave `stop` out.
+        retstep: also return the distance between two numbers; NaN if there are less than two.
 
     >>> linspace(0, 1, 3)
     Tensor([0. , 0.5, 1. ])
     """
-    count = check_integer("count", count, minimum=0)
-    return _make("linspace", (start, stop, count), dtype, device, requires_grad)
+    num = check_integer("num", num, minimum=0)
+    check_bool("endpoint", endpoint)
+    numbers = _make("linspace", (start, stop, num, endpoint), dtype, device, requires_grad)
+    if not retstep:
+        return numbers
+    intervals = num - 1 if endpoint else num
+    return numbers, (stop - start) / intervals if intervals > 0 else math.nan
 
 
 def eye(
-    rows: int,
-    columns: int | None = None,
+    N: int,
+    M: int | None = None,
+    k: int = 0,
     dtype: Any = DEFAULT_FLOAT,
+    *,
     device: DeviceLike = "cpu",
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return a matrix with ones on its diagonal; square if `columns` is None.
+    """Return a matrix of `N` rows with ones on a diagonal; square if `M`, of columns, is None.
+
+    Args:
+        k: which diagonal: 0 the main one, positive ones above it, negative ones below.
 
     >>> eye(2)
     Tensor([[1., 0.],
             [0., 1.]])
     """
-    _shape((rows, rows if columns is None else columns))
-    return _make("eye", (rows, columns), dtype, device, requires_grad)
+    _shape((N, N if M is None else M))
+    return _make("eye", (N, M, check_integer("k", k)), dtype, device, requires_grad)
 
 
 def _drawn(array: Any, dtype: Any, device: DeviceLike, requires_grad: bool) -> Tensor:
@@ -283,13 +395,17 @@ def _floats(kind: str, shape: tuple[Any, ...], rng: Rng, dtype: Any) -> tuple[An
 
 def randint(
     low: int,
-    high: int,
-    shape: int | Sequence[int] = (),
-    rng: Rng = None,
+    high: int | None = None,
+    size: int | Sequence[int] = (),
     dtype: Any = np.int64,
+    *,
+    rng: Rng = None,
     device: DeviceLike = "cpu",
 ) -> Tensor:
-    """Return integers drawn uniformly from `low` up to, but without, `high`.
+    """Return integers drawn uniformly from `low` up to, but without, `high`; from 0 if it is None.
+
+    Args:
+        size: the shape of the result.
 
     Raises:
         ValueError: if the range contains no integers.
@@ -297,13 +413,15 @@ def randint(
     >>> randint(0, 10, (2, 3), rng=0).shape
     (2, 3)
     """
+    if high is None:
+        low, high = 0, low
     low, high = check_integer("low", low), check_integer("high", high)
     if low >= high:
         raise ValueError(f"high: expected more than low={low}, got {high}")
     parsed = parse_dtype(dtype)
     if parsed.kind in "iu" and not np.iinfo(parsed).min <= low < high <= np.iinfo(parsed).max + 1:
         raise ValueError(f"dtype: {parsed} does not hold all integers from {low} to {high - 1}")
-    drawn = random_generator(rng).integers(low, high, _shape((shape,)), dtype=np.int64)
+    drawn = random_generator(rng).integers(low, high, _shape((size,)), dtype=np.int64)
     return _drawn(drawn, parsed, device, False)
 
 
@@ -317,11 +435,16 @@ def randperm(count: int, rng: Rng = None, device: DeviceLike = "cpu") -> Tensor:
     return _drawn(random_generator(rng).permutation(count), np.int64, device, False)
 
 
-def from_dlpack(x: Any) -> Tensor:
+def from_dlpack(x: Any, /, *, device: DeviceLike | None = None, copy: bool | None = None) -> Tensor:
     """Return a Tensor that shares the memory of another framework's array or tensor.
+
+    Args:
+        device: where to put it; by default where it is.
+        copy: True for memory of its own, False to raise where it cannot be shared.
 
     Raises:
         TypeError: if `x` does not offer DLPack, or holds no numbers.
+        ValueError: if ``copy=False`` and it lies on another device.
 
     >>> import numpy as np
     >>> from_dlpack(np.arange(3.0))
@@ -331,7 +454,13 @@ def from_dlpack(x: Any) -> Tensor:
         raise TypeError(f"x: expected an object with __dlpack__, got {describe(x)}")
     kind, index = x.__dlpack_device__()
     on_cpu = kind in (1, 3, 11)  # kDLCPU, kDLCUDAHost, kDLROCMHost
-    return Tensor(xp_for(Device("cpu") if on_cpu else Device("cuda", index)).from_dlpack(x))
+    here = Device("cpu") if on_cpu else Device("cuda", index)
+    shared = Tensor(xp_for(here).from_dlpack(x))
+    if device is not None and parse_device(device) != here:
+        if copy is False:
+            raise ValueError(f"copy: on {here!s}, memory cannot be shared with {device!s}")
+        return shared.to(device)
+    return shared.copy() if copy else shared
 
 
 counterparts.update(full_like=full_like, ones_like=ones_like, zeros_like=zeros_like)

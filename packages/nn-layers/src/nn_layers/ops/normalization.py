@@ -35,7 +35,7 @@ def _count(x: Any, axes: Axes) -> int:
 
 def _mean(x: Any, axes: Axes) -> Any:
     """Return the mean over `axes`, which stay with size 1; 0 over nothing."""
-    return sum(x, axes, True) / _count(x, axes)
+    return sum(x, axes, keepdims=True) / _count(x, axes)
 
 
 def _mean_of_product(xp: Any, axes: Axes, *factors: Array) -> Array:

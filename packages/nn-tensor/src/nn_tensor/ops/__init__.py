@@ -9,8 +9,11 @@ from nn_tensor.ops import (
     indexing,
     linalg,
     logic,
+    matrices,
     reductions,
     shape,
+    sorting,
+    statistics,
 )
 from nn_tensor.ops import (
     softmax as _softmax,
@@ -21,11 +24,14 @@ from nn_tensor.ops.elementwise import *  # noqa: F403
 from nn_tensor.ops.indexing import *  # noqa: F403
 from nn_tensor.ops.linalg import *  # noqa: F403
 from nn_tensor.ops.logic import *  # noqa: F403
+from nn_tensor.ops.matrices import *  # noqa: F403
 from nn_tensor.ops.reductions import *  # noqa: F403
 from nn_tensor.ops.shape import *  # noqa: F403
 from nn_tensor.ops.softmax import *  # noqa: F403
+from nn_tensor.ops.sorting import *  # noqa: F403
+from nn_tensor.ops.statistics import *  # noqa: F403
 
 if not TYPE_CHECKING:  # type checkers follow the imports above, and cannot follow this
     _modules = [activations, arithmetic, elementwise, indexing, linalg, logic]
-    _modules += [reductions, shape, _softmax]
+    _modules += [matrices, reductions, shape, _softmax, sorting, statistics]
     __all__ = [name for module in _modules for name in module.__all__]

@@ -3,15 +3,22 @@
 What is piecewise constant (`floor`, `round`, ...) has no rule: no gradient flows through it.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nn_tensor._graph import Variable
+from nn_tensor._numpy_options import explained, refuse
 from nn_tensor._op import array_module, op
+from nn_tensor._op_type import function
 from nn_tensor.ops import special
 from nn_tensor.ops.activations import sigmoid
 from nn_tensor.ops.indexing import where
-from nn_tensor.ops.logic import isinf
+from nn_tensor.ops.logic import isfinite, isinf
+
+if TYPE_CHECKING:
+    from nn_tensor._tensor import Tensor
 
 __all__ = [
     "arccos",
@@ -38,6 +45,7 @@ __all__ = [
     "logaddexp",
     "maximum",
     "minimum",
+    "nan_to_num",
     "round",
     "sin",
     "sinh",
@@ -547,15 +555,27 @@ def _(g: Any, x: Any, y: Any) -> Any:
     return where(x == y, g * 0.5, g * (x > y))
 
 
-@op
-def clip(xp: Any, x: Any, /, low: Any = None, high: Any = None) -> Any:
-    """Limit `x` to the range from `low` to `high`; None leaves a side open.
+@function
+@explained
+def clip(
+    x: Any,
+    /,
+    a_min: Any = None,
+    a_max: Any = None,
+    out: None = None,
+    *,
+    min: Any = None,
+    max: Any = None,
+) -> Tensor:
+    """Limit `x` to the range from `a_min` to `a_max`; None leaves a side open.
 
     The gradient is 1 inside the range and on its ends, and 0 outside.
 
     Args:
-        low: a number or an array that broadcasts to `x`; not recorded (see `maximum`).
-        high: as `low` (see `minimum`).
+        a_min: a number or an array that broadcasts to `x`; not recorded (see `maximum`).
+        a_max: as `a_min` (see `minimum`).
+        min: the name of `a_min` in the array API.
+        max: the name of `a_max` in the array API.
 
     Raises:
         ValueError: if both limits are None, or numbers in the wrong order.
@@ -564,23 +584,65 @@ def clip(xp: Any, x: Any, /, low: Any = None, high: Any = None) -> Any:
     >>> clip(Tensor([-5.0, 0.5, 5.0]), -1, 1)
     Tensor([-1. ,  0.5,  1. ])
     """
-    if low is None and high is None:
-        raise ValueError("low and high are both None")
-    for name, limit in (("low", low), ("high", high)):
+    refuse("clip", out=out)
+    if min is not None or max is not None:
+        if a_min is not None or a_max is not None:
+            raise ValueError("clip: give a_min and a_max, or min and max, not both")
+        a_min, a_max = min, max
+    return _clip(x, a_min, a_max)
+
+
+@op
+def _clip(xp: Any, x: Any, /, a_min: Any = None, a_max: Any = None) -> Any:
+    if a_min is None and a_max is None:
+        raise ValueError("a_min and a_max are both None")
+    for name, limit in (("a_min", a_min), ("a_max", a_max)):
         if isinstance(limit, Variable):
             raise TypeError(f"{name}: expected a number or an array; use maximum and minimum")
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
-        raise ValueError(f"low={low} is above high={high}")
-    return xp.clip(x, low, high)
+    if isinstance(a_min, (int, float)) and isinstance(a_max, (int, float)) and a_min > a_max:
+        raise ValueError(f"a_min={a_min} is above a_max={a_max}")
+    return xp.clip(x, a_min, a_max)
 
 
-@clip.gradient("x")
-def _(g: Any, x: Any, low: Any, high: Any) -> Any:
-    if low is None:
-        return g * (x <= high)
-    if high is None:
-        return g * (x >= low)
-    return g * ((x >= low) & (x <= high))
+@_clip.gradient("x")
+def _(g: Any, x: Any, a_min: Any, a_max: Any) -> Any:
+    if a_min is None:
+        return g * (x <= a_max)
+    if a_max is None:
+        return g * (x >= a_min)
+    return g * ((x >= a_min) & (x <= a_max))
+
+
+@op
+def nan_to_num(
+    xp: Any,
+    x: Any,
+    /,
+    copy: bool = True,
+    nan: float = 0.0,
+    posinf: float | None = None,
+    neginf: float | None = None,
+) -> Any:
+    """Return `x` with numbers in place of NaN and infinities; no gradient flows to these.
+
+    Args:
+        copy: must be True: `x` itself is not changed.
+        nan: what replaces NaN.
+        posinf: what replaces infinity; the largest number of the dtype if it is None.
+        neginf: what replaces minus infinity; the smallest number of the dtype if it is None.
+
+    >>> from nn_tensor import Tensor, nan_to_num
+    >>> nan_to_num(Tensor([1.0, float("nan")]))
+    Tensor([1., 0.])
+    """
+    if copy is not True:
+        raise TypeError(f"copy: not supported, got {copy!r}; a result is a new Tensor")
+    return xp.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
+
+
+@nan_to_num.gradient("x")
+def _(g: Any, x: Any) -> Any:
+    return where(isfinite(x), g, 0)
 
 
 # Special functions

@@ -8,18 +8,33 @@ An index is kept as the arrays that were read: the list of the caller may change
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nn_tensor._checks import check_choice
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
 from nn_tensor._fit import IndexedGradient
 from nn_tensor._graph import Variable
 from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
 from nn_tensor._kernel import kernel
+from nn_tensor._numpy_options import refuse
 from nn_tensor._op import array_module, op
+from nn_tensor._op_type import function
 
-__all__ = ["gather", "get_item", "one_hot", "scatter_add", "set_item", "take", "where"]
+if TYPE_CHECKING:
+    from nn_tensor._tensor import Tensor
+
+__all__ = [
+    "gather",
+    "get_item",
+    "one_hot",
+    "scatter_add",
+    "set_item",
+    "take",
+    "take_along_axis",
+    "where",
+]
 
 
 @op(keeps=("plain",))
@@ -125,13 +140,22 @@ def _add_rows(xp: Any, target: Any, rows: Any, values: Any) -> None:
     target[flat[starts]] += xp.add.reduceat(values[order], starts, axis=0)
 
 
-@op
-def take(xp: Any, x: Any, indices: Any, /, axis: int | None = None) -> Any:
+@function
+def take(
+    x: Any,
+    /,
+    indices: Any,
+    axis: int | None = None,
+    out: None = None,
+    mode: str = "raise",
+) -> Tensor:
     """Return the elements of `x` at `indices` along `axis`, or of the flattened `x`.
 
     Args:
         indices: integers of any shape, which takes the place of the axis in the result; negative
             ones count from the end.
+        mode: what happens to indices out of bounds: "raise", "wrap" (they count around) or
+            "clip" (the first or last element is taken).
 
     Raises:
         IndexError: if an index is out of bounds.
@@ -141,21 +165,76 @@ def take(xp: Any, x: Any, indices: Any, /, axis: int | None = None) -> Any:
     >>> take(Tensor([10.0, 20.0, 30.0]), [2, 0])
     Tensor([30., 10.])
     """
+    refuse("take", out=out)
+    return _take(x, indices, axis, mode)
+
+
+@op(keeps=("inside",))
+def _take(xp: Any, x: Any, indices: Any, /, axis: int | None, mode: str) -> Any:
     if axis is not None and not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis={axis} is out of bounds for shape {x.shape}")
+    check_choice("mode", mode, ("raise", "wrap", "clip"))
     length = x.size if axis is None else x.shape[axis]
-    indices = check_integers(xp, "take", indices, length, least=-length)
-    return xp.take(x, indices, axis=axis)
+    if mode == "raise" or not length:
+        inside = check_integers(xp, "take", indices, length, least=-length)
+    else:
+        inside = check_integers(xp, "take", indices, None)
+        inside = inside % length if mode == "wrap" else xp.clip(inside, 0, length - 1)
+    return xp.take(x, inside, axis=axis), inside
 
 
-@take.gradient("x")
-def _(g: Any, x_shape: tuple[int, ...], indices: Any, axis: int | None) -> Any:
-    indices = indices._data if isinstance(indices, Variable) else indices
+@_take.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], inside: Any, axis: int | None) -> Any:
+    inside = inside._data if isinstance(inside, Variable) else inside
     if axis is None:
-        flat = _put_item(g, indices, (int(np.prod(x_shape)),))
+        flat = _put_item(g, inside, (int(np.prod(x_shape)),))
         return flat.reshape(x_shape)
     before = (slice(None),) * (axis % len(x_shape))
-    return _put_item(g, (*before, indices), x_shape)
+    return _put_item(g, (*before, inside), x_shape)
+
+
+@function
+def take_along_axis(x: Any, /, indices: Any, axis: int | None = -1) -> Tensor:
+    """Return, for each place in `indices`, the element of `x` whose index along `axis` it holds.
+
+    As `gather`, but negative indices count from the end, and both arrays broadcast on the other
+    axes.
+
+    Args:
+        indices: integers, such as `argsort` gives them; as many axes as `x`.
+        axis: None for the flattened `x`.
+
+    Raises:
+        IndexError: if an index is out of bounds.
+        ValueError: if the shape of `indices` does not fit.
+
+    >>> from nn_tensor import Tensor, argsort, take_along_axis
+    >>> x = Tensor([[3.0, 1.0, 2.0]])
+    >>> take_along_axis(x, argsort(x, axis=1), axis=1)
+    Tensor([[1., 2., 3.]])
+    """
+    if axis is None:
+        x, axis = x.reshape(-1), 0
+    return _take_along_axis(x, indices, axis)
+
+
+@op(keeps=("places",))
+def _take_along_axis(xp: Any, x: Any, indices: Any, /, axis: int) -> Any:
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"axis={axis} is out of bounds for shape {x.shape}")
+    indices = check_integers(xp, "take_along_axis", indices, x.shape[axis], least=-x.shape[axis])
+    if indices.ndim != x.ndim:
+        raise ValueError(
+            f"indices: expected as many axes as x of shape {x.shape}, got shape {indices.shape}"
+        )
+    grid = list(xp.ogrid[tuple(slice(length) for length in x.shape)])
+    grid[axis] = indices
+    return x[tuple(grid)], tuple(grid)
+
+
+@_take_along_axis.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], places: Any) -> Any:
+    return _put_item(g, places, x_shape)
 
 
 def _grid(xp: Any, indices: Any, axis: int) -> tuple[Any, ...]:
@@ -291,14 +370,37 @@ def one_hot(
     return (indices[..., None] == classes).astype(parse_dtype(dtype))
 
 
-@op
-def where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
+_MISSING = object()
+
+
+def where(condition: Any, x: Any = _MISSING, y: Any = _MISSING, /) -> Any:
     """Return `x` where `condition` holds (is true or non-zero) and `y` elsewhere, broadcasting.
+
+    Without `x` and `y` the indices where it holds: a tuple with one Tensor for each axis.
 
     >>> from nn_tensor import Tensor, where
     >>> where(Tensor([True, False]), Tensor([1.0, 2.0]), 0)
     Tensor([1., 0.])
+    >>> where(Tensor([0, 5, 7]))
+    (Tensor([1, 2]),)
     """
+    if x is _MISSING and y is _MISSING:
+        return tuple(_nonzero(condition))
+    if y is _MISSING:
+        raise TypeError("where: argument 'y' is missing: give both x and y, or neither")
+    return _where(condition, x, y)
+
+
+@op
+def _nonzero(xp: Any, condition: Any, /) -> Any:
+    condition = xp.asarray(condition)
+    if not condition.ndim:
+        raise ValueError("a 0-d condition alone has no indices; give x and y, or ravel it")
+    return xp.stack(condition.nonzero())
+
+
+@op
+def _where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
     if isinstance(x, (int, float)) and hasattr(y, "dtype"):
         x = np.result_type(y.dtype, x).type(x)
     elif isinstance(y, (int, float)) and hasattr(x, "dtype"):
@@ -308,11 +410,11 @@ def where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
     return xp.where(xp.asarray(condition), x, y)
 
 
-@where.gradient("x")
+@_where.gradient("x")
 def _(g: Any, condition: Any) -> Any:
-    return where(condition, g, 0)
+    return _where(condition, g, 0)
 
 
-@where.gradient("y")
+@_where.gradient("y")
 def _(g: Any, condition: Any) -> Any:
-    return where(condition, 0, g)
+    return _where(condition, 0, g)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nn_tensor._dtype import accumulation_dtype
+from nn_tensor._numpy_options import refuse
 from nn_tensor._op import array_module, op, shape_of
 from nn_tensor._op_type import function
 from nn_tensor.ops.arithmetic import multiply
@@ -42,7 +43,7 @@ def _(g: Any, x: Any, y_shape: tuple[int, ...]) -> Any:
 
 
 @function
-def matmul(x: Any, y: Any) -> Tensor:
+def matmul(x: Any, y: Any, /) -> Tensor:
     """Return the matrix product ``x @ y``, over the last two axes; the others broadcast.
 
     A vector (one axis) counts as a row on the left and as a column on the right, and its axis is
@@ -74,39 +75,41 @@ def matmul(x: Any, y: Any) -> Tensor:
 
 
 @function
-def dot(x: Any, y: Any) -> Tensor:
-    """Return the product of `numpy.dot`: over the last axis of `x` and the last but one of `y`.
+def dot(a: Any, b: Any, /, out: None = None) -> Tensor:
+    """Return the product of `numpy.dot`: over the last axis of `a` and the last but one of `b`.
 
     >>> from nn_tensor import Tensor, dot
     >>> dot(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
     Tensor(11.)
     """
-    first, second = shape_of(x), shape_of(y)
+    refuse("dot", out=out)
+    first, second = shape_of(a), shape_of(b)
     if not first or not second:
-        return multiply(x, y)
+        return multiply(a, b)
     if len(second) <= 2:
-        return matmul(x, y)
-    return tensordot(x, y, ([len(first) - 1], [len(second) - 2]))
+        return matmul(a, b)
+    return tensordot(a, b, ([len(first) - 1], [len(second) - 2]))
 
 
 @function
-def outer(x: Any, y: Any) -> Tensor:
-    """Return ``x[i] * y[j]`` for all `i` and `j`, of the flattened operands.
+def outer(a: Any, b: Any, /, out: None = None) -> Tensor:
+    """Return ``a[i] * b[j]`` for all `i` and `j`, of the flattened operands.
 
     >>> from nn_tensor import Tensor, outer
     >>> outer(Tensor([1.0, 2.0]), Tensor([3.0, 4.0]))
     Tensor([[3., 4.],
             [6., 8.]])
     """
-    return multiply(reshape(x, (-1, 1)), reshape(y, (1, -1)))
+    refuse("outer", out=out)
+    return multiply(reshape(a, (-1, 1)), reshape(b, (1, -1)))
 
 
 @function
-def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Tensor:
+def tensordot(a: Any, b: Any, /, axes: int | Sequence[Any] = 2) -> Tensor:
     """Return the sum of products over chosen axes of both operands.
 
     Args:
-        axes: a number N for the last N axes of `x` and the first N of `y`, or a pair of axes or
+        axes: a number N for the last N axes of `a` and the first N of `b`, or a pair of axes or
             sequences of axes.
 
     Raises:
@@ -116,7 +119,7 @@ def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     >>> tensordot(ones((2, 3, 4)), ones((4, 3, 5)), ([1, 2], [1, 0])).shape
     (2, 5)
     """
-    first, second = shape_of(x), shape_of(y)
+    first, second = shape_of(a), shape_of(b)
     if isinstance(axes, int):
         if not 0 <= axes <= min(len(first), len(second)):
             raise ValueError(
@@ -124,7 +127,7 @@ def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Tensor:
             )
         left, right = list(range(len(first) - axes, len(first))), list(range(axes))
     else:
-        left, right = ([a] if isinstance(a, int) else list(a) for a in axes)
+        left, right = ([i] if isinstance(i, int) else list(i) for i in axes)
     lengths = []
     for shape, chosen in ((first, left), (second, right)):
         if any(not -len(shape) <= axis < len(shape) for axis in chosen):
@@ -137,23 +140,25 @@ def tensordot(x: Any, y: Any, axes: int | Sequence[Any] = 2) -> Tensor:
         )
     left = [axis % len(first) for axis in left]
     right = [axis % len(second) for axis in right]
-    rest_x = [axis for axis in range(len(first)) if axis not in left]
-    rest_y = [axis for axis in range(len(second)) if axis not in right]
+    rest_a = [axis for axis in range(len(first)) if axis not in left]
+    rest_b = [axis for axis in range(len(second)) if axis not in right]
     inner = math.prod(lengths[0])
-    rows = reshape(transpose(x, (*rest_x, *left)), (math.prod(first[a] for a in rest_x), inner))
+    rows = reshape(transpose(a, (*rest_a, *left)), (math.prod(first[i] for i in rest_a), inner))
     columns = reshape(
-        transpose(y, (*right, *rest_y)), (inner, math.prod(second[a] for a in rest_y))
+        transpose(b, (*right, *rest_b)), (inner, math.prod(second[i] for i in rest_b))
     )
-    shape = (*(first[a] for a in rest_x), *(second[a] for a in rest_y))
+    shape = (*(first[i] for i in rest_a), *(second[i] for i in rest_b))
     return reshape(_matmul(rows, columns), shape)
 
 
 @op
-def _einsum(xp: Any, *xs: Any, terms: tuple[str, ...], result: str) -> Any:
+def _einsum(xp: Any, *xs: Any, terms: tuple[str, ...], result: str, optimize: Any = True) -> Any:
     dtype = np.result_type(*xs)
     if accumulation_dtype(dtype) is not None:
         xs = tuple(x.astype(np.float32) for x in map(xp.asarray, xs))
-    out = xp.einsum(f"{','.join(terms)}->{result}", *xs, optimize=len(xs) > 1)
+    out = xp.einsum(
+        f"{','.join(terms)}->{result}", *xs, optimize=optimize if len(xs) > 1 else False
+    )
     return out.astype(dtype, copy=False)
 
 
@@ -199,12 +204,14 @@ _LABELS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @function
-def einsum(subscripts: str, *operands: Any) -> Tensor:
+def einsum(subscripts: str, /, *operands: Any, out: None = None, optimize: Any = True) -> Tensor:
     """Return the sum of products that `subscripts` describe, as `numpy.einsum`.
 
     Args:
         subscripts: such as ``"bij,bjk->bik"``; ``...`` stands for further axes, and without
             ``->`` the labels that stand once are kept in alphabetical order.
+        optimize: the order of the products, as for `numpy.einsum`: True to search for one, False
+            for none, or the name of an algorithm.
 
     Raises:
         ValueError: if the subscripts do not fit the operands.
@@ -213,8 +220,9 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     >>> einsum("ij,j->i", Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([1.0, 10.0]))
     Tensor([21., 43.])
     """
+    refuse("einsum", out=out)
     terms, result = _explicit(subscripts, [shape_of(x) for x in operands])
-    return _einsum(*operands, terms=terms, result=result)
+    return _einsum(*operands, terms=terms, result=result, optimize=optimize)
 
 
 def _explicit(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[tuple[str, ...], str]:

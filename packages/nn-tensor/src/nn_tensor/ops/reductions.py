@@ -14,11 +14,12 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from nn_tensor._checks import keyword_only
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
+from nn_tensor._numpy_options import explained, reduction_dtype, refuse
 from nn_tensor._op import array_module, op, shape_of
 from nn_tensor._op_type import function
 from nn_tensor.ops.arithmetic import subtract
 from nn_tensor.ops.elementwise import sqrt
-from nn_tensor.ops.indexing import where
+from nn_tensor.ops.indexing import where as where_
 from nn_tensor.ops.shape import cast, concatenate, expand_dims, flip, reshape, swapaxes, transpose
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ def axis_of(x: Any, axis: Any) -> Any:
     return None if not x.ndim and axis in (0, -1) else axis
 
 
-def _accumulated(function: Any, x: Any, **options: Any) -> Any:
-    """Call a reduction of NumPy or CuPy that accumulates half precision in float32."""
-    wide = accumulation_dtype(x.dtype)
-    if wide is None:
-        return function(x, **options)
-    return function(x, dtype=wide, **options).astype(x.dtype)
+def _accumulated(function: Any, x: Any, dtype: Any, **options: Any) -> Any:
+    """Call a reduction of NumPy or CuPy; what is to be half precision accumulates in float32."""
+    result = x.dtype if dtype is None else reduction_dtype(dtype)
+    wide = accumulation_dtype(result)
+    if wide is not None:
+        return function(x, dtype=wide, **options).astype(result)
+    return function(x, **options) if dtype is None else function(x, dtype=result, **options)
 
 
 def widen(x: Any) -> Any:
@@ -74,39 +76,79 @@ def _count(shape: tuple[int, ...], axis: Any) -> int:
     return math.prod(shape[a] for a in normalize_axis_tuple(axis, len(shape), "axis"))
 
 
-@op
-def sum(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+@function
+@explained
+def sum(
+    x: Any,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: None = None,
+    where: None = None,
+) -> Tensor:
     """Return the sum over `axis`. Booleans and integers are counted in int64, as in NumPy.
+
+    Args:
+        dtype: in which to add, and that of the result.
 
     >>> from nn_tensor import Tensor, sum
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([4., 6.])
     """
-    if x.dtype.char == "e":
-        return _accumulated(xp.sum, x, axis=axis_of(x, axis), keepdims=keepdims)
-    return xp.sum(x, axis=axis if x.ndim else axis_of(x, axis), keepdims=keepdims)
+    refuse("sum", out=out, initial=initial, where=where)
+    return _sum(x, axis, dtype, keepdims)
 
 
-@sum.gradient("x")
+@op
+def _sum(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    if dtype is None and x.dtype.char != "e":
+        return xp.sum(x, axis=axis if x.ndim else axis_of(x, axis), keepdims=keepdims)
+    return _accumulated(xp.sum, x, dtype, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@_sum.gradient("x")
 def _(g: Any, axis: Any, keepdims: bool) -> Any:
     return restore_dimensions(g, axis, keepdims)
 
 
-@op
-def mean(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+@function
+@explained
+def mean(
+    x: Any,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    *,
+    where: None = None,
+) -> Tensor:
     """Return the arithmetic mean over `axis`; NaN, with NumPy's warning, over nothing.
+
+    Args:
+        dtype: in which to add, and that of the result.
 
     >>> from nn_tensor import Tensor, mean
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([2., 3.])
     """
+    refuse("mean", out=out, where=where)
+    return _mean(x, axis, dtype, keepdims)
+
+
+@op
+def _mean(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    if dtype is not None:
+        return _accumulated(xp.mean, x, dtype, axis=axis_of(x, axis), keepdims=keepdims)
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:  # NumPy accumulates half precision wider
         return xp.mean(x, axis=axis_of(x, axis), keepdims=keepdims)
     total = xp.add.reduce(x, axis=axis_of(x, axis), keepdims=keepdims)
     return xp.true_divide(total, _count(x.shape, axis), dtype=x.dtype)
 
 
-@mean.gradient("x")
+@_mean.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     # in half precision the count may be beyond the largest number
     return widen(restore_dimensions(g, axis, keepdims)) / builtins.max(_count(x_shape, axis), 1)
@@ -114,11 +156,27 @@ def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
 
 @function
 @keyword_only
-def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
+@explained
+def var(
+    x: Any,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    *,
+    where: None = None,
+    mean: Any = None,
+    correction: int | None = None,
+) -> Tensor:
     r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
 
     Args:
+        dtype: in which to compute, and that of the result.
         ddof: the :math:`d` of the formula; 0 as in NumPy (PyTorch's default is 1).
+        mean: the mean with its dimensions kept, where it is known already.
+        correction: the name of `ddof` in the array API.
 
     Raises:
         ValueError: if there are not more than `ddof` elements.
@@ -127,6 +185,11 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tens
     >>> var(Tensor([1.0, 2.0, 3.0, 4.0]))
     Tensor(1.25)
     """
+    refuse("var", out=out, where=where)
+    if correction is not None:
+        if ddof:
+            raise ValueError("var: ddof and correction are two names of one option")
+        ddof = correction
     shape = shape_of(x)
     elements = _count(shape, axis)
     if elements <= ddof:
@@ -134,73 +197,144 @@ def var(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tens
             f"var: axis={axis} of shape {shape} has {elements} elements, "
             f"expected more than ddof={ddof}"
         )
-    wide = widen(x)
-    centered = subtract(wide, mean(wide, axis, True))
-    variance = sum(centered * centered, axis, keepdims) / (elements - ddof)
-    return variance if wide is x else cast(variance, x.dtype)
+    given = x if dtype is None else cast(x, reduction_dtype(dtype))
+    wide = widen(given)
+    centered = subtract(wide, _mean(wide, axis, None, True) if mean is None else mean)
+    variance = sum(centered * centered, axis, keepdims=keepdims) / (elements - ddof)
+    return variance if wide is given else cast(variance, given.dtype)
 
 
 @function
 @keyword_only
-def std(x: Any, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Tensor:
-    """Return the standard deviation over `axis`, the square root of `var`.
+@explained
+def std(
+    x: Any,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    *,
+    where: None = None,
+    mean: Any = None,
+    correction: int | None = None,
+) -> Tensor:
+    """Return the standard deviation over `axis`, the square root of `var`, of the same arguments.
 
     >>> from nn_tensor import Tensor, std
     >>> std(Tensor([1.0, 3.0]))
     Tensor(1.)
     """
-    wide = widen(x)
-    variance = var(wide, axis, keepdims, ddof)
+    refuse("std", out=out, where=where)
+    given = x if dtype is None else cast(x, reduction_dtype(dtype))
+    wide = widen(given)
+    variance = var(wide, axis, ddof=ddof, keepdims=keepdims, mean=mean, correction=correction)
     varied = variance > 0  # where all are equal the derivative is taken as 0, as in PyTorch
-    deviation = where(varied, sqrt(where(varied, variance, 1)), variance)
-    return deviation if wide is x else cast(deviation, x.dtype)
+    deviation = where_(varied, sqrt(where_(varied, variance, 1)), variance)
+    return deviation if wide is given else cast(deviation, given.dtype)
 
 
-@op
-def max(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+@function
+@explained
+def max(
+    x: Any,
+    /,
+    axis: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: None = None,
+    where: None = None,
+) -> Tensor:
     """Return the largest element over `axis`; equal ones share the gradient.
 
     >>> from nn_tensor import Tensor, max
     >>> max(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([5., 4.])
     """
-    return xp.max(x, axis=axis_of(x, axis), keepdims=keepdims)
+    refuse("max", out=out, initial=initial, where=where)
+    return _max(x, axis, keepdims)
 
 
 @op
-def min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+def _max(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    return xp.max(x, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@function
+@explained
+def min(
+    x: Any,
+    /,
+    axis: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: None = None,
+    where: None = None,
+) -> Tensor:
     """Return the smallest element over `axis`; equal ones share the gradient.
 
     >>> from nn_tensor import Tensor, min
     >>> min(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([1., 3.])
     """
-    return xp.min(x, axis=axis_of(x, axis), keepdims=keepdims)
-
-
-@max.gradient("x")
-@min.gradient("x")
-def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
-    # where there is NaN, that is the extremum
-    chosen = (x == restore_dimensions(out, axis, keepdims)) | (x != x)
-    share = restore_dimensions(g, axis, keepdims) / sum(chosen, axis, True)
-    return cast(share, g.dtype) * chosen
+    refuse("min", out=out, initial=initial, where=where)
+    return _min(x, axis, keepdims)
 
 
 @op
-def prod(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+def _min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    return xp.min(x, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@_max.gradient("x")
+@_min.gradient("x")
+def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
+    # where there is NaN, that is the extremum
+    chosen = (x == restore_dimensions(out, axis, keepdims)) | (x != x)
+    share = restore_dimensions(g, axis, keepdims) / sum(chosen, axis, keepdims=True)
+    return cast(share, g.dtype) * chosen
+
+
+@function
+@explained
+def prod(
+    x: Any,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    keepdims: bool = False,
+    initial: None = None,
+    where: None = None,
+) -> Tensor:
     """Return the product over `axis`; its gradient is right where elements are zero, too.
+
+    Args:
+        dtype: in which to multiply, and that of the result.
 
     >>> from nn_tensor import Tensor, prod
     >>> prod(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([3., 8.])
     """
-    return _accumulated(xp.prod, x, axis=axis_of(x, axis), keepdims=keepdims)
+    refuse("prod", out=out, initial=initial, where=where)
+    return _prod(x, axis, dtype, keepdims)
 
 
-@prod.gradient("x")
+@op
+def _prod(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
+    return _accumulated(xp.prod, x, dtype, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@_prod.gradient("x")
 def _(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    return restore_dimensions(g, axis, keepdims) * _product_of_others(x, axis)
+    others = _product_of_others(_in_dtype_of(g, x), axis)
+    return restore_dimensions(g, axis, keepdims) * others
+
+
+def _in_dtype_of(g: Any, x: Any) -> Any:
+    """Return `x` in the dtype in which the forward computed."""
+    return x if x.dtype == g.dtype else cast(x, g.dtype)
 
 
 def _product_of_others(x: Any, axis: Any) -> Any:
@@ -227,82 +361,139 @@ def _exclusive_cumprod(rows: Any) -> Any:
     return cumprod(concatenate([first, rows[..., :-1]], -1), -1)
 
 
-@op
-def argmax(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
+@function
+@explained
+def argmax(
+    x: Any, /, axis: int | None = None, out: None = None, *, keepdims: bool = False
+) -> Tensor:
     """Return the index of the first largest element over `axis`, or of all elements in order.
 
     >>> from nn_tensor import Tensor, argmax
     >>> argmax(Tensor([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Tensor([1, 0])
     """
-    return xp.argmax(x, axis=axis_of(x, axis), keepdims=keepdims)
+    refuse("argmax", out=out)
+    return _argmax(x, axis, keepdims)
 
 
 @op
-def argmin(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
+def _argmax(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
+    return xp.argmax(x, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@function
+@explained
+def argmin(
+    x: Any, /, axis: int | None = None, out: None = None, *, keepdims: bool = False
+) -> Tensor:
     """Return the index of the first smallest element over `axis`, or of all elements in order.
 
     >>> from nn_tensor import Tensor, argmin
     >>> argmin(Tensor([[1.0, 5.0], [3.0, 2.0]]), axis=1)
     Tensor([0, 1])
     """
-    return xp.argmin(x, axis=axis_of(x, axis), keepdims=keepdims)
+    refuse("argmin", out=out)
+    return _argmin(x, axis, keepdims)
 
 
 @op
-def any(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+def _argmin(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
+    return xp.argmin(x, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@function
+@explained
+def any(
+    x: Any, /, axis: Any = None, out: None = None, keepdims: bool = False, *, where: None = None
+) -> Tensor:
     """Return whether any element over `axis` is true (non-zero).
 
     >>> from nn_tensor import Tensor, any
     >>> any(Tensor([[True, False], [False, False]]), axis=1)
     Tensor([ True, False])
     """
-    return xp.any(x, axis=axis_of(x, axis), keepdims=keepdims)
+    refuse("any", out=out, where=where)
+    return _any(x, axis, keepdims)
 
 
 @op
-def all(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+def _any(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    return xp.any(x, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@function
+@explained
+def all(
+    x: Any, /, axis: Any = None, out: None = None, keepdims: bool = False, *, where: None = None
+) -> Tensor:
     """Return whether every element over `axis` is true (non-zero).
 
     >>> from nn_tensor import Tensor, all
     >>> all(Tensor([[True, True], [True, False]]), axis=1)
     Tensor([ True, False])
     """
-    return xp.all(x, axis=axis_of(x, axis), keepdims=keepdims)
+    refuse("all", out=out, where=where)
+    return _all(x, axis, keepdims)
 
 
 @op
-def cumsum(xp: Any, x: Any, /, axis: int | None = None) -> Any:
-    """Return the cumulative sum along `axis`, or of all elements in order if it is None.
+def _all(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+    return xp.all(x, axis=axis_of(x, axis), keepdims=keepdims)
+
+
+@function
+@explained
+def cumsum(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
+    """Return the running sum along `axis`, or of all elements in order if it is None.
+
+    Args:
+        dtype: in which to add, and that of the result.
 
     >>> from nn_tensor import Tensor, cumsum
     >>> cumsum(Tensor([1.0, 2.0, 3.0]))
     Tensor([1., 3., 6.])
     """
-    return _accumulated(xp.cumsum, x, axis=axis)
+    refuse("cumsum", out=out)
+    return _cumsum(x, axis, dtype)
 
 
-@cumsum.gradient("x")
+@op
+def _cumsum(xp: Any, x: Any, /, axis: int | None = None, dtype: Any = None) -> Any:
+    return _accumulated(xp.cumsum, x, dtype, axis=axis)
+
+
+@_cumsum.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], axis: int | None) -> Any:
     along = 0 if axis is None else axis
     return reshape(flip(cumsum(flip(g, along), along), along), x_shape)
 
 
-@op
-def cumprod(xp: Any, x: Any, /, axis: int | None = None) -> Any:
-    """Return the cumulative product along `axis`, or of all elements in order if it is None.
+@function
+@explained
+def cumprod(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
+    """Return the running product along `axis`, or of all elements in order if it is None.
+
+    Args:
+        dtype: in which to multiply, and that of the result.
 
     >>> from nn_tensor import Tensor, cumprod
     >>> cumprod(Tensor([1.0, 2.0, 3.0]))
     Tensor([1., 2., 6.])
     """
-    return _accumulated(xp.cumprod, x, axis=axis)
+    refuse("cumprod", out=out)
+    return _cumprod(x, axis, dtype)
 
 
-@cumprod.gradient("x")
+@op
+def _cumprod(xp: Any, x: Any, /, axis: int | None = None, dtype: Any = None) -> Any:
+    return _accumulated(xp.cumprod, x, dtype, axis=axis)
+
+
+@_cumprod.gradient("x")
 def _(g: Any, x: Any, axis: int | None, out: Any) -> Any:
     # x[j] gets, for every k >= j, g[k] times the product of the others up to k
     along = 0 if axis is None else axis
+    x = _in_dtype_of(g, x)
     rows = reshape(x, (-1,)) if axis is None else x
     if not (out == 0).any():
         return reshape(flip(cumsum(flip(g * out, along), along), along) / rows, x.shape)

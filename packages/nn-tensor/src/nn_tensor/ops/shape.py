@@ -16,13 +16,17 @@ import numpy as np
 from nn_tensor import _device
 from nn_tensor._checks import keyword_only
 from nn_tensor._dtype import parse_dtype
+from nn_tensor._graph import Variable
+from nn_tensor._numpy_options import refuse
 from nn_tensor._op import op, shape_of
 from nn_tensor._op_type import function
+from nn_tensor.ops.indexing import get_item
 
 if TYPE_CHECKING:
     from nn_tensor._tensor import Tensor
 
 __all__ = [
+    "array_split",
     "broadcast_to",
     "cast",
     "concatenate",
@@ -30,12 +34,15 @@ __all__ = [
     "expand_dims",
     "flatten",
     "flip",
+    "hstack",
     "moveaxis",
     "pad",
     "pad2d",
     "ravel",
     "repeat",
     "reshape",
+    "roll",
+    "rot90",
     "split",
     "squeeze",
     "stack",
@@ -43,6 +50,7 @@ __all__ = [
     "tile",
     "to_device",
     "transpose",
+    "vstack",
 ]
 
 Data = TypeVar("Data", "Tensor", "np.ndarray[Any, Any]")
@@ -210,75 +218,169 @@ def _(g: Any, xs_shape: tuple[tuple[int, ...], ...], axis: int | None) -> tuple[
 
 
 @overload
-def concatenate(tensors: Sequence[Data], axis: int | None = 0) -> Data: ...
+def concatenate(
+    arrays: Sequence[Data], /, axis: int | None = 0, out: None = None, *, dtype: Any = None
+) -> Data: ...
 @overload
-def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any: ...
+def concatenate(
+    arrays: Sequence[Any], /, axis: int | None = 0, out: None = None, *, dtype: Any = None
+) -> Any: ...
 @keyword_only
-def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Any:
-    """Return `tensors` joined along an existing axis; flattened first if `axis` is None.
+def concatenate(
+    arrays: Sequence[Any], /, axis: int | None = 0, out: None = None, *, dtype: Any = None
+) -> Any:
+    """Return `arrays` joined along an existing axis; flattened first if `axis` is None.
+
+    Args:
+        dtype: of the result.
 
     >>> from nn_tensor import Tensor, concatenate
     >>> concatenate([Tensor([1.0]), Tensor([2.0, 3.0])])
     Tensor([1., 2., 3.])
     """
-    tensors = _sequence("concatenate", tensors)
-    return _concatenate(*tensors, axis=axis)
+    refuse("concatenate", out=out)
+    return _in_dtype(_concatenate(*_sequence("concatenate", arrays), axis=axis), dtype)
 
 
 @overload
-def stack(tensors: Sequence[Data], axis: int = 0) -> Data: ...
+def stack(
+    arrays: Sequence[Data], /, axis: int = 0, out: None = None, *, dtype: Any = None
+) -> Data: ...
 @overload
-def stack(tensors: Sequence[Any], axis: int = 0) -> Any: ...
+def stack(
+    arrays: Sequence[Any], /, axis: int = 0, out: None = None, *, dtype: Any = None
+) -> Any: ...
 @keyword_only
-def stack(tensors: Sequence[Any], axis: int = 0) -> Any:
-    """Return `tensors`, all of one shape, joined along a new axis.
+def stack(arrays: Sequence[Any], /, axis: int = 0, out: None = None, *, dtype: Any = None) -> Any:
+    """Return `arrays`, all of one shape, joined along a new axis.
+
+    Args:
+        dtype: of the result.
 
     >>> from nn_tensor import Tensor, stack
     >>> stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], axis=1)
     Tensor([[1., 3.],
             [2., 4.]])
     """
-    tensors = _sequence("stack", tensors)
-    shapes = {shape_of(tensor) for tensor in tensors}
+    refuse("stack", out=out)
+    arrays = _sequence("stack", arrays)
+    shapes = {shape_of(array) for array in arrays}
     if len(shapes) > 1:
-        raise ValueError(f"stack: tensors must have one shape, got {sorted(shapes)}")
-    return _concatenate(*(expand_dims(tensor, axis) for tensor in tensors), axis=axis)
-
-
-def _sequence(name: str, tensors: Any) -> list[Any]:
-    if not isinstance(tensors, (list, tuple)) or not tensors:
-        raise ValueError(f"{name}: tensors: expected a list or tuple of Tensors, got {tensors!r}")
-    return list(tensors)
+        raise ValueError(f"stack: arrays must have one shape, got {sorted(shapes)}")
+    joined = _concatenate(*(expand_dims(array, axis) for array in arrays), axis=axis)
+    return _in_dtype(joined, dtype)
 
 
 @overload
-def split(x: Data, sections: int | Sequence[int], axis: int = 0) -> list[Data]: ...
+def vstack(arrays: Sequence[Data], /, *, dtype: Any = None) -> Data: ...
 @overload
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]: ...
+def vstack(arrays: Sequence[Any], /, *, dtype: Any = None) -> Any: ...
+def vstack(arrays: Sequence[Any], /, *, dtype: Any = None) -> Any:
+    """Return `arrays` joined along the first of two or more axes; vectors are rows.
+
+    Args:
+        dtype: of the result.
+
+    >>> from nn_tensor import Tensor, vstack
+    >>> vstack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])])
+    Tensor([[1., 2.],
+            [3., 4.]])
+    """
+    rows = [reshape(x, (1, -1)) if len(shape_of(x)) < 2 else x for x in _sequence("vstack", arrays)]
+    return _in_dtype(_concatenate(*rows, axis=0), dtype)
+
+
+@overload
+def hstack(arrays: Sequence[Data], /, *, dtype: Any = None) -> Data: ...
+@overload
+def hstack(arrays: Sequence[Any], /, *, dtype: Any = None) -> Any: ...
+def hstack(arrays: Sequence[Any], /, *, dtype: Any = None) -> Any:
+    """Return `arrays` joined along the second axis, or the first if they have only one.
+
+    Args:
+        dtype: of the result.
+
+    >>> from nn_tensor import Tensor, hstack
+    >>> hstack([Tensor([1.0, 2.0]), Tensor([3.0])])
+    Tensor([1., 2., 3.])
+    """
+    arrays = _sequence("hstack", arrays)
+    arrays = [x if shape_of(x) else reshape(x, (1,)) for x in arrays]
+    joined = _concatenate(*arrays, axis=0 if len(shape_of(arrays[0])) == 1 else 1)
+    return _in_dtype(joined, dtype)
+
+
+def _in_dtype(x: Any, dtype: Any) -> Any:
+    return x if dtype is None or x.dtype == parse_dtype(dtype) else cast(x, dtype)
+
+
+def _sequence(name: str, arrays: Any) -> list[Any]:
+    if not isinstance(arrays, (list, tuple)) or not arrays:
+        raise ValueError(f"{name}: arrays: expected a list or tuple of Tensors, got {arrays!r}")
+    return list(arrays)
+
+
+@overload
+def split(ary: Data, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Data]: ...
+@overload
+def split(ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]: ...
 @keyword_only
-def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """Return `x` cut along `axis`: into `sections` equal parts, or before the indices given.
+def split(ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """Return `ary` cut along `axis`: into so many equal parts, or before the indices given.
 
     Raises:
-        ValueError: if a number of sections does not divide the length.
+        ValueError: if a number of sections does not divide the length (see `array_split`).
 
     >>> from nn_tensor import Tensor, split
     >>> split(Tensor([1.0, 2.0, 3.0]), [1])
     [Tensor([1.]), Tensor([2., 3.])]
     """
-    length = x.shape[_within("split", axis, x)]
+    if isinstance(indices_or_sections, (int, np.integer)):
+        length = ary.shape[_within("split", axis, ary)]
+        if indices_or_sections < 1 or length % indices_or_sections:
+            raise ValueError(
+                f"split: indices_or_sections={indices_or_sections} does not divide the length "
+                f"{length}; use array_split"
+            )
+    return _split("split", ary, indices_or_sections, axis)
+
+
+@overload
+def array_split(
+    ary: Data, /, indices_or_sections: int | Sequence[int], axis: int = 0
+) -> list[Data]: ...
+@overload
+def array_split(
+    ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0
+) -> list[Any]: ...
+def array_split(ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
+    """Return `ary` cut along `axis` as `split`; parts may differ in length, by 1 at most.
+
+    Raises:
+        ValueError: if there are less than 1 sections.
+
+    >>> from nn_tensor import Tensor, array_split
+    >>> array_split(Tensor([1.0, 2.0, 3.0]), 2)
+    [Tensor([1., 2.]), Tensor([3.])]
+    """
+    return _split("array_split", ary, indices_or_sections, axis)
+
+
+def _split(name: str, ary: Any, sections: int | Sequence[int], axis: int) -> list[Any]:
+    length = ary.shape[_within(name, axis, ary)]
     if isinstance(sections, (int, np.integer)):
-        if sections < 1 or length % sections:
-            raise ValueError(f"split: sections={sections} does not divide the length {length}")
-        step = length // sections
-        bounds = list(range(0, length + 1, step)) if step else [0] * (sections + 1)
+        if sections < 1:
+            raise ValueError(f"{name}: indices_or_sections={sections} must be at least 1")
+        size, longer = divmod(length, int(sections))
+        sizes = [size + (i < longer) for i in range(int(sections))]
+        bounds = [0, *itertools.accumulate(sizes)]
     else:
         bounds = [0, *(operator.index(i) for i in sections), length]
-    index: list[Any] = [slice(None)] * len(x.shape)
+    index: list[Any] = [slice(None)] * len(ary.shape)
     parts = []
     for start, stop in itertools.pairwise(bounds):
         index[axis] = slice(start, stop)
-        parts.append(x[tuple(index)])
+        parts.append(ary[tuple(index)])
     return parts
 
 
@@ -299,42 +401,110 @@ def _(g: Any, axis: Any) -> Any:
 
 
 @function
-def repeat(x: Any, repeats: int, axis: int | None = None) -> Tensor:
-    """Repeat each element `repeats` times along `axis`, or of the flattened `x`.
+def roll(x: Any, /, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
+    """Return `x` with its elements moved by `shift` along `axis`; the last become the first.
 
-    >>> from nn_tensor import Tensor, repeat
-    >>> repeat(Tensor([1.0, 2.0]), 2)
-    Tensor([1., 1., 2., 2.])
+    Args:
+        shift: how far; a tuple for several axes.
+        axis: None to move the elements of the flattened `x`.
+
+    >>> from nn_tensor import Tensor, roll
+    >>> roll(Tensor([1.0, 2.0, 3.0]), 1)
+    Tensor([3., 1., 2.])
     """
-    if isinstance(repeats, bool) or not isinstance(repeats, (int, np.integer)) or repeats < 0:
-        raise ValueError(f"repeat: repeats: expected a count of at least 0, got {repeats!r}")
-    if axis is None:
-        x, axis = ravel(x), 0
-    axis = _within("repeat", axis, x)
-    wide = expand_dims(x, axis + 1)
-    wide = broadcast_to(wide, (*x.shape[: axis + 1], int(repeats), *x.shape[axis + 1 :]))
-    return reshape(wide, (*x.shape[:axis], x.shape[axis] * int(repeats), *x.shape[axis + 1 :]))
+    return _roll(x, _integers("roll", "shift", shift), axis)
+
+
+@op
+def _roll(xp: Any, x: Any, /, shift: Any, axis: Any) -> Any:
+    return xp.roll(x, shift, axis)
+
+
+@_roll.gradient("x")
+def _(g: Any, shift: Any, axis: Any) -> Any:
+    return _roll(g, tuple(-n for n in shift) if isinstance(shift, tuple) else -shift, axis)
+
+
+@op
+def rot90(xp: Any, m: Any, /, k: int = 1, axes: Sequence[int] = (0, 1)) -> Any:
+    """Return `m` rotated `k` times by 90 degrees, from the first of the `axes` to the second.
+
+    >>> from nn_tensor import Tensor, rot90
+    >>> rot90(Tensor([[1.0, 2.0], [3.0, 4.0]]))
+    Tensor([[2., 4.],
+            [1., 3.]])
+    """
+    return xp.rot90(m, k, axes)
+
+
+@rot90.gradient("m")
+def _(g: Any, k: int, axes: Sequence[int]) -> Any:
+    return rot90(g, -k, axes)
 
 
 @function
-def tile(x: Any, repetitions: int | Sequence[int]) -> Tensor:
-    """Repeat `x` as a whole, so many times along each axis (the last axes if fewer).
+def repeat(x: Any, /, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
+    """Return every element `repeats` times in a row, along `axis` or of the flattened `x`.
+
+    Args:
+        repeats: a count, or an array with one for each element along the axis.
+
+    >>> from nn_tensor import Tensor, repeat
+    >>> repeat(Tensor([1.0, 2.0]), [1, 3])
+    Tensor([1., 2., 2., 2.])
+    """
+    if axis is None:
+        x, axis = ravel(x), 0
+    axis = _within("repeat", axis, x)
+    length = x.shape[axis]
+    counts = repeats._data if isinstance(repeats, Variable) else repeats
+    counts = np.asarray(_device.put(counts, _device.CPU))
+    if (counts.size and counts.dtype.kind not in "iu") or (counts < 0).any():
+        raise ValueError(f"repeat: repeats: expected counts of at least 0, got {repeats!r}")
+    if counts.ndim > 1 or counts.size not in (1, length):
+        raise ValueError(
+            f"repeat: repeats: expected one count or {length}, one for each element along axis "
+            f"{axis} of shape {tuple(x.shape)}, got {repeats!r}"
+        )
+    if counts.size != 1:
+        index = np.repeat(np.arange(length), counts.astype(np.intp))
+        return get_item(x, (*[slice(None)] * axis, index))
+    count = int(counts.reshape(()))
+    wide = expand_dims(x, axis + 1)
+    wide = broadcast_to(wide, (*x.shape[: axis + 1], count, *x.shape[axis + 1 :]))
+    return reshape(wide, (*x.shape[:axis], length * count, *x.shape[axis + 1 :]))
+
+
+@function
+def tile(A: Any, /, reps: int | Sequence[int]) -> Tensor:
+    """Return `A` laid side by side, so many times along each axis (the last axes if fewer).
 
     >>> from nn_tensor import Tensor, tile
     >>> tile(Tensor([1.0, 2.0]), 2)
     Tensor([1., 2., 1., 2.])
     """
-    counts = [repetitions] if isinstance(repetitions, (int, np.integer)) else list(repetitions)
-    counts = [operator.index(count) for count in counts]
+    given = _integers("tile", "reps", reps)
+    counts = list(given) if isinstance(given, tuple) else [given]
     if any(count < 0 for count in counts):
-        raise ValueError(f"tile: repetitions: expected counts of at least 0, got {repetitions!r}")
-    ndim = max(len(counts), len(x.shape))
+        raise ValueError(f"tile: reps: expected counts of at least 0, got {reps!r}")
+    shape = shape_of(A)
+    ndim = max(len(counts), len(shape))
     counts = [1] * (ndim - len(counts)) + counts
-    lengths = [1] * (ndim - len(x.shape)) + list(x.shape)
+    lengths = [1] * (ndim - len(shape)) + list(shape)
     pairs = list(zip(counts, lengths, strict=True))
-    spread = reshape(x, tuple(n for length in lengths for n in (1, length)))
+    spread = reshape(A, tuple(n for length in lengths for n in (1, length)))
     spread = broadcast_to(spread, tuple(n for pair in pairs for n in pair))
     return reshape(spread, tuple(count * length for count, length in pairs))
+
+
+def _integers(function: str, name: str, value: Any) -> int | tuple[int, ...]:
+    """Return an integer, or several as a tuple, as such; or raise."""
+    try:
+        if np.ndim(value):
+            return tuple(operator.index(n) for n in value)
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{function}: {name}: expected integers, got {value!r}") from None
 
 
 def _within(name: str, axis: int, x: Any) -> int:
@@ -344,30 +514,64 @@ def _within(name: str, axis: int, x: Any) -> int:
     return axis % ndim
 
 
-@op
-def pad(xp: Any, x: Any, /, widths: Any, value: float = 0.0) -> Any:
-    """Return `x` with `value` added around it.
+@function
+def pad(x: Any, /, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Tensor:
+    """Return `x` with elements added around it.
 
     Args:
-        widths: as in `numpy.pad`: a number, a pair for every axis, or one pair per axis.
+        pad_width: as in `numpy.pad`: a number, a pair for every axis, one pair per axis, or pairs
+            by axis.
+        mode: what is added: "constant", or values of `x`, "edge", "reflect", "symmetric" or
+            "wrap".
+        constant_values: for "constant": a number, a pair for every axis, or one pair per axis.
 
     >>> from nn_tensor import Tensor, pad
     >>> pad(Tensor([1.0, 2.0]), (1, 2))
     Tensor([0., 1., 2., 0., 0.])
+    >>> pad(Tensor([1.0, 2.0, 3.0]), 1, "edge")
+    Tensor([1., 1., 2., 3., 3.])
     """
-    return xp.pad(x, _pairs(widths, x.ndim), constant_values=value)
+    shape = shape_of(x)
+    widths = _pairs(pad_width, len(shape))
+    if mode == "constant":
+        return _pad(x, widths, constant_values)
+    if mode not in _PAD_MODES:
+        modes = ", ".join(map(repr, ("constant", *_PAD_MODES)))
+        raise ValueError(f"pad: mode: expected one of {modes}, got {mode!r}")
+    if not isinstance(constant_values, int) or constant_values != 0:
+        raise ValueError(f"pad: constant_values is for mode='constant', mode is {mode!r}")
+    for axis, pair in enumerate(widths):
+        if any(pair):  # of integers NumPy knows which element each place has
+            if not shape[axis]:
+                raise ValueError(f"pad: mode {mode!r} has nothing to repeat along axis {axis}")
+            index = np.pad(np.arange(shape[axis]), pair, mode)  # type: ignore[call-overload]
+            x = get_item(x, (*[slice(None)] * axis, index))
+    return x
 
 
-@pad.gradient("x")
-def _(g: Any, x_shape: tuple[int, ...], widths: Any) -> Any:
-    before = (first for first, _ in _pairs(widths, len(x_shape)))
+_PAD_MODES = ("edge", "reflect", "symmetric", "wrap")
+
+
+@op
+def _pad(xp: Any, x: Any, /, widths: tuple[tuple[int, int], ...], value: Any) -> Any:
+    return xp.pad(x, widths, constant_values=value) if widths else xp.array(x, copy=True)
+
+
+@_pad.gradient("x")
+def _(g: Any, x_shape: tuple[int, ...], widths: tuple[tuple[int, int], ...]) -> Any:
+    before = (first for first, _ in widths)
     return g[tuple(slice(b, b + n) for b, n in zip(before, x_shape, strict=True))]
 
 
 def _pairs(widths: Any, ndim: int) -> tuple[tuple[int, int], ...]:
+    if isinstance(widths, dict):
+        pairs: list[Any] = [(0, 0)] * ndim
+        for axis, width in widths.items():
+            pairs[axis] = np.broadcast_to(np.asarray(width), (2,))
+        widths = np.asarray(pairs)
     array = np.asarray(widths)
     if array.dtype.kind not in "iu" or (array < 0).any():
-        raise ValueError(f"widths: expected counts of at least 0, got {widths!r}")
+        raise ValueError(f"pad: pad_width: expected counts of at least 0, got {widths!r}")
     return tuple((int(a), int(b)) for a, b in np.broadcast_to(array, (ndim, 2)))
 
 
@@ -397,7 +601,7 @@ def pad2d(x: Any, padding: Any, value: float = 0.0) -> Tensor:
     if sides.ndim == 1:
         sides = sides[:, None]
     pairs = [(int(a), int(b)) for a, b in np.broadcast_to(sides, (2, 2))]
-    return pad(x, [(0, 0)] * (len(x.shape) - 2) + pairs, value)
+    return _pad(x, ((0, 0),) * (len(x.shape) - 2) + tuple(pairs), value)
 
 
 @op

@@ -38,7 +38,7 @@ def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
 @softmax.gradient("x")
 def _(g: Any, axis: int, out: Any) -> Any:
     weighted = g * out
-    return weighted - out * sum(weighted, axis, True)
+    return weighted - out * sum(weighted, axis, keepdims=True)
 
 
 @op
@@ -57,7 +57,7 @@ def log_softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
 
 @log_softmax.gradient("x")
 def _(g: Any, axis: int, out: Any) -> Any:
-    return g - exp(out) * sum(g, axis, True)
+    return g - exp(out) * sum(g, axis, keepdims=True)
 
 
 @op

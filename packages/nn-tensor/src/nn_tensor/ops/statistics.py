@@ -1,0 +1,196 @@
+"""Order statistics and weighted means; `mean`, `var` and `std` are reductions."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from nn_tensor._checks import check_choice
+from nn_tensor._dtype import is_floating
+from nn_tensor._numpy_options import refuse
+from nn_tensor._op import array_module, shape_of
+from nn_tensor._op_type import function
+from nn_tensor.ops.arithmetic import multiply
+from nn_tensor.ops.indexing import where
+from nn_tensor.ops.logic import isnan
+from nn_tensor.ops.reductions import any, mean, sum, widen
+from nn_tensor.ops.shape import broadcast_to, cast, expand_dims, moveaxis, reshape, transpose
+from nn_tensor.ops.sorting import sort
+
+if TYPE_CHECKING:
+    from nn_tensor._tensor import Tensor
+
+__all__ = ["average", "median", "quantile"]
+
+
+@function
+def median(
+    x: Any,
+    /,
+    axis: Any = None,
+    out: None = None,
+    overwrite_input: bool = False,
+    keepdims: bool = False,
+) -> Tensor:
+    """Return the middle of the sorted elements over `axis`, or the mean of the middle two.
+
+    NaN if any element is. (PyTorch returns the lower one of two.)
+
+    Args:
+        overwrite_input: must be False: `x` is never changed.
+
+    >>> from nn_tensor import Tensor, median
+    >>> median(Tensor([3.0, 1.0, 2.0, 10.0]))
+    Tensor(2.5)
+    """
+    return quantile(x, 0.5, axis, out, overwrite_input, keepdims=keepdims)
+
+
+_METHODS = ("linear", "lower", "higher", "nearest", "midpoint")
+
+
+@function
+def quantile(
+    x: Any,
+    /,
+    q: Any,
+    axis: Any = None,
+    out: None = None,
+    overwrite_input: bool = False,
+    method: str = "linear",
+    keepdims: bool = False,
+    *,
+    weights: None = None,
+) -> Tensor:
+    r"""Return the value below which the share `q` of the elements over `axis` lies.
+
+    Among the :math:`n` sorted elements it is at :math:`q (n - 1)`. NaN if any element is.
+
+    Args:
+        q: a number from 0 to 1, or several, which stand along a new first axis of the result.
+        overwrite_input: must be False: `x` is never changed.
+        method: between two elements: "linear" interpolation, the "lower" or "higher" or "nearest"
+            one, or their "midpoint".
+
+    Raises:
+        ValueError: if a `q` is outside [0, 1], or there are no elements.
+
+    >>> from nn_tensor import Tensor, quantile
+    >>> quantile(Tensor([1.0, 2.0, 3.0]), 0.25)
+    Tensor(1.5)
+    """
+    refuse("quantile", out=out)
+    if overwrite_input is not False:
+        raise TypeError(f"overwrite_input: not supported, got {overwrite_input!r}")
+    if weights is not None:
+        raise TypeError("weights: not supported")
+    check_choice("quantile: method", method, _METHODS)
+    shares = np.asarray(q, dtype=float)
+    if not ((shares >= 0) & (shares <= 1)).all():
+        raise ValueError(f"quantile: q: expected numbers from 0 to 1, got {q!r}")
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    xp, shape = array_module(x), shape_of(x)
+    axes = tuple(range(len(shape))) if axis is None else axis
+    reduced = normalize_axis_tuple(axes, len(shape), "axis") if shape else ()
+    kept = [a for a in range(len(shape)) if a not in reduced]
+    rows = transpose(x, (*kept, *reduced)) if reduced else x
+    length = math.prod(shape[a] for a in reduced)
+    if not length:
+        raise ValueError(f"quantile: axis={axis} of shape {tuple(shape)} has no elements")
+    ordered = sort(reshape(rows, (*(shape[a] for a in kept), length)), -1)
+    if not is_floating(ordered.dtype):
+        ordered = cast(ordered, np.float64)
+    below, share = _position(shares * (length - 1), method)
+    low = ordered[..., xp.asarray(below)]
+    if share.any():
+        high = ordered[..., xp.asarray(np.minimum(below + 1, length - 1))]
+        wide_low, wide_high = widen(low), widen(high)
+        part = xp.asarray(share.astype(wide_low.dtype))
+        # equal elements, infinities among them, are left as they are
+        distance = where(wide_low == wide_high, 0, wide_high - wide_low)
+        result = cast(wide_low + distance * part, low.dtype)
+    else:
+        result = low
+    missing = any(isnan(ordered), -1)
+    result = where(reshape(missing, (*missing.shape, *[1] * shares.ndim)), np.nan, result)
+    if shares.ndim:
+        places = range(len(kept), len(kept) + shares.ndim)
+        result = moveaxis(result, tuple(places), tuple(range(shares.ndim)))
+    if keepdims:
+        result = expand_dims(result, tuple(shares.ndim + a for a in reduced))
+    return result
+
+
+def _position(places: Any, method: str) -> tuple[Any, Any]:
+    """Return the index of the lower element, and how far to go from it to the higher."""
+    if method == "higher":
+        places = np.ceil(places)
+    elif method == "nearest":
+        places = np.round(places)
+    below = np.floor(places).astype(np.intp)
+    share = places - below
+    if method == "lower":
+        share = np.zeros_like(share)
+    elif method == "midpoint":
+        share = np.where(share > 0, 0.5, 0.0)
+    return below, share
+
+
+def average(
+    x: Any,
+    /,
+    axis: Any = None,
+    weights: Any = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
+) -> Any:
+    r"""Return the weighted mean over `axis`, :math:`\sum w_i x_i / \sum w_i`.
+
+    Args:
+        weights: of the shape of `x`, or of its sizes along `axis`; without them it is the `mean`.
+        returned: also return the sum of the weights.
+
+    Raises:
+        ValueError: if the shape of `weights` does not fit.
+        ZeroDivisionError: if weights add up to 0.
+
+    >>> from nn_tensor import Tensor, average
+    >>> average(Tensor([1.0, 3.0]), weights=[3, 1])
+    Tensor(1.5)
+    """
+    shape = shape_of(x)
+    if weights is None:
+        result = mean(x, axis, keepdims=keepdims)
+        if not returned:
+            return result
+        count = math.prod(shape) // builtins.max(math.prod(result.shape), 1)
+        return result, broadcast_to(
+            cast(array_module(x).asarray(count), result.dtype), result.shape
+        )
+    given = shape_of(weights)
+    if not hasattr(weights, "dtype"):  # Python's numbers have no precision of their own
+        dtype = x.dtype if hasattr(x, "dtype") and is_floating(x.dtype) else None
+        weights = array_module(x).asarray(weights, dtype)
+    if given != shape:
+        axes = None if axis is None else normalize_axis_tuple(axis, len(shape), "axis")
+        if axes is None or given != tuple(shape[a] for a in axes):
+            raise ValueError(
+                f"average: weights: shape {tuple(given)} is neither that of x, {tuple(shape)}, nor "
+                f"its sizes along axis={axis}"
+            )
+        weights = transpose(weights, tuple(int(i) for i in np.argsort(axes)))
+        weights = expand_dims(weights, tuple(a for a in range(len(shape)) if a not in axes))
+    wide, heavy = widen(x), widen(weights)
+    products = multiply(wide, heavy)
+    total = sum(broadcast_to(heavy, products.shape), axis, keepdims=keepdims)
+    if (total == 0).any():
+        raise ZeroDivisionError("average: weights add up to 0")
+    result = sum(products, axis, keepdims=keepdims) / total
+    if wide is not x:
+        result, total = cast(result, x.dtype), cast(total, x.dtype)
+    return (result, total) if returned else result
