@@ -131,7 +131,13 @@ SORTING = [
         )
     ),
     *(
-        Row(nt.average, np.average, (("normal", shape),), label, options)
+        Row(
+            nt.average,
+            lambda x, **options: np.average(x, **options).astype(x.dtype),
+            (("normal", shape),),
+            label,
+            options,
+        )
         for label, shape, options in (
             ("", T3, {}),
             ("axis", T3, {"axis": 1, "keepdims": True}),

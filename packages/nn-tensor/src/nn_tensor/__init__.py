@@ -26,6 +26,7 @@ from nn_tensor._tensor import Tensor as Tensor
 from nn_tensor.creation import *  # noqa: F403
 from nn_tensor.linalg import norm as norm
 from nn_tensor.ops import *  # noqa: F403
+from nn_tensor.ops.elementwise import round as round  # not in __all__: Python has one, for floats
 
 __version__ = "0.2.0"
 

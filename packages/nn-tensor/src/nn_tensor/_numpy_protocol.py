@@ -32,6 +32,7 @@ counterparts: dict[str, Callable[..., Any]] = {
     "bitwise_invert": ops.invert,
     "isclose": _on_arrays(np.isclose),
     "mod": ops.remainder,
+    "round": ops.round,
     "ndim": lambda x: x.ndim,
     "shape": lambda x: x.shape,
     "size": lambda x: x.size,

@@ -21,6 +21,7 @@ from nn_tensor.ops import (
 from nn_tensor.ops.activations import *  # noqa: F403
 from nn_tensor.ops.arithmetic import *  # noqa: F403
 from nn_tensor.ops.elementwise import *  # noqa: F403
+from nn_tensor.ops.elementwise import round as round
 from nn_tensor.ops.indexing import *  # noqa: F403
 from nn_tensor.ops.linalg import *  # noqa: F403
 from nn_tensor.ops.logic import *  # noqa: F403

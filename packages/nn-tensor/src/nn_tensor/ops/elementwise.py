@@ -46,7 +46,6 @@ __all__ = [
     "maximum",
     "minimum",
     "nan_to_num",
-    "round",
     "sin",
     "sinh",
     "sqrt",

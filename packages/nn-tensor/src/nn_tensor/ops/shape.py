@@ -89,7 +89,7 @@ def flatten(x: Any, start_axis: int = 0) -> Tensor:
 
 
 @function
-def ravel(x: Any) -> Tensor:
+def ravel(x: Any, /) -> Tensor:
     """Return all elements of `x` along one axis.
 
     >>> from nn_tensor import Tensor, ravel
