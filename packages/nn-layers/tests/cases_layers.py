@@ -83,6 +83,12 @@ _CONVOLUTIONS: dict[str, tuple[dict[str, Any], Any]] = {
         {"kernel_size": 2, "padding": "same", "dilation": (1, 3)},
         _conv2d(Windows((2, 2), (1, 1), (0, 1, 1, 2), (1, 3))),
     ),
+    "same strided": (
+        {"kernel_size": 3, "padding": "same", "stride": 2},
+        lambda x, w, bias=0.0: references.conv2d(
+            x, w, bias, Windows((3, 3), (2, 2)).padded_same(x.shape[2:]), 1
+        ),
+    ),
     "groups": (
         {"kernel_size": 2, "groups": 2, "initialization": "he"},
         _conv2d(Windows((2, 2)), 2),
@@ -340,7 +346,7 @@ LAYERS = [
                 "out_channels": _SIZES["invalid"],
                 "kernel_size": (0, (3, 0), (1, 2, 3), 1.5, "3"),
                 "stride": (0, (1, -1), 1.5),
-                "padding": (-1, "valid", 1.5),
+                "padding": (-1, "full", 1.5),
                 "dilation": (0, 1.5),
                 "groups": (0, 3, 1.5),
                 "initialization": ("glorot", None),

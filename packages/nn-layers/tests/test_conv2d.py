@@ -282,6 +282,35 @@ def test_double_backward_against_torch(device, rng):
         np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("stride", [2, 3, (1, 4)], ids=str)
+@pytest.mark.parametrize("kernel", [1, 2, 3, (4, 5)], ids=str)
+@pytest.mark.parametrize("dilation", [1, (1, 3)], ids=str)
+@pytest.mark.parametrize("size", [(6, 5), (7, 9), (1, 12)], ids=str)
+def test_same_with_strides_as_tensorflow_defines_it(stride, kernel, dilation, size, device, rng):
+    layer = Conv2D(
+        2, 3, kernel, stride, "same", dilation=dilation, dtype="float64", device=device, rng=0
+    )
+    data = rng.standard_normal((2, 2, *size))
+    sides = []
+    for n, k, s, d in zip(size, layer.kernel_size, layer.stride, layer.dilation, strict=True):
+        reach = (k - 1) * d + 1
+        # "SAME" in the documentation of tf.nn.convolution, for a window with holes
+        total = max(reach - s, 0) if n % s == 0 else max(reach - n % s, 0)
+        sides.append((total // 2, total - total // 2))
+    plain = Conv2D(2, 3, kernel, stride, dilation=dilation, dtype="float64", device=device, rng=0)
+    padded = Tensor(np.pad(data, [(0, 0), (0, 0), *sides]), device=device)
+    out = layer(Tensor(data, device=device))
+    assert out.shape[2:] == tuple(-(-n // s) for n, s in zip(size, layer.stride, strict=True))
+    np.testing.assert_allclose(out.numpy(), plain(padded).numpy(), rtol=1e-12, atol=1e-13)
+
+
+def test_valid_is_no_padding():
+    layer = Conv2D(1, 1, 3, padding="valid", rng=0)
+    assert layer.padding == (0, 0)
+    assert repr(layer) == "Conv2D(1→1, 3×3)"
+    assert layer(ones(1, 1, 5, 4)).shape == (1, 1, 3, 2)
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning")
 @pytest.mark.parametrize("kernel", [1, 2, 3, (4, 5), (2, 7)], ids=str)
 @pytest.mark.parametrize("dilation", [1, 2, (1, 3)], ids=str)
@@ -386,8 +415,7 @@ WRONG_SETTINGS = [
     ({"stride": (1, 0)}, ValueError, r"stride: .* got \(1, 0\)"),
     ({"stride": None}, TypeError, "stride: .* got None"),
     ({"padding": -1}, ValueError, "padding: expected sizes >= 0, .* got -1"),
-    ({"padding": "full"}, ValueError, "padding: expected .* or 'same', got 'full'"),
-    ({"padding": "same", "stride": 2}, ValueError, "padding: 'same' needs stride 1, got stride 2"),
+    ({"padding": "full"}, ValueError, "padding: expected .*'valid' or 'same', got 'full'"),
     ({"dilation": 1.5}, TypeError, "dilation: .* got 1.5"),
     ({"groups": 2}, ValueError, "groups: 2 does not divide in_channels, which is 3"),
     ({"groups": 3}, ValueError, "groups: 3 does not divide out_channels, which is 4"),

@@ -23,8 +23,18 @@ _LR = (-0.1, np.nan, np.inf, "fast", None)
 _COMMON = {"lr": _LR, "weight_decay": _NEGATIVE, "decay": _NEGATIVE}
 _INVALID: dict[Any, dict[str, Any]] = {
     no.SGD: {"momentum": _NOT_A_RATE, "nesterov": (True, 1, "yes")},
-    no.Adam: {"beta1": _NOT_A_RATE, "beta2": _NOT_A_RATE, "epsilon": _NEGATIVE},
-    no.AdamW: {"beta1": _NOT_A_RATE, "beta2": _NOT_A_RATE, "epsilon": _NEGATIVE},
+    no.Adam: {
+        "amsgrad": (1, "yes"),
+        "beta1": _NOT_A_RATE,
+        "beta2": _NOT_A_RATE,
+        "epsilon": _NEGATIVE,
+    },
+    no.AdamW: {
+        "amsgrad": (1, "yes"),
+        "beta1": _NOT_A_RATE,
+        "beta2": _NOT_A_RATE,
+        "epsilon": _NEGATIVE,
+    },
     no.RMSprop: {
         "alpha": _NOT_A_RATE,
         "epsilon": _NEGATIVE,
@@ -42,6 +52,7 @@ OPTIMIZERS = [
             EQUATIONS[kind],
             label=label,
             options=options,
+            new_options=("amsgrad",) if issubclass(kind, no.Adam) else (),
             invalid={} if label else {**_COMMON, **_INVALID[kind]},
         )
         for kind, label, options in (
@@ -52,7 +63,9 @@ OPTIMIZERS = [
             (no.Adam, "", {}),
             (no.Adam, "fast", {"lr": 0.1, "beta1": 0.0, "beta2": 0.5, "epsilon": 1e-3}),
             (no.Adam, "weight decay", {"lr": 0.1, "weight_decay": 0.05}),
+            (no.Adam, "amsgrad", {"lr": 0.1, "beta2": 0.5, "amsgrad": True}),
             (no.AdamW, "", {}),
+            (no.AdamW, "amsgrad", {"lr": 0.1, "beta2": 0.5, "amsgrad": True}),
             (no.AdamW, "weight decay", {"lr": 0.1, "weight_decay": 0.5}),
             (no.RMSprop, "", {}),
             (no.RMSprop, "centered", {"lr": 0.1, "centered": True, "epsilon": 1e-3}),
@@ -105,8 +118,19 @@ KERNELS = [
             ("sgd_step", "", (False,), (0.1, 0.0, False, 0.01)),
             ("sgd_step", "momentum", (True,), (0.1, 0.9, False, 0.0)),
             ("sgd_step", "nesterov", (True,), (0.1, 0.9, True, 0.01)),
-            ("adam_step", "", (True, True), (3, 0.1, 0.9, 0.999, 1e-8, 0.01, False)),
-            ("adam_step", "decoupled", (True, True), (3, 0.1, 0.9, 0.999, 1e-8, 0.05, True)),
+            ("adam_step", "", (True, True, False), (3, 0.1, 0.9, 0.999, 1e-8, 0.01, False, False)),
+            (
+                "adam_step",
+                "decoupled",
+                (True, True, False),
+                (3, 0.1, 0.9, 0.999, 1e-8, 0.05, True, False),
+            ),
+            (
+                "adam_step",
+                "amsgrad",
+                (True, True, True),
+                (3, 0.1, 0.9, 0.999, 1e-8, 0.01, False, True),
+            ),
             ("rmsprop_step", "", (True, False, False), (0.1, 0.9, 1e-8, 0.0, 0.0)),
             ("rmsprop_step", "all", (True, True, True), (0.1, 0.9, 1e-8, 0.5, 0.01)),
             ("adagrad_step", "", (True,), (0.1, 1e-8, 0.01)),

@@ -16,28 +16,33 @@ def sgd(x, gradients, lr=0.01, momentum=0.0, nesterov=False, weight_decay=0.0):
     return x
 
 
-def adam(x, gradients, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0):
+def adam(
+    x, gradients, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, amsgrad=False
+):
     """Compute algorithm 1 of Kingma and Ba (2015), line by line."""
-    m = np.zeros_like(x)
-    v = np.zeros_like(x)
+    m, v, largest = (np.zeros_like(x) for _ in range(3))
     for t, g in enumerate(gradients, 1):
         d = g + weight_decay * x
         m = beta1 * m + (1 - beta1) * d
         v = beta2 * v + (1 - beta2) * d**2
         corrected_m = m / (1 - beta1**t)
-        corrected_v = v / (1 - beta2**t)
+        largest = np.maximum(largest, v)
+        corrected_v = (largest if amsgrad else v) / (1 - beta2**t)
         x = x - lr * corrected_m / (np.sqrt(corrected_v) + epsilon)
     return x
 
 
-def adamw(x, gradients, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01):
+def adamw(
+    x, gradients, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, amsgrad=False
+):
     """Compute algorithm 2 of Loshchilov and Hutter (2019), whose alpha is 1 and eta `lr`."""
-    m = np.zeros_like(x)
-    v = np.zeros_like(x)
+    m, v, largest = (np.zeros_like(x) for _ in range(3))
     for t, g in enumerate(gradients, 1):
         m = beta1 * m + (1 - beta1) * g
         v = beta2 * v + (1 - beta2) * g**2
-        adapted = m / (1 - beta1**t) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+        largest = np.maximum(largest, v)
+        second = largest if amsgrad else v
+        adapted = m / (1 - beta1**t) / (np.sqrt(second / (1 - beta2**t)) + epsilon)
         x = x - lr * (adapted + weight_decay * x)
     return x
 

@@ -76,7 +76,7 @@ def test_options_of_groups():
     assert (first["lr"], second["lr"], second["beta1"]) == (0.1, 0.5, 0.8)
     assert first.parameters == (x,)
     assert optimizer.parameters == (x, y)
-    assert list(first) == ["lr", "decay", "beta1", "beta2", "epsilon", "weight_decay"]
+    assert list(first) == ["lr", "decay", "beta1", "beta2", "epsilon", "weight_decay", "amsgrad"]
     assert dict(second)["lr"] == 0.5
     assert optimizer.beta1 == 0.8
     with pytest.raises(ValueError, match=r"lr: is \[0.1, 0.5\] in the groups"):

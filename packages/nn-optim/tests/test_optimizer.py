@@ -13,12 +13,22 @@ KINDS = [
     (Adam, {}),
     (Adam, {"weight_decay": 0.1}),
     (AdamW, {}),
+    (Adam, {"beta2": 0.5, "amsgrad": True}),
     (RMSprop, {}),
     (RMSprop, {"momentum": 0.9, "centered": True}),
     (Adagrad, {"initial_accumulator_value": 0.5}),
     (Lion, {"weight_decay": 0.1}),
 ]
-IDS = ["SGD", "SGD-nesterov", "Adam", "Adam-decay", "AdamW", "RMSprop", "RMSprop-all"]
+IDS = [
+    "SGD",
+    "SGD-nesterov",
+    "Adam",
+    "Adam-decay",
+    "AdamW",
+    "Adam-amsgrad",
+    "RMSprop",
+    "RMSprop-all",
+]
 IDS += ["Adagrad", "Lion"]
 CLASSES = [SGD, Adam, AdamW, RMSprop, Adagrad, Lion]
 
@@ -300,7 +310,7 @@ def test_state_is_flat_and_on_the_host(device):
     metadata = state.pop("__metadata__")
     assert metadata == {"format_version": 1, "class": "Adam", "groups": [2]}
     assert all(type(array) is np.ndarray for array in state.values())
-    options = ["lr", "decay", "beta1", "beta2", "epsilon", "weight_decay", "decays"]
+    options = ["lr", "decay", "beta1", "beta2", "epsilon", "weight_decay", "amsgrad", "decays"]
     assert list(state) == [
         *(f"groups.0.{name}" for name in options),
         *("0.step", "0.mean", "0.square", "1.step"),
@@ -315,6 +325,36 @@ def test_state_is_loaded_without_metadata():
     state = optimizer.state_dict()
     del state["__metadata__"]
     Adam([leaf(2)]).load_state_dict(state)
+
+
+def test_state_without_amsgrad_is_that_of_an_earlier_version():
+    optimizer = Adam([leaf(2)])
+    train(optimizer, 2)
+    state = optimizer.state_dict()
+    del state["groups.0.amsgrad"]
+    loaded = Adam([leaf(2)])
+    loaded.load_state_dict(state)
+    assert loaded.amsgrad is False
+    switched = Adam([leaf(2)], amsgrad=True)
+    switched.load_state_dict(state)
+    assert switched.amsgrad is False
+
+
+def test_amsgrad_against_torch(device):
+    torch = pytest.importorskip("torch")
+    for kind in (Adam, AdamW):
+        x = Tensor(np.linspace(-2, 2, 7), device=device, requires_grad=True)
+        y = torch.tensor(x.numpy().copy(), requires_grad=True)
+        optimizer = kind([x], lr=0.1, beta2=0.5, weight_decay=0.01, amsgrad=True)
+        theirs = getattr(torch.optim, kind.__name__)(
+            [y], lr=0.1, betas=(0.9, 0.5), weight_decay=0.01, amsgrad=True
+        )
+        for scale in (1, 5, 0.1, 0.01, 3):  # gradients that shrink, so that the largest stays
+            x.grad = x.detach() * scale
+            y.grad = y.detach() * scale
+            optimizer.step()
+            theirs.step()
+        np.testing.assert_allclose(x.numpy(), y.detach().numpy(), rtol=1e-12)
 
 
 def test_momentum_that_was_switched_off_is_forgotten():

@@ -107,7 +107,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "keepdims for dtype": (lambda x: x.sum(0, True), "dtype.*keepdims=True"),
     "where": (lambda x: np.sum(x, where=X > 0), "sum: where"),
     "initial": (lambda x: nn.max(x, initial=3), "max: initial"),
-    "order": (lambda x: nn.reshape(x, (3, 2), "F"), "reshape.*order"),
+    "order": (lambda x: nn.reshape(x, (3, 2), "F"), "reshape.*takes 2 arguments"),
     "a mode of pad": (lambda x: np.pad(x, 1, "mean"), "pad: mode"),
     "overwrite_input": (lambda x: np.median(x, overwrite_input=True), "overwrite_input"),
     "weights": (lambda x: nn.quantile(x, 0.5, weights=[1]), "weights"),

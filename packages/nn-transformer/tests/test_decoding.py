@@ -296,7 +296,7 @@ def test_limits_of_sampling_equal_greedy_decoding() -> None:
 def test_nan_logits_are_refused() -> None:
     model = language_model()
     model.final_norm.bias.data[...] = np.nan
-    for search in (beam_search, lambda *args: generate(*args, temperature=1.0)):
+    for search in (beam_search, generate, lambda *args: generate(*args, temperature=1.0)):
         with pytest.raises(ValueError, match="logits"):
             search(model, PROMPTS, 2)
 

@@ -4,18 +4,21 @@ import math
 from typing import ClassVar
 
 import numpy as np
-from nn_tensor.extend import check_number
+from nn_tensor.extend import check_bool, check_number
 
-from nn_optim.extend import Optimizer, UpdateRule, option, update_rule
+from nn_optim.extend import Optimizer, Options, UpdateRule, option, update_rule
 
 __all__ = ["Adam", "AdamW", "adam_step"]
 
 
 @update_rule
 def adam_step(  # type: ignore[no-untyped-def]
-    parameter, gradient, mean, square, /, step, lr, beta1, beta2, epsilon, weight_decay, decoupled
-):
+    parameter, gradient, mean, square, largest, /, step, lr, beta1, beta2, epsilon, weight_decay,
+    decoupled, amsgrad
+):  # fmt: skip
     """Apply the equations of `Adam` or `AdamW`; `mean` is their m and `square` their v.
+
+    With `amsgrad` `largest` is the largest v so far, otherwise None.
 
     Both bias corrections are numbers, and enter the learning rate and epsilon: the order of
     computation at the end of section 2 of the paper.
@@ -28,9 +31,13 @@ def adam_step(  # type: ignore[no-untyped-def]
     mean += (1 - beta1) * (direction - mean)
     square *= beta2
     square += (1 - beta2) * (direction * direction)
+    second = square
+    if largest is not None:
+        largest += np.maximum(square - largest, 0)
+        second = largest
     correction = math.sqrt(1 - beta2**step)
     corrected_lr = lr * correction / (1 - beta1**step)
-    parameter -= corrected_lr * (mean / (np.sqrt(square) + epsilon * correction))
+    parameter -= corrected_lr * (mean / (np.sqrt(second) + epsilon * correction))
 
 
 class Adam(Optimizer):
@@ -45,9 +52,12 @@ class Adam(Optimizer):
 
     (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015, algorithm 1; `weight_decay`
     :math:`\lambda` as in PyTorch's ``Adam``, where it is part of the gradient.) Each parameter
-    counts its own steps :math:`t`.
+    counts its own steps :math:`t`. With `amsgrad` the largest :math:`v` of all steps takes the
+    place of :math:`v_t` in the last line (Reddi, Kale and Kumar, "On the Convergence of Adam and
+    Beyond", 2018, algorithm 2; with the bias correction of PyTorch).
 
-    Floating parameters of any shape; they keep their dtype. Memory: two arrays for each parameter.
+    Floating parameters of any shape; they keep their dtype. Memory: two arrays for each parameter,
+    three with `amsgrad`.
 
     Args:
         parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
@@ -57,6 +67,7 @@ class Adam(Optimizer):
         epsilon: added to the denominator, >= 0.
         decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
         weight_decay: the coefficient of the L2 penalty, added to the gradient, >= 0.
+        amsgrad: divide by the largest second moment so far.
 
     Raises:
         ValueError: for an option out of range, no parameters, or one that is not a leaf or
@@ -80,6 +91,12 @@ class Adam(Optimizer):
     beta2: float = option(check_number, minimum=0, below=1, default=0.999)
     epsilon: float = option(check_number, minimum=0, default=1e-8)
     weight_decay: float = option(check_number, minimum=0, default=0.0)
+    amsgrad: bool = option(check_bool, default=False, is_new=True)
+
+    def init_state(self, options: Options) -> dict[str, float]:
+        """Keep ``mean`` and ``square``, and ``largest`` with `amsgrad`."""
+        kept = {"mean": True, "square": True, "largest": options["amsgrad"]}
+        return {name: 0.0 for name, wanted in kept.items() if wanted}
 
 
 class AdamW(Adam):
@@ -92,9 +109,11 @@ class AdamW(Adam):
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
     (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2, in the
-    form of PyTorch, where the learning rate multiplies `weight_decay` :math:`\lambda` too.)
+    form of PyTorch, where the learning rate multiplies `weight_decay` :math:`\lambda` too; for
+    `amsgrad` see `Adam`.)
 
-    Floating parameters of any shape; they keep their dtype. Memory: two arrays for each parameter.
+    Floating parameters of any shape; they keep their dtype. Memory: two arrays for each parameter,
+    three with `amsgrad`.
 
     Args:
         parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
@@ -104,6 +123,7 @@ class AdamW(Adam):
         epsilon: added to the denominator, >= 0.
         decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
         weight_decay: the factor :math:`\lambda` of the decay of the parameters, >= 0.
+        amsgrad: divide by the largest second moment so far.
 
     Raises:
         ValueError: for an option out of range, no parameters, or one that is not a leaf or

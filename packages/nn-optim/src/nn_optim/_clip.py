@@ -63,7 +63,8 @@ def clip_gradients_by_norm(
 
     Args:
         parameters: Tensors, ``model.parameters`` for example.
-        max_norm: the largest norm, in the unit of the gradients, finite and >= 0.
+        max_norm: the largest norm, in the unit of the gradients, >= 0; infinity to check and
+            return the norm alone.
         error_if_nonfinite: raise if the norm is infinite or NaN. Otherwise the factor is applied
             all the same, as PyTorch does by default: with an infinite norm finite gradients become
             0 and infinite ones NaN, and with NaN all become NaN.
@@ -85,7 +86,7 @@ def clip_gradients_by_norm(
     >>> x.grad.numpy().round(3)
     array([ 3., -4.], dtype=float32)
     """
-    bound = check_number("max_norm", max_norm, minimum=0)
+    bound = check_number("max_norm", max_norm, minimum=0, allow_infinite=True)
     strict = check_bool("error_if_nonfinite", error_if_nonfinite)
     found = _gradients(parameters)
     norm = _norm(found)

@@ -300,7 +300,8 @@ class Optimizer(Configured):
         """
         prefixes = [f"groups.{number}." for number in range(len(self._groups))]
         renamed = {old: new for p in prefixes for old, new in self._old_keys(p).items()}
-        reader = self._reader(state, renamed)
+        added = {key: value for p in prefixes for key, value in self._new_options(p).items()}
+        reader = self._reader(state, renamed, added)
         sizes = [len(group.parameters) for group in self._groups]
         saved = reader.metadata.get("groups", sizes)
         if saved != sizes:

@@ -28,10 +28,12 @@ class Option:
         check: returns its argument as a plain Python value, or raises.
         parameter: the option as a parameter of the constructor.
         old_name: the name in state dicts of earlier versions.
+        is_new: whether state dicts of earlier versions lack it; there it has its default.
     """
 
-    def __init__(self, check: Check, parameter: Parameter, old_name: str) -> None:
-        self.check, self.parameter, self.old_name = check, parameter, old_name
+    def __init__(self, check: Check, parameter: Parameter, old_name: str, is_new: bool) -> None:
+        self.check, self.parameter = check, parameter
+        self.old_name, self.is_new = old_name, is_new
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.check = functools.partial(self.check, name)
@@ -45,7 +47,13 @@ class Option:
 
 
 def option(
-    check: Check, *, default: Any = _EMPTY, kw_only: bool = True, old_name: str = "", **limits: Any
+    check: Check,
+    *,
+    default: Any = _EMPTY,
+    kw_only: bool = True,
+    old_name: str = "",
+    is_new: bool = False,
+    **limits: Any,
 ) -> Any:
     """Declare an option of an optimizer or a schedule: a keyword argument and an attribute.
 
@@ -54,6 +62,7 @@ def option(
         default: the value where none is given. Without a default the option is required.
         kw_only: whether the option is given by name alone.
         old_name: its name in state dicts of earlier versions.
+        is_new: whether state dicts of earlier versions may lack it; there it has its default.
         limits: the further arguments of `check`.
 
     >>> from nn_optim import SGD
@@ -65,7 +74,7 @@ def option(
     """
     kind = Parameter.KEYWORD_ONLY if kw_only else Parameter.POSITIONAL_OR_KEYWORD
     parameter = Parameter("option", kind, default=default)
-    return Option(functools.partial(check, **limits), parameter, old_name)
+    return Option(functools.partial(check, **limits), parameter, old_name, is_new)
 
 
 def argument(*, alias: str, kw_only: bool) -> Any:
@@ -117,10 +126,16 @@ class Configured(ABC):
         """Return the keys of options in earlier versions, and those of today."""
         return {prefix + o.old_name: prefix + n for n, o in self._declared.items() if o.old_name}
 
-    def _reader(self, state: Any, renamed: Mapping[str, str]) -> StateDictReader:
-        """Return the reader of a state dict in which the keys `renamed` get their new names."""
+    def _new_options(self, prefix: str) -> Options:
+        """Return the options that earlier versions did not have, with their defaults."""
+        return {prefix + n: o.parameter.default for n, o in self._declared.items() if o.is_new}
+
+    def _reader(
+        self, state: Any, renamed: Mapping[str, str], added: Mapping[str, Any] = {}
+    ) -> StateDictReader:
+        """Return the reader of a state dict with `renamed` keys, and those `added` if missing."""
         if isinstance(state, Mapping):
-            state = {renamed.get(key, key): value for key, value in state.items()}
+            state = {**added, **{renamed.get(key, key): value for key, value in state.items()}}
         reader = StateDictReader(state, f"{type(self).__name__}.load_state_dict")
         saved, own = map(_classes, (reader.metadata, self._metadata()))
         if saved not in ("", own):

@@ -51,7 +51,8 @@ def describe_call(
 def _numpy_names(name: str) -> list[str]:
     """Return the names of the parameters of NumPy's function of that name, if it tells them."""
     try:
-        return list(inspect.signature(getattr(np, name)).parameters)
+        parameters = inspect.signature(getattr(np, name)).parameters.values()
+        return [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     except (AttributeError, TypeError, ValueError):
         return []
 

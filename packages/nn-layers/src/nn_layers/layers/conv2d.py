@@ -40,9 +40,11 @@ class Conv2D(WeightedLayer):
         out_channels: the number of channels of the output.
         kernel_size: the size of the windows: one number, or height and width, as for the next two.
         stride: the distance between windows.
-        padding: the rows and columns of zeros around the image, or ``'same'``: as many as give the
-            output the size of the input, for stride 1. If their number is odd, the last row or
-            column is at the bottom or right, as in PyTorch.
+        padding: the rows and columns of zeros around the image; ``'valid'`` for none, or
+            ``'same'`` for as many as give ``rows = ceil(height / stride)``, the size of the input
+            for stride 1. That is ``max((rows - 1) * stride + dilation * (kernel_size - 1) + 1 -
+            height, 0)``, as in TensorFlow and Keras; of an odd number the last row or column is at
+            the bottom or right, as in PyTorch.
         dilation: the distance between the elements of a window: one number, or height and width.
         groups: the number of groups of channels; divides both numbers of channels.
         initialization: how the weights are drawn, see `initialize`, where an output sums over
@@ -80,7 +82,7 @@ class Conv2D(WeightedLayer):
         out_channels: int,
         kernel_size: int | Pair,
         stride: int | Pair = 1,
-        padding: int | Pair | Literal["same"] = 0,
+        padding: int | Pair | Literal["valid", "same"] = 0,
         *,
         dilation: int | Pair = 1,
         groups: int = 1,
@@ -102,7 +104,7 @@ class Conv2D(WeightedLayer):
         self.stride: Pair = check_pair("stride", stride)
         self.dilation: Pair = check_pair("dilation", dilation)
         self.padding: Pair | Literal["same"]
-        self.padding, sides = _padding(padding, kernel, self.stride, self.dilation)
+        self.padding, sides = _padding(padding)
         self._windows = Windows(kernel, self.stride, sides, self.dilation)
         self.name = name
         shape = out_channels, in_channels // self.groups, *kernel
@@ -137,10 +139,11 @@ class Conv2D(WeightedLayer):
             if x.shape[3] == self.in_channels:
                 message += "; channels come second: .transpose(0, 3, 1, 2)"
             raise ValueError(f"{message} (its shape is {x.shape})")
-        self._windows.output_size(size)
+        windows = self._windows.padded_same(size) if self.padding == "same" else self._windows
+        windows.output_size(size)
         x = floating_input(x, self.dtype)
         bias = 0.0 if self.bias is None else self.bias
-        return conv2d(x, self.weights, bias, self._windows, self.groups)
+        return conv2d(x, self.weights, bias, windows, self.groups)
 
     def extra_repr(self) -> str:
         """Return the sizes and options."""
@@ -161,18 +164,14 @@ class Conv2D(WeightedLayer):
         return ", ".join(parts)
 
 
-def _padding(
-    padding: Any, kernel: Pair, stride: Pair, dilation: Pair
-) -> tuple[Pair | Literal["same"], tuple[int, int, int, int]]:
-    """Return the padding as the layer shows it, and as the rows and columns on each side."""
-    if not isinstance(padding, str):
-        top, left = check_pair("padding", padding, 0)
-        return (top, left), (top, top, left, left)
-    if padding != "same":
+def _padding(padding: Any) -> tuple[Pair | Literal["same"], tuple[int, int, int, int]]:
+    """Return the padding as the layer shows it, and the rows and columns on each side, if known."""
+    if padding == "same":
+        return "same", (0, 0, 0, 0)
+    if isinstance(padding, str) and padding != "valid":
         raise ValueError(
-            f"padding: expected a size >= 0, two for height and width, or 'same', got {padding!r}"
+            "padding: expected a size >= 0, two for height and width, 'valid' or 'same', "
+            f"got {padding!r}"
         )
-    if stride != (1, 1):
-        raise ValueError(f"padding: 'same' needs stride 1, got stride {format_sizes(stride)}")
-    height, width = ((k - 1) * d for k, d in zip(kernel, dilation, strict=True))
-    return "same", (height // 2, height - height // 2, width // 2, width - width // 2)
+    top, left = (0, 0) if isinstance(padding, str) else check_pair("padding", padding, 0)
+    return (top, left), (top, top, left, left)

@@ -38,6 +38,18 @@ class Windows(NamedTuple):
         axes = zip(self.kernel, self.stride, self.dilation, strict=True)
         return all(s > d * (k - 1) for k, s, d in axes)
 
+    def padded_same(self, size: Pair) -> Windows:
+        """Return these windows with as much padding as gives ``ceil(size / stride)`` of them.
+
+        >>> Windows((3, 3), stride=(2, 2)).padded_same((28, 28)).padding
+        (0, 1, 0, 1)
+        """
+        sides: list[int] = []
+        for n, k, s, d in zip(size, self.kernel, self.stride, self.dilation, strict=True):
+            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            sides += [total // 2, total - total // 2]
+        return self._replace(padding=tuple(sides))  # type: ignore[arg-type]
+
     def padded_size(self, size: Pair) -> Pair:
         """Return the size of an image with its padding."""
         top, bottom, left, right = self.padding

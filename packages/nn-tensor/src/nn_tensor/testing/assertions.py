@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -111,11 +111,18 @@ def flatten(result: Any) -> list[Any]:
     return list(result) if isinstance(result, (list, tuple)) else [result]
 
 
-def check_state_dict(target: Any, state: Mapping[str, Any]) -> None:
-    """Check that `target` loads a pickled state, and refuses one with a key too few or too many."""
+def check_state_dict(
+    target: Any, state: Mapping[str, Any], may_lack: Callable[[str], bool] = lambda key: False
+) -> None:
+    """Check that `target` loads a pickled state, and refuses one with a key too few or too many.
+
+    `may_lack` tells of a key whether it may be missing.
+    """
     keys = [key for key in state if key != METADATA_KEY]
     before = target.state_dict()
     for key in keys:
+        if may_lack(key):
+            continue
         with refusal(ValueError, f"a state without {key}", key):
             target.load_state_dict({k: v for k, v in state.items() if k != key})
     with refusal(ValueError, "a state with another key", "unexpected"):

@@ -10,7 +10,7 @@ from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import check_integer, check_number
 
 from nn_transformer.decoding.prompts import GenerativeModel, read_prompts
-from nn_transformer.decoding.sampling import next_token_probabilities, sample
+from nn_transformer.decoding.sampling import check_largest, next_token_probabilities, sample
 from nn_transformer.decoding.session import DecodingSession, inference_mode
 
 __all__ = ["generate"]
@@ -67,7 +67,8 @@ def generate(
 
     Raises:
         ValueError: for an empty prompt, more positions than `max_seq_len`, an option out of range,
-            or a source that is missing, not expected, or has another number of rows.
+            logits that are NaN or whose largest is infinite, or a source that is missing, not
+            expected, or has another number of rows.
         IndexError: for a token that is not in the vocabulary.
         TypeError: for another model, or tokens that are not integers.
 
@@ -87,7 +88,9 @@ def generate(
 
     def choose(logits: Tensor, active: np.ndarray) -> np.ndarray:
         if temperature == 0:
-            return logits.argmax(-1).numpy()
+            tokens = logits.argmax(-1)
+            check_largest(logits[np.arange(len(active)), tokens].numpy())
+            return tokens.numpy()
         uniform = rng.random(len(results))[active]
         return sample(next_token_probabilities(logits.numpy(), temperature, top_k, top_p), uniform)
 

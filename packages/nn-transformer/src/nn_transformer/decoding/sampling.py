@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["next_token_probabilities", "sample", "top_k_mask", "top_p_mask"]
+__all__ = ["check_largest", "next_token_probabilities", "sample", "top_k_mask", "top_p_mask"]
 
 Array = Any
 
@@ -36,14 +36,19 @@ def _restrict(probabilities: Array, mask: Array) -> Array:
 def _softmax(logits: Array, temperature: float) -> Array:
     logits = logits.astype(np.float64)
     largest = logits.max(axis=-1, keepdims=True)
+    check_largest(largest)
+    with np.errstate(over="ignore"):  # far below the largest, at a very low temperature
+        exponentials = np.exp((logits - largest) / temperature)
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def check_largest(largest: Array) -> None:
+    """Raise unless the largest logit of each row is finite; NaN counts as the largest."""
     if not np.isfinite(largest).all():
         raise ValueError(
             f"logits: the model's largest is {largest[~np.isfinite(largest)][0]}, expected finite "
             "numbers"
         )
-    with np.errstate(over="ignore"):  # far below the largest, at a very low temperature
-        exponentials = np.exp((logits - largest) / temperature)
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def top_k_mask(values: Array, k: Array) -> Array:
