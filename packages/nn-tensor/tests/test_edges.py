@@ -166,3 +166,17 @@ def test_erf_of_integers_is_accurate_to_double_precision(dtype: str, device: str
     y = nn.erf(Tensor(np.ones(2, dtype), device))
     assert y.dtype == "float64"
     np.testing.assert_allclose(y.numpy(), 0.8427007929497149, rtol=1e-15)
+
+
+def test_gradient_of_arctan2_at_the_origin() -> None:
+    y, x = leaf([0.0]), leaf([0.0])
+    assert [g.tolist() for g in grad(nn.arctan2(y, x).sum(), [y, x])] == [[0], [0]]
+
+
+@pytest.mark.parametrize("function", [nn.std, nn.norm], ids=["std", "norm"])
+def test_both_derivatives_of_a_root_are_zero_at_its_corner(function: Any) -> None:
+    x = leaf([0.0, 0.0])
+    first = grad(function(x), x, create_graph=True)
+    assert first.tolist() == [0, 0]
+    assert grad((first * Tensor([1.0, 3.0])).sum(), x).tolist() == [0, 0]
+    assert np.isnan(function(leaf([np.nan, 1.0])).item())

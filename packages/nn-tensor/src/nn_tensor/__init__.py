@@ -2,8 +2,9 @@
 
 `Tensor` wraps an array and records how it was computed; the functions of this package, from
 `nn_tensor.ops` and `nn_tensor.creation`, compute on Tensors and record, or on plain arrays and do
-not; `nn_tensor.linalg` has those of `numpy.linalg`. `nn_tensor.has_cupy` tells whether a CUDA device can be used. `nn_tensor.extend` is the API for
-new operations, `nn_tensor.testing` has gradcheck and tables of test cases.
+not; `nn_tensor.linalg` has those of `numpy.linalg`. `nn_tensor.has_cupy` tells whether a CUDA
+device can be used. `nn_tensor.extend` is the API for new operations, `nn_tensor.testing` has
+gradcheck and tables of test cases.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -446,7 +446,7 @@ def norm(x: Any, /, ord: Any = None, axis: Any = None, keepdims: bool = False) -
 def _euclidean(x: Any, axis: Any, keepdims: bool) -> Any:
     squares = sum(x * x, axis, keepdims=keepdims)
     positive = squares != 0
-    return where(positive, sqrt(where(positive, squares, 1)), squares)
+    return where(positive, sqrt(where(positive, squares, 1)), 0)
 
 
 def _vector_norm(x: Any, ord: Any, axis: int, keepdims: bool) -> Any:

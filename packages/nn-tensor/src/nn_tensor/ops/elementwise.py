@@ -323,6 +323,8 @@ def _(g: Any, x: Any) -> Any:
 def arctan2(xp: Any, y: Any, x: Any, /) -> Any:
     """Return the angle, in [-pi, pi], of the point with coordinates `x` and `y`.
 
+    Its gradient at (0, 0) is 0.
+
     >>> from nn_tensor import Tensor, arctan2
     >>> arctan2(Tensor([0.0]), Tensor([1.0]))
     Tensor([0.])
@@ -332,14 +334,20 @@ def arctan2(xp: Any, y: Any, x: Any, /) -> Any:
 
 @arctan2.gradient("y")
 def _(g: Any, y: Any, x: Any) -> Any:
-    length = hypot(x, y)  # whose square may under- or overflow
+    length = _distance(x, y)
     return g * (x / length) / length
 
 
 @arctan2.gradient("x")
 def _(g: Any, y: Any, x: Any) -> Any:
-    length = hypot(x, y)
+    length = _distance(x, y)
     return -g * (y / length) / length
+
+
+def _distance(x: Any, y: Any) -> Any:
+    """Return the distance to (0, 0), whose square may under- or overflow; 1 at (0, 0) itself."""
+    length = hypot(x, y)
+    return where(length == 0, 1, length)
 
 
 @op

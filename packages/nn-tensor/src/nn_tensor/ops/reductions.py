@@ -230,8 +230,8 @@ def std(
     given = x if dtype is None else cast(x, reduction_dtype(dtype))
     wide = widen(given)
     variance = var(wide, axis, ddof=ddof, keepdims=keepdims, mean=mean, correction=correction)
-    varied = variance > 0  # where all are equal the derivative is taken as 0, as in PyTorch
-    deviation = where_(varied, sqrt(where_(varied, variance, 1)), variance)
+    varied = variance != 0  # where all are equal every derivative is taken as 0
+    deviation = where_(varied, sqrt(where_(varied, variance, 1)), 0)
     return deviation if wide is given else cast(deviation, given.dtype)
 
 
