@@ -102,9 +102,7 @@ def write_item(xp: Any, target: Any, index: Any, value: Any) -> Any:
     return plain
 
 
-def check_integers(
-    xp: Any, name: str, indices: Any, length: int | None, least: int = 0
-) -> Any:
+def check_integers(xp: Any, name: str, indices: Any, length: int | None, least: int = 0) -> Any:
     """Return `indices` as an array of integers between `least` and `length` - 1, or raise.
 
     Args:

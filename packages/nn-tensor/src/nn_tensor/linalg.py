@@ -32,7 +32,7 @@ from nn_tensor.ops import (
     tensordot,
     where,
 )
-from nn_tensor.ops.reductions import _product_of_others, widen
+from nn_tensor.ops.reductions import product_of_others, widen
 
 if TYPE_CHECKING:
     from nn_tensor._tensor import Tensor
@@ -177,7 +177,7 @@ def _cofactors(xp: Any, a: Any, /) -> Any:
         return xp.zeros(a.shape, a.dtype)
     u, s, vh = xp.linalg.svd(wide)
     sign = xp.asarray(xp.linalg.det(u) * xp.linalg.det(vh))
-    scaled = u * (_product_of_others(s, -1) * sign[..., None])[..., None, :]
+    scaled = u * (product_of_others(s, -1) * sign[..., None])[..., None, :]
     return _narrow(xp.matmul(scaled, vh), a)
 
 

@@ -10,6 +10,7 @@ from nn_tensor.ops import (
     linalg,
     logic,
     matrices,
+    padding,
     reductions,
     shape,
     sorting,
@@ -26,6 +27,7 @@ from nn_tensor.ops.indexing import *  # noqa: F403
 from nn_tensor.ops.linalg import *  # noqa: F403
 from nn_tensor.ops.logic import *  # noqa: F403
 from nn_tensor.ops.matrices import *  # noqa: F403
+from nn_tensor.ops.padding import *  # noqa: F403
 from nn_tensor.ops.reductions import *  # noqa: F403
 from nn_tensor.ops.shape import *  # noqa: F403
 from nn_tensor.ops.softmax import *  # noqa: F403
@@ -34,5 +36,5 @@ from nn_tensor.ops.statistics import *  # noqa: F403
 
 if not TYPE_CHECKING:  # type checkers follow the imports above, and cannot follow this
     _modules = [activations, arithmetic, elementwise, indexing, linalg, logic]
-    _modules += [matrices, reductions, shape, _softmax, sorting, statistics]
+    _modules += [matrices, padding, reductions, shape, _softmax, sorting, statistics]
     __all__ = [name for module in _modules for name in module.__all__]

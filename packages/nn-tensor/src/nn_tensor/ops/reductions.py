@@ -12,14 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from nn_tensor._checks import keyword_only
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
-from nn_tensor._op import array_module, op, shape_of
+from nn_tensor._op import array_module, op
 from nn_tensor._op_type import function
-from nn_tensor.ops.arithmetic import subtract
-from nn_tensor.ops.elementwise import sqrt
-from nn_tensor.ops.indexing import where as where_
 from nn_tensor.ops.shape import cast, concatenate, expand_dims, flip, reshape, swapaxes, transpose
 
 if TYPE_CHECKING:
@@ -36,9 +32,7 @@ __all__ = [
     "mean",
     "min",
     "prod",
-    "std",
     "sum",
-    "var",
 ]
 
 
@@ -69,7 +63,7 @@ def widen(x: Any) -> Any:
     return cast(x, DEFAULT_FLOAT) if is_half else x
 
 
-def _count(shape: tuple[int, ...], axis: Any) -> int:
+def count_elements(shape: tuple[int, ...], axis: Any) -> int:
     """Return how many elements go into one element of the result."""
     if axis is None or (not shape and axis in (0, -1)):  # NumPy takes axis 0 of 0-d arrays
         return math.prod(shape)
@@ -145,94 +139,15 @@ def _mean(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: boo
     if x.dtype.kind != "f" or x.dtype.itemsize < 4:  # NumPy accumulates half precision wider
         return xp.mean(x, axis=axis_of(x, axis), keepdims=keepdims)
     total = xp.add.reduce(x, axis=axis_of(x, axis), keepdims=keepdims)
-    return xp.true_divide(total, _count(x.shape, axis), dtype=x.dtype)
+    return xp.true_divide(total, count_elements(x.shape, axis), dtype=x.dtype)
 
 
 @_mean.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], axis: Any, keepdims: bool) -> Any:
     # in half precision the count may be beyond the largest number
-    return widen(restore_dimensions(g, axis, keepdims)) / builtins.max(_count(x_shape, axis), 1)
-
-
-@function
-@keyword_only
-@explained
-def var(
-    x: Any,
-    /,
-    axis: Any = None,
-    dtype: Any = None,
-    out: None = None,
-    ddof: int = 0,
-    keepdims: bool = False,
-    *,
-    where: None = None,
-    mean: Any = None,
-    correction: int | None = None,
-) -> Tensor:
-    r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
-
-    Args:
-        dtype: in which to compute, and that of the result.
-        ddof: the :math:`d` of the formula; 0 as in NumPy (PyTorch's default is 1).
-        mean: the mean with its dimensions kept, where it is known already.
-        correction: the name of `ddof` in the array API.
-
-    Raises:
-        ValueError: if there are not more than `ddof` elements.
-
-    >>> from nn_tensor import Tensor, var
-    >>> var(Tensor([1.0, 2.0, 3.0, 4.0]))
-    Tensor(1.25)
-    """
-    refuse("var", out=out, where=where)
-    if correction is not None:
-        if ddof:
-            raise ValueError("var: ddof and correction are two names of one option")
-        ddof = correction
-    shape = shape_of(x)
-    elements = _count(shape, axis)
-    if elements <= ddof:
-        raise ValueError(
-            f"var: axis={axis} of shape {shape} has {elements} elements, "
-            f"expected more than ddof={ddof}"
-        )
-    given = x if dtype is None else cast(x, reduction_dtype(dtype))
-    wide = widen(given)
-    centered = subtract(wide, _mean(wide, axis, None, True) if mean is None else mean)
-    variance = sum(centered * centered, axis, keepdims=keepdims) / (elements - ddof)
-    return variance if wide is given else cast(variance, given.dtype)
-
-
-@function
-@keyword_only
-@explained
-def std(
-    x: Any,
-    /,
-    axis: Any = None,
-    dtype: Any = None,
-    out: None = None,
-    ddof: int = 0,
-    keepdims: bool = False,
-    *,
-    where: None = None,
-    mean: Any = None,
-    correction: int | None = None,
-) -> Tensor:
-    """Return the standard deviation over `axis`, the square root of `var`, of the same arguments.
-
-    >>> from nn_tensor import Tensor, std
-    >>> std(Tensor([1.0, 3.0]))
-    Tensor(1.)
-    """
-    refuse("std", out=out, where=where)
-    given = x if dtype is None else cast(x, reduction_dtype(dtype))
-    wide = widen(given)
-    variance = var(wide, axis, ddof=ddof, keepdims=keepdims, mean=mean, correction=correction)
-    varied = variance != 0  # where all are equal every derivative is taken as 0
-    deviation = where_(varied, sqrt(where_(varied, variance, 1)), 0)
-    return deviation if wide is given else cast(deviation, given.dtype)
+    return widen(restore_dimensions(g, axis, keepdims)) / builtins.max(
+        count_elements(x_shape, axis), 1
+    )
 
 
 @function
@@ -328,7 +243,7 @@ def _prod(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: boo
 
 @_prod.gradient("x")
 def _(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    others = _product_of_others(_in_dtype_of(g, x), axis)
+    others = product_of_others(_in_dtype_of(g, x), axis)
     return restore_dimensions(g, axis, keepdims) * others
 
 
@@ -337,7 +252,7 @@ def _in_dtype_of(g: Any, x: Any) -> Any:
     return x if x.dtype == g.dtype else cast(x, g.dtype)
 
 
-def _product_of_others(x: Any, axis: Any) -> Any:
+def product_of_others(x: Any, axis: Any) -> Any:
     """Return for each element the product of the other elements over `axis`.
 
     Not ``prod(x) / x``, which is lost where an element is zero or the product under- or overflows.

@@ -1,4 +1,4 @@
-"""Order statistics and weighted means; `mean`, `var` and `std` are reductions."""
+"""Variances, order statistics and weighted means; `mean` is a reduction."""
 
 from __future__ import annotations
 
@@ -9,22 +9,105 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from nn_tensor._checks import check_choice
+from nn_tensor._checks import check_choice, keyword_only
 from nn_tensor._dtype import is_floating
-from nn_tensor._numpy_options import refuse
+from nn_tensor._numpy_options import explained, reduction_dtype, refuse
 from nn_tensor._op import array_module, shape_of
 from nn_tensor._op_type import function
-from nn_tensor.ops.arithmetic import multiply
-from nn_tensor.ops.indexing import where
+from nn_tensor.ops.arithmetic import multiply, subtract
+from nn_tensor.ops.elementwise import sqrt
+from nn_tensor.ops.indexing import where as where_  # `where` is an option
 from nn_tensor.ops.logic import isnan
-from nn_tensor.ops.reductions import any, mean, sum, widen
+from nn_tensor.ops.reductions import any, count_elements, sum, widen
+from nn_tensor.ops.reductions import mean as mean_
 from nn_tensor.ops.shape import broadcast_to, cast, expand_dims, moveaxis, reshape, transpose
 from nn_tensor.ops.sorting import sort
 
 if TYPE_CHECKING:
     from nn_tensor._tensor import Tensor
 
-__all__ = ["average", "median", "quantile"]
+__all__ = ["average", "median", "quantile", "std", "var"]
+
+
+@function
+@keyword_only
+@explained
+def var(
+    x: Any,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    *,
+    where: None = None,
+    mean: Any = None,
+    correction: int | None = None,
+) -> Tensor:
+    r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
+
+    Args:
+        dtype: in which to compute, and that of the result.
+        ddof: the :math:`d` of the formula; 0 as in NumPy (PyTorch's default is 1).
+        mean: the mean with its dimensions kept, where it is known already.
+        correction: the name of `ddof` in the array API.
+
+    Raises:
+        ValueError: if there are not more than `ddof` elements.
+
+    >>> from nn_tensor import Tensor, var
+    >>> var(Tensor([1.0, 2.0, 3.0, 4.0]))
+    Tensor(1.25)
+    """
+    refuse("var", out=out, where=where)
+    if correction is not None:
+        if ddof:
+            raise ValueError("var: ddof and correction are two names of one option")
+        ddof = correction
+    shape = shape_of(x)
+    elements = count_elements(shape, axis)
+    if elements <= ddof:
+        raise ValueError(
+            f"var: axis={axis} of shape {shape} has {elements} elements, "
+            f"expected more than ddof={ddof}"
+        )
+    given = x if dtype is None else cast(x, reduction_dtype(dtype))
+    wide = widen(given)
+    centered = subtract(wide, mean_(wide, axis, keepdims=True) if mean is None else mean)
+    variance = sum(centered * centered, axis, keepdims=keepdims) / (elements - ddof)
+    return variance if wide is given else cast(variance, given.dtype)
+
+
+@function
+@keyword_only
+@explained
+def std(
+    x: Any,
+    /,
+    axis: Any = None,
+    dtype: Any = None,
+    out: None = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    *,
+    where: None = None,
+    mean: Any = None,
+    correction: int | None = None,
+) -> Tensor:
+    """Return the standard deviation over `axis`, the square root of `var`, of the same arguments.
+
+    >>> from nn_tensor import Tensor, std
+    >>> std(Tensor([1.0, 3.0]))
+    Tensor(1.)
+    """
+    refuse("std", out=out, where=where)
+    given = x if dtype is None else cast(x, reduction_dtype(dtype))
+    wide = widen(given)
+    variance = var(wide, axis, ddof=ddof, keepdims=keepdims, mean=mean, correction=correction)
+    varied = variance != 0  # where all are equal every derivative is taken as 0
+    deviation = where_(varied, sqrt(where_(varied, variance, 1)), 0)
+    return deviation if wide is given else cast(deviation, given.dtype)
 
 
 @function
@@ -111,12 +194,12 @@ def quantile(
         wide_low, wide_high = widen(low), widen(high)
         part = xp.asarray(share.astype(wide_low.dtype))
         # equal elements, infinities among them, are left as they are
-        distance = where(wide_low == wide_high, 0, wide_high - wide_low)
+        distance = where_(wide_low == wide_high, 0, wide_high - wide_low)
         result = cast(wide_low + distance * part, low.dtype)
     else:
         result = low
     missing = any(isnan(ordered), -1)
-    result = where(reshape(missing, (*missing.shape, *[1] * shares.ndim)), np.nan, result)
+    result = where_(reshape(missing, (*missing.shape, *[1] * shares.ndim)), np.nan, result)
     if shares.ndim:
         places = range(len(kept), len(kept) + shares.ndim)
         result = moveaxis(result, tuple(places), tuple(range(shares.ndim)))
@@ -165,7 +248,7 @@ def average(
     """
     shape = shape_of(x)
     if weights is None:
-        result = mean(x, axis, keepdims=keepdims)
+        result = mean_(x, axis, keepdims=keepdims)
         if not returned:
             return result
         count = math.prod(shape) // builtins.max(math.prod(result.shape), 1)
