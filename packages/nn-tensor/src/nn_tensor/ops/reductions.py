@@ -359,7 +359,7 @@ def _all(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
 @function
 @explained
 def cumsum(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
-    """Return the running sum along `axis`, or of all elements in order if it is None.
+    """Return the cumulative sum along `axis`, or of all elements in order if it is None.
 
     Args:
         dtype: in which to add, and that of the result.
@@ -386,7 +386,7 @@ def _(g: Any, x_shape: tuple[int, ...], axis: int | None) -> Any:
 @function
 @explained
 def cumprod(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
-    """Return the running product along `axis`, or of all elements in order if it is None.
+    """Return the cumulative product along `axis`, or of all elements in order if it is None.
 
     Args:
         dtype: in which to multiply, and that of the result.

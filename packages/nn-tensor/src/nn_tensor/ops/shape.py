@@ -442,7 +442,7 @@ def _(g: Any, k: int, axes: Sequence[int]) -> Any:
 
 @function
 def repeat(x: Any, /, repeats: int | Sequence[int], axis: int | None = None) -> Tensor:
-    """Return every element `repeats` times in a row, along `axis` or of the flattened `x`.
+    """Repeat each element `repeats` times along `axis` or of the flattened `x`.
 
     Args:
         repeats: a count, or an array with one for each element along the axis.
@@ -475,7 +475,7 @@ def repeat(x: Any, /, repeats: int | Sequence[int], axis: int | None = None) -> 
 
 @function
 def tile(A: Any, /, reps: int | Sequence[int]) -> Tensor:
-    """Return `A` laid side by side, so many times along each axis (the last axes if fewer).
+    """Repeat `A` as a whole, so many times along each axis (the last axes if fewer).
 
     >>> from nn_tensor import Tensor, tile
     >>> tile(Tensor([1.0, 2.0]), 2)
