@@ -304,7 +304,9 @@ def run(seed):
             steps.append(drawn[2])
         name = steps[-1].split()[0]
         x, z = x + 0.0, z + 0.0  # which of 0 and -0 relu or an extremum is has no rule
-        if name == "std" and bool(((z > 0) & (z < 1e-10)).any()) | bool((x.data < 1e-10).any()):
+        if name in ("std", "var") and bool(((z > 0) & (z < 1e-10)).any()) | bool(
+            (x.data < 1e-10).any()
+        ):
             return steps, None  # equal elements, or their rounding: it depends on the order of sums
         if z.requires_grad:
             z.register_hook(lambda g: None if torch.isfinite(g).all() else poles.append(g))
