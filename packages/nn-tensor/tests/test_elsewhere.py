@@ -31,7 +31,10 @@ X = ones(2, 2)
         (lambda: X.mean(keepdim=True), "'keepdim' is 'keepdims' here"),
         (lambda: softmax(X, dim=1), "'dim' is 'axis' here"),
         (lambda: scaled(X, dim=1), "'dim' is 'axis' here"),
-        (lambda: var(X, dim=1), "var has no option 'dim'; 'dim' is 'axis' here"),
+        (
+            lambda: var(X, dim=1),
+            "var(x: float32 (2, 2), dim=1): got an unexpected keyword argument 'dim'; 'dim' is 'axis' here",
+        ),
         (lambda: std(X, dim=1), "'dim' is 'axis' here"),
         (lambda: X.var(unbiased=True), "'unbiased' is 'ddof' here"),
         (lambda: concatenate([X], dim=1), "'dim' is 'axis' here"),

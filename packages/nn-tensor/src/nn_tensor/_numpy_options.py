@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from nn_tensor._dtype import parse_dtype
+from nn_tensor._elsewhere import keyword_here
 from nn_tensor._errors import describe
 
 __all__ = ["explained", "positional_arguments", "reduction_dtype", "refuse"]
@@ -45,6 +46,9 @@ def explained(function: Callable[P, T]) -> Callable[P, T]:
                 for name, value in given.items()
             ]
             reason = str(error).removeprefix(f"{function.__name__}() ")
+            for name in kwargs.keys() - set(names):
+                if here := keyword_here(name, names):
+                    reason += f"; {name!r} is {here!r} here"
             raise TypeError(f"{function.__name__}({', '.join(parts)}): {reason}") from None
 
     return call

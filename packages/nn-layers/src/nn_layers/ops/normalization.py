@@ -19,6 +19,7 @@ __all__ = [
     "layer_norm_forward",
     "scale_and_shift",
     "scale_and_shift_backward",
+    "scale_and_shift_forward",
     "standardize",
     "standardize_gradient",
 ]

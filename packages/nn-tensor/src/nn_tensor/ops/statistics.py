@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from nn_tensor._checks import check_choice, keyword_only
+from nn_tensor._checks import check_choice
 from nn_tensor._dtype import is_floating
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
 from nn_tensor._op import array_module, shape_of
@@ -30,7 +30,6 @@ __all__ = ["average", "median", "quantile", "std", "var"]
 
 
 @function
-@keyword_only
 @explained
 def var(
     x: Any,
@@ -80,7 +79,6 @@ def var(
 
 
 @function
-@keyword_only
 @explained
 def std(
     x: Any,
