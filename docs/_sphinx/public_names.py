@@ -6,7 +6,6 @@ one entry, under any of its names.
 """
 
 import importlib
-import inspect
 import pkgutil
 import types
 from functools import cache
@@ -50,21 +49,23 @@ def public_names(package):
 
 @cache
 def homes():
-    """Map the identity of each public class and function to its first public name."""
+    """Map the identity of each public class and function to its names, in all packages.
+
+    The names in the package that defines it come first; others may export it again.
+    """
     found = {}
     for package in PACKAGES:
         for value, names in public_names(package):
-            if inspect.isclass(value) or callable(value):
-                # A package may export what another one defines.
+            if callable(value):
                 own = str(getattr(value, "__module__", "")).partition(".")[0] == package
-                if own or id(value) not in found:
-                    found[id(value)] = names[0]
+                known = found.setdefault(id(value), [])
+                known[:] = [*names, *known] if own else [*known, *names]
     return found
 
 
 def home_of(value):
     """Return the first public name of a class or function, or None if it is private."""
-    return homes().get(id(value))
+    return homes().get(id(value), [None])[0]
 
 
 def missing_entries(packages, entries):
@@ -79,5 +80,5 @@ def missing_entries(packages, entries):
         names[0]
         for package in packages
         for value, names in public_names(package)
-        if not {*names, home_of(value)} & entries
+        if not {*names, *homes().get(id(value), ())} & entries
     ]
