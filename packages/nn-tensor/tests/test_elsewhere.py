@@ -33,7 +33,7 @@ X = ones(2, 2)
         (lambda: scaled(X, dim=1), "'dim' is 'axis' here"),
         (
             lambda: var(X, dim=1),
-            "var(x: float32 (2, 2), dim=1): got an unexpected keyword argument 'dim'; 'dim' is 'axis' here",
+            "dim=1): got an unexpected keyword argument 'dim'; 'dim' is 'axis' here",
         ),
         (lambda: std(X, dim=1), "'dim' is 'axis' here"),
         (lambda: X.var(unbiased=True), "'unbiased' is 'ddof' here"),
