@@ -176,9 +176,9 @@ def integration(session, device):
 
 def install_standin(session):
     """Install what runs the tests for CUDA without a GPU, or skip the session with the reason."""
-    for program, package in (("g++", "g++"), ("as", "binutils"), ("ld", "binutils")):
+    for program in ("g++", "as", "ld"):
         if shutil.which(program) is None:
-            session.skip(f"{program} is not installed ({package})")
+            session.skip(f"{program} is not installed (packages g++ and binutils)")
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         session.skip("the stand-in for CUDA is for Linux on x86-64")
     try:

@@ -150,14 +150,22 @@ def pytest_sessionfinish(session):
 
 
 def try_mutation(number):
-    """Plant a fault in a process of its own; return 'caught', 'survived' or 'not planted'."""
+    """Plant a fault in a process of its own; return 'caught', 'survived' or 'not planted'.
+
+    Memory is checked, so that a write behind an array is found.
+    """
     sys_path = os.pathsep.join(filter(None, [str(ROOT / "tools"), os.environ.get("PYTHONPATH")]))
     options = ["-q", "-x", "--device=cuda", "-p", "cuda_on_cpu.mutations", "-p", "no:cacheprovider"]
     command = [sys.executable, "tools/cuda_on_cpu", "-m", "pytest", *options]
     done = subprocess.run(
         [*command, *MUTATIONS[number].command()],
         cwd=ROOT,
-        env={**os.environ, _VARIABLE: str(number), "PYTHONPATH": sys_path},
+        env={
+            **os.environ,
+            _VARIABLE: str(number),
+            "PYTHONPATH": sys_path,
+            "CUDA_ON_CPU_MEMCHECK": "1",
+        },
         capture_output=True,
         text=True,
         check=False,
