@@ -374,28 +374,7 @@ def _(
         reference = functools.partial(_reference, steps=steps)
         return gradients_of(reference, g, inputs, wanted)
     xp = array_module(g)
-    g, *inputs = widen(g, *inputs)
-    return _backward(xp, g, *inputs, gates, cells, activated, hidden, steps, wanted)
-
-
-def _backward(
-    xp: Any,
-    g: Array,
-    x: Array,
-    weights: Array,
-    recurrent: Array,
-    bias: Array,
-    hidden0: Array,
-    cell0: Array,
-    mask: Array,
-    projection: Array,
-    gates: Array,
-    cells: Array,
-    activated: Array,
-    hidden: Array,
-    steps: Steps,
-    wanted: tuple[bool, ...],
-) -> tuple[Any, ...]:
+    g, x, weights, recurrent, bias, hidden0, cell0, mask, projection = widen(g, *inputs)
     batch, total = steps.batch, steps.total
     size, state_size = cells.shape[1], hidden.shape[1]
     parts = split(xp.ascontiguousarray(g), steps, state_size, size)

@@ -1,0 +1,54 @@
+"""The initial values of recurrent weights, gate by gate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from nn_layers import initialize
+from nn_tensor import Tensor, random_generator
+from nn_tensor.extend import Device, check_floating_dtype
+
+__all__ = ["draw_weights"]
+
+
+def draw_weights(
+    initialization: str,
+    gates: int,
+    sizes: tuple[int, int, int],
+    rng: np.random.Generator | int | None,
+    device: str | Device,
+    dtype: Any,
+) -> tuple[Tensor, Tensor]:
+    """Return weights (input_size, gates * size) and recurrent weights (state_size, gates * size).
+
+    Each gate has matrices of its own, whose numbers of inputs and outputs count. The recurrent
+    ones are orthogonal (Saxe, McClelland and Ganguli, 2014).
+
+    Args:
+        initialization: of the weights, a name of `nn_layers.initialize`; or ``'torch'``: both
+            uniform up to ``1 / sqrt(size)``, as in PyTorch.
+        gates: the number of gates.
+        sizes: input_size, state_size and size.
+        rng: a NumPy generator, a seed, or None.
+        device: where the weights go.
+        dtype: a floating dtype.
+    """
+    input_size, state_size, size = sizes
+    rng, dtype = random_generator(rng), check_floating_dtype("dtype", dtype)
+    drawn = []
+    for rows, kind in ((input_size, initialization), (state_size, "orthogonal")):
+        if initialization == "torch":
+            bound = 1 / math.sqrt(size)
+            drawn.append(rng.uniform(-bound, bound, (rows, gates * size)))
+        else:
+            parts = (
+                initialize(kind, (rows, size), rows, size, rng=rng, dtype=np.float64).numpy()
+                for _ in range(gates)
+            )
+            drawn.append(np.concatenate(list(parts), axis=1))
+    weights, recurrent = (
+        Tensor(x.astype(dtype, copy=False), device=device, requires_grad=True) for x in drawn
+    )
+    return weights, recurrent

@@ -1,0 +1,102 @@
+"""`RNN`: simple recurrent networks over sequences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_tensor.extend import Device, keyword_only
+
+from nn_recurrent.layers.recurrent import RecurrentLayer
+from nn_recurrent.layers.rnn_cell import RNNCell
+
+__all__ = ["RNN"]
+
+
+class RNN(RecurrentLayer):
+    r"""Simple recurrent network over a batch of sequences, in one or several layers.
+
+    Each step is that of `RNNCell`; the whole sequence is one operation, with a backward pass of its
+    own.
+
+    Shapes: ``(batch, time, input_size)`` to the outputs ``(batch, time, output_size)`` and the
+    state after the last step of each sequence, ``(num_layers * directions, batch, hidden_size)``.
+    With `lengths`, outputs behind the end of a sequence are 0, and the state of a sequence of
+    length 0 is its initial state.
+
+    Args:
+        input_size: the number of features of the input.
+        hidden_size: the number of units of each layer and direction.
+        num_layers: the number of layers, each of which reads the outputs of the one below.
+        nonlinearity: ``'tanh'`` or ``'relu'``.
+        bidirectional: whether each layer reads the sequences in both directions, and has the
+            outputs of both side by side.
+        reverse: whether to read the sequences from their ends; the outputs keep their places.
+        dropout: the dropout probability of the outputs of each layer but the last.
+        recurrent_dropout: the dropout probability of the hidden states in the products with the
+            recurrent weights, with one mask for all steps of a sequence (Gal and Ghahramani, "A
+            Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2016).
+        bias: whether there are biases.
+        initialization: of the weights, see `nn_layers.initialize`, gate by gate; the recurrent
+            weights are orthogonal. ``'torch'`` for PyTorch's initialization.
+        device: where the parameters are.
+        dtype: their floating dtype; floating input of another dtype is converted to it.
+        rng: a NumPy generator, a seed, or None for unpredictable weights and masks.
+        name: shown in the description and in errors.
+
+    Attributes:
+        layers: the cells, a dict of directions for each layer: the weights have paths like
+            ``layers.0.forward.weights``; see `RNNCell`.
+
+    Raises:
+        ValueError: if an option is out of range; when called, if a shape does not fit or a length
+            is out of range.
+        TypeError: if an option is of the wrong type; when called, if the input is not floating.
+
+    >>> from nn_recurrent import RNN
+    >>> from nn_tensor import ones
+    >>> rnn = RNN(8, 16, rng=0)
+    >>> output, h = rnn(ones(3, 5, 8), lengths=[5, 2, 0])
+    >>> output.shape, h.shape
+    ((3, 5, 16), (1, 3, 16))
+    """
+
+    cell = RNNCell
+
+    @keyword_only
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bidirectional: bool = False,
+        reverse: bool = False,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        bias: bool = True,
+        initialization: str = "xavier",
+        device: str | Device = "cpu",
+        dtype: Any = np.float32,
+        rng: np.random.Generator | int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bidirectional=bidirectional,
+            reverse=reverse,
+            dropout=dropout,
+            recurrent_dropout=recurrent_dropout,
+            rng=rng,
+            name=name,
+            options={
+                "nonlinearity": nonlinearity,
+                "bias": bias,
+                "initialization": initialization,
+                "device": device,
+                "dtype": dtype,
+            },
+        )
