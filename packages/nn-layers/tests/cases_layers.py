@@ -398,4 +398,27 @@ LAYERS = [
         name="Sequential",
     ),
     LayerCase(nl.Sequential, lambda x: x, [("normal", (3, 4))], "without layers"),
+    *(
+        LayerCase(
+            nl.Embedding,
+            lambda t, w: w[t],
+            [tokens],
+            label,
+            {"vocab_size": 5, "d_model": 3},
+            invalid={}
+            if label
+            else {
+                "vocab_size": (0, -1, 1.5, "8"),
+                "d_model": (0, -1, 1.5, "8"),
+                "padding_idx": (-1, 5, 0.5),
+                "device": _DEVICES,
+                "dtype": _DTYPES,
+                "rng": ("seed", 1.5),
+            },
+        )
+        for label, tokens in {
+            "": np.array([[1, 4, 4, 0], [3, 0, 2, 4]]),
+            "a list of tokens": np.array([1, 4, 4, 0]),
+        }.items()
+    ),
 ]

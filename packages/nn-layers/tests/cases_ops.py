@@ -6,7 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from nn_layers.ops import activations, conv2d, dropout, gelu, im2col, linear, normalization, pooling
+from nn_layers.ops import (
+    activations,
+    conv2d,
+    dropout,
+    embedding,
+    gelu,
+    im2col,
+    linear,
+    normalization,
+    pooling,
+)
 from nn_layers.ops.windows import Windows
 from nn_tensor.testing import KernelCase, OpCase
 
@@ -136,6 +146,9 @@ def _of_normalizations() -> list[OpCase]:
     return rows
 
 
+_TOKENS = np.array([[1, 4, 4, 0], [3, 0, 2, 4]])
+
+
 def _dropout(x: Any, p: float) -> Any:
     return dropout.dropout(x, p, np.random.default_rng(0))
 
@@ -218,6 +231,39 @@ OPS = [
         [("normal", (3, 4)), ("normal", (4,))],
         "without bias",
         name="scale_and_shift",
+    ),
+    *(
+        OpCase(embedding.embedding_lookup, lambda w, t: w[t], [("normal", (5, 3)), tokens], label)
+        for label, tokens in {
+            "": _TOKENS,
+            "one token": np.array(3),
+            "bytes": _TOKENS.astype(np.uint8),
+            "no tokens": _TOKENS[:0],
+        }.items()
+    ),
+    OpCase(
+        embedding.embedding_lookup,
+        lambda w, t, padding_idx: w[t],
+        [("normal", (5, 3)), _TOKENS],
+        "padding",
+        {"padding_idx": 4},
+        skip=dict.fromkeys(
+            ("gradients", "memory_layout broadcast"), "the row of the padding gets no gradient"
+        ),
+    ),
+    *(
+        OpCase(
+            embedding.embedding_scatter,
+            lambda g, t, vocab_size: np.einsum(
+                "nj,nv->vj",
+                g.reshape(-1, 3),
+                (t.reshape(-1, 1) == np.arange(vocab_size)).astype(g.dtype),
+            ),
+            [("normal", (*tokens.shape, 3)), tokens],
+            label,
+            {"vocab_size": 5},
+        )
+        for label, tokens in {"": _TOKENS, "one token": np.array(3), "none": _TOKENS[:0]}.items()
     ),
 ]
 
@@ -333,6 +379,15 @@ _MATRICES = {
     "long": (3, 5000),
 }
 
+
+def _scatter(vocab_size: int, count: int, dtype: Any) -> Callable[[Generator], list[Any]]:
+    return lambda rng: [
+        rng.normal(size=(vocab_size, 3)),
+        rng.integers(0, vocab_size, count).astype(dtype),
+        rng.normal(size=(count, 3)),
+    ]
+
+
 KERNELS = [
     *_of_columns(),
     *_of_convolution_kernels(),
@@ -394,6 +449,15 @@ KERNELS = [
                 label,
                 tolerances={"float32": 2e-4, "float64": 1e-12},  # sums of 9,000 numbers near 0
             ),
+        )
+    ),
+    *(
+        KernelCase(embedding.scatter_add_rows, None, _scatter(size, count, dtype), label)
+        for label, size, count, dtype in (
+            ("", 5, 12, np.int64),
+            ("bytes", 5, 12, np.uint8),
+            ("none", 5, 0, np.int64),
+            ("many", 3, 500, np.int32),
         )
     ),
 ]

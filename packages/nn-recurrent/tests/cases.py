@@ -8,8 +8,10 @@ from typing import Any
 import nn_recurrent as nr
 import numpy as np
 from nn_recurrent.ops import packing
-from nn_recurrent.ops.gru import gru, gru_backward_steps, gru_forward_steps
-from nn_recurrent.ops.lstm import lstm, lstm_backward_steps, lstm_forward_steps
+from nn_recurrent.ops.gru import gru
+from nn_recurrent.ops.gru_steps import gru_backward_steps, gru_forward_steps
+from nn_recurrent.ops.lstm import lstm
+from nn_recurrent.ops.lstm_steps import lstm_backward_steps, lstm_forward_steps
 from nn_recurrent.ops.rnn import rnn
 from nn_recurrent.ops.steps import Steps
 from nn_tensor.testing import KernelCase, LayerCase, OpCase

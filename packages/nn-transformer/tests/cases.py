@@ -94,39 +94,6 @@ OPS = [
         for causal in (False, True)
         if not (causal and "no" in label)
     ),
-    *(
-        OpCase(_OPS["embedding_lookup"], lambda w, t: w[t], [("normal", (5, 3)), tokens], label)
-        for label, tokens in {
-            "": _TOKENS,
-            "one token": np.array(3),
-            "bytes": _TOKENS.astype(np.uint8),
-            "no tokens": _TOKENS[:0],
-        }.items()
-    ),
-    OpCase(
-        _OPS["embedding_lookup"],
-        lambda w, t, padding_idx: w[t],
-        [("normal", (5, 3)), _TOKENS],
-        "padding",
-        {"padding_idx": 4},
-        skip=dict.fromkeys(
-            ("gradients", "memory_layout broadcast"), "the row of the padding gets no gradient"
-        ),
-    ),
-    *(
-        OpCase(
-            _OPS["embedding_scatter"],
-            lambda g, t, vocab_size: np.einsum(
-                "nj,nv->vj",
-                g.reshape(-1, 3),
-                (t.reshape(-1, 1) == np.arange(vocab_size)).astype(g.dtype),
-            ),
-            [("normal", (*tokens.shape, 3)), tokens],
-            label,
-            {"vocab_size": 5},
-        )
-        for label, tokens in {"": _TOKENS, "one token": np.array(3), "none": _TOKENS[:0]}.items()
-    ),
     OpCase(
         _OPS["rotate_pairs"],
         lambda x, c, s: np.stack(
@@ -172,14 +139,6 @@ def _softmax_backward(rows: int, count: int) -> Callable[[Generator], list[Any]]
     ]
 
 
-def _scatter(vocab_size: int, count: int, dtype: Any) -> Callable[[Generator], list[Any]]:
-    return lambda rng: [
-        rng.normal(size=(vocab_size, 3)),
-        rng.integers(0, vocab_size, count).astype(dtype),
-        rng.normal(size=(count, 3)),
-    ]
-
-
 KERNELS = [
     *(
         KernelCase(
@@ -208,15 +167,6 @@ KERNELS = [
             "no rows": (0, 4),
             "no columns": (3, 0),
         }.items()
-    ),
-    *(
-        KernelCase(_KERNELS["scatter_add_rows"], None, _scatter(size, count, dtype), label)
-        for label, size, count, dtype in (
-            ("", 5, 12, np.int64),
-            ("bytes", 5, 12, np.uint8),
-            ("none", 5, 0, np.int64),
-            ("many", 3, 500, np.int32),
-        )
     ),
 ]
 

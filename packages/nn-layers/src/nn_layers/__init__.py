@@ -27,6 +27,7 @@ from nn_layers.layers.activations import Tanh as Tanh
 from nn_layers.layers.conv2d import Conv2D as Conv2D
 from nn_layers.layers.dense import Dense as Dense
 from nn_layers.layers.dropout import Dropout as Dropout
+from nn_layers.layers.embedding import Embedding as Embedding
 from nn_layers.layers.normalization import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm
 from nn_layers.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
 from nn_layers.layers.reshape import Flatten, Reshape
@@ -47,6 +48,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "ELU",
+    "Embedding",
     "Flatten",
     "GELU",
     "GlobalAvgPool2D",

@@ -12,6 +12,7 @@ module           operations, and what they share
 `windows`        `Windows`: where the windows of convolution and pooling lie
 `normalization`  `standardize`, `scale_and_shift`
 `dropout`        `dropout`
+`embedding`      `embedding_lookup`, `embedding_scatter`, the kernel `scatter_add_rows`
 ===============  =====================================================================
 
 An operation computes on Tensors and records, or on arrays and does not. The kernels of an operation

@@ -8,239 +8,20 @@ reset gate acts: after the product with the recurrent weights, so that one produ
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, concatenate, sigmoid, tanh
-from nn_tensor.extend import array_module, kernel, op
+from nn_tensor.extend import array_module, op
 
+from nn_recurrent.ops.gru_steps import gru_backward_steps, gru_forward_steps, sigmoid_over
 from nn_recurrent.ops.recorded import gradients_of
 from nn_recurrent.ops.shared import MAX_COMPILED_PRODUCT, masked_before, split, widen
 from nn_recurrent.ops.steps import Steps
-from nn_recurrent.ops.tanh import LIMIT, P, Q
 
-__all__ = ["gru", "gru_backward_steps", "gru_forward_steps"]
+__all__ = ["gru"]
 
 Array = Any
-
-
-def _sigmoid(xp: Any, x: Array) -> None:
-    """Write the logistic function of `x` over it: (tanh(x / 2) + 1) / 2."""
-    x *= 0.5
-    xp.tanh(x, out=x)
-    x *= 0.5
-    x += 0.5
-
-
-@kernel
-def gru_forward_steps(
-    xp: Any,
-    gates: Array,
-    product: Array,
-    recurrent: Array,
-    bias: Array,
-    candidates: Array,
-    hidden: Array,
-    spans: Array,
-    first: int,
-    last: int,
-    multiply: bool,
-) -> None:
-    """Compute the steps from `first` until before `last`, where the reset gate acts afterwards.
-
-    Args:
-        xp: the array module.
-        gates: (rows, 3 * size), on entry the products with the inputs, on return the gates: reset,
-            update, new.
-        product: (batch, 3 * size), the product of the states with `recurrent`, or room for it.
-        recurrent: (size, 3 * size).
-        bias: (4 * size,): of the gates, and of the part of `product` that the reset gate scales.
-        candidates: (rows, size), for that part with its bias.
-        hidden: (batch + rows, size), the hidden states, of which the initial ones are given.
-        spans: those of `Steps`.
-        first: the first step.
-        last: the step to stop before.
-        multiply: whether to compute `product`.
-    """
-    size = hidden.shape[1]
-    batch = len(hidden) - len(gates)
-    for t in range(first, last):
-        before, start, n = (int(number) for number in spans[t])
-        rows = slice(start - batch, start - batch + n)
-        z, previous, state = gates[rows], hidden[before : before + n], hidden[start : start + n]
-        if multiply:
-            xp.matmul(previous, recurrent, out=product[:n])
-        z += bias[: 3 * size]
-        z[:, : 2 * size] += product[:n, : 2 * size]
-        _sigmoid(xp, z[:, : 2 * size])
-        r, u, new = (z[:, k * size : (k + 1) * size] for k in range(3))
-        xp.add(product[:n, 2 * size :], bias[3 * size :], out=candidates[rows])
-        new += r * candidates[rows]
-        xp.tanh(new, out=new)
-        xp.subtract(previous, new, out=state)
-        state *= u
-        state += new
-
-
-@gru_forward_steps.cpu
-def _(  # type: ignore[no-untyped-def]
-    gates, product, recurrent, bias, candidates, hidden, spans, first, last, multiply
-):
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
-    double = gates.itemsize == 8
-    half, limit = gates.dtype.type(0.5), gates.dtype.type(LIMIT)
-    for t in range(first, last):
-        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
-        for s in range(n):
-            z, p = gates[start - batch + s], product[s]
-            h = hidden[before + s]
-            if multiply:
-                p[:] = 0
-                for k in range(0, size - 3, 4):
-                    h0, h1, h2, h3 = h[k], h[k + 1], h[k + 2], h[k + 3]
-                    r0, r1 = recurrent[k], recurrent[k + 1]
-                    r2, r3 = recurrent[k + 2], recurrent[k + 3]
-                    for j in range(3 * size):
-                        p[j] += h0 * r0[j] + h1 * r1[j] + h2 * r2[j] + h3 * r3[j]
-                for k in range(size - size % 4, size):
-                    h0, r0 = h[k], recurrent[k]
-                    for j in range(3 * size):
-                        p[j] += h0 * r0[j]
-            for j in range(2 * size):
-                z[j] += p[j] + bias[j]
-            r, u, new = z[:size], z[size : 2 * size], z[2 * size :]
-            kept, state = candidates[start - batch + s], hidden[start + s]
-            last_product, last_bias, new_bias = p[2 * size :], bias[3 * size :], bias[2 * size :]
-            for j in range(size):
-                kept[j] = last_product[j] + last_bias[j]
-            if double:
-                for j in range(2 * size):
-                    z[j] = half * math.tanh(half * z[j]) + half
-                for j in range(size):
-                    new[j] = math.tanh(new[j] + new_bias[j] + r[j] * kept[j])
-            else:
-                for j in range(2 * size):
-                    v = half * z[j]
-                    v = limit if v > limit else v
-                    v = -limit if v < -limit else v
-                    w = v * v
-                    a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
-                    a = ((a * w + P[5]) * w + P[6]) * v
-                    b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
-                    z[j] = half * (a / b) + half
-                for j in range(size):
-                    new[j] += new_bias[j] + r[j] * kept[j]
-                for j in range(size):
-                    v = new[j]
-                    v = limit if v > limit else v
-                    v = -limit if v < -limit else v
-                    w = v * v
-                    a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
-                    a = ((a * w + P[5]) * w + P[6]) * v
-                    b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
-                    new[j] = a / b
-            for j in range(size):
-                state[j] = new[j] + u[j] * (h[j] - new[j])
-
-
-@kernel
-def gru_backward_steps(
-    xp: Any,
-    grad_gates: Array,
-    grad_hidden: Array,
-    grad_outputs: Array,
-    recurrent: Array,
-    gates: Array,
-    candidates: Array,
-    hidden: Array,
-    spans: Array,
-    first: int,
-    last: int,
-    multiply: bool,
-) -> None:
-    """Compute the backward pass of the steps from the one before `last` down to `first`.
-
-    Args:
-        xp: the array module.
-        grad_gates: (rows, 4 * size), for the gradients of the reset and the update gate, of the
-            product that the reset gate scales, and of the new state, before their activations.
-        grad_hidden: (batch, size), on entry the gradient of the hidden states from what follows,
-            on return that of the states before: all of it, or without the products.
-        grad_outputs: (rows, size), the gradient of the hidden states as outputs.
-        recurrent: (3 * size, size), the recurrent weights transposed.
-        gates: as `gru_forward_steps` left them.
-        candidates: likewise.
-        hidden: likewise.
-        spans: those of `Steps`.
-        first: the first step.
-        last: the step after those.
-        multiply: whether to add the products with `recurrent` to `grad_hidden`.
-    """
-    size = hidden.shape[1]
-    batch = len(hidden) - len(gates)
-    for t in range(last - 1, first - 1, -1):
-        before, start, n = (int(number) for number in spans[t])
-        rows = slice(start - batch, start - batch + n)
-        z, dz, dh = gates[rows], grad_gates[rows], grad_hidden[:n]
-        r, u, new = (z[:, k * size : (k + 1) * size] for k in range(3))
-        dr, du, scaled, dn = (dz[:, k * size : (k + 1) * size] for k in range(4))
-        dh += grad_outputs[rows]
-        xp.subtract(hidden[before : before + n], new, out=du)
-        du *= dh
-        du *= u * (1 - u)
-        xp.multiply(dh, 1 - u, out=dn)
-        dn *= 1 - new * new
-        xp.multiply(dn, r, out=scaled)
-        xp.multiply(dn, candidates[rows], out=dr)
-        dr *= r * (1 - r)
-        dh *= u
-        if multiply:
-            dh += xp.matmul(dz[:, : 3 * size], recurrent)
-
-
-@gru_backward_steps.cpu
-def _(  # type: ignore[no-untyped-def]
-    grad_gates,
-    grad_hidden,
-    grad_outputs,
-    recurrent,
-    gates,
-    candidates,
-    hidden,
-    spans,
-    first,
-    last,
-    multiply,
-):
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
-    one = gates.dtype.type(1)
-    for t in range(last - 1, first - 1, -1):
-        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
-        for s in range(n):
-            row = start - batch + s
-            z, dz, kept, old = gates[row], grad_gates[row], candidates[row], hidden[before + s]
-            dh, given = grad_hidden[s], grad_outputs[row]
-            r, u, new = z[:size], z[size : 2 * size], z[2 * size :]
-            dr, du = dz[:size], dz[size : 2 * size]
-            scaled, dn = dz[2 * size : 3 * size], dz[3 * size :]
-            for j in range(size):
-                dh[j] += given[j]
-            for j in range(size):
-                du[j] = dh[j] * (old[j] - new[j]) * u[j] * (one - u[j])
-            for j in range(size):
-                dn[j] = dh[j] * (one - u[j]) * (one - new[j] * new[j])
-            for j in range(size):
-                scaled[j] = dn[j] * r[j]
-            for j in range(size):
-                dr[j] = dn[j] * kept[j] * r[j] * (one - r[j])
-            for j in range(size):
-                dh[j] *= u[j]
-            if multiply:
-                for k in range(3 * size):
-                    z0, r0 = dz[k], recurrent[k]
-                    for j in range(size):
-                        dh[j] += z0 * r0[j]
 
 
 def _is_compiled_product(xp: Any, mask: Any, steps: Steps, size: int) -> bool:
@@ -334,7 +115,7 @@ def _forward_reset_before(
         masked = previous if isinstance(mask, float) else previous * mask[:n]
         z, new = gates[rows, : 2 * size], gates[rows, 2 * size :]
         z += masked @ both
-        _sigmoid(xp, z)
+        sigmoid_over(xp, z)
         xp.multiply(z[:, :size], masked, out=candidates[rows])
         new += candidates[rows] @ new_weights
         xp.tanh(new, out=new)

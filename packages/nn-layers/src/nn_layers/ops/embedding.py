@@ -1,0 +1,52 @@
+"""The operations of an embedding: rows looked up, and gradients added to rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nn_tensor import where
+from nn_tensor.extend import add_at, kernel, op
+
+__all__ = ["embedding_lookup", "embedding_scatter", "scatter_add_rows"]
+
+# The lookup of rows and the scatter-add into rows of zeros are each other's gradient.
+
+
+@op
+def embedding_lookup(xp: Any, weights: Any, tokens: Any, /, padding_idx: int | None = None) -> Any:
+    """Return the row of `weights` for each token; the row `padding_idx` gets no gradient."""
+    return xp.take(weights, tokens, axis=0)
+
+
+@embedding_lookup.gradient("weights")
+def _(g: Any, tokens: Any, weights_shape: tuple[int, ...], padding_idx: int | None) -> Any:
+    if padding_idx is not None:
+        g = where((tokens != padding_idx)[..., None], g, 0)
+    return embedding_scatter(g, tokens, weights_shape[0])
+
+
+@op
+def embedding_scatter(xp: Any, g: Any, tokens: Any, /, vocab_size: int) -> Any:
+    """Return `vocab_size` rows: for each token the sum of the rows of `g` at its places."""
+    result = xp.zeros((vocab_size, g.shape[-1]), dtype=g.dtype)
+    rows = xp.broadcast_to(g, (*tokens.shape, g.shape[-1])).reshape(tokens.size, g.shape[-1])
+    scatter_add_rows(xp, result, tokens.reshape(-1), xp.ascontiguousarray(rows))
+    return result
+
+
+@kernel
+def scatter_add_rows(xp: Any, target: Any, tokens: Any, rows: Any) -> None:
+    """Add each row to the row of `target` that its token indexes."""
+    add_at(xp, target, tokens, rows)
+
+
+@scatter_add_rows.cpu
+def _(target, tokens, rows):  # type: ignore[no-untyped-def]
+    for i in range(tokens.size):
+        for j in range(rows.shape[1]):
+            target[tokens[i], j] += rows[i, j]
+
+
+@embedding_scatter.gradient("g")
+def _(g: Any, tokens: Any) -> Any:
+    return embedding_lookup(g, tokens)

@@ -1,0 +1,268 @@
+"""The steps of the long short-term memory: kernels that pass once over the gates."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from nn_tensor.extend import kernel
+
+from nn_recurrent.ops.tanh import LIMIT, P, Q
+
+__all__ = ["lstm_backward_steps", "lstm_forward_steps"]
+
+Array = Any
+
+
+@kernel
+def lstm_forward_steps(
+    xp: Any,
+    gates: Array,
+    product: Array,
+    recurrent: Array,
+    bias: Array,
+    cells: Array,
+    activated: Array,
+    hidden: Array,
+    spans: Array,
+    first: int,
+    last: int,
+    multiply: bool,
+) -> None:
+    """Compute the steps from `first` until before `last`.
+
+    Args:
+        xp: the array module.
+        gates: (rows, 4 * size), on entry the products with the inputs, on return the gates: input,
+            forget, cell, output.
+        product: (batch, 4 * size), the product of the states with `recurrent`, or room for it.
+        recurrent: (size, 4 * size).
+        bias: (4 * size,).
+        cells: (batch + rows, size), the cells, of which the initial ones are given.
+        activated: (rows, size), for their hyperbolic tangent.
+        hidden: (batch + rows, size), the hidden states; or (batch, size), for those of one step.
+        spans: those of `Steps`.
+        first: the first step.
+        last: the step to stop before.
+        multiply: whether to compute `product`.
+    """
+    size = cells.shape[1]
+    batch = len(cells) - len(gates)
+    for t in range(first, last):
+        before, start, n = (int(number) for number in spans[t])
+        rows = slice(start - batch, start - batch + n)
+        z, states = gates[rows], slice(start, start + n)
+        if multiply:
+            xp.matmul(hidden[before : before + n], recurrent, out=product[:n])
+        z += product[:n]
+        z += bias
+        sigmoids = z[:, : 2 * size], z[:, 3 * size :]
+        for part in sigmoids:  # sigmoid(x) = (tanh(x / 2) + 1) / 2
+            part *= 0.5
+        xp.tanh(z, out=z)
+        for part in sigmoids:
+            part *= 0.5
+            part += 0.5
+        i, f, g, o = (z[:, k * size : (k + 1) * size] for k in range(4))
+        cell, target = cells[states], activated[rows]
+        xp.multiply(i, g, out=target)
+        xp.multiply(f, cells[before : before + n], out=cell)
+        cell += target
+        xp.tanh(cell, out=target)
+        xp.multiply(
+            o, target, out=hidden[states] if multiply or len(hidden) > batch else hidden[:n]
+        )
+
+
+@lstm_forward_steps.cpu
+def _(  # type: ignore[no-untyped-def]
+    gates, product, recurrent, bias, cells, activated, hidden, spans, first, last, multiply
+):
+    size, batch = cells.shape[1], len(cells) - len(gates)
+    double = gates.itemsize == 8
+    half, one, limit = gates.dtype.type(0.5), gates.dtype.type(1), gates.dtype.type(LIMIT)
+    whole = multiply or len(hidden) > batch
+    for t in range(first, last):
+        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
+        for s in range(n):
+            z, p = gates[start - batch + s], product[s]
+            if multiply:
+                h = hidden[before + s]
+                p[:] = 0
+                for k in range(0, size - 3, 4):
+                    h0, h1, h2, h3 = h[k], h[k + 1], h[k + 2], h[k + 3]
+                    r0, r1, r2, r3 = (
+                        recurrent[k],
+                        recurrent[k + 1],
+                        recurrent[k + 2],
+                        recurrent[k + 3],
+                    )
+                    for j in range(4 * size):
+                        p[j] += h0 * r0[j] + h1 * r1[j] + h2 * r2[j] + h3 * r3[j]
+                for k in range(size - size % 4, size):
+                    h0, r0 = h[k], recurrent[k]
+                    for j in range(4 * size):
+                        p[j] += h0 * r0[j]
+            for j in range(4 * size):
+                z[j] += p[j] + bias[j]
+            if double:
+                for j in range(4 * size):
+                    if j < 2 * size or j >= 3 * size:
+                        z[j] = half * math.tanh(half * z[j]) + half
+                    else:
+                        z[j] = math.tanh(z[j])
+            else:
+                for part in range(3):  # input and forget gate, cell, output gate
+                    low, high = (
+                        (0, 2 * size)
+                        if part == 0
+                        else ((2 * size, 3 * size) if part == 1 else (3 * size, 4 * size))
+                    )
+                    scale = one if part == 1 else half
+                    shift = one - scale
+                    block = z[low:high]
+                    for j in range(high - low):
+                        v = scale * block[j]
+                        v = limit if v > limit else v
+                        v = -limit if v < -limit else v
+                        w = v * v
+                        a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
+                        a = ((a * w + P[5]) * w + P[6]) * v
+                        b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
+                        block[j] = scale * (a / b) + shift
+            i, f, g, o = z[:size], z[size : 2 * size], z[2 * size : 3 * size], z[3 * size :]
+            old, cell = cells[before + s], cells[start + s]
+            out = activated[start - batch + s]
+            for j in range(size):
+                cell[j] = f[j] * old[j] + i[j] * g[j]
+            if double:
+                for j in range(size):
+                    out[j] = math.tanh(cell[j])
+            else:
+                for j in range(size):
+                    v = cell[j]
+                    v = limit if v > limit else v
+                    v = -limit if v < -limit else v
+                    w = v * v
+                    a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
+                    a = ((a * w + P[5]) * w + P[6]) * v
+                    b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
+                    out[j] = a / b
+            state = hidden[start + s] if whole else hidden[s]
+            for j in range(size):
+                state[j] = o[j] * out[j]
+
+
+@kernel
+def lstm_backward_steps(
+    xp: Any,
+    grad_gates: Array,
+    grad_hidden: Array,
+    grad_cells: Array,
+    grad_outputs: Array,
+    recurrent: Array,
+    gates: Array,
+    cells: Array,
+    activated: Array,
+    spans: Array,
+    first: int,
+    last: int,
+    multiply: bool,
+) -> None:
+    """Compute the backward pass of the steps from the one before `last` down to `first`.
+
+    Args:
+        xp: the array module.
+        grad_gates: (rows, 4 * size), for the gradient of the gates before their activations.
+        grad_hidden: (batch, size), on entry the gradient of the hidden states from what follows,
+            on return that of the states before.
+        grad_cells: (batch, size), likewise for the cells.
+        grad_outputs: (rows, size), the gradient of the hidden states as outputs.
+        recurrent: (4 * size, size), the recurrent weights transposed.
+        gates: as `lstm_forward_steps` left them.
+        cells: likewise.
+        activated: likewise.
+        spans: those of `Steps`.
+        first: the first step.
+        last: the step after those.
+        multiply: whether to multiply with `recurrent`; otherwise `grad_hidden` is left as it is.
+    """
+    size = cells.shape[1]
+    batch = len(cells) - len(gates)
+    for t in range(last - 1, first - 1, -1):
+        before, start, n = (int(number) for number in spans[t])
+        rows = slice(start - batch, start - batch + n)
+        z, dz, tanh_cell = gates[rows], grad_gates[rows], activated[rows]
+        i, f, g, o = (z[:, k * size : (k + 1) * size] for k in range(4))
+        di, df, dg, do = (dz[:, k * size : (k + 1) * size] for k in range(4))
+        dh = grad_hidden[:n] + grad_outputs[rows]
+        dc = grad_cells[:n]
+        xp.multiply(dh, tanh_cell, out=do)
+        do *= o * (1 - o)
+        dh *= o
+        dc += dh * (1 - tanh_cell * tanh_cell)
+        xp.multiply(dc, g, out=di)
+        di *= i * (1 - i)
+        xp.multiply(dc, cells[before : before + n], out=df)
+        df *= f * (1 - f)
+        xp.multiply(dc, i, out=dg)
+        dg *= 1 - g * g
+        dc *= f
+        if multiply:
+            xp.matmul(dz, recurrent, out=grad_hidden[:n])
+
+
+@lstm_backward_steps.cpu
+def _(  # type: ignore[no-untyped-def]
+    grad_gates,
+    grad_hidden,
+    grad_cells,
+    grad_outputs,
+    recurrent,
+    gates,
+    cells,
+    activated,
+    spans,
+    first,
+    last,
+    multiply,
+):
+    size, batch = cells.shape[1], len(cells) - len(gates)
+    one = gates.dtype.type(1)
+    dh = np.empty(size, gates.dtype)
+    for t in range(last - 1, first - 1, -1):
+        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
+        for s in range(n):
+            row = start - batch + s
+            z, dz, out, old = gates[row], grad_gates[row], activated[row], cells[before + s]
+            incoming, given, dc = grad_hidden[s], grad_outputs[row], grad_cells[s]
+            i, f, g, o = z[:size], z[size : 2 * size], z[2 * size : 3 * size], z[3 * size :]
+            di, df = dz[:size], dz[size : 2 * size]
+            dg, do = dz[2 * size : 3 * size], dz[3 * size :]
+            for j in range(size):
+                dh[j] = incoming[j] + given[j]
+            for j in range(size):
+                dc[j] += dh[j] * o[j] * (one - out[j] * out[j])
+            for j in range(size):
+                do[j] = dh[j] * out[j] * o[j] * (one - o[j])
+            for j in range(size):
+                di[j] = dc[j] * g[j] * i[j] * (one - i[j])
+            for j in range(size):
+                dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
+            for j in range(size):
+                df[j] = dc[j] * old[j] * f[j] * (one - f[j])
+            for j in range(size):
+                dc[j] *= f[j]
+            if multiply:
+                incoming[:] = 0
+                for k in range(0, 4 * size, 4):
+                    z0, z1, z2, z3 = dz[k], dz[k + 1], dz[k + 2], dz[k + 3]
+                    r0, r1, r2, r3 = (
+                        recurrent[k],
+                        recurrent[k + 1],
+                        recurrent[k + 2],
+                        recurrent[k + 3],
+                    )
+                    for j in range(size):
+                        incoming[j] += z0 * r0[j] + z1 * r1[j] + z2 * r2[j] + z3 * r3[j]
