@@ -2,8 +2,8 @@
 
 A layer takes ``(batch, time, features)`` and returns the outputs of all steps and the state after
 the last: ``output, (h, c) = lstm(x, lengths=lengths)``. The cells are for loops of your own.
-`nn_recurrent.ops` has the operations; `nn_recurrent.layers` and `nn_recurrent.weights`, the maps from
-and to the weights of other libraries, define what is exported here.
+`nn_recurrent.ops` has the operations; `nn_recurrent.layers` and `nn_recurrent.weights`, the maps
+from and to the weights of other libraries, define what is exported here.
 """
 
 from nn_recurrent.layers.bidirectional import Bidirectional as Bidirectional

@@ -1,4 +1,4 @@
-"""Token ids: integers from 0 to the vocabulary size less 1, as `nn_layers.Embedding` checks them."""
+"""Token ids: integers from 0 to the vocabulary size less 1, checked as `nn_layers.Embedding` does."""
 
 from nn_layers.layers.token_ids import (
     as_token_ids,
