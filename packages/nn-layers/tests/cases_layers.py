@@ -298,6 +298,232 @@ def _of_normalizations() -> list[LayerCase]:
     return rows
 
 
+def _of_rows(reference: Any, *rest: Any) -> Any:
+    """Return the reference of sequences from that of images with one row."""
+
+    def of_sequences(x: Array, *parameters: Array) -> Array:
+        kernels = [p[:, :, None] if p.ndim == 3 else p for p in parameters]
+        return np.asarray(reference(x[:, :, None], *kernels, *rest))[:, :, 0]
+
+    return of_sequences
+
+
+def _of_sequences() -> list[LayerCase]:
+    rows = []
+    convolutions: dict[str, tuple[dict[str, Any], Windows, int]] = {
+        "": ({"kernel_size": 3, "rng": 0}, Windows((1, 3)), 1),
+        "strided": (
+            {"kernel_size": 2, "stride": 2, "padding": 1, "dilation": 2},
+            Windows((1, 2), (1, 2), (0, 0, 1, 1), (1, 2)),
+            1,
+        ),
+        "same": (
+            {"kernel_size": 2, "padding": "same", "dilation": 3},
+            Windows((1, 2), padding=(0, 0, 1, 2), dilation=(1, 3)),
+            1,
+        ),
+        "causal groups": (
+            {"kernel_size": 3, "padding": "causal", "groups": 2},
+            Windows((1, 3), padding=(0, 0, 2, 0)),
+            2,
+        ),
+        "without bias": ({"kernel_size": 3, "bias": False}, Windows((1, 3)), 1),
+    }
+    for label, (options, windows, groups) in convolutions.items():
+        rows.append(
+            LayerCase(
+                nl.Conv1D,
+                _of_rows(_conv2d(windows, groups)),
+                [("normal", (2, 2, 7))],
+                label,
+                {"in_channels": 2, "out_channels": 4, **options},
+                tolerances={"float16": 1e-2},
+                invalid={}
+                if label
+                else {
+                    "in_channels": _SIZES["invalid"],
+                    "out_channels": _SIZES["invalid"],
+                    "kernel_size": _SIZES["invalid"],
+                    "stride": _SIZES["invalid"],
+                    "padding": (-1, 1.5, "valid"),
+                    "dilation": _SIZES["invalid"],
+                    "groups": (0, 3, 1.5),
+                    "initialization": ("hé", None),
+                    "device": _DEVICES,
+                    "dtype": _DTYPES,
+                    "rng": ("seed", 1.5),
+                },
+            )
+        )
+    for layer, function in (
+        (nl.MaxPool1D, references.max_pool2d),
+        (nl.AvgPool1D, references.avg_pool2d),
+    ):
+        rows += [
+            LayerCase(
+                layer,
+                _of_rows(_pooled(function, (1, 2), (1, 2))),
+                [("distinct", (2, 3, 7))],
+                invalid={
+                    "kernel_size": (0, 1.5, "2"),
+                    "stride": (0, -1, 0.5),
+                    "padding": (-1, 2, "same"),
+                },
+            ),
+            LayerCase(
+                layer,
+                _of_rows(_pooled(function, (1, 3), (1, 1), (0, 0, 1, 1))),
+                [("distinct", (2, 2, 5))],
+                "padded",
+                {"kernel_size": 3, "stride": 1, "padding": 1},
+            ),
+            LayerCase(
+                layer,
+                _of_rows(_pooled(function, (1, 3), (1, 3))),
+                [("distinct", (1, 2, 8))],
+                "disjoint",
+                {"kernel_size": 3, "stride": None},
+            ),
+        ]
+    rows += [
+        LayerCase(nl.GlobalAvgPool1D, lambda x: x.mean(2), [("normal", (2, 3, 5))]),
+        LayerCase(nl.GlobalMaxPool1D, lambda x: x.max(2), [("distinct", (2, 3, 5))]),
+        LayerCase(nl.GlobalMaxPool2D, lambda x: x.max((2, 3)), [("distinct", (2, 3, 4, 5))]),
+    ]
+    return rows
+
+
+def _transposed(windows: Windows, output_padding: int = 0, groups: int = 1) -> Any:
+    """Return the sum over all windows, with what is cut off and added at the sides."""
+
+    def reference(x: Array, w: Array, bias: Any = 0.0) -> Array:
+        (kh, kw), (sh, sw), (dh, dw) = windows.kernel, windows.stride, windows.dilation
+        n, c, height, width = x.shape
+        outputs = w.shape[1]
+        rows, columns = (height - 1) * sh + dh * (kh - 1) + 1, (width - 1) * sw + dw * (kw - 1) + 1
+        full = np.zeros((n, groups * outputs, rows + output_padding, columns + output_padding))
+        for channel in range(c):
+            first = channel // (c // groups) * outputs
+            for p in range(height):
+                for q in range(width):
+                    for i in range(kh):
+                        for j in range(kw):
+                            full[:, first : first + outputs, p * sh + i * dh, q * sw + j * dw] += (
+                                x[:, channel, p, q, None] * w[channel, :, i, j]
+                            )
+        top, _, left, _ = windows.padding
+        cut = full[:, :, top : full.shape[2] - top, left : full.shape[3] - left]
+        return cut + (bias if isinstance(bias, float) else bias[:, None, None])
+
+    return reference
+
+
+def _bilinear(x: Array, scale: int, align_corners: bool) -> Array:
+    """Interpolate along one axis after the other with `np.interp`."""
+    for axis in (2, 3):
+        size = x.shape[axis]
+        count = size * scale
+        positions = (np.arange(count) + 0.5) / scale - 0.5
+        if align_corners:
+            positions = np.linspace(0, size - 1, count)
+        x = np.apply_along_axis(
+            lambda v, at=positions: np.interp(at, np.arange(len(v)), v), axis, x
+        )
+    return x
+
+
+def _of_enlarged_images() -> list[LayerCase]:
+    rows = []
+    for label, options, reference in (
+        ("", {"kernel_size": 3, "rng": 0}, _transposed(Windows((3, 3)))),
+        (
+            "strided",
+            {"kernel_size": 4, "stride": 2, "padding": 1},
+            _transposed(Windows((4, 4), (2, 2), (1, 1, 1, 1))),
+        ),
+        (
+            "output padding",
+            {"kernel_size": 3, "stride": (2, 3), "padding": (1, 0), "output_padding": 1},
+            _transposed(Windows((3, 3), (2, 3), (1, 1, 0, 0)), 1),
+        ),
+        (
+            "dilated groups",
+            {"kernel_size": 2, "dilation": 2, "groups": 2},
+            _transposed(Windows((2, 2), dilation=(2, 2)), 0, 2),
+        ),
+        ("without bias", {"kernel_size": 2, "bias": False}, _transposed(Windows((2, 2)))),
+    ):
+        rows.append(
+            LayerCase(
+                nl.ConvTranspose2D,
+                reference,
+                [("normal", (2, 2, 3, 4))],
+                label,
+                {"in_channels": 2, "out_channels": 4, **options},
+                tolerances={"float16": 1e-2},
+                invalid={}
+                if label
+                else {
+                    "in_channels": _SIZES["invalid"],
+                    "out_channels": _SIZES["invalid"],
+                    "kernel_size": (0, 1.5, "2", (1, 2, 3)),
+                    "stride": (0, -1, (2, 0), 0.5),
+                    "padding": (-1, "same", 1.5),
+                    "output_padding": (-1, 1, 1.5),
+                    "dilation": (0, (2, 0), 0.5),
+                    "groups": (0, 3, 1.5),
+                    "initialization": ("hé", None),
+                    "device": _DEVICES,
+                    "dtype": _DTYPES,
+                    "rng": ("seed", 1.5),
+                },
+            )
+        )
+    rows += [
+        LayerCase(
+            nl.Upsample,
+            lambda x: x.repeat(3, 2).repeat(2, 3),
+            [("normal", (2, 3, 2, 4))],
+            "",
+            {"scale": (3, 2)},
+            invalid={
+                "scale": (0, 1.5, "2"),
+                "mode": ("cubic", None),
+                "align_corners": (True, "yes"),
+            },
+        ),
+        *(
+            LayerCase(
+                nl.Upsample,
+                lambda x, align=align: _bilinear(x, 3, align),
+                [("normal", (2, 2, 3, 4))],
+                f"bilinear {align}",
+                {"scale": 3, "mode": "bilinear", "align_corners": align},
+            )
+            for align in (False, True)
+        ),
+        LayerCase(
+            nl.PReLU,
+            lambda x, w: np.where(x > 0, x, w * x),
+            [("nonzero", (3, 4))],
+            invalid={
+                "num_parameters": _SIZES["invalid"],
+                "alpha": (np.nan, "a", None),
+                "device": _DEVICES,
+                "dtype": _DTYPES,
+            },
+        ),
+        LayerCase(
+            nl.PReLU,
+            lambda x, w: np.where(x > 0, x, w[:, None, None] * x),
+            [("nonzero", (2, 3, 2, 2))],
+            "channels",
+            {"num_parameters": 3, "alpha": 0.1},
+        ),
+    ]
+    return rows
+
+
 def _mask(shape: tuple[int, ...]) -> Array:
     return nl.Dropout(0.4, rng=0)(np.ones(shape)).numpy()
 
@@ -377,6 +603,8 @@ LAYERS = [
         {"p": 0.4, "rng": 0},
         skip=_NO_BATCH,
     ),
+    *_of_sequences(),
+    *_of_enlarged_images(),
     LayerCase(nl.Flatten, lambda x: x.reshape(2, 24), [("normal", (2, 3, 4, 2))]),
     LayerCase(nl.Flatten, lambda x: x.reshape(3, 0), [("normal", (3, 0, 2))], "of nothing"),
     LayerCase(

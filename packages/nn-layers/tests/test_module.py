@@ -4,6 +4,7 @@ import copy
 import pickle
 from xml.etree import ElementTree
 
+import nn_layers as nl
 import numpy as np
 import pytest
 from nn_layers import Base_Layer, BaseModel, BatchNorm1D, Dense, ReLU, Sequential
@@ -329,3 +330,56 @@ def test_summary_restores_the_model_after_an_error():
     assert model.training
     with pytest.raises(TypeError, match=r"input_shapes\[0\]: expected a tuple .* got 4"):
         model.summary(4)
+
+
+def test_frozen_layers_stay_as_they_are():
+    model = nl.Sequential(
+        nl.Dense(4, 3, rng=0), nl.BatchNorm1D(3), nl.Dropout(0.5), nl.Dense(3, 2, rng=1)
+    )
+    backbone = model[:3]
+    assert backbone.freeze() is backbone
+    assert [path for path, _ in model.named_parameters()] == ["3.weights", "3.bias"]
+    before = model.state_dict()
+    model.train()
+    assert [layer.training for layer in model.layers] == [False, False, False, True]
+    x = Tensor(np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32))
+    first = model(x)
+    first.sum().backward()
+    np.testing.assert_array_equal(first.numpy(), model(x).numpy())
+    for key, value in model.state_dict().items():
+        if key != "__metadata__":
+            np.testing.assert_array_equal(value, before[key])
+    assert model.layers[0].weights.requires_grad is False
+    model.load_state_dict(before)  # frozen Tensors are state all the same
+
+
+def test_unfreezing_restores_what_was_trainable():
+    model = nl.Sequential(nl.Dense(4, 3, rng=0), nl.BatchNorm1D(3))
+    model.layers[0].bias.requires_grad = False
+    expected = [path for path, _ in model.named_parameters()]
+    model.layers[0].freeze()
+    model.freeze().freeze()
+    assert model.parameters == []
+    assert not model.train().training
+    model.layers[0].unfreeze()
+    assert [path for path, _ in model.named_parameters()] == ["0.weights"]
+    assert model.layers[0].training
+    model.unfreeze()
+    assert [path for path, _ in model.named_parameters()] == expected
+    assert all(module.training and not module.frozen for module in model.modules)
+
+
+def test_freezing_tied_weights():
+    class Tied(nl.BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.first = nl.Dense(3, 3, rng=0)
+            self.second = nl.Dense(3, 3, rng=1)
+            self.second.weights = self.first.weights
+
+        def forward(self, x):
+            return self.second(self.first(x))
+
+    model = Tied().freeze()
+    assert model.parameters == []
+    assert len(model.unfreeze().parameters) == 3

@@ -24,13 +24,23 @@ from nn_layers.layers.activations import SiLU as SiLU
 from nn_layers.layers.activations import Softmax as Softmax
 from nn_layers.layers.activations import Softplus as Softplus
 from nn_layers.layers.activations import Tanh as Tanh
+from nn_layers.layers.conv1d import Conv1D as Conv1D
 from nn_layers.layers.conv2d import Conv2D as Conv2D
+from nn_layers.layers.conv_transpose2d import ConvTranspose2D as ConvTranspose2D
 from nn_layers.layers.dense import Dense as Dense
 from nn_layers.layers.dropout import Dropout as Dropout
 from nn_layers.layers.embedding import Embedding as Embedding
 from nn_layers.layers.normalization import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm
-from nn_layers.layers.pooling import AvgPool2D, GlobalAvgPool2D, MaxPool2D
+from nn_layers.layers.pooling import AvgPool2D, GlobalAvgPool2D, GlobalMaxPool2D, MaxPool2D
+from nn_layers.layers.pooling1d import (
+    AvgPool1D,
+    GlobalAvgPool1D,
+    GlobalMaxPool1D,
+    MaxPool1D,
+)
+from nn_layers.layers.prelu import PReLU as PReLU
 from nn_layers.layers.reshape import Flatten, Reshape
+from nn_layers.layers.upsample import Upsample as Upsample
 from nn_layers.module.base_layer import Base_Layer as Base_Layer
 from nn_layers.module.base_model import BaseModel as BaseModel
 from nn_layers.module.sequential import Sequential as Sequential
@@ -39,25 +49,33 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Activation",
+    "AvgPool1D",
     "AvgPool2D",
     "BaseModel",
     "Base_Layer",
     "BatchNorm1D",
     "BatchNorm2D",
+    "Conv1D",
     "Conv2D",
+    "ConvTranspose2D",
     "Dense",
     "Dropout",
     "ELU",
     "Embedding",
     "Flatten",
     "GELU",
+    "GlobalAvgPool1D",
     "GlobalAvgPool2D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
     "GroupNorm",
     "Identity",
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
+    "MaxPool1D",
     "MaxPool2D",
+    "PReLU",
     "RMSNorm",
     "ReLU",
     "Reshape",
@@ -67,6 +85,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Upsample",
     "initialize",
     "parse_dtype",
 ]

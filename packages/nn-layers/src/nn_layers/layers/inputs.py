@@ -10,7 +10,7 @@ from nn_tensor.extend import check_shape
 
 from nn_layers.ops.windows import Pair
 
-__all__ = ["as_tensor", "check_pair", "floating_input", "image_size"]
+__all__ = ["as_tensor", "check_pair", "floating_input", "image_size", "sequence_length"]
 
 
 def as_tensor(x: Any) -> Tensor:
@@ -52,6 +52,20 @@ def image_size(shape: tuple[int, ...]) -> Pair:
             f"(its shape is {shape})"
         )
     return shape[2], shape[3]
+
+
+def sequence_length(shape: tuple[int, ...]) -> int:
+    """Return the number of steps of a batch of sequences.
+
+    Raises:
+        ValueError: if it does not have three dimensions.
+    """
+    if len(shape) != 3:
+        raise ValueError(
+            f"input has {len(shape)} dimensions, expected 3: (batch, channels, time) "
+            f"(its shape is {shape})"
+        )
+    return shape[2]
 
 
 def check_pair(name: str, value: Any, minimum: int = 1) -> Pair:

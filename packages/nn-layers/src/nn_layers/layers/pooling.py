@@ -1,4 +1,4 @@
-"""`MaxPool2D`, `AvgPool2D` and `GlobalAvgPool2D`: windows of an image reduced to one value each."""
+"""`MaxPool2D`, `AvgPool2D` and their global forms: windows of an image reduced to one value."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from nn_tensor.extend import keyword_only
 
 from nn_layers.layers.inputs import as_tensor, check_pair, floating_input, image_size
 from nn_layers.module.base_layer import Base_Layer
-from nn_layers.ops.pooling import avg_pool2d, max_pool2d
+from nn_layers.ops.pooling import avg_pool2d, global_max, max_pool2d
 from nn_layers.ops.windows import Pair, Windows, format_sizes
 
-__all__ = ["AvgPool2D", "GlobalAvgPool2D", "MaxPool2D"]
+__all__ = ["AvgPool2D", "GlobalAvgPool2D", "GlobalMaxPool2D", "MaxPool2D"]
 
 
 class _Pool2D(Base_Layer):
@@ -147,6 +147,28 @@ class GlobalAvgPool2D(Base_Layer):
         x = floating_input(x)
         _nonempty_size(x.shape)
         return mean(x, (2, 3))
+
+
+class GlobalMaxPool2D(Base_Layer):
+    r"""The maximum of each channel of an image, :math:`y_{nc} = \max_{pq} x_{ncpq}`.
+
+    The gradient goes to the first maximum.
+
+    Shapes: ``(batch, channels, height, width)`` to ``(batch, channels)``. The dtype is kept.
+
+    Raises:
+        ValueError: when called, if the input does not have four dimensions or an image is empty.
+        TypeError: when called, if the input is complex.
+
+    >>> GlobalMaxPool2D()(Tensor([[[[1.0, 5.0], [3.0, 2.0]]]]))
+    Tensor([[5.]])
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the maximum of each channel."""
+        x = as_tensor(x)
+        _nonempty_size(x.shape)
+        return global_max(x)
 
 
 def _nonempty_size(shape: tuple[int, ...]) -> Pair:

@@ -75,6 +75,8 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     """
 
     training: bool = True  # read by layers that differ in training, set by `train` and `eval`
+    frozen: bool = False  # set by `freeze`
+    _frozen_names: tuple[str, ...] = ()  # the attributes whose Tensors `freeze` found trainable
 
     def __call__(self: _HasForward[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return `forward` of the same arguments; an error gets the path of its layer."""
@@ -145,7 +147,60 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
 
     def _set_training(self, mode: bool) -> None:
         for _, module in self.named_modules():
-            module.training = bool(mode)
+            module.training = bool(mode) and not module.frozen
+
+    def freeze(self) -> Self:
+        """Exclude the module and all inside it from training, until `unfreeze`; return it.
+
+        No Tensor requires a gradient any longer, so none is in `parameters`; and `train` leaves
+        the frozen modules in `eval` mode: a frozen BatchNorm normalizes by its running statistics
+        and does not change them, a frozen Dropout is switched off. Optimizers are made from the
+        `parameters` that are left.
+
+        >>> from nn_layers import BatchNorm1D, Dense, Sequential
+        >>> model = Sequential(Dense(4, 3), BatchNorm1D(3), Dense(3, 2))
+        >>> for layer in model[:2]:
+        ...     layer = layer.freeze()
+        >>> [path for path, _ in model.named_parameters()]
+        ['2.weights', '2.bias']
+        >>> model.train()[1].training
+        False
+        """
+        modules = [module for module in self.modules if not module.frozen]
+        found = [
+            {
+                entry.path: entry.value
+                for entry in walk(module, deep=False)
+                if isinstance(entry.value, Tensor) and entry.value.requires_grad
+            }
+            for module in modules
+        ]
+        for module, tensors in zip(modules, found, strict=True):
+            module.frozen, module.training = True, False
+            module._frozen_names = tuple(tensors)
+            for tensor in tensors.values():
+                tensor.requires_grad = False
+        return self
+
+    def unfreeze(self) -> Self:
+        """Undo `freeze` in the module and all inside it, and set `train` mode there; return it.
+
+        Tensors that did not require a gradient before do not do so afterwards.
+
+        >>> from nn_layers import Dense
+        >>> layer = Dense(4, 3)
+        >>> layer.bias.requires_grad = False
+        >>> [path for path, _ in layer.freeze().unfreeze().named_parameters()]
+        ['weights']
+        """
+        for module in self.modules:
+            if not module.frozen:
+                continue
+            for entry in walk(module, deep=False):
+                if isinstance(entry.value, Tensor) and entry.path in module._frozen_names:
+                    entry.value.requires_grad = True
+            module.frozen, module.training, module._frozen_names = False, True, ()
+        return self
 
     def zero_grad(self) -> None:
         """Clear the gradients of all Tensors."""

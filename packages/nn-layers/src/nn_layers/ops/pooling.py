@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from nn_tensor import argmax, gather
 from nn_tensor.extend import accumulation_dtype, kernel, op
 
 from nn_layers.ops.windows import Pair, Windows
@@ -19,6 +21,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool2d_gradient",
     "gather_by_window_index",
+    "global_max",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_forward",
@@ -309,3 +312,16 @@ def avg_pool2d_gradient(xp: Any, g: Any, /, size: Pair, windows: Windows) -> Any
 @avg_pool2d_gradient.gradient("g")
 def _(g: Any, windows: Windows) -> Any:
     return avg_pool2d(g, windows)
+
+
+def global_max(x: Any) -> Any:
+    """Return the maximum of each channel of (batch, channels, ...); the first one has the gradient.
+
+    Raises:
+        TypeError: if `x` is complex.
+    """
+    if x.dtype.kind == "c":
+        raise TypeError(f"input is {x.dtype}, and complex numbers have no maximum")
+    rows = x.reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
+    best = argmax(rows, -1)
+    return gather(rows, best.reshape(*best.shape, 1)).reshape(*best.shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nn_layers import Base_Layer
@@ -52,7 +52,7 @@ class Bidirectional(Base_Layer):
         layer: RecurrentLayer,
         backward: RecurrentLayer | None = None,
         *,
-        merge: str = "concat",
+        merge: Literal["concat", "sum", "mul", "mean"] = "concat",
         rng: np.random.Generator | int | None = None,
         name: str | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ from nn_layers import Base_Layer
 from nn_tensor import Tensor, random_generator, zeros
 from nn_tensor.extend import Device, check_integer, describe
 
-from nn_recurrent.layers.initialization import draw_weights
+from nn_recurrent.layers.initialization import RecurrentInitialization, draw_weights
 from nn_recurrent.ops.steps import Steps
 
 __all__ = ["RecurrentCell", "as_floating", "check_state"]
@@ -63,7 +63,7 @@ class RecurrentCell(Base_Layer, ABC):
         *,
         state_size: int | None = None,
         bias: bool = True,
-        initialization: str = "xavier",
+        initialization: RecurrentInitialization = "xavier",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,

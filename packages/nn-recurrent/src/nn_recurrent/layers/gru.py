@@ -8,6 +8,7 @@ import numpy as np
 from nn_tensor.extend import Device, keyword_only
 
 from nn_recurrent.layers.gru_cell import GRUCell
+from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.layers.recurrent import RecurrentLayer
 
 __all__ = ["GRU"]
@@ -77,7 +78,7 @@ class GRU(RecurrentLayer):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         bias: bool = True,
-        initialization: str = "xavier",
+        initialization: RecurrentInitialization = "xavier",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,

@@ -10,6 +10,7 @@ from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device, check_bool, keyword_only
 
 from nn_recurrent.layers.cell import RecurrentCell
+from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.ops.gru import gru
 from nn_recurrent.ops.shared import split
 from nn_recurrent.ops.steps import Steps
@@ -69,7 +70,7 @@ class GRUCell(RecurrentCell):
         *,
         reset_after: bool = True,
         bias: bool = True,
-        initialization: str = "xavier",
+        initialization: RecurrentInitialization = "xavier",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,

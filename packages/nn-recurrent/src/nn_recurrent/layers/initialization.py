@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from nn_layers import initialize
+from nn_layers.initializers import Initialization
 from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device, check_floating_dtype
 
-__all__ = ["draw_weights"]
+__all__ = ["RecurrentInitialization", "draw_weights"]
+
+RecurrentInitialization: TypeAlias = Initialization | Literal["torch"]
+"""How the weights are drawn: a name of `nn_layers.initialize`, or as in PyTorch."""
 
 
 def draw_weights(
-    initialization: str,
+    initialization: RecurrentInitialization,
     gates: int,
     sizes: tuple[int, int, int],
     rng: np.random.Generator | int | None,
@@ -38,8 +42,9 @@ def draw_weights(
     input_size, state_size, size = sizes
     rng, dtype = random_generator(rng), check_floating_dtype("dtype", dtype)
     drawn = []
-    for rows, kind in ((input_size, initialization), (state_size, "orthogonal")):
-        if initialization == "torch":
+    recurrent_kind: Initialization = "orthogonal"
+    for rows, kind in ((input_size, initialization), (state_size, recurrent_kind)):
+        if initialization == "torch" or kind == "torch":
             bound = 1 / math.sqrt(size)
             drawn.append(rng.uniform(-bound, bound, (rows, gates * size)))
         else:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from nn_tensor.extend import Device, keyword_only
 
+from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.layers.lstm_cell import LSTMCell
 from nn_recurrent.layers.recurrent import RecurrentLayer
 
@@ -88,7 +89,7 @@ class LSTM(RecurrentLayer):
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         bias: bool = True,
-        initialization: str = "xavier",
+        initialization: RecurrentInitialization = "xavier",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from nn_layers import initialize
+from nn_layers.initializers import Initialization
 from nn_tensor import Tensor, random_generator
 from nn_tensor.extend import Device, check_integer, check_number, keyword_only
 
 from nn_recurrent.layers.cell import RecurrentCell
+from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.ops.lstm import lstm
 from nn_recurrent.ops.shared import split
 from nn_recurrent.ops.steps import Steps
@@ -77,7 +79,7 @@ class LSTMCell(RecurrentCell):
         bias: bool = True,
         forget_bias: float | None = None,
         projection: int | None = None,
-        initialization: str = "xavier",
+        initialization: RecurrentInitialization = "xavier",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,
@@ -105,7 +107,7 @@ class LSTMCell(RecurrentCell):
             self.bias.data[size : 2 * size] += forget
         self.projection: Tensor | None = None
         if projection is not None:
-            kind = "lecun" if initialization == "torch" else initialization
+            kind: Initialization = "lecun" if initialization == "torch" else initialization
             shape = size, projection
             self.projection = initialize(kind, shape, *shape, rng=rng, device=device, dtype=dtype)
             if initialization == "torch":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nn_tensor.extend import Device, keyword_only
 
+from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.layers.recurrent import RecurrentLayer
 from nn_recurrent.layers.rnn_cell import RNNCell
 
@@ -70,13 +71,13 @@ class RNN(RecurrentLayer):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        nonlinearity: str = "tanh",
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
         bidirectional: bool = False,
         reverse: bool = False,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         bias: bool = True,
-        initialization: str = "xavier",
+        initialization: RecurrentInitialization = "xavier",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,

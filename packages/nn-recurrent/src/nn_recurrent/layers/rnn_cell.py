@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import Device, check_choice, keyword_only
 
 from nn_recurrent.layers.cell import RecurrentCell
+from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.ops.rnn import rnn
 from nn_recurrent.ops.shared import split
 from nn_recurrent.ops.steps import Steps
@@ -61,9 +62,9 @@ class RNNCell(RecurrentCell):
         input_size: int,
         hidden_size: int,
         *,
-        nonlinearity: str = "tanh",
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
         bias: bool = True,
-        initialization: str = "xavier",
+        initialization: RecurrentInitialization = "xavier",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,

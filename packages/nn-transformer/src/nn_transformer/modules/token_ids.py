@@ -1,4 +1,4 @@
-"""Token ids: integers from 0 to the vocabulary size less 1, checked as `nn_layers.Embedding` does."""
+"""Token ids: integers from 0 to the vocabulary size less 1, as in `nn_layers.Embedding`."""
 
 from nn_layers.layers.token_ids import (
     as_token_ids,
