@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -133,6 +134,53 @@ def _(  # type: ignore[no-untyped-def]
                 state[j] = new[j] + u[j] * (h[j] - new[j])
 
 
+@gru_forward_steps.cuda
+def _(
+    cp: Any,
+    gates: Array,
+    product: Array,
+    recurrent: Array,
+    bias: Array,
+    candidates: Array,
+    hidden: Array,
+    spans: Array,
+    first: int,
+    last: int,
+    multiply: bool,
+) -> None:
+    size, batch = hidden.shape[1], len(hidden) - len(gates)
+    for t in range(first, last):
+        before, start, n = (int(number) for number in spans[t])
+        rows, previous = slice(start - batch, start - batch + n), hidden[before : before + n]
+        if multiply:
+            cp.matmul(previous, recurrent, out=product[:n])
+        written = gates[rows], candidates[rows], hidden[start : start + n]
+        _forward_on_cuda(cp)(product, bias, previous, size, *written, size=n * size)
+
+
+@functools.cache
+def _forward_on_cuda(cp: Any) -> Any:
+    return cp.ElementwiseKernel(
+        "raw T product, raw T bias, raw T previous, int64 size",
+        "raw T gates, raw T candidates, raw T hidden",
+        """
+        const long long j = i % size, k = i / size * 3 * size + j;
+        T z[2];
+        for (int gate = 0; gate < 2; ++gate) {
+            const T x = gates[k + gate * size] + product[k + gate * size] + bias[j + gate * size];
+            z[gate] = T(0.5) * tanh(T(0.5) * x) + T(0.5);
+            gates[k + gate * size] = z[gate];
+        }
+        const T scaled = product[k + 2 * size] + bias[j + 3 * size];
+        const T value = tanh(gates[k + 2 * size] + bias[j + 2 * size] + z[0] * scaled);
+        candidates[i] = scaled;
+        gates[k + 2 * size] = value;
+        hidden[i] = value + z[1] * (previous[i] - value);
+        """,
+        "nn_recurrent_gru_forward",
+    )
+
+
 @kernel
 def gru_backward_steps(
     xp: Any,
@@ -230,3 +278,49 @@ def _(  # type: ignore[no-untyped-def]
                     z0, r0 = dz[k], recurrent[k]
                     for j in range(size):
                         dh[j] += z0 * r0[j]
+
+
+@gru_backward_steps.cuda
+def _(
+    cp: Any,
+    grad_gates: Array,
+    grad_hidden: Array,
+    grad_outputs: Array,
+    recurrent: Array,
+    gates: Array,
+    candidates: Array,
+    hidden: Array,
+    spans: Array,
+    first: int,
+    last: int,
+    multiply: bool,
+) -> None:
+    size, batch = hidden.shape[1], len(hidden) - len(gates)
+    for t in range(last - 1, first - 1, -1):
+        before, start, n = (int(number) for number in spans[t])
+        rows = slice(start - batch, start - batch + n)
+        read = grad_outputs[rows], gates[rows], candidates[rows], hidden[before : before + n]
+        _backward_on_cuda(cp)(*read, size, grad_gates[rows], grad_hidden, size=n * size)
+        if multiply:
+            grad_hidden[:n] += cp.matmul(grad_gates[rows, : 3 * size], recurrent)
+
+
+@functools.cache
+def _backward_on_cuda(cp: Any) -> Any:
+    return cp.ElementwiseKernel(
+        "raw T grad_outputs, raw T gates, raw T candidates, raw T old, int64 size",
+        "raw T grad_gates, raw T grad_hidden",
+        """
+        const long long row = i / size, j = i % size;
+        const long long k = row * 3 * size + j, g = row * 4 * size + j;
+        const T reset = gates[k], update = gates[k + size], value = gates[k + 2 * size];
+        const T dh = grad_hidden[i] + grad_outputs[i];
+        const T dn = dh * (1 - update) * (1 - value * value);
+        grad_gates[g] = dn * candidates[i] * reset * (1 - reset);
+        grad_gates[g + size] = dh * (old[i] - value) * update * (1 - update);
+        grad_gates[g + 2 * size] = dn * reset;
+        grad_gates[g + 3 * size] = dn;
+        grad_hidden[i] = dh * update;
+        """,
+        "nn_recurrent_gru_backward",
+    )

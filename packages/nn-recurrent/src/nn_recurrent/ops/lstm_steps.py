@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -154,6 +155,57 @@ def _(  # type: ignore[no-untyped-def]
                 state[j] = o[j] * out[j]
 
 
+@lstm_forward_steps.cuda
+def _(
+    cp: Any,
+    gates: Array,
+    product: Array,
+    recurrent: Array,
+    bias: Array,
+    cells: Array,
+    activated: Array,
+    hidden: Array,
+    spans: Array,
+    first: int,
+    last: int,
+    multiply: bool,
+) -> None:
+    size, batch = cells.shape[1], len(cells) - len(gates)
+    for t in range(first, last):
+        before, start, n = (int(number) for number in spans[t])
+        rows, states = slice(start - batch, start - batch + n), slice(start, start + n)
+        if multiply:
+            cp.matmul(hidden[before : before + n], recurrent, out=product[:n])
+        target = hidden[states] if multiply or len(hidden) > batch else hidden[:n]
+        old = cells[before : before + n]
+        written = gates[rows], cells[states], activated[rows], target
+        _forward_on_cuda(cp)(product, bias, old, size, *written, size=n * size)
+
+
+@functools.cache
+def _forward_on_cuda(cp: Any) -> Any:
+    return cp.ElementwiseKernel(
+        "raw T product, raw T bias, raw T old, int64 size",
+        "raw T gates, raw T cell, raw T activated, raw T hidden",
+        """
+        const long long j = i % size, k = i / size * 4 * size + j;
+        T z[4];
+        for (int gate = 0; gate < 4; ++gate)
+            z[gate] = gates[k + gate * size] + product[k + gate * size] + bias[j + gate * size];
+        for (int gate = 0; gate < 4; ++gate) {
+            z[gate] = gate == 2 ? tanh(z[gate]) : T(0.5) * tanh(T(0.5) * z[gate]) + T(0.5);
+            gates[k + gate * size] = z[gate];
+        }
+        const T value = z[1] * old[i] + z[0] * z[2];
+        const T squashed = tanh(value);
+        cell[i] = value;
+        activated[i] = squashed;
+        hidden[i] = z[3] * squashed;
+        """,
+        "nn_recurrent_lstm_forward",
+    )
+
+
 @kernel
 def lstm_backward_steps(
     xp: Any,
@@ -266,3 +318,53 @@ def _(  # type: ignore[no-untyped-def]
                     )
                     for j in range(size):
                         incoming[j] += z0 * r0[j] + z1 * r1[j] + z2 * r2[j] + z3 * r3[j]
+
+
+@lstm_backward_steps.cuda
+def _(
+    cp: Any,
+    grad_gates: Array,
+    grad_hidden: Array,
+    grad_cells: Array,
+    grad_outputs: Array,
+    recurrent: Array,
+    gates: Array,
+    cells: Array,
+    activated: Array,
+    spans: Array,
+    first: int,
+    last: int,
+    multiply: bool,
+) -> None:
+    size, batch = cells.shape[1], len(cells) - len(gates)
+    for t in range(last - 1, first - 1, -1):
+        before, start, n = (int(number) for number in spans[t])
+        rows = slice(start - batch, start - batch + n)
+        read = grad_hidden, grad_outputs[rows], gates[rows], activated[rows]
+        written = grad_gates[rows], grad_cells
+        old = cells[before : before + n]
+        _backward_on_cuda(cp)(*read, old, size, *written, size=n * size)
+        if multiply:
+            cp.matmul(grad_gates[rows], recurrent, out=grad_hidden[:n])
+
+
+@functools.cache
+def _backward_on_cuda(cp: Any) -> Any:
+    return cp.ElementwiseKernel(
+        "raw T grad_hidden, raw T grad_outputs, raw T gates, raw T activated, raw T old,"
+        " int64 size",
+        "raw T grad_gates, raw T grad_cells",
+        """
+        const long long k = i / size * 4 * size + i % size;
+        const T in = gates[k], forget = gates[k + size], g = gates[k + 2 * size];
+        const T out = gates[k + 3 * size], squashed = activated[i];
+        const T dh = grad_hidden[i] + grad_outputs[i];
+        const T dc = grad_cells[i] + dh * out * (1 - squashed * squashed);
+        grad_gates[k] = dc * g * in * (1 - in);
+        grad_gates[k + size] = dc * old[i] * forget * (1 - forget);
+        grad_gates[k + 2 * size] = dc * in * (1 - g * g);
+        grad_gates[k + 3 * size] = dh * squashed * out * (1 - out);
+        grad_cells[i] = dc * forget;
+        """,
+        "nn_recurrent_lstm_backward",
+    )
