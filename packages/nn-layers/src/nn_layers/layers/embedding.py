@@ -16,7 +16,7 @@ __all__ = ["Embedding"]
 
 
 class Embedding(Base_Layer):
-    r"""A trainable vector for each token of a vocabulary.
+    r"""A lookup table of trainable embeddings, one for each token of the vocabulary.
 
     .. math:: y_{\ldots j} = W_{x_{\ldots} j}
 
@@ -100,7 +100,7 @@ class Embedding(Base_Layer):
         return self.weights.dtype
 
     def forward(self, tokens: Any) -> Tensor:
-        """Return the vectors of `tokens`."""
+        """Return the embeddings of `tokens`."""
         ids = check_token_ids("tokens", tokens, self.vocab_size, self.device)
         return embedding_lookup(self.weights, ids, self.padding_idx)
 
