@@ -7,6 +7,7 @@ from typing import Any
 import nn_recurrent as nr
 import numpy as np
 import pytest
+from nn_layers.ops.dropout import dropout
 from nn_tensor import Tensor, concatenate, grad, stack, zeros
 from nn_tensor.extend import mark_dirty
 from nn_tensor.testing import assert_close, gradcheck
@@ -243,7 +244,7 @@ def test_recurrent_dropout_has_one_mask_for_all_steps(kind: str, rng: np.random.
     values = [p.numpy() for p in layer.parameters]
     x = rng.normal(size=(4, 6, 2))
     layer.rng = np.random.default_rng(7)
-    mask = (np.random.default_rng(7).random((4, 3), np.float32) >= 0.5) * 2.0
+    mask = dropout(np.ones((4, 3)), 0.5, np.random.default_rng(7))
     output = layer(x)[0].numpy()
     zero = np.zeros((1, 3))
     for n in range(4):
