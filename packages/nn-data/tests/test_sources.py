@@ -1,5 +1,6 @@
 """What data may be, and parts of it."""
 
+import tracemalloc
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +37,36 @@ class OnDevice:
 
     def __getitem__(self, key):
         return OnDevice(self.array[key])
+
+
+STRIDED = {
+    "a column": lambda table: table[:, 0],
+    "columns": lambda table: table[:, 1:],
+    "every other row": lambda table: table[::2],
+    "backwards": lambda table: table[::-1],
+    "Fortran order": np.asfortranarray,
+    "windows": lambda table: np.lib.stride_tricks.sliding_window_view(table[:, 0].copy(), 50),
+    "a field": lambda table: np.zeros(len(table), [("a", "u1"), ("x", "f8", 3)])["x"],
+}
+
+
+@pytest.mark.parametrize("name", STRIDED)
+def test_a_batch_of_a_strided_array_copies_no_more_than_the_batch(name):
+    """`numpy.take` makes a contiguous copy of all of such an array at first."""
+    data = STRIDED[name](np.random.default_rng(0).random((20_000, 10)))
+    for batch in Loader(data, 8, sampler=range(99, 107)):
+        np.testing.assert_array_equal(batch, data[99:107])
+        assert batch.flags.c_contiguous
+        assert batch.flags.writeable
+        assert not np.shares_memory(batch, data)
+    loader = Loader(data, 8, shuffle=True)
+    iterator = iter(loader)
+    next(iterator)
+    tracemalloc.start()
+    next(iterator)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000
 
 
 class TestForeignArrays:

@@ -526,6 +526,11 @@ REFUSED = {
         ValueError,
         r"\(1,\), expected \(16,\)",
     ),
+    "kind": (
+        lambda: RandomCrop(5)(IMAGES, params={"top": [0.5] * N, "left": [0] * N}),
+        TypeError,
+        r"params\['top'\] is float64, expected int64",
+    ),
     "dimensions": (
         lambda: RandomFlip()(IMAGES[0], RNG),
         ValueError,

@@ -31,13 +31,17 @@ class ArraySource(Source):
         # A view: a batch must not be a numpy.memmap, nor a way to write into the data.
         self._array = np.asarray(array).view()
         self._array.flags.writeable = False
+        self._is_contiguous = self._array.flags.c_contiguous and self._array.flags.aligned
 
     def __len__(self) -> int:
         return len(self._array)
 
     def take(self, indices: Indices) -> NDArray[Any]:
-        """Return the rows at `indices`."""
-        return self._array.take(indices, 0)
+        """Return the rows at `indices`, as a contiguous array."""
+        if self._is_contiguous:
+            return self._array.take(indices, 0)
+        # numpy.take would copy all of the array at first: a column of a table, a mapped field.
+        return np.ascontiguousarray(self._array[indices])
 
     def slice(self, start: int, stop: int) -> NDArray[Any]:
         """Return a read-only view of the rows from `start` to before `stop`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from nn_data._checks import check_integer, check_value, keyword_only
 from nn_data.transforms._layout import Layout, axes_of
 from nn_data.transforms._transform import Params, Transform
 
-__all__ = ["Cutout", "box_mask"]
+__all__ = ["Cutout", "boxes"]
 
 
 class Cutout(Transform):
@@ -54,24 +55,32 @@ class Cutout(Transform):
 
     def apply(self, x: NDArray[Any], params: Params) -> NDArray[Any]:
         """Return the batch with the squares overwritten."""
+        value = check_value("Cutout: value", self.value, x.dtype)
         top, left = params["top"], params["left"]
-        inside = box_mask(x, self.layout, top, left, top + self.size[0], left + self.size[1])
-        return np.where(inside, check_value("Cutout: value", self.value, x.dtype), x)
+        out = x.copy()
+        for box in boxes(x.shape, self.layout, top, left, top + self.size[0], left + self.size[1]):
+            out[box] = value
+        return out
 
 
-def box_mask(
-    x: NDArray[Any],
+def boxes(
+    shape: tuple[int, ...],
     layout: str,
     top: NDArray[Any],
     left: NDArray[Any],
     bottom: NDArray[Any],
     right: NDArray[Any],
-) -> NDArray[np.bool_]:
-    """Return a mask, broadcasting with `x`, that is True inside a box of each image."""
-    axes = axes_of(layout, x.shape, "box")
-    rows = np.arange(x.shape[axes.height])
-    columns = np.arange(x.shape[axes.width])
-    in_rows = (rows >= top[:, None]) & (rows < bottom[:, None])
-    in_columns = (columns >= left[:, None]) & (columns < right[:, None])
-    mask = in_rows[:, :, None] & in_columns[:, None, :]
-    return mask if axes.channel is None else np.expand_dims(mask, axes.channel)
+) -> Iterator[tuple[int | slice, ...]]:
+    """Yield the index of a box of each image, what lies outside of the image cut off."""
+    axes = axes_of(layout, shape, "box")
+    height, width = shape[axes.height], shape[axes.width]
+    edges = [
+        np.clip(edge, 0, size).tolist()
+        for edge, size in ((top, height), (bottom, height), (left, width), (right, width))
+    ]
+    index: list[int | slice] = [slice(None)] * len(shape)
+    for image, (first_row, end_row, first_column, end_column) in enumerate(zip(*edges, strict=True)):
+        index[0] = image
+        index[axes.height] = slice(first_row, end_row)
+        index[axes.width] = slice(first_column, end_column)
+        yield tuple(index)

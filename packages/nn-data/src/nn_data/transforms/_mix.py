@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import check_integer, check_number, keyword_only
-from nn_data.transforms._cutout import box_mask
+from nn_data.transforms._cutout import boxes
 from nn_data.transforms._layout import Layout, axes_of, check_layout
 from nn_data.transforms._transform import Params, params_for, per_sample
 
@@ -32,9 +32,7 @@ class _Mix(ABC):
         """Return parameters for each sample of a batch with inputs of this shape."""
 
     @abstractmethod
-    def mix(
-        self, x: NDArray[Any], other: NDArray[Any], params: Params
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def mix(self, x: NDArray[Any], params: Params) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the mixed inputs, and the share that each sample keeps of itself."""
 
     def __call__(
@@ -65,7 +63,7 @@ class _Mix(ABC):
         targets = _probabilities(np.asarray(batch[1]), len(x), self.num_classes, name)
         own = params_for(self, x.shape, rng, params)
         partner = own["partner"]
-        mixed, kept = self.mix(x, x.take(partner, 0), own)
+        mixed, kept = self.mix(x, own)
         kept = kept.astype(np.float32)[:, None]
         return mixed, kept * targets + (1 - kept) * targets.take(partner, 0)
 
@@ -123,14 +121,12 @@ class MixUp(_Mix):
         kept = rng.beta(self.alpha, self.alpha, shape[0])
         return {"lambda": kept, "partner": rng.permutation(shape[0])}
 
-    def mix(
-        self, x: NDArray[Any], other: NDArray[Any], params: Params
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def mix(self, x: NDArray[Any], params: Params) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the weighted means."""
         kept = params["lambda"]
         dtype = x.dtype if x.dtype.kind == "f" else np.dtype(np.float32)
         weight = per_sample(kept.astype(dtype), x.ndim)
-        return weight * x + (1 - weight) * other, kept
+        return weight * x + (1 - weight) * x.take(params["partner"], 0), kept
 
 
 class CutMix(_Mix):
@@ -175,11 +171,13 @@ class CutMix(_Mix):
             "right": np.minimum(column + half_width, width),
         }
 
-    def mix(
-        self, x: NDArray[Any], other: NDArray[Any], params: Params
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
+    def mix(self, x: NDArray[Any], params: Params) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return the images with the boxes of others."""
         edges = [params[name] for name in ("top", "left", "bottom", "right")]
-        inside = box_mask(x, self.layout, *edges)
-        area = inside.reshape(len(x), -1).mean(axis=1)
-        return np.where(inside, other, x), 1 - area
+        out = x.copy()
+        replaced = np.zeros(len(x))
+        for box in boxes(x.shape, self.layout, *edges):
+            image = box[0]
+            out[box] = x[(params["partner"][image], *box[1:])]
+            replaced[image] = out[box].size
+        return out, 1 - replaced / max(x[:1].size, 1)

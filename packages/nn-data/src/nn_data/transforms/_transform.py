@@ -63,7 +63,8 @@ class Transform(ABC):
             params: are used in place of drawn ones.
 
         Raises:
-            TypeError: without `rng` and without `params`, or with both.
+            TypeError: without `rng` and without `params`, or with both; for parameters of another
+                kind.
             ValueError: for a batch of another shape than `layout` says, or parameters that do not
                 fit it.
         """
@@ -104,6 +105,10 @@ def params_for(
         if array.shape != drawn[key].shape:
             raise ValueError(
                 f"{name}: params[{key!r}] has shape {array.shape}, expected {drawn[key].shape}"
+            )
+        if not np.can_cast(array.dtype, drawn[key].dtype, "same_kind"):
+            raise TypeError(
+                f"{name}: params[{key!r}] is {array.dtype}, expected {drawn[key].dtype}"
             )
     return given
 
