@@ -11,6 +11,7 @@ It prints the time of all steps, the validation loss, and the ratio of the times
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -167,19 +168,18 @@ def learning_rates(steps, seed, vocab_size):
     return found
 
 
+def contiguous(tokens):
+    """Return the contiguous array of a Tensor: PyTorch's must be one."""
+    return np.ascontiguousarray(tokens.data)
+
+
 def validation_loss(training, tokens):
     """Return the mean loss over the validation set."""
-    length = shakespeare.CONTEXT_LENGTH
-    starts = np.arange((len(tokens) - 1) // length) * length
-    total = 0.0
-    for part in np.array_split(starts, -(-len(starts) // 64)):
-        sequences = tokens[part[:, None] + np.arange(length + 1)]
-        inputs, targets = (
-            np.ascontiguousarray(sequences[:, :-1]),
-            np.ascontiguousarray(sequences[:, 1:]),
-        )
-        total += len(part) * training.losses(inputs, targets)
-    return total / len(starts)
+    total = count = 0
+    for inputs, targets in shakespeare.make_loader(tokens, shakespeare.CONTEXT_LENGTH, 64):
+        total += len(inputs) * training.losses(contiguous(inputs), contiguous(targets))
+        count += len(inputs)
+    return total / count
 
 
 def main():
@@ -192,7 +192,7 @@ def main():
     if not args.fresh_memory:
         reuse_memory()  # of the whole process: PyTorch has it too
     text = shakespeare.Text(args.text)
-    count = len(text.characters)
+    count = len(text.vocabulary)
     trainings = [NNTraining(count, args.steps, args.seed)]
     try:
         import torch
@@ -203,14 +203,12 @@ def main():
         trainings += [
             TorchTraining(torch, trainings[0].model, schedule, fused) for fused in (False, True)
         ]
-    rng = np.random.default_rng(args.seed)
+    loader = shakespeare.make_loader(text.training, shuffle=True, drop_last=True, seed=args.seed)
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
     times = {training.name: [] for training in trainings}
     for start in range(0, args.steps, TURN):
-        turn = [
-            [x.data for x in shakespeare.sample_batch(text.training, rng)]
-            for _ in range(min(TURN, args.steps - start))
-        ]
-        turn = [[np.ascontiguousarray(x) for x in pair] for pair in turn]
+        count = min(TURN, args.steps - start)
+        turn = [[contiguous(x) for x in pair] for pair in itertools.islice(batches, count)]
         for training in trainings:
             begin = time.perf_counter()
             losses = [training.step(*pair) for pair in turn]

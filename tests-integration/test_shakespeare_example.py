@@ -86,11 +86,33 @@ def test_resumed_run_is_bit_for_bit_equal(example, folder, capsys, monkeypatch):
 
 def test_batches_are_sequences_and_next_tokens(example, folder):
     text = example.Text("text.txt")
-    inputs, targets = example.sample_batch(text.training, np.random.default_rng(0))
+    loader = example.make_loader(text.training, shuffle=True, drop_last=True, seed=0)
+    inputs, targets = loader.peek()
     assert inputs.shape == targets.shape == (example.BATCH_SIZE, example.CONTEXT_LENGTH)
     np.testing.assert_array_equal(inputs.data[:, 1:], targets.data[:, :-1])
-    assert text.decode(inputs.data[0].tolist()) in LINE * 20
+    assert text.vocabulary.decode(inputs.data[0]) in LINE * 20
     assert len(text.training) == len(LINE) * 18
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_validation_is_the_mean_over_the_sequences(example, folder, every):
+    text = example.Text("text.txt")
+    model = example.make_model(len(text.vocabulary), 0)
+    found = []
+
+    def loss_fn(logits, targets):
+        found.append(targets.data)
+        return Value(targets.data.mean())
+
+    class Value(float):
+        item = float.__float__
+
+    value = example.validate(model, text.training, loss_fn, every)
+    length = example.CONTEXT_LENGTH
+    starts = range(0, len(text.training) - length, length * every)
+    expected = np.array([text.training[i + 1 : i + 1 + length] for i in starts])
+    np.testing.assert_array_equal(np.concatenate(found), expected)
+    assert value == pytest.approx(expected.mean())
 
 
 def test_weight_decay_applies_to_matrices_only(example, folder):
@@ -113,7 +135,7 @@ def test_weight_decay_applies_to_matrices_only(example, folder):
     [
         (["--data", "missing.txt"], ["missing.txt"]),
         (["--data", "short.txt"], ["short.txt", "9 characters"]),
-        (["--data", "broken.safetensors"], ["broken.safetensors", "UTF-8"]),
+        (["--data", "broken.safetensors"], ["broken.safetensors", "is not text in utf-8"]),
         (["--data", "text.txt", "--steps", "0"], ["--steps"]),
         (["--data", "text.txt", "--start", ""], ["--start"]),
         (["--data", "text.txt", "--start", "§"], ["§"]),

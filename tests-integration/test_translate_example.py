@@ -126,7 +126,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(example, capsys, data, tmp_pa
     again = run(example, capsys, *options, "--folder", parts)
     assert f"resumes from step {steps} of" in again
     first, second = saved(example, whole), saved(example, parts)
-    assert first["run"]["notes"]["epoch"] == 4
+    assert first["run"]["notes"]["loader"]["epoch"] == 4
     assert len(first["run"]["notes"]["losses"]) > 22
     np.testing.assert_equal(second, first)
 
@@ -156,7 +156,7 @@ def test_the_time_limit_ends_training(example, capsys, data, tmp_path):
     output = run(example, capsys, "--data", data, *options)
     assert "epoch" not in output
     assert "test BLEU" in output
-    assert saved(example, tmp_path)["run"]["notes"]["batch"] == 1
+    assert saved(example, tmp_path)["run"]["notes"]["loader"]["batch"] == 1
 
 
 def test_interrupt_says_how_to_resume(example, capsys, data, tmp_path, monkeypatch):
@@ -190,33 +190,39 @@ def test_batches_hold_each_pair_once(multi30k, shuffled):
     german, english = sentences(500, 0)
     vocabulary = multi30k.Vocabulary.learn(german + english, 300)
     pairs = multi30k.Pairs(vocabulary, german, english, 100)
-    rng = np.random.default_rng(0) if shuffled else None
-    batches, again = pairs.batches(300, rng), pairs.batches(300, rng)
-    for found in (batches, again):
-        assert sorted(i for batch in found for i in batch) == list(range(500))
-    assert (batches != again) == shuffled
+    expected = sorted(zip(map(list, pairs.sources), map(list, pairs.targets), strict=True))
+    loader = pairs.loader(300, shuffled)
+    epochs = [list(loader), list(loader)]
+    assert (shapes(epochs[0]) != shapes(epochs[1])) == shuffled
     padding = total = 0
-    for batch in batches:
-        sources, inputs, labels = pairs.rows(batch)
-        assert len(sources) == len(inputs) == len(labels) == len(batch)
-        assert max(sources.size, inputs.size) <= 300
-        for i, source, before, after in zip(batch, sources, inputs, labels, strict=True):
-            target = pairs.targets[i]
-            assert source[source != multi30k.PAD].tolist() == pairs.sources[i]
-            assert target[0] == before[0] == multi30k.START
-            assert target[-1] == multi30k.END == pairs.sources[i][-1]
-            assert after[after != multi30k.PAD].tolist() == target[1:]
-            assert before[: len(target)].tolist() == target[: before.size]
-        padding += (sources == multi30k.PAD).sum() + (labels == multi30k.PAD).sum()
-        total += sources.size + labels.size
+    for batches in epochs:
+        found = []
+        for sources, inputs, labels in batches:
+            assert len(sources) == len(inputs) == len(labels)
+            assert max(sources.size, inputs.size) <= 300
+            for source, before, after in zip(sources, inputs, labels, strict=True):
+                source, after = (row[row != multi30k.PAD].tolist() for row in (source, after))
+                target = [multi30k.START, *after]
+                found.append((source, target))
+                assert target[-1] == multi30k.END == source[-1]
+                assert before[: len(target)].tolist() == target[: before.size]
+                assert (before[len(target) :] == multi30k.PAD).all()
+            padding += (sources == multi30k.PAD).sum() + (labels == multi30k.PAD).sum()
+            total += sources.size + labels.size
+        assert sorted(found) == expected
     assert padding < 0.15 * total
 
 
-def test_pair_beyond_the_batch_size_is_its_own_batch(multi30k):
+def shapes(batches):
+    return [sources.shape for sources, _, _ in batches]
+
+
+def test_pair_that_is_too_long_is_refused(multi30k):
     german, english = sentences(50, 0)
     vocabulary = multi30k.Vocabulary.learn(german + english, 300)
     pairs = multi30k.Pairs(vocabulary, german, english, 100)
-    assert len(pairs.batches(1)) == 50
+    with pytest.raises(ValueError, match=r"sample \d+ has \d+ tokens, max_tokens is 1"):
+        pairs.loader(1)
     with pytest.raises(ValueError, match=r"pair \d+ has \d+ tokens, expected at most 8"):
         multi30k.Pairs(vocabulary, german, english, 8)
 
@@ -257,7 +263,7 @@ def test_incomplete_folders_are_refused(example, capsys, data, tmp_path):
     path.write_bytes(gzip.compress(lines + b"more\n"))
     assert "val.de has 8 lines, val.en 9 lines" in message()
     path.write_bytes(gzip.compress(b"\xff" + lines))
-    assert "val.en.gz: is not UTF-8 text" in message()
+    assert "val.en.gz: is not text in utf-8" in message()
     path.write_bytes(b"")
     (data / "val.de.gz").write_bytes(b"")
     assert "val.de has no lines" in message()

@@ -6,39 +6,27 @@ the same line of the other file (Elliott, Frank, Sima'an and Specia, "Multi30K: 
 English-German Image Descriptions", 2016).
 """
 
-import gzip
-import zlib
-
 import numpy as np
+from nn_data import ByLength, Loader, Pad, read_lines
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 PAD, START, END = 0, 1, 2
 SPECIAL = ["<pad>", "<start>", "<end>"]
 
 
-def read_lines(folder, name):
-    """Return the lines of a file, plain or compressed, or raise a ValueError that names it."""
+def read_sentences(folder, name):
+    """Return the lines of a file, plain or compressed, without spaces around them."""
     path = next((p for p in (folder / name, folder / f"{name}.gz") if p.is_file()), None)
     if path is None:
         raise ValueError(f"{folder}: {name}[.gz] is missing")
-    content = path.read_bytes()
-    try:
-        if content.startswith(b"\x1f\x8b"):
-            content = gzip.decompress(content)
-        text = content.decode("utf-8")
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: damaged or incomplete gzip file ({error})") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not UTF-8 text ({error})") from error
-    # Not splitlines: it would also split at rarer line separators.
-    return [line.strip() for line in text.removesuffix("\n").split("\n")] if text else []
+    return [line.strip() for line in read_lines(path)]
 
 
 def read_pairs(folder, name, limit=None):
     """Return the German and the English sentences of a data set, at most `limit` pairs."""
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    german, english = (read_lines(folder, f"{name}.{language}") for language in ("de", "en"))
+    german, english = (read_sentences(folder, f"{name}.{language}") for language in ("de", "en"))
     if len(german) != len(english):
         raise ValueError(
             f"{folder}: {name}.de has {len(german)} lines, {name}.en {len(english)} lines"
@@ -114,49 +102,35 @@ class Pairs:
     """
 
     def __init__(self, vocabulary, german, english, max_length):
-        self.sources = [[*row, END] for row in vocabulary.encode(german)]
-        self.targets = [[START, *row, END] for row in vocabulary.encode(english)]
-        self.source_lengths = np.array([len(row) for row in self.sources])
-        self.target_lengths = np.array([len(row) - 1 for row in self.targets])
-        lengths = np.maximum(self.source_lengths, self.target_lengths)
-        if lengths.max() > max_length:
-            number, length = lengths.argmax() + 1, lengths.max()
+        self.sources = [np.array([*row, END]) for row in vocabulary.encode(german)]
+        self.targets = [np.array([START, *row, END]) for row in vocabulary.encode(english)]
+        sizes = [(len(s), len(t) - 1) for s, t in zip(self.sources, self.targets, strict=True)]
+        self.lengths = np.array(sizes)
+        longest = self.lengths.max(axis=1)
+        if longest.max() > max_length:
+            number, length = longest.argmax() + 1, longest.max()
             raise ValueError(f"pair {number} has {length} tokens, expected at most {max_length}")
 
     def __len__(self):
         return len(self.sources)
 
-    def batches(self, max_tokens, rng=None):
-        """Return batches as lists of indices; each pair is in one of them.
+    def loader(self, max_tokens, shuffle=False, seed=0, convert=None):
+        """Return batches of source tokens, decoder inputs and labels, padded with PAD.
 
-        A batch, padded to its longest sentence, has at most `max_tokens` tokens in each language.
-        Pairs of similar lengths are batched together, so that there is little padding. With a
-        generator, noise is added to the source lengths and the batches are shuffled, so that they
-        differ from call to call.
+        Pairs of similar lengths are batched together. A batch has at most `max_tokens` tokens in
+        each language, padding included.
         """
-        source_lengths = self.source_lengths.astype(np.float64)
-        if rng is not None:
-            source_lengths += rng.uniform(0, 2, len(self))
-        batches, batch, longest = [], [], 0
-        for i in np.lexsort((source_lengths, self.target_lengths)).tolist():
-            length = max(self.source_lengths[i], self.target_lengths[i])
-            longest = max(longest, length)
-            if batch and (len(batch) + 1) * longest > max_tokens:
-                batches.append(batch)
-                batch, longest = [], length
-            batch.append(i)
-        batches.append(batch)
-        if rng is not None:
-            rng.shuffle(batches)
-        return batches
-
-    def rows(self, batch):
-        """Return source tokens, decoder inputs and labels of a batch, padded with PAD."""
-        targets = pad([self.targets[i] for i in batch])
-        return pad([self.sources[i] for i in batch]), targets[:, :-1], targets[:, 1:]
+        return Loader(
+            (self.sources, self.targets),
+            batch_sampler=ByLength(self.lengths, max_tokens, shuffle=shuffle),
+            collate=Pad(PAD),
+            transform=inputs_and_labels,
+            convert=convert,
+            seed=seed,
+        )
 
 
-def pad(rows):
-    """Return rows of unequal lengths as an array, padded with PAD on the right."""
-    longest = max(len(row) for row in rows)
-    return np.array([row + [PAD] * (longest - len(row)) for row in rows], dtype=np.int64)
+def inputs_and_labels(batch):
+    """Return source tokens, decoder inputs and labels of padded sources and targets."""
+    sources, targets = batch
+    return sources.values, targets.values[:, :-1], targets.values[:, 1:]

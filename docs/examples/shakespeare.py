@@ -9,16 +9,19 @@ are the training set, the rest is the validation set.
 An interrupted run resumes from its last checkpoint. The loss curve is saved to shakespeare.png, see
 --figure. `--generate` only generates text, with the model of a checkpoint.
 
-Needs nn-transformer, nn-losses, nn-optim, nn-io, tqdm and matplotlib.
+Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, tqdm and matplotlib.
 """
 
 import argparse
+import itertools
 import sys
 import time
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from nn_data import Loader, read_text
+from nn_data.text import CharVocabulary
 from nn_io import FileFormatError, load_checkpoint, save_checkpoint
 from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import (
@@ -39,33 +42,17 @@ EVAL_INTERVAL = 250
 
 
 class Text:
-    """A text as token ids, one for each character."""
+    """A text as token ids, one for each character; its last tenth is the validation set."""
 
     def __init__(self, path):
-        try:
-            text = Path(path).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: is not text in UTF-8 ({error})") from error
-        self.characters = sorted(set(text))
-        self.ids = {character: i for i, character in enumerate(self.characters)}
-        tokens = np.array(self.encode(text), dtype=np.int64)
-        split = len(tokens) * 9 // 10
-        self.training, self.validation = tokens[:split], tokens[split:]
+        text = read_text(path)
+        self.vocabulary = CharVocabulary().fit(text)
+        tokens = self.vocabulary.encode(text)
+        self.training, self.validation = np.split(tokens, [len(tokens) * 9 // 10])
         if len(self.validation) <= CONTEXT_LENGTH:
             raise ValueError(
                 f"{path}: has {len(text)} characters, expected more than {CONTEXT_LENGTH * 10}"
             )
-
-    def encode(self, text):
-        """Return the token ids of a text, or raise for a character outside the vocabulary."""
-        unknown = sorted(set(text) - set(self.ids))
-        if unknown:
-            raise ValueError(f"the text has no character {unknown[0]!r}")
-        return [self.ids[character] for character in text]
-
-    def decode(self, tokens):
-        """Return the text of token ids."""
-        return "".join(self.characters[token] for token in tokens)
 
 
 def make_model(vocab_size, seed):
@@ -99,24 +86,27 @@ def make_optimizer(model, steps):
     return optimizer, SequentialSchedules([linear, cosine], milestones=[warmup])
 
 
-def sample_batch(tokens, rng):
-    """Return random sequences of the text, and the next token at each of their positions."""
-    starts = rng.integers(0, len(tokens) - CONTEXT_LENGTH, BATCH_SIZE)
-    sequences = tokens[starts[:, None] + np.arange(CONTEXT_LENGTH + 1)]
-    return Tensor(sequences[:, :-1]), Tensor(sequences[:, 1:])
+def make_loader(tokens, stride=1, batch_size=BATCH_SIZE, **options):
+    """Return batches of the sequences of a text, and of the next token at each of their positions.
+
+    Sequences start at every `stride`-th token.
+    """
+    windows = np.lib.stride_tricks.sliding_window_view(tokens, CONTEXT_LENGTH + 1)[::stride]
+
+    def shift(batch):
+        return batch[:, :-1], batch[:, 1:]
+
+    return Loader(windows, batch_size, transform=shift, convert=Tensor, **options)
 
 
 def validate(model, tokens, loss_fn, every=1):
     """Return the mean loss over all sequences of the text, or over every `every`-th of them."""
-    count = (len(tokens) - 1) // CONTEXT_LENGTH
-    starts = np.arange(0, count, every) * CONTEXT_LENGTH
-    total = 0.0
+    total = count = 0
     with model.no_grad():
-        for part in np.array_split(starts, -(-len(starts) // 64)):
-            sequences = tokens[part[:, None] + np.arange(CONTEXT_LENGTH + 1)]
-            logits = model(Tensor(sequences[:, :-1]))
-            total += len(part) * loss_fn(logits, Tensor(sequences[:, 1:])).item()
-    return total / len(starts)
+        for inputs, targets in make_loader(tokens, CONTEXT_LENGTH * every, 64):
+            total += len(inputs) * loss_fn(model(inputs), targets).item()
+            count += len(inputs)
+    return total / count
 
 
 class Run:
@@ -124,26 +114,23 @@ class Run:
 
     def __init__(self, text, args):
         self.text, self.args = text, args
-        self.model = make_model(len(text.characters), args.seed)
+        self.model = make_model(len(text.vocabulary), args.seed)
         self.optimizer, self.schedule = make_optimizer(self.model, args.steps)
-        self.rng = np.random.default_rng(args.seed)
+        options = {"shuffle": True, "drop_last": True, "seed": args.seed}
+        self.loader = make_loader(text.training, **options)
         self.step = 0
         self.losses, self.validations = [], []
         self.seconds = 0.0
 
     def parts(self):
         """Return the objects whose state is saved."""
-        return {
-            "model": self.model,
-            "optimizer": self.optimizer,
-            "schedule": self.schedule,
-            "rng": self.rng,
-        }
+        return {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
 
     def save(self):
         """Write the checkpoint."""
         extra = {
-            "characters": self.text.characters,
+            "characters": self.text.vocabulary.tokens,
+            "loader": self.loader.state_dict(),
             "steps": self.args.steps,
             "losses": self.losses,
             "validations": self.validations,
@@ -154,10 +141,14 @@ class Run:
     def resume(self):
         """Restore the checkpoint, or raise if it belongs to another run."""
         found = load_checkpoint(self.args.checkpoint).extra
-        for name, own in (("characters", self.text.characters), ("steps", self.args.steps)):
+        for name, own in (
+            ("characters", self.text.vocabulary.tokens),
+            ("steps", self.args.steps),
+        ):
             if found.get(name) != own:
                 raise ValueError(f"{self.args.checkpoint}: was written with other {name}")
         self.step = load_checkpoint(self.args.checkpoint, **self.parts()).step
+        self.loader.load_state_dict(found["loader"])
         self.losses, self.validations = found["losses"], found["validations"]
         self.seconds = found["seconds"]
 
@@ -168,10 +159,10 @@ class Run:
         bar = tqdm(
             total=self.args.steps, initial=self.step, unit="step", disable=None, file=sys.stdout
         )
+        epochs = itertools.chain.from_iterable(itertools.repeat(self.loader))
         with bar:
-            while self.step < self.args.steps:
+            for inputs, targets in itertools.islice(epochs, self.args.steps - self.step):
                 start = time.perf_counter()
-                inputs, targets = sample_batch(self.text.training, self.rng)
                 loss = loss_fn(self.model(inputs), targets)
                 self.optimizer.zero_grad()
                 loss.backward()
@@ -218,19 +209,19 @@ def plot(run, path):
     plt.close(figure)
 
 
-def generate_text(model, text, args):
+def generate_text(model, vocabulary, args):
     """Return a prompt and its continuation.
 
     The context is limited: where it is full, generation continues from its second half.
     """
     rng = np.random.default_rng(args.seed)
-    tokens = text.encode(args.start)
+    tokens = vocabulary.encode(args.start).tolist()
     total = len(tokens) + args.characters
     while len(tokens) < total:
         context = tokens[-CONTEXT_LENGTH // 2 :]
         count = min(CONTEXT_LENGTH - len(context), total - len(tokens))
         tokens += generate(model, [context], count, temperature=args.temperature, rng=rng)[0]
-    return text.decode(tokens)
+    return vocabulary.decode(tokens)
 
 
 def read_arguments(argv):
@@ -276,7 +267,7 @@ def main(argv=None):
     reuse_memory()
     try:
         run = Run(Text(args.data), args)
-        run.text.encode(args.start)
+        run.text.vocabulary.encode(args.start)
         if args.checkpoint.exists() or args.generate:
             run.resume()
             print(f"resumes from step {run.step} of {args.checkpoint}")
@@ -288,7 +279,7 @@ def main(argv=None):
         run.train()
         plot(run, args.figure)
         print(f"validation loss {run.validations[-1][1]:.4f}, figure in {args.figure}")
-    print(generate_text(run.model, run.text, args))
+    print(generate_text(run.model, run.text.vocabulary, args))
 
 
 if __name__ == "__main__":

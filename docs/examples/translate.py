@@ -14,12 +14,13 @@ An interrupted run resumes from its last checkpoint. All files are written to th
 
 translates a sentence, and --translate alone each line of the standard input.
 
-Needs nn-transformer, nn-losses, nn-optim, nn-io, tokenizers, sacrebleu, tqdm and matplotlib.
+Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, tokenizers, sacrebleu, tqdm and matplotlib.
 """
 
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -130,11 +131,13 @@ class Run:
         self.german, self.english = validation
         self.training = Pairs(vocabulary, *training, MODEL["max_seq_len"])
         self.validation = Pairs(vocabulary, *validation, MODEL["max_seq_len"])
+        self.convert = partial(Tensor, device=args.device)
+        self.loader = self.training.loader(BATCH_TOKENS, True, args.seed, self.convert)
         self.rng = np.random.default_rng(args.seed)  # of the initial weights, then of dropout
         self.model = make_model(len(vocabulary), MODEL, self.rng, args.device)
         self.optimizer, self.schedule = make_optimizer(self.model)
         self.loss_fn = SoftmaxCrossEntropyLoss(ignore_index=PAD, label_smoothing=LABEL_SMOOTHING)
-        self.step = self.epoch = self.batch = 0  # batch: the next one of the epoch
+        self.step = 0
         self.losses, self.validations = [], []
         self.begin = self.started = started
 
@@ -174,8 +177,7 @@ class Run:
         """Write the checkpoint."""
         extra = {
             "identity": self.identity(),
-            "epoch": self.epoch,
-            "batch": self.batch,
+            "loader": self.loader.state_dict(),
             "losses": self.losses,
             "validations": self.validations,
             "seconds": self.seconds,
@@ -189,7 +191,7 @@ class Run:
             if found.get("identity", {}).get(name) != value:
                 raise ValueError(f"{self.checkpoint}: was written with another {name}")
         self.step = load_checkpoint(self.checkpoint, **self.parts()).step
-        self.epoch, self.batch = found["epoch"], found["batch"]
+        self.loader.load_state_dict(found["loader"])
         self.losses, self.validations = found["losses"], found["validations"]
         self.begin -= found["seconds"]
         for path in self.averaged_files():
@@ -206,30 +208,24 @@ class Run:
         epochs, steps, minutes = self.args.epochs, self.args.steps, self.args.time_limit
         if minutes is not None and self.step and time.perf_counter() > self.started + 60 * minutes:
             return True
-        return self.epoch >= epochs or (steps is not None and self.step >= steps)
+        return self.loader.epoch >= epochs or (steps is not None and self.step >= steps)
 
     def train(self):
         """Train to the last epoch; after each epoch validate and save."""
         saved = self.step
-        with tqdm(
-            total=self.args.epochs * len(self.training),
-            initial=self.epoch * len(self.training),
-            unit=" pairs",
-            leave=False,
-            disable=None,
-            file=sys.stdout,
-        ) as bar:
+        total = self.args.epochs * len(self.loader)  # about: epochs differ by a few batches
+        bar = tqdm(total=total, initial=self.step, leave=False, disable=None, file=sys.stdout)
+        with bar:
             while not self.is_done():
-                # One generator per epoch: a resumed epoch has the same batches.
-                rng = np.random.default_rng([self.args.seed, self.epoch])
-                batches = self.training.batches(BATCH_TOKENS, rng)
-                bar.n = self.epoch * len(self.training) + sum(map(len, batches[: self.batch]))
                 self.model.train()
-                while self.batch < len(batches) and not self.is_done():
-                    self.training_step(batches[self.batch])
-                    bar.update(len(batches[self.batch - 1]))
-                if self.batch == len(batches):
-                    bar.write(self.finish_epoch(len(batches)), file=sys.stdout)
+                steps = len(self.loader)
+                for batch in self.loader:
+                    self.training_step(batch)
+                    bar.update()
+                    if self.is_done():
+                        break
+                else:
+                    bar.write(self.finish_epoch(steps), file=sys.stdout)
                     sys.stdout.flush()
                     saved = self.step
         if saved < self.step:
@@ -237,32 +233,30 @@ class Run:
 
     def training_step(self, batch):
         """Update the weights with the pairs of a batch."""
-        loss = self.loss_of(self.loss_fn, self.training, batch)
+        loss = self.loss_of(self.loss_fn, batch)
         self.optimizer.zero_grad()
         loss.backward()
         clip_gradients_by_norm(self.model.parameters, 1.0)
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
-        self.batch += 1
         self.losses.append(loss.item())
 
-    def loss_of(self, loss_fn, pairs, batch):
+    def loss_of(self, loss_fn, batch):
         """Return the loss of a batch of pairs."""
-        rows = (Tensor(x, device=self.args.device) for x in pairs.rows(batch))
-        sources, inputs, labels = rows
+        sources, inputs, labels = batch
         return loss_fn(self.model(sources, inputs), labels)
 
     def finish_epoch(self, steps):
         """Validate, save weights and checkpoint; return a line for the log."""
-        self.epoch, self.batch = self.epoch + 1, 0
+        epoch = self.loader.epoch  # as many are finished
         loss, score = self.validate()
         self.validations.append([self.step, loss, score])
-        save_model_parameters(self.model, self.epoch_file(self.epoch))
+        save_model_parameters(self.model, self.epoch_file(epoch))
         self.save()
-        self.epoch_file(self.epoch - AVERAGED_EPOCHS).unlink(missing_ok=True)
+        self.epoch_file(epoch - AVERAGED_EPOCHS).unlink(missing_ok=True)
         return (
-            f"epoch {self.epoch:2}/{self.args.epochs}  "
+            f"epoch {epoch:2}/{self.args.epochs}  "
             f"loss {np.mean(self.losses[-steps:]):.3f}  validation loss {loss:.3f}  "
             f"BLEU {score:.1f}  {self.seconds / 60:.1f} min"
         )
@@ -273,21 +267,21 @@ class Run:
         self.model.eval()
         with self.model.no_grad():
             total = sum(
-                self.loss_of(loss_fn, self.validation, batch).item()
-                for batch in self.validation.batches(BATCH_TOKENS)
+                self.loss_of(loss_fn, batch).item()
+                for batch in self.validation.loader(BATCH_TOKENS, convert=self.convert)
             )
-        loss = total / self.validation.target_lengths.sum()
+        loss = total / self.validation.lengths[:, 1].sum()
         return float(loss), bleu(self.translate_validation(), self.english)[0]
 
     def averaged_files(self):
         """Return the files with the weights of the last third of the epochs, at most 5."""
-        count = min(AVERAGED_EPOCHS, self.epoch // 3)
-        return [self.epoch_file(self.epoch - i) for i in range(count)]
+        epoch = self.loader.epoch
+        return [self.epoch_file(epoch - i) for i in range(min(AVERAGED_EPOCHS, epoch // 3))]
 
     def finish(self):
         """Average the last weights, and save the final model."""
         states = [load_state_dict_from_file(path) for path in self.averaged_files()]
-        if self.batch or not states:  # training stopped within an epoch
+        if self.loader.state_dict()["batch"] or not states:  # training stopped within an epoch
             states.append(self.model.state_dict())
         self.model.load_state_dict(average(states))
         extra = {"settings": MODEL, "vocabulary": self.vocabulary.to_text()}

@@ -6,7 +6,15 @@ import struct
 
 import numpy as np
 import pytest
-from nn_data import ImageFolder, Loader, read_csv, read_idx, read_idx_folder, read_lines
+from nn_data import (
+    ImageFolder,
+    Loader,
+    read_csv,
+    read_idx,
+    read_idx_folder,
+    read_lines,
+    read_text,
+)
 
 CODES = {"u1": 8, "i1": 9, ">i2": 11, ">i4": 12, ">f4": 13, ">f8": 14}
 
@@ -233,11 +241,16 @@ class TestLines:
         assert read_lines(tmp_path / "t") == expected
         (tmp_path / "t.gz").write_bytes(gzip.compress(content.encode()))
         assert read_lines(tmp_path / "t.gz") == expected
+        whole = read_text(tmp_path / "t.gz")
+        assert whole == (tmp_path / "t").read_text(encoding="utf-8-sig")
+        assert read_text(tmp_path / "t") == whole
 
     def test_what_is_not_text(self, tmp_path):
         (tmp_path / "t").write_bytes(b"\xff\xfe")
         with pytest.raises(ValueError, match="t: is not text in utf-8"):
             read_lines(tmp_path / "t")
+        with pytest.raises(ValueError, match="t: is not text in utf-8"):
+            read_text(tmp_path / "t")
         assert read_lines(tmp_path / "t", encoding="latin-1") == ["ÿþ"]
 
 

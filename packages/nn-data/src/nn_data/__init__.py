@@ -16,6 +16,7 @@ from nn_data._readers import read_csv as read_csv
 from nn_data._readers import read_idx as read_idx
 from nn_data._readers import read_idx_folder as read_idx_folder
 from nn_data._readers import read_lines as read_lines
+from nn_data._readers import read_text as read_text
 from nn_data._samplers import Balanced as Balanced
 from nn_data._samplers import BatchSampler as BatchSampler
 from nn_data._samplers import ByLength as ByLength
@@ -47,6 +48,7 @@ __all__ = [
     "read_idx",
     "read_idx_folder",
     "read_lines",
+    "read_text",
     "split",
     "stack",
     "tabular",

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import check_bool, keyword_only
-from nn_data._readers._files import PathLike, read_text
+from nn_data._readers._files import PathLike, decoded_text
 
 __all__ = ["read_csv"]
 
@@ -54,7 +54,7 @@ def read_csv(
     {'age': array([31., nan]), 'city': array(['Rome', 'Oslo'], dtype='<U4')}
     """
     # Not splitlines, which cuts at rarer characters too.
-    lines = io.StringIO(read_text(path, encoding), newline="")
+    lines = io.StringIO(decoded_text(path, encoding), newline="")
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     names: list[str] = []
     rows: list[list[str]] = []

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["PathLike", "read_bytes", "read_text"]
+__all__ = ["PathLike", "decoded_text", "read_bytes"]
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
@@ -28,7 +28,7 @@ def read_bytes(path: PathLike) -> bytes:
     return content
 
 
-def read_text(path: PathLike, encoding: str) -> str:
+def decoded_text(path: PathLike, encoding: str) -> str:
     """Return a file as text, without a byte order mark.
 
     Raises:

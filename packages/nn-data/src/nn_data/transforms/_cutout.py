@@ -79,7 +79,9 @@ def boxes(
         for edge, size in ((top, height), (bottom, height), (left, width), (right, width))
     ]
     index: list[int | slice] = [slice(None)] * len(shape)
-    for image, (first_row, end_row, first_column, end_column) in enumerate(zip(*edges, strict=True)):
+    for image, (first_row, end_row, first_column, end_column) in enumerate(
+        zip(*edges, strict=True)
+    ):
         index[0] = image
         index[axes.height] = slice(first_row, end_row)
         index[axes.width] = slice(first_column, end_column)
