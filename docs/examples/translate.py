@@ -14,7 +14,8 @@ An interrupted run resumes from its last checkpoint. All files are written to th
 
 translates a sentence, and --translate alone each line of the standard input.
 
-Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, tokenizers, sacrebleu, tqdm and matplotlib.
+Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, tokenizers, sacrebleu, tqdm and
+matplotlib.
 """
 
 import argparse

@@ -333,6 +333,11 @@ REFUSED = {
     "a number": (lambda: Loader((X, 3)), TypeError, r"data\[1\]: expected arrays.*got int"),
     "no dimension": (lambda: Loader(np.array(3)), ValueError, "no dimension"),
     "an iterator": (lambda: Loader(iter(Y)), TypeError, "expected arrays"),
+    "indices as batches": (
+        lambda: Loader(Y, batch_sampler=[1, 2]),
+        TypeError,
+        "batch_sampler: expected a sequence of sequences",
+    ),
     "a string": (lambda: Loader("text"), TypeError, "single str"),
     "nothing": (lambda: Loader(()), ValueError, "data is an empty tuple"),
     "batch size 0": (

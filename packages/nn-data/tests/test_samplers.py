@@ -137,13 +137,14 @@ class TestWeighted:
             (lambda: Weighted([1.0, -1.0]), "finite numbers >= 0"),
             (lambda: Weighted([0.0]), "positive"),
             (lambda: Weighted([np.nan]), "finite"),
+            (lambda: Weighted(["1.0"]), "weights: expected numbers, got <U3"),
             (lambda: Weighted([1.0], num_samples=0), "num_samples"),
             (lambda: Weighted([1.0, 0.0], num_samples=2, replacement=False), "only 1 of 2"),
             (lambda: Loader(np.arange(5), sampler=Weighted([1.0])), "is for 1 samples, data has 5"),
         ],
     )
     def test_refused(self, call, message):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             call()
 
 
@@ -179,6 +180,8 @@ class TestBalanced:
         for labels in ([], [[1]]):
             with pytest.raises(ValueError, match="labels"):
                 Balanced(labels)
+        with pytest.raises(TypeError, match="labels: expected labels of one kind"):
+            Balanced([None, 1])
 
 
 class TestOwnSamplers:
@@ -277,8 +280,13 @@ class TestSplit:
             (lambda: split(np.arange(2), (0.9, 0.1)), r"parts of \[2, 0\], one is empty"),
             (lambda: split(np.arange(5), (0.5, 0.5), stratify=np.arange(4)), "each of 5 samples"),
             (lambda: split(np.arange(5), (0.5, 0.5), seed=-1), "seed"),
+            (lambda: split(np.arange(5), 0.8), "fractions: expected one for each part, got 0.8"),
+            (
+                lambda: split(np.arange(2), (0.5, 0.5), stratify=[None, 1]),
+                "stratify: expected labels of one kind",
+            ),
         ],
     )
     def test_refused(self, call, message):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((TypeError, ValueError), match=message):
             call()

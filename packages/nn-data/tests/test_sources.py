@@ -183,10 +183,58 @@ class TestConcat:
         with pytest.raises(TypeError, match=r"parts\[1\]"):
             Concat(Y, 3)
 
+    @pytest.mark.parametrize(
+        ("parts", "message"),
+        [
+            ((X, Y), r"\(3,\), \(\)|\(\), \(3,\)"),
+            (((X, Y), X), r"\(3,\), tuple of 2"),
+            (((X, Y), (X,)), "tuple of 1, tuple of 2"),
+            (({"x": X}, {"y": X}), "dict of x, dict of y"),
+            (((X, Y), (X, X)), r"\(\), \(3,\)"),
+        ],
+    )
+    def test_samples_that_do_not_fit_together(self, parts, message):
+        whole = Concat(*parts)
+        with pytest.raises(ValueError, match=f"Concat: .* different shapes: ({message})"):
+            Loader(whole, sampler=[1, 12]).peek()
+
+
+class Short(Source):
+    """A source that leaves out a sample."""
+
+    def __len__(self):
+        return 10
+
+    def take(self, indices):
+        return {"x": X[indices], "y": Y[indices][1:]}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    "data", [Short(), (Y, Short()), {"a": Short()}, Subset(Short(), range(9)), Concat(Short(), [])]
+)
+def test_a_source_that_returns_another_number_of_samples(data, workers):
+    with pytest.raises(ValueError, match=r"take changed the batch size from 4 to 3 \(batch") as e:
+        list(Loader(data, 4, workers=workers))
+    assert "samples 0, 1, 2, 3" in e.value.__notes__[-1]
+
 
 def test_a_source_is_abstract():
     with pytest.raises(TypeError, match="abstract"):
         Source()
+
+
+def test_a_lazy_frame_is_refused_without_a_warning():
+    polars = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"expected arrays.*got LazyFrame"):
+        Loader(polars.DataFrame({"a": [1]}).lazy())
+
+
+def test_padding_refuses_what_is_not_there():
+    with pytest.raises(ValueError, match="Pad: there are no samples"):
+        Pad()([])
+    with pytest.raises(ValueError, match="value: None is not a value of int64"):
+        Pad(None)([[1, 2], [3]])
 
 
 def ragged(*lengths, dtype=int):

@@ -23,6 +23,7 @@ __all__ = [
     "check_number",
     "check_probability",
     "check_value",
+    "distinct",
     "keyword_only",
 ]
 
@@ -111,12 +112,31 @@ def check_value(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
         ...
     ValueError: value: -1 is not a value of uint8
     """
-    with np.errstate(invalid="ignore"):
-        converted = np.asarray(value).astype(dtype)
+    try:
+        with np.errstate(invalid="ignore"):
+            converted = np.asarray(value).astype(dtype)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: {value!r} is not a value of {dtype}") from None
     # NaN is the only one that differs from itself.
     if converted != value and value == value:
         raise ValueError(f"{name}: {value!r} is not a value of {dtype}")
     return converted
+
+
+def distinct(name: str, labels: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """Return the different labels, sorted, and for each label which of them it is.
+
+    Raises:
+        TypeError: for labels that cannot be sorted.
+
+    >>> distinct("labels", ["b", "a", "b"])
+    (array(['a', 'b'], dtype='<U1'), array([1, 0, 1]))
+    """
+    try:
+        found, inverse = np.unique(np.asarray(labels), return_inverse=True)
+    except TypeError as error:
+        raise TypeError(f"{name}: expected labels of one kind, such as strings: {error}") from None
+    return found, inverse
 
 
 def check_bool(name: str, value: Any) -> bool:

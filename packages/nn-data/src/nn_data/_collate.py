@@ -133,8 +133,10 @@ class Pad:
 
         Raises:
             TypeError: for samples that are neither numbers, arrays nor strings.
-            ValueError: for sequences that differ in more than their lengths.
+            ValueError: for sequences that differ in more than their lengths; without samples.
         """
+        if not len(samples):
+            raise ValueError("Pad: there are no samples")
         first = samples[0]
         if isinstance(first, (tuple, Mapping)):
             return _transpose(samples, self)

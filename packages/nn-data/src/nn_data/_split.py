@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nn_data._checks import check_number, keyword_only
+from nn_data._checks import check_number, distinct, keyword_only
 from nn_data._random import SPLIT, check_seed, generator
 from nn_data._sources import Subset, as_source
 
@@ -44,6 +44,8 @@ def split(
     (8, 2, True)
     """
     source = as_source(data)
+    if not isinstance(fractions, Iterable):
+        raise TypeError(f"fractions: expected one for each part, got {fractions!r}")
     shares = [check_number("fractions", fraction, 0, 1) for fraction in fractions]
     if not shares or not math.isclose(math.fsum(shares), 1, abs_tol=1e-6):
         raise ValueError(f"fractions: expected fractions that add up to 1, got {fractions!r}")
@@ -61,7 +63,7 @@ def _labels(stratify: Any, n: int) -> NDArray[np.intp]:
     labels = np.asarray(stratify)
     if labels.shape != (n,):
         raise ValueError(f"stratify: expected a label for each of {n} samples, got {labels.shape}")
-    return np.unique(labels, return_inverse=True)[1]
+    return distinct("stratify", labels)[1]
 
 
 def _stratified(

@@ -121,7 +121,13 @@ def batch_sampler_order(sampler: Any, samples: int, seed: int) -> Order:
             batches = sampler.batches(generator(seed, ORDER, epoch))
         if not len(batches):
             raise ValueError("batch_sampler: there are no batches")
-        lengths = [len(batch) for batch in batches]
+        try:
+            lengths = [len(batch) for batch in batches]
+        except TypeError:
+            raise TypeError(
+                "batch_sampler: expected a sequence of sequences of indices; a single sequence of "
+                "indices is a sampler"
+            ) from None
         if not all(lengths):
             raise ValueError(f"batch_sampler: batch {lengths.index(0)} is empty")
         # All at once: to check each batch would cost more than the batches.

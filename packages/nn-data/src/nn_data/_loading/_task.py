@@ -45,6 +45,9 @@ class Task:
         number, _ = self._shard.number(step, self._count)
         try:
             batch = self._batches.read(self._source, number)
+            if not self._source._is_trusted:
+                size = len(self._batches.indices(number))
+                check_batch_size(f"{type(self._source).__name__}.take", batch, size)
             if self._steps:
                 batch = self._transformed(batch, number)
         except Exception as error:

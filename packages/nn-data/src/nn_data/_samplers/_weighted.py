@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nn_data._checks import check_bool, check_integer, keyword_only
+from nn_data._checks import check_bool, check_integer, distinct, keyword_only
 from nn_data._samplers._sampler import Sampler
 
 __all__ = ["Balanced", "Weighted"]
@@ -22,6 +22,7 @@ class Weighted(Sampler):
         replacement: whether a sample may occur again within an epoch.
 
     Raises:
+        TypeError: for weights that are not numbers.
         ValueError: for weights that are negative, not finite or all zero, or where fewer samples
             than `num_samples` have a weight and none may occur again.
 
@@ -34,7 +35,10 @@ class Weighted(Sampler):
     def __init__(
         self, weights: Any, *, num_samples: int | None = None, replacement: bool = True
     ) -> None:
-        array = np.asarray(weights, dtype=np.float64)
+        array = np.asarray(weights)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"weights: expected numbers, got {array.dtype}")
+        array = array.astype(np.float64)
         if array.ndim != 1 or not len(array):
             raise ValueError(f"weights: expected one for each sample, got the shape {array.shape}")
         if not np.isfinite(array).all() or (array < 0).any() or not array.any():
@@ -82,6 +86,7 @@ class Balanced(Sampler):
             divide by the number of classes goes to classes drawn at random.
 
     Raises:
+        TypeError: for labels of several kinds.
         ValueError: without labels.
 
     >>> sampler = Balanced(["cat", "cat", "cat", "dog"])
@@ -94,7 +99,8 @@ class Balanced(Sampler):
         array = np.asarray(labels)
         if array.ndim != 1 or not len(array):
             raise ValueError(f"labels: expected one for each sample, got the shape {array.shape}")
-        classes, inverse, counts = np.unique(array, return_inverse=True, return_counts=True)
+        classes, inverse = distinct("labels", array)
+        counts = np.bincount(inverse)
         self.classes: np.ndarray[Any, Any] = classes
         self.population: int | None = len(array)
         self._members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])

@@ -31,6 +31,7 @@ class ArraySource(Source):
         # A view: a batch must not be a numpy.memmap, nor a way to write into the data.
         self._array = np.asarray(array).view()
         self._array.flags.writeable = False
+        self._is_trusted = True
         self._is_contiguous = self._array.flags.c_contiguous and self._array.flags.aligned
 
     def __len__(self) -> int:

@@ -29,6 +29,7 @@ class TupleSource(Source):
         self._length = _check_lengths({f"{name}[{i}]": part for i, part in enumerate(parts)})
         self._parts = tuple(parts)
         self._template = template if hasattr(template, "_fields") else None
+        self._is_trusted = all(part._is_trusted for part in parts)
 
     def __len__(self) -> int:
         return self._length
@@ -63,6 +64,7 @@ class DictSource(Source):
     def __init__(self, parts: Mapping[Any, Source], name: str) -> None:
         self._length = _check_lengths({f"{name}[{key!r}]": part for key, part in parts.items()})
         self._parts = dict(parts)
+        self._is_trusted = all(part._is_trusted for part in parts.values())
 
     @property
     def names(self) -> list[Any]:

@@ -20,7 +20,8 @@ __all__ = [
 
 def is_frame(data: Any) -> bool:
     """Tell whether something is a data frame of pandas or polars."""
-    return hasattr(data, "columns") and hasattr(data, "to_numpy")
+    # In this order: a lazy frame of polars warns where its columns are asked for.
+    return hasattr(data, "to_numpy") and hasattr(data, "columns")
 
 
 def is_series(data: Any) -> bool:

@@ -35,6 +35,8 @@ class Source(ABC):
     (array([3, 4, 5]), array([ 9, 16, 25]))
     """
 
+    _is_trusted = False  # to return as many samples as were asked for
+
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of samples."""

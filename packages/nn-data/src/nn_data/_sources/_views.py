@@ -36,6 +36,7 @@ class Subset(Source):
     def __init__(self, data: Any, indices: Any) -> None:
         self.data: Source = as_source(data)
         self.indices: Indices = check_indices("indices", indices, len(self.data))
+        self._is_trusted = self.data._is_trusted
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -137,9 +138,22 @@ class Concat(Source):
         return changed
 
 
+def _structure(piece: Any) -> str:
+    """Describe what has to be equal for batches to be concatenated, at the outermost level."""
+    if isinstance(piece, tuple):
+        return f"tuple of {len(piece)}"
+    if isinstance(piece, dict):
+        return f"dict of {', '.join(sorted(map(str, piece)))}"
+    return "list" if isinstance(piece, list) else str(tuple(piece.shape[1:]))
+
+
 def _merge(pieces: list[Any], back: Indices) -> Any:
     """Concatenate batches of one structure, then put the samples in order."""
     first = pieces[0]
+    shapes = {_structure(piece) for piece in pieces}
+    if len(shapes) > 1:
+        listed = ", ".join(sorted(shapes))
+        raise ValueError(f"Concat: the parts have samples of different shapes: {listed}")
     if isinstance(first, tuple):
         return like(first, [_merge(list(part), back) for part in zip(*pieces, strict=True)])
     if isinstance(first, dict):
