@@ -348,6 +348,13 @@ REFUSED = {
     "batch size": (lambda: Loader(Y, 2.0), TypeError, "batch_size"),
     "batch size True": (lambda: Loader(Y, True), TypeError, "batch_size"),
     "positional": (lambda: Loader(Y, 2, True), TypeError, "give shuffle=True by name"),
+    "workers of PyTorch": (
+        lambda: Loader(Y, num_workers=2),
+        TypeError,
+        "Loader has no argument num_workers: did you mean workers",
+    ),
+    "collate of PyTorch": (lambda: Loader([1], collate_fn=list), TypeError, "did you mean collate"),
+    "pinned memory": (lambda: Loader(Y, pin_memory=True), TypeError, "no argument pin_memory$"),
     "shuffle": (lambda: Loader(Y, shuffle=1), TypeError, "shuffle"),
     "drop_last": (
         lambda: Loader(Y, 11, drop_last=True),

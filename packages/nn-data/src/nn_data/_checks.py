@@ -5,6 +5,7 @@ nn-data needs NumPy alone, so it carries these few itself; they read as those of
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 import math
@@ -171,7 +172,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
-    """Name the option that was meant when a keyword-only argument is given by position.
+    """Name the option that was meant when it is given by position, or by a similar name.
 
     For constructors whose options follow a ``*``. The signature stays what it is.
 
@@ -183,20 +184,30 @@ def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
     Traceback (most recent call last):
         ...
     TypeError: Sampler takes 1 positional argument (lengths): give shuffle=False by name
+    >>> Sampler([3, 4], shuffled=False)
+    Traceback (most recent call last):
+        ...
+    TypeError: Sampler has no argument shuffled: did you mean shuffle?
     """
     parameters = list(inspect.signature(function).parameters.values())
     positional = [
         p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
     options = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    known = [*positional, *options]
 
     @functools.wraps(function)
     def checked(*args: P.args, **kwargs: P.kwargs) -> T:
+        is_method = positional[:1] == ["self"]
+        owner = type(args[0]).__name__ if is_method else function.__name__
+        unknown = next((name for name in kwargs if name not in known), None)
+        if unknown is not None:
+            close = difflib.get_close_matches(unknown, known, n=1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise TypeError(f"{owner} has no argument {unknown}{hint}")
         surplus = args[len(positional) :]
         if surplus:
-            is_method = positional[:1] == ["self"]
             names = positional[1:] if is_method else positional
-            owner = type(args[0]).__name__ if is_method else function.__name__
             meant = [f"{o}={v!r}" for o, v in zip(options, surplus, strict=False)]
             cure = f"give {', '.join(meant)} by name" if meant else f"got {len(surplus)} more"
             count = f"{len(names)} positional argument{'' if len(names) == 1 else 's'}"
