@@ -168,6 +168,12 @@ TABLES = {
         {},
         {"a": np.array(["x\u2028y\x0b", "z\x85"]), "b": np.array([1, 2])},
     ),
+    "underscores": ("a,b\n1_0,x_1\n", {}, {"a": np.array(["1_0"]), "b": np.array(["x_1"])}),
+    "underscores for missing": (
+        "a\n1\nn_a\n",
+        {"missing": ["n_a"]},
+        {"a": np.array([1.0, np.nan])},
+    ),
     "empty lines": ("a\n\n1\n\n2\n", {}, {"a": np.array([1, 2])}),
     "no last end": ("a\n1", {}, {"a": np.array([1])}),
     "large": (f"a\n{2**63}\n", {}, {"a": np.array([2.0**63])}),

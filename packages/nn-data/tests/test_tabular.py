@@ -205,6 +205,18 @@ REFUSED = {
         ValueError,
         r"shape \(2,\), fitted were \(3,\)",
     ),
+    "infinite": (lambda: Standardize().fit([1.0, np.inf]), ValueError, "infinite values"),
+    "no columns": (
+        lambda: ColumnTransformer({}),
+        TypeError,
+        "columns: expected transforms by name",
+    ),
+    "a list": (lambda: ColumnTransformer([Standardize()]), TypeError, "columns: expected"),
+    "unequal columns": (
+        lambda: ColumnTransformer({"a": None, "b": None})({"a": np.ones(3), "b": np.ones(2)}),
+        ValueError,
+        "column 'b' has 2 values, the first one 3",
+    ),
     "strings": (lambda: Standardize().fit(["a"]), TypeError, "expected numbers, got <U1"),
     "objects": (lambda: Standardize().fit(OBJECTS), TypeError, "object array"),
     "a value": (lambda: Standardize().fit(3.0), ValueError, "single value"),

@@ -105,6 +105,12 @@ def test_unknown_text():
     ("call", "error", "message"),
     [
         (lambda: CharVocabulary(specials=["a", "a"]), ValueError, "specials"),
+        (lambda: CharVocabulary(specials="<pad>"), TypeError, "got the string '<pad>'"),
+        (lambda: CharVocabulary().fit(["a", 3]), TypeError, "text: expected a string, got int"),
+        (lambda: WordVocabulary().fit([["a"]]), TypeError, "text: expected a string, got list"),
+        (lambda: CharVocabulary().fit("a").encode(["a"]), TypeError, "got list"),
+        (lambda: ByteVocabulary().encode(b"a"), TypeError, "got bytes"),
+        (lambda: WordVocabulary().encode(None), TypeError, "got NoneType"),
         (
             lambda: CharVocabulary().fit("ab").decode([2]),
             IndexError,

@@ -531,6 +531,28 @@ REFUSED = {
         TypeError,
         r"params\['top'\] is float64, expected int64",
     ),
+    "a seed": (
+        lambda: RandomFlip()(IMAGES, 0),
+        TypeError,
+        "expected a numpy.random.Generator, got 0",
+    ),
+    "three sizes": (lambda: RandomCrop((1, 2, 3)), ValueError, r"size: expected \(height, width\)"),
+    "three shifts": (
+        lambda: RandomAffine(translate=(0.1, 0.1, 0.1)),
+        ValueError,
+        "one fraction or",
+    ),
+    "not a number": (
+        lambda: Cutout(2, value=np.nan)(IMAGES, RNG),
+        ValueError,
+        "nan is not a value",
+    ),
+    "a function": (lambda: RandomApply(np.abs), TypeError, "transform: expected a Transform"),
+    "another shape": (
+        lambda: RandomApply(RandomCrop(5), 1)(IMAGES, RNG),
+        ValueError,
+        r"RandomCrop\(.*\) changed the shape \(3, 7, 9\) of a sample to \(3, 5, 5\)",
+    ),
     "dimensions": (
         lambda: RandomFlip()(IMAGES[0], RNG),
         ValueError,

@@ -23,6 +23,7 @@ __all__ = [
     "check_integer",
     "check_number",
     "check_probability",
+    "check_size",
     "check_value",
     "distinct",
     "keyword_only",
@@ -119,7 +120,8 @@ def check_value(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     except (TypeError, ValueError):
         raise ValueError(f"{name}: {value!r} is not a value of {dtype}") from None
     # NaN is the only one that differs from itself.
-    if converted != value and value == value:
+    is_nan = value != value
+    if (is_nan and dtype.kind not in "fc") or (converted != value and not is_nan):
         raise ValueError(f"{name}: {value!r} is not a value of {dtype}")
     return converted
 
@@ -138,6 +140,23 @@ def distinct(name: str, labels: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
     except TypeError as error:
         raise TypeError(f"{name}: expected labels of one kind, such as strings: {error}") from None
     return found, inverse
+
+
+def check_size(name: str, value: Any) -> tuple[int, int]:
+    """Return (height, width), both positive, of such a pair or of one number for both.
+
+    Raises:
+        TypeError: if it is neither.
+        ValueError: if one is not positive, or there are not two.
+
+    >>> check_size("size", 3)
+    (3, 3)
+    """
+    if not isinstance(value, (tuple, list)):
+        value = value, value
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected (height, width), or one number, got {value!r}")
+    return check_integer(name, value[0], 1), check_integer(name, value[1], 1)
 
 
 def check_bool(name: str, value: Any) -> bool:

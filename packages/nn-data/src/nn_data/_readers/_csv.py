@@ -79,6 +79,8 @@ def read_csv(
     if twice:
         raise ValueError(f"{path}: has several columns called {', '.join(map(repr, twice))}")
     table = dict(zip(names, zip(*rows, strict=True), strict=True))
+    if isinstance(columns, str):
+        raise TypeError(f"columns: expected a list of names, got the string {columns!r}")
     chosen = names if columns is None else list(columns)
     unknown = [name for name in chosen if name not in table]
     if unknown:
@@ -90,10 +92,12 @@ def read_csv(
 def _typed(values: Sequence[str], missing: frozenset[str]) -> NDArray[Any]:
     """Return a column as the narrowest of integers, floating numbers and strings."""
     gaps = [value.strip() in missing for value in values]
-    if not any(gaps):
-        with contextlib.suppress(ValueError, OverflowError):
-            return np.array([int(value) for value in values], dtype=np.int64)
-    with contextlib.suppress(ValueError):
-        numbers = [np.nan if gap else float(v) for v, gap in zip(values, gaps, strict=True)]
-        return np.array(numbers, dtype=np.float64)
+    # Python's own numbers may have underscores.
+    if not any("_" in value for value, gap in zip(values, gaps, strict=True) if not gap):
+        if not any(gaps):
+            with contextlib.suppress(ValueError, OverflowError):
+                return np.array([int(value) for value in values], dtype=np.int64)
+        with contextlib.suppress(ValueError):
+            numbers = [np.nan if gap else float(v) for v, gap in zip(values, gaps, strict=True)]
+            return np.array(numbers, dtype=np.float64)
     return np.array(["" if gap else v for v, gap in zip(values, gaps, strict=True)], dtype=np.str_)

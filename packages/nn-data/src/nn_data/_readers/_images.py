@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nn_data._checks import check_choice, check_integer, keyword_only
+from nn_data._checks import check_choice, check_size, keyword_only
 from nn_data._readers._files import PathLike
 from nn_data._sources import ItemSource
 
@@ -57,8 +57,7 @@ class ImageFolder(ItemSource):
         self.mode: str = check_choice("mode", mode, ("RGB", "L"))
         self.layout: str = check_choice("layout", layout, ("nchw", "nhwc"))
         if size is not None:
-            height, width = size
-            size = check_integer("size", height, 1), check_integer("size", width, 1)
+            size = check_size("size", size)
         self.size = size
         if not self.root.is_dir():
             raise ValueError(f"{self.root}: no such folder")

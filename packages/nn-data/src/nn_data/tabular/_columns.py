@@ -34,6 +34,8 @@ class ColumnTransformer:
     """
 
     def __init__(self, columns: Mapping[Any, Fitted | Sequence[Fitted] | None]) -> None:
+        if not isinstance(columns, Mapping) or not columns:
+            raise TypeError(f"columns: expected transforms by name of column, got {columns!r}")
         self.columns: dict[Any, list[Fitted]] = {}
         for name, given in columns.items():
             chain = [] if given is None else [given] if isinstance(given, Fitted) else list(given)
@@ -54,12 +56,16 @@ class ColumnTransformer:
 
     def __call__(self, table: Any) -> NDArray[np.float32]:
         """Return the features of a table, or of a batch of its rows, in float32: (n, features)."""
-        parts = []
+        parts: list[NDArray[np.float32]] = []
         for name, column in self._chosen(table).items():
             for transform in self.columns[name]:
                 column = transform(column)
             if column.dtype.kind not in "biuf":
                 raise TypeError(f"column {name!r} has no numbers ({column.dtype}): use OneHot")
+            if parts and len(column) != len(parts[0]):
+                raise ValueError(
+                    f"column {name!r} has {len(column)} values, the first one {len(parts[0])}"
+                )
             parts.append(column.reshape(len(column), -1).astype(np.float32))
         return np.concatenate(parts, axis=1)
 

@@ -35,6 +35,8 @@ class Standardize(Fitted):
 
     def _fit(self, x: NDArray[Any]) -> None:
         values = self._numbers(x)
+        if np.isinf(values).any():
+            raise ValueError("Standardize: infinite values have no mean")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # all of a feature is missing
             mean, std = np.nanmean(values, axis=0), np.nanstd(values, axis=0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nn_data._checks import keyword_only
 from nn_data._state import METADATA_KEY
-from nn_data.text._vocabulary import Vocabulary
+from nn_data.text._vocabulary import Vocabulary, check_text
 
 __all__ = ["ByteVocabulary"]
 
@@ -39,7 +39,7 @@ class ByteVocabulary(Vocabulary):
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the bytes of a text, after the special tokens."""
-        found = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64)
+        found = np.frombuffer(check_text(text).encode("utf-8"), np.uint8).astype(np.int64)
         found += len(self.specials)
         return found
 

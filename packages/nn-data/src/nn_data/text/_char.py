@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nn_data._checks import keyword_only
-from nn_data.text._vocabulary import Vocabulary, texts_of
+from nn_data.text._vocabulary import Vocabulary, check_text, texts_of
 
 __all__ = ["CharVocabulary"]
 
@@ -49,7 +49,7 @@ class CharVocabulary(Vocabulary):
         Raises:
             ValueError: for a character that is not in the vocabulary, where `unknown` is None.
         """
-        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+        points = np.frombuffer(check_text(text).encode("utf-32-le", "surrogatepass"), "<u4")
         if not len(self._points):
             return np.array([self._unknown_index(character) for character in text], np.int64)
         places = np.minimum(np.searchsorted(self._points, points), len(self._points) - 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nn_data._state import METADATA_KEY, check_keys, pack_strings, unpack_strings
 
-__all__ = ["Vocabulary", "texts_of"]
+__all__ = ["Vocabulary", "check_text", "texts_of"]
 
 
 class Vocabulary(ABC):
@@ -26,10 +26,13 @@ class Vocabulary(ABC):
             to `specials`. None makes such text an error.
 
     Raises:
+        TypeError: for special tokens that are a single string.
         ValueError: for special tokens that occur twice.
     """
 
     def __init__(self, specials: Sequence[str] = (), unknown: str | None = None) -> None:
+        if isinstance(specials, str):
+            raise TypeError(f"specials: expected a list of tokens, got the string {specials!r}")
         self.specials: list[str] = list(specials)
         if unknown is not None and unknown not in self.specials:
             self.specials.append(unknown)
@@ -127,6 +130,14 @@ class Vocabulary(ABC):
         return f"{type(self).__name__}({len(self)} tokens)"
 
 
-def texts_of(texts: str | Iterable[str]) -> Iterable[str]:
-    """Return a text, or several, as several."""
-    return (texts,) if isinstance(texts, str) else texts
+def texts_of(texts: str | Iterable[str]) -> Iterator[str]:
+    """Yield the only text, or each of several."""
+    for text in (texts,) if isinstance(texts, str) else texts:
+        yield check_text(text)
+
+
+def check_text(text: Any) -> str:
+    """Return `text` if it is a string."""
+    if not isinstance(text, str):
+        raise TypeError(f"text: expected a string, got {type(text).__name__}")
+    return text

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nn_data._checks import check_bool, check_integer, keyword_only
 from nn_data._state import METADATA_KEY
-from nn_data.text._vocabulary import Vocabulary, texts_of
+from nn_data.text._vocabulary import Vocabulary, check_text, texts_of
 
 __all__ = ["WordVocabulary"]
 
@@ -81,7 +81,7 @@ class WordVocabulary(Vocabulary):
             ValueError: for a word that is not in the vocabulary, where `unknown` is None.
         """
         index = self._index
-        words = self.split(text)
+        words = self.split(check_text(text))
         return np.array(
             [index[w] if w in index else self._unknown_index(w) for w in words], dtype=np.int64
         )

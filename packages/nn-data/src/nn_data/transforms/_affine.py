@@ -55,10 +55,12 @@ class RandomAffine(Transform):
     ) -> None:
         super().__init__(layout=layout)
         self.degrees: tuple[float, float] = check_range("degrees", degrees, 0)
-        down, right = translate if isinstance(translate, (tuple, list)) else (translate, translate)
+        shifts = translate if isinstance(translate, (tuple, list)) else (translate, translate)
+        if len(shifts) != 2:
+            raise ValueError(f"translate: expected one fraction or two, got {translate!r}")
         self.translate: tuple[float, float] = (
-            check_probability("translate", down),
-            check_probability("translate", right),
+            check_probability("translate", shifts[0]),
+            check_probability("translate", shifts[1]),
         )
         self.scale: tuple[float, float] = check_range("scale", scale, 1, 0)
         if self.scale[0] == 0:

@@ -85,6 +85,8 @@ class RandomApply(Transform):
     """
 
     def __init__(self, transform: Transform, p: float = 0.5) -> None:
+        if not isinstance(transform, Transform):
+            raise TypeError(f"transform: expected a Transform, got {transform!r}")
         super().__init__(layout=transform.layout)
         self.transform = transform
         self.p: float = check_probability("p", p)
@@ -100,5 +102,11 @@ class RandomApply(Transform):
         own = {key: values[chosen] for key, values in params.items() if key != "apply"}
         out = x.copy()
         if len(chosen):
-            out[chosen] = self.transform.apply(x[chosen], own)
+            changed = self.transform.apply(x[chosen], own)
+            if changed.shape[1:] != x.shape[1:]:
+                raise ValueError(
+                    f"RandomApply: {self.transform!r} changed the shape {x.shape[1:]} of a sample "
+                    f"to {changed.shape[1:]}"
+                )
+            out[chosen] = changed
         return out

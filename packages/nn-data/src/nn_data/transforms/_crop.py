@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from nn_data._checks import check_choice, check_integer, check_value, keyword_only
+from nn_data._checks import check_choice, check_integer, check_size, check_value, keyword_only
 from nn_data.transforms._layout import Axes, Layout, axes_of
 from nn_data.transforms._transform import Params, Transform
 
@@ -46,11 +46,7 @@ class RandomCrop(Transform):
         layout: Layout = "nchw",
     ) -> None:
         super().__init__(layout=layout)
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        self.size: tuple[int, int] = (
-            check_integer("size", height, 1),
-            check_integer("size", width, 1),
-        )
+        self.size: tuple[int, int] = check_size("size", size)
         self.padding: int = check_integer("padding", padding, 0)
         self.padding_mode: str = check_choice(
             "padding_mode", padding_mode, ("constant", "edge", "reflect")

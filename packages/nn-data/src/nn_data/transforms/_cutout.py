@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nn_data._checks import check_integer, check_value, keyword_only
+from nn_data._checks import check_size, check_value, keyword_only
 from nn_data.transforms._layout import Layout, axes_of
 from nn_data.transforms._transform import Params, Transform
 
@@ -37,11 +37,7 @@ class Cutout(Transform):
         self, size: int | tuple[int, int], *, value: float = 0, layout: Layout = "nchw"
     ) -> None:
         super().__init__(layout=layout)
-        height, width = size if isinstance(size, (tuple, list)) else (size, size)
-        self.size: tuple[int, int] = (
-            check_integer("size", height, 1),
-            check_integer("size", width, 1),
-        )
+        self.size: tuple[int, int] = check_size("size", size)
         self.value = value
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:

@@ -94,6 +94,8 @@ def params_for(
     name = type(transform).__name__
     if (rng is None) == (params is None):
         raise TypeError(f"{name} takes rng, to draw its parameters, or params: one of them")
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"{name}: rng: expected a numpy.random.Generator, got {rng!r}")
     # Also where they are given: what would be drawn says which there are.
     drawn = transform.draw(np.random.default_rng(0) if rng is None else rng, shape)
     if params is None:
