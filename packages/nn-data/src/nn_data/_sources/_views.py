@@ -144,7 +144,7 @@ def _structure(piece: Any) -> str:
         return f"tuple of {len(piece)}"
     if isinstance(piece, dict):
         return f"dict of {', '.join(sorted(map(str, piece)))}"
-    return "list" if isinstance(piece, list) else str(tuple(piece.shape[1:]))
+    return "list" if isinstance(piece, list) else str(tuple(np.shape(piece)[1:]))
 
 
 def _merge(pieces: list[Any], back: Indices) -> Any:
