@@ -104,6 +104,16 @@ class TestByLength:
 def chi_square(counts, expected):
     return ((counts - expected) ** 2 / expected).sum()
 
+    def test_pairs_have_little_padding_on_both_sides(self):
+        draw = np.random.default_rng(0)
+        first = draw.integers(5, 30, 5000)
+        lengths = np.stack([first, np.maximum(first + draw.integers(-5, 6, 5000), 1)], axis=1)
+        for shuffle in (False, True):
+            batches = ByLength(lengths, 2000, shuffle=shuffle).batches(rng())
+            padded = sum(len(batch) * lengths[batch].max(axis=0) for batch in batches)
+            filled = lengths.sum(axis=0) / padded
+            assert filled.min() > 0.85, filled
+
 
 class TestWeighted:
     WEIGHTS = np.array([0.0, 1.0, 2.0, 3.0, 4.0, 0.0])

@@ -78,6 +78,8 @@ class ByLength(BatchSampler):
         keys: NDArray[Any] = self._lengths
         if self.shuffle:
             keys = keys * rng.uniform(1, 1 + _JITTER, keys.shape)
+            # Rounded, so that there are ties for the next length to break.
+            keys[:-1] = np.rint(keys[:-1])
         # The last key is the first to sort by.
         order = np.lexsort(keys[::-1])
         ends = self._ends(self._lengths[:, order])
