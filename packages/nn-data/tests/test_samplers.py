@@ -106,13 +106,13 @@ def chi_square(counts, expected):
 
     def test_pairs_have_little_padding_on_both_sides(self):
         draw = np.random.default_rng(0)
-        first = draw.integers(5, 30, 5000)
-        lengths = np.stack([first, np.maximum(first + draw.integers(-5, 6, 5000), 1)], axis=1)
+        first = np.rint(draw.gamma(9, 1.5, 20_000)).astype(int) + 1
+        lengths = np.stack([first, np.maximum(first + draw.integers(-5, 6, 20_000), 1)], axis=1)
         for shuffle in (False, True):
-            batches = ByLength(lengths, 2000, shuffle=shuffle).batches(rng())
+            batches = ByLength(lengths, 1000, shuffle=shuffle).batches(rng())
             padded = sum(len(batch) * lengths[batch].max(axis=0) for batch in batches)
             filled = lengths.sum(axis=0) / padded
-            assert filled.min() > 0.85, filled
+            assert filled.min() > 0.9, filled
 
 
 class TestWeighted:
