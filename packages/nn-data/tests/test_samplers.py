@@ -100,10 +100,6 @@ class TestByLength:
         with pytest.raises(error, match=message):
             call()
 
-
-def chi_square(counts, expected):
-    return ((counts - expected) ** 2 / expected).sum()
-
     def test_pairs_have_little_padding_on_both_sides(self):
         draw = np.random.default_rng(0)
         first = np.rint(draw.gamma(9, 1.5, 20_000)).astype(int) + 1
@@ -113,6 +109,10 @@ def chi_square(counts, expected):
             padded = sum(len(batch) * lengths[batch].max(axis=0) for batch in batches)
             filled = lengths.sum(axis=0) / padded
             assert filled.min() > 0.9, filled
+
+
+def chi_square(counts, expected):
+    return ((counts - expected) ** 2 / expected).sum()
 
 
 class TestWeighted:
