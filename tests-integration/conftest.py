@@ -1,11 +1,14 @@
 """What the tests of the examples share."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+
+sys.path.insert(0, str(Path(__file__).parent))  # training_run.py is a program as well
 
 collect_ignore = ["downstream"]  # checked by the session of that name, as installed
 

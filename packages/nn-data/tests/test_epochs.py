@@ -328,3 +328,16 @@ def test_strings_of_any_length_are_compared_by_their_dtype_alone():
     state = Loader(fixed, 1).state_dict()
     with pytest.raises(ValueError, match="other data"):
         Loader(fixed[::-1], 1).load_state_dict(state)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shard", [None, (1, 2)])
+def test_the_indices_of_the_last_batch(workers: int, shard: tuple[int, int] | None) -> None:
+    data = np.arange(100, 123)
+    uneven = None if shard is None else "repeat"
+    loader = Loader(data, 4, shuffle=True, seed=5, workers=workers, shard=shard, uneven=uneven)
+    with pytest.raises(ValueError, match="no batch of the present epoch"):
+        loader.last_indices()
+    for _ in range(2):
+        for batch in loader:
+            np.testing.assert_array_equal(data[loader.last_indices()], batch)

@@ -190,7 +190,7 @@ def test_hostile_generators(kind: str, key: str, value: Any, message: str, tmp_p
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"nn_io.checkpoint": 2}, "is a checkpoint of version 2, newer than 1"),
+        ({"nn_io.checkpoint": 3}, "is a checkpoint of version 3, newer than 2"),
         ({"nn_io.checkpoint": "1"}, "is not a checkpoint"),
         ({"parts": []}, "has no parts in its metadata"),
         ({"parts": {"model": 3}}, "has an unknown entry in its metadata: 'model'"),
@@ -278,3 +278,107 @@ def test_objects_without_load_state_dict_are_refused_before_reading(tmp_path: Pa
         load_checkpoint(tmp_path / "none.pkl")
     with pytest.raises(ValueError, match="path: expected a suffix of"):
         save_checkpoint(tmp_path / "run.zip", step=1)
+
+
+class Position:
+    """A loader's state: not arrays, but what JSON can represent."""
+
+    def __init__(self, batch: int, data: str = "numbers") -> None:
+        self.state = {"batch": batch, "data": data}
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(self.state)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        if state["data"] != self.state["data"]:
+            raise ValueError("other data")
+        self.state = dict(state)
+
+
+class RandomPart(Part):
+    """A model with generators inside, one of them under two paths."""
+
+    def __init__(self, value: float, **generators: Any) -> None:
+        super().__init__(value)
+        self.generators = generators
+
+    def named_generators(self) -> list[tuple[str, Any]]:
+        return [(name.replace("_", "."), rng) for name, rng in self.generators.items()]
+
+
+def test_generators_loader_and_parts_are_restored(path: Path) -> None:
+    model = RandomPart(1.0, layers_0_rng=generator(), layers_1_rng=generator("Philox", 3))
+    save_checkpoint(path, model=model, loader=Position(7), parts={"history": Part(2.0, 3.0)})
+    other = RandomPart(
+        0.0, layers_1_rng=generator("Philox", 9, 1), layers_0_rng=generator(seed=4, draws=2)
+    )
+    loader, history = Position(0), Part(0.0, 0.0)
+    load_checkpoint(path, model=other, loader=loader, parts={"history": history})
+    for name, rng in model.generators.items():
+        np.testing.assert_array_equal(other.generators[name].random(9), rng.random(9))
+    assert loader.state["batch"] == 7
+    assert list(history.array) == [2, 3]
+
+
+def test_a_refusal_of_the_loader_changes_nothing(path: Path) -> None:
+    save_checkpoint(path, model=RandomPart(1.0, rng=generator()), loader=Position(7))
+    model, loader = RandomPart(5.0, rng=generator(seed=2)), Position(1, "letters")
+    with pytest.raises(ValueError, match="other data") as caught:
+        load_checkpoint(path, model=model, loader=loader)
+    assert f"while loading loader from {path}" in caught.value.__notes__
+    assert model.array[0] == 5
+    assert loader.state["batch"] == 1
+    assert model.generators["rng"].random() == generator(seed=2).random()
+
+
+def test_other_generators_in_the_model_are_named(path: Path) -> None:
+    save_checkpoint(path, model=RandomPart(1.0, a=generator(), b=generator()))
+    model = RandomPart(5.0, b=generator(), c=generator())
+    with pytest.raises(
+        ValueError, match="only the model has c; only the file has 'a'; generators=False"
+    ) as caught:
+        load_checkpoint(path, model=model)
+    assert model.array[0] == 5
+    assert "generators=False" in str(caught.value)
+    load_checkpoint(path, model=model, generators=False)
+    assert model.array[0] == 1
+    assert model.generators["b"].random() == generator().random()
+    with pytest.raises(ValueError, match="the model's generator b is a MT19937"):
+        load_checkpoint(path, model=RandomPart(5.0, a=generator(), b=generator("MT19937")))
+
+
+@pytest.mark.parametrize("old", [np.random.RandomState(0), __import__("random").Random(0)])
+def test_a_generator_that_cannot_be_saved_is_named(old: Any, path: Path) -> None:
+    with pytest.raises(TypeError, match=r"model: drop\.rng is a .*, whose state cannot be saved"):
+        save_checkpoint(path, model=RandomPart(1.0, drop_rng=old))
+    assert not path.exists()
+
+
+def test_a_file_of_version_1_says_that_it_has_no_generators_of_the_model(path: Path) -> None:
+    save_checkpoint(path, model=Part(1.0))
+    state = load_state_dict_from_file(path)
+    for key in ("generators", "loader"):
+        del state["__metadata__"][key]
+    state["__metadata__"]["nn_io.checkpoint"] = 1
+    save_model_parameters(state, path)
+    model = RandomPart(5.0, rng=generator())
+    with pytest.warns(UserWarning, match=r"without the generators of the model \(rng\)"):
+        load_checkpoint(path, model=model)
+    assert model.array[0] == 1
+    load_checkpoint(path, model=Part(5.0))
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "message"),
+    [
+        ([], TypeError, "parts: expected a mapping"),
+        ({"a.b": Part(1.0)}, ValueError, "parts: expected names without dots"),
+        ({"a": 3}, TypeError, r"parts\['a'\]: expected an object with state_dict"),
+    ],
+)
+def test_wrong_parts(parts: Any, error: Any, message: str, path: Path) -> None:
+    with pytest.raises(error, match=message):
+        save_checkpoint(path, parts=parts)
+    save_checkpoint(path, parts={"a": Part(1.0)})
+    with pytest.raises(ValueError, match=r"holds nothing for parts\['b'\], loader; .*\['a'\]"):
+        load_checkpoint(path, parts={"b": Part(1.0)}, loader=Position(0))

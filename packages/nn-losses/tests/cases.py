@@ -396,7 +396,48 @@ def _metric(metric: Any, reference: Any, label: str = "", **more: Any) -> list[M
     return rows
 
 
+def _r2(x: Array, y: Array) -> Any:
+    residual, squares = ((x - y) ** 2).sum(0), ((y - y.mean(0)) ** 2).sum(0) * (np.ptp(y, 0) != 0)
+    constant = np.where(residual == 0, 1.0, 0.0)
+    return np.where(
+        squares == 0, constant, 1 - residual / np.where(squares == 0, 1, squares)
+    ).mean()
+
+
+def _auc(x: Array, y: Array) -> Any:
+    pairs = x[y == 1][:, None] - x[y == 0]
+    return (pairs > 0).mean() + (pairs == 0).mean() / 2
+
+
+def _average_precision(x: Array, y: Array) -> Any:
+    # The precision at the score of each positive example, ties included.
+    return np.mean([y[x >= score].mean() for score in x[y == 1]])
+
+
+def _ranked(metric: Any, reference: Any) -> list[MetricCase]:
+    rows = []
+    for label, levels in {"ties": 4, "": 1000}.items():
+
+        def draw(rng: Generator, levels: int = levels) -> list[Array]:
+            y = rng.permutation(np.repeat([0, 1], (7, 5)))
+            return [rng.integers(-levels, levels, 12).astype(float), y]
+
+        rows.append(MetricCase(metric, reference, draw, label))
+    return rows
+
+
 METRICS = [
+    *(
+        MetricCase(metric, reference, lambda rng, s=shape: list(rng.normal(size=(2, *s))), label)
+        for metric, reference in (
+            (nl.MAE, lambda x, y: abs(x - y).mean()),
+            (nl.RMSE, lambda x, y: np.sqrt(((x - y) ** 2).mean())),
+            (nl.R2, _r2),
+        )
+        for label, shape in {"": (9,), "columns": (9, 3)}.items()
+    ),
+    *_ranked(nl.ROCAUC, _auc),
+    *_ranked(nl.AveragePrecision, _average_precision),
     *_metric(nl.Accuracy, _top_k(1)),
     *(
         row

@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 from nn_tensor.extend import METADATA_KEY
 from nn_tensor.extend import missing_name as _missing_name
 
-from nn_io._checkpoint import Checkpoint, LoadsStateDict, load_checkpoint, save_checkpoint
+from nn_io._checkpoint import (
+    Checkpoint,
+    HasGenerators,
+    LoadsStateDict,
+    load_checkpoint,
+    save_checkpoint,
+)
 from nn_io._errors import FileFormatError
 from nn_io._rename import rename_state
 from nn_io._save_load import load_state_dict_from_file, save_model_parameters
@@ -17,6 +23,7 @@ __all__ = [
     "METADATA_KEY",
     "Checkpoint",
     "FileFormatError",
+    "HasGenerators",
     "HasStateDict",
     "LoadsStateDict",
     "load_checkpoint",

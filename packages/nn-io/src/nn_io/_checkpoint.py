@@ -1,22 +1,27 @@
-"""Checkpoints: model, optimizer, schedule, generators, step and notes in one file."""
+"""Checkpoints: all that a run needs to go on, in one file."""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from nn_tensor.extend import check_integer, keyword_only
+from nn_tensor.extend import check_bool, check_integer, keyword_only
 
 from nn_io._errors import FileFormatError, prefixed, shorten
 from nn_io._rng_state import rng_arrays, rng_state
 from nn_io._save_load import load_state_dict_from_file, save_model_parameters
 from nn_io._state_dict import METADATA_KEY, HasStateDict, State, plain_metadata, plain_state
 
-__all__ = ["Checkpoint", "LoadsStateDict", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "HasGenerators", "LoadsStateDict", "load_checkpoint", "save_checkpoint"]
 
 _VERSION_KEY = "nn_io.checkpoint"
-_VERSION = 1
+_VERSION = 2  # 1 had no generators of the model, no loader and no further parts
+_PART = "part."  # in front of the names of further parts
+_INSIDE = "generators"  # of the model
 _ONLY = "generator"  # the name of a generator that was given by itself
 
 
@@ -26,6 +31,15 @@ class LoadsStateDict(HasStateDict, Protocol):
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
         """Take over a state."""
+        ...
+
+
+@runtime_checkable
+class HasGenerators(Protocol):
+    """A model that tells which generators of random numbers live in it, each once."""
+
+    def named_generators(self) -> Iterable[tuple[str, Any]]:
+        """Return path and generator of each."""
         ...
 
 
@@ -54,6 +68,8 @@ def save_checkpoint(
     model: HasStateDict | None = None,
     optimizer: HasStateDict | None = None,
     schedule: HasStateDict | None = None,
+    loader: HasStateDict | None = None,
+    parts: Mapping[str, HasStateDict] | None = None,
     rng: Generators | None = None,
     step: int | None = None,
     extra: Mapping[str, Any] | None = None,
@@ -64,9 +80,14 @@ def save_checkpoint(
 
     Args:
         path: the file; its suffix selects the format: ``.safetensors``, ``.npz`` or ``.pkl``.
-        model: anything with ``state_dict()``.
+        model: anything with ``state_dict()``. If it has ``named_generators()``, as the models of
+            nn-layers, the states of the generators that live in it, such as those of its Dropout
+            layers, are saved with it, by path, shared ones once.
         optimizer: anything with ``state_dict()``.
         schedule: anything with ``state_dict()``.
+        loader: anything whose ``state_dict()`` is made of what JSON can represent, such as the
+            loader of nn-data.
+        parts: anything else with ``state_dict()``, by name: history, callbacks, a loss scaler.
         rng: a NumPy generator, or a mapping from names to several. The exact state is kept, with
             the name of the bit generator, but not the seed sequence that ``spawn`` counts on.
         step: how many steps were done.
@@ -98,7 +119,7 @@ def save_checkpoint(
     """
     state: State = {}
     metadata: dict[str, Any] = {}
-    for name, part in _given(HasStateDict, model, schedule, optimizer).items():
+    for name, part in _given(HasStateDict, model, schedule, optimizer, parts).items():
         own = plain_state(part, name)
         metadata[name] = own.pop(METADATA_KEY, None)
         state |= {f"{name}.{key}": array for key, array in own.items()}
@@ -106,14 +127,24 @@ def save_checkpoint(
     for name, generator in _generators(rng).items():
         kinds[name], arrays = rng_arrays(generator)
         state |= {f"rng.{name}.{key}": array for key, array in arrays.items()}
+    inside: dict[str, str] = {}
+    for number, (path_in_model, generator) in enumerate(_generators_of(model).items()):
+        inside[path_in_model], arrays = rng_arrays(generator)
+        state |= {f"{_INSIDE}.{number}.{key}": array for key, array in arrays.items()}
+    position = None
+    if loader is not None:
+        _check_has("loader", loader, HasStateDict)
+        position = plain_metadata(loader.state_dict(), "loader.state_dict()")
     if step is not None:
         step = check_integer("step", step, 0, 2**63 - 1)
-    if not metadata and not kinds and step is None and extra is None:
+    if not metadata and not kinds and step is None and extra is None and loader is None:
         raise ValueError("save_checkpoint: expected something to save, got nothing")
     state[METADATA_KEY] = {
         _VERSION_KEY: _VERSION,
         "parts": metadata,
         "rng": kinds,
+        "generators": inside,
+        "loader": position,
         "step": step,
         "extra": plain_metadata({} if extra is None else extra, "extra"),
     }
@@ -127,7 +158,10 @@ def load_checkpoint(
     model: LoadsStateDict | None = None,
     optimizer: LoadsStateDict | None = None,
     schedule: LoadsStateDict | None = None,
+    loader: LoadsStateDict | None = None,
+    parts: Mapping[str, LoadsStateDict] | None = None,
     rng: Generators | None = None,
+    generators: bool = True,
 ) -> Checkpoint:
     """Restore model, optimizer, schedule and generators from a checkpoint, or change nothing.
 
@@ -137,18 +171,25 @@ def load_checkpoint(
 
     Args:
         path: the file.
-        model: anything with ``state_dict()`` and ``load_state_dict()``.
+        model: anything with ``state_dict()`` and ``load_state_dict()``. The generators that live
+            in it continue as well.
         optimizer: anything with ``state_dict()`` and ``load_state_dict()``.
         schedule: anything with ``state_dict()`` and ``load_state_dict()``.
+        loader: anything with ``state_dict()`` and ``load_state_dict()``, loaded last.
+        parts: anything with ``state_dict()`` and ``load_state_dict()``, by the names that were
+            saved.
         rng: a NumPy generator, or a mapping from names to several, as was saved.
+        generators: False leaves the generators in the model alone: for weights that another model
+            takes over.
 
     Returns:
         The `step` and `extra` that were saved.
 
     Raises:
         FileFormatError: naming the file, where it is damaged or not a checkpoint.
-        ValueError: where the file holds nothing for an argument, or a generator is of another
-            kind. What the ``load_state_dict`` of a part raises has the file's name as a note.
+        ValueError: where the file holds nothing for an argument, a generator is of another kind,
+            or the generators that live in the model are not those of the file. What the
+            ``load_state_dict`` of a part raises has the file's name as a note.
         TypeError: for a wrong argument.
         OSError: where the file cannot be read.
 
@@ -162,32 +203,43 @@ def load_checkpoint(
         ...
     ValueError: ...run.npz: rng is a MT19937, the file holds a 'PCG64'
     """
-    parts = _given(LoadsStateDict, model, schedule, optimizer)
-    generators = _generators(rng)
+    named = _given(LoadsStateDict, model, schedule, optimizer, parts)
+    if loader is not None:
+        _check_has("loader", loader, LoadsStateDict)
+    inside = _generators_of(model) if check_bool("generators", generators) else {}
+    outside = _generators(rng)
     state = load_state_dict_from_file(path)
     file = os.fsdecode(path)
     with prefixed(lambda: f"{file}:"):
         saved = _Content(state)
-    missing = [name for name in parts if name not in saved.states]
-    missing += [_argument(name) for name in generators if name not in saved.kinds]
+    missing = [_part_argument(name) for name in named if name not in saved.states]
+    missing += ["loader"] if loader is not None and saved.loader is None else []
+    missing += [_argument(name) for name in outside if name not in saved.kinds]
     if missing:
-        held = ", ".join([*saved.states, *map(_argument, saved.kinds)]) or "no state"
+        names = [*map(_part_argument, saved.states), *map(_argument, saved.kinds)]
+        held = ", ".join(names + ["loader"] * (saved.loader is not None)) or "no state"
         raise ValueError(f"{file} holds nothing for {', '.join(missing)}; it holds {held}")
     rng_states = {}
-    for name, generator in generators.items():
-        try:
+    for name, generator in outside.items():
+        with _prefixed_value(f"{file}: {_argument(name)}"):
             rng_states[name] = rng_state(generator, saved.kinds[name], saved.arrays[name])
-        except ValueError as error:
-            raise ValueError(f"{file}: {_argument(name)} {error}") from None
-    with _all_or_nothing(parts, generators):
-        for name, part in parts.items():
+    with _all_or_nothing(named, loader, [*outside.values(), *inside.values()]):
+        for name, part in named.items():
             try:
                 part.load_state_dict(saved.states[name])
             except Exception as error:
-                error.add_note(f"while loading {name} from {file}")
+                error.add_note(f"while loading {_part_argument(name)} from {file}")
                 raise
-        for name, generator in generators.items():
+        if model is not None and generators:
+            _load_inside(file, inside, saved)
+        for name, generator in outside.items():
             generator.bit_generator.state = rng_states[name]
+        if loader is not None:
+            try:
+                loader.load_state_dict(saved.loader or {})
+            except Exception as error:
+                error.add_note(f"while loading loader from {file}")
+                raise
     return Checkpoint(saved.step, saved.extra)
 
 
@@ -206,17 +258,30 @@ class _Content:
         part_metadata = _dict_entry(metadata, "parts")
         self.kinds = _dict_entry(metadata, "rng")
         self.extra = _dict_entry(metadata, "extra")
+        self.version = version
+        self.inside = _dict_entry(metadata, "generators") if version >= 2 else {}
+        self.loader: dict[str, Any] | None = metadata.get("loader")
+        if self.loader is not None and not isinstance(self.loader, dict):
+            raise FileFormatError("has an invalid state of a loader")
         self.step: int | None = metadata.get("step")
         if self.step is not None and (type(self.step) is not int or self.step < 0):
             raise FileFormatError(f"has an invalid step: {shorten(str(self.step))}")
-        for name, kind in self.kinds.items():
+        for name, kind in [*self.kinds.items(), *self.inside.items()]:
             if not isinstance(kind, str):
                 raise FileFormatError(f"has an invalid bit generator for rng {shorten(name)}")
         self.states: dict[str, State] = {name: {} for name in part_metadata}
         self.arrays: dict[str, State] = {name: {} for name in self.kinds}
+        self.inside_arrays: dict[str, State] = {path: {} for path in self.inside}
+        paths = {str(number): path for number, path in enumerate(self.inside)}
         for key, array in state.items():
             owner, _, rest = key.partition(".")
+            if owner == _PART.rstrip("."):
+                name, _, rest = rest.partition(".")
+                owner = _PART + name
             found = self.states.get(owner)
+            if found is None and owner == _INSIDE:
+                owner, _, rest = rest.partition(".")
+                found = self.inside_arrays.get(paths.get(owner, ""))
             if found is None and owner == "rng":
                 owner, _, rest = rest.partition(".")
                 found = self.arrays.get(owner)
@@ -224,7 +289,8 @@ class _Content:
                 raise FileFormatError(f"has an unknown entry: {shorten(key)}")
             found[rest] = array
         for name, own in part_metadata.items():
-            if name not in ("model", "schedule", "optimizer") or not isinstance(own, dict | None):
+            known = name in ("model", "schedule", "optimizer") or name.startswith(_PART)
+            if not known or not isinstance(own, dict | None):
                 raise FileFormatError(f"has an unknown entry in its metadata: {shorten(name)}")
             if own is not None:
                 self.states[name][METADATA_KEY] = own
@@ -237,17 +303,91 @@ def _dict_entry(metadata: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _given(protocol: Any, model: Any, schedule: Any, optimizer: Any) -> dict[str, Any]:
-    """Return the arguments that are not None, in the order in which they are loaded."""
+def _given(
+    protocol: Any, model: Any, schedule: Any, optimizer: Any, further: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return what is given by the name in the file, in the order in which it is loaded."""
     # An optimizer's state comes after the schedule's: a learning rate set by the user is in it.
     parts = {"model": model, "schedule": schedule, "optimizer": optimizer}
+    parts = {name: part for name, part in parts.items() if part is not None}
+    if further is not None and not isinstance(further, Mapping):
+        raise TypeError(f"parts: expected a mapping by name, got {type(further).__name__}")
+    for name, part in (further or {}).items():
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"parts: expected names without dots, got {name!r}")
+        parts[_PART + name] = part
     for name, part in parts.items():
-        if part is not None and not isinstance(part, protocol):
-            methods = "state_dict()"
-            if protocol is LoadsStateDict:
-                methods += " and load_state_dict()"
-            raise TypeError(f"{name}: expected an object with {methods}, got {type(part).__name__}")
-    return {name: part for name, part in parts.items() if part is not None}
+        _check_has(_part_argument(name), part, protocol)
+    return parts
+
+
+def _check_has(name: str, part: Any, protocol: Any) -> None:
+    if not isinstance(part, protocol):
+        methods = "state_dict()"
+        if protocol is LoadsStateDict:
+            methods += " and load_state_dict()"
+        raise TypeError(f"{name}: expected an object with {methods}, got {type(part).__name__}")
+
+
+def _part_argument(name: str) -> str:
+    return f"parts[{name.removeprefix(_PART)!r}]" if name.startswith(_PART) else name
+
+
+def _generators_of(model: Any) -> dict[str, np.random.Generator]:
+    """Return the generators that live in a model by path.
+
+    Raises:
+        TypeError: naming one of another kind, whose state no file could keep.
+    """
+    if not isinstance(model, HasGenerators):
+        return {}
+    found = dict(model.named_generators())
+    for path, generator in found.items():
+        if not isinstance(generator, np.random.Generator):
+            kind = f"{type(generator).__module__}.{type(generator).__name__}"
+            raise TypeError(
+                f"model: {path} is a {kind}, whose state cannot be saved; use a "
+                "numpy.random.Generator"
+            )
+    return found
+
+
+def _load_inside(file: str, inside: dict[str, np.random.Generator], saved: _Content) -> None:
+    """Restore the generators of the model.
+
+    Raises:
+        ValueError: if the model has others than the file.
+    """
+    if saved.version < 2:
+        if inside:
+            warnings.warn(
+                f"{file} was written without the generators of the model ({', '.join(inside)}): "
+                "they continue from where they are, so that the run is another one",
+                stacklevel=3,
+            )
+        return
+    missing = [path for path in inside if path not in saved.inside]
+    unexpected = [shorten(path) for path in saved.inside if path not in inside]
+    if missing or unexpected:
+        parts = [f"only the model has {', '.join(missing)}" if missing else ""]
+        parts += [f"only the file has {', '.join(unexpected)}" if unexpected else ""]
+        raise ValueError(
+            f"{file}: the generators of the model are not those that were saved: "
+            f"{'; '.join(filter(None, parts))}; generators=False leaves them alone"
+        )
+    for name, generator in inside.items():
+        with _prefixed_value(f"{file}: the model's generator {name}"):
+            arrays = saved.inside_arrays[name]
+            generator.bit_generator.state = rng_state(generator, saved.inside[name], arrays)
+
+
+@contextmanager
+def _prefixed_value(prefix: str) -> Iterator[None]:
+    """Put a prefix in front of the message of a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{prefix} {error}") from None
 
 
 def _generators(rng: Generators | None) -> Mapping[str, np.random.Generator]:
@@ -271,18 +411,23 @@ def _argument(name: str) -> str:
 
 @contextmanager
 def _all_or_nothing(
-    parts: Mapping[str, LoadsStateDict], generators: Mapping[str, np.random.Generator]
+    parts: Mapping[str, LoadsStateDict],
+    loader: LoadsStateDict | None,
+    generators: list[np.random.Generator],
 ) -> Iterator[None]:
     """Restore the former state of every part if the block fails."""
     # Copies: a state dict may share the very memory that is about to be written.
-    former = {
+    former: dict[str, Any] = {
         name: {
             key: value if key == METADATA_KEY else np.array(value)
-            for key, value in plain_state(part, name).items()
+            for key, value in plain_state(part, _part_argument(name)).items()
         }
         for name, part in parts.items()
     }
-    states = {name: generator.bit_generator.state for name, generator in generators.items()}
+    if loader is not None:
+        parts = {**parts, "loader": loader}
+        former["loader"] = dict(loader.state_dict())
+    states = [generator.bit_generator.state for generator in generators]
     try:
         yield
     except BaseException as error:
@@ -291,6 +436,6 @@ def _all_or_nothing(
                 part.load_state_dict(former[name])
             except Exception as second:
                 error.add_note(f"{name} could not be given its former state back: {second}")
-        for name, generator in generators.items():
-            generator.bit_generator.state = states[name]
+        for generator, state in zip(generators, states, strict=True):
+            generator.bit_generator.state = state
         raise

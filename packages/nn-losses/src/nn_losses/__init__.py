@@ -17,12 +17,20 @@ from nn_losses._metrics import (
     TopKAccuracy,
 )
 from nn_losses._nll import NLLLoss
+from nn_losses._ranking_metrics import ROCAUC, AveragePrecision
 from nn_losses._regression import HuberLoss, L1Loss, MSELoss
+from nn_losses._regression_metrics import MAE, R2, RMSE
+from nn_losses._running import RunningMetric
 
 __version__ = "0.2.0"
 
 __all__ = [
+    "MAE",
+    "R2",
+    "RMSE",
+    "ROCAUC",
     "Accuracy",
+    "AveragePrecision",
     "BCELoss",
     "BCEWithLogitsLoss",
     "ConfusionMatrix",
@@ -36,6 +44,7 @@ __all__ = [
     "NLLLoss",
     "Precision",
     "Recall",
+    "RunningMetric",
     "SoftmaxCrossEntropyLoss",
     "TopKAccuracy",
 ]

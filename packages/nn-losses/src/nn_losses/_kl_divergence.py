@@ -115,7 +115,15 @@ class KLDivLoss(Loss):
         """Return what `Loss.reduce` does, or the sum divided by the batch size."""
         if self.reduction != "batchmean":
             return super().reduce(losses, count)
+        self._note_count(len(losses))
         return sum(losses) / len(losses) if len(losses) else sum(losses) + np.nan
+
+    def sum_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
+        """Return the sum of the losses, and what `reduction` divides it by."""
+        total, weight = super().sum_and_weight(prediction, target)
+        if self.reduction == "batchmean":
+            weight = self.mean_and_weight(prediction, target)[1]
+        return total, weight
 
     def extra_repr(self) -> str:
         """Return whether the target holds log-probabilities."""

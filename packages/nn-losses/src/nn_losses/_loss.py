@@ -40,6 +40,8 @@ class Loss(ABC):
 
     reductions: ClassVar[tuple[str, ...]] = get_args(Reduction)
 
+    _counts: list[Any] | None = None  # what `reduce` divides by, noted where it is a list
+
     @keyword_only
     def __init__(self, reduction: Reduction = "mean") -> None:
         self.reduction: str = check_choice("reduction", reduction, self.reductions)
@@ -53,6 +55,48 @@ class Loss(ABC):
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the loss of `prediction` against `target`, reduced."""
 
+    def mean_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
+        """Return the loss, and the number of items that its mean divides by.
+
+        The number is that of the losses, without those that are ignored; with class weights it is
+        the sum of the weights. Means of several batches add up by it.
+
+        Raises:
+            ValueError: for ``reduction='none'``.
+
+        >>> from nn_losses import SoftmaxCrossEntropyLoss
+        >>> loss = SoftmaxCrossEntropyLoss(ignore_index=-1)
+        >>> loss.mean_and_weight([[0.0, 0.0], [1.0, 0.0]], [0, -1])
+        (Tensor(0.6931472), 1.0)
+        """
+        return self._with_weight(self.reduction, prediction, target)
+
+    def sum_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
+        """Return the sum of the losses, and the number of items that a mean divides it by.
+
+        >>> from nn_losses import MSELoss
+        >>> MSELoss().sum_and_weight([1.0, 2.0], [1.0, 4.0])
+        (Tensor(4.), 2.0)
+        """
+        return self._with_weight("sum", prediction, target)
+
+    def _with_weight(self, reduction: Any, prediction: Any, target: Any) -> tuple[Tensor, float]:
+        if reduction == "none":
+            raise ValueError("reduction: 'none' has no mean; expected 'mean' or 'sum'")
+        # A copy, so that a loss can be called by several threads.
+        counts: list[float] = []
+        counting = object.__new__(type(self))
+        counting.__dict__.update(self.__dict__, reduction=reduction, _counts=counts)
+        loss = counting(prediction, target)
+        if counts:
+            return loss, float(counts[-1])
+        shape = np.shape(target)  # a forward without `reduce`: the examples are counted
+        return loss, float(shape[0] if shape else 1)
+
+    def _note_count(self, count: Any) -> None:
+        if self._counts is not None:
+            self._counts.append(count)
+
     def reduce(self, losses: Tensor, count: Any = None) -> Tensor:
         """Return the mean or the sum of `losses`, or `losses` themselves, as `reduction` says.
 
@@ -61,6 +105,7 @@ class Loss(ABC):
             count: what the mean divides the sum by, a number or an array on the device of
                 `losses`; by default the number of losses.
         """
+        self._note_count(losses.size if count is None else count)
         if self.reduction == "none":
             return losses
         if self.reduction == "sum":

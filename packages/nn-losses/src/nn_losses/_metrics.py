@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,6 +16,7 @@ from nn_tensor.extend import (
 )
 
 from nn_losses._inputs import check_indices, read_classes, read_logits
+from nn_losses._running import RunningMetric, Sums
 
 __all__ = [
     "Accuracy",
@@ -44,7 +45,14 @@ def _read_examples(prediction: Any, target: Any) -> tuple[Tensor, Any]:
     return scores, classes.data if are_indices else classes.data.argmax(-1)
 
 
-class Accuracy:
+class _Fraction(RunningMetric):
+    """The fraction of examples that are correct."""
+
+    def _value(self, sums: Sums) -> float:
+        return float(sums["correct"] / sums["weight"])
+
+
+class Accuracy(_Fraction):
     r"""The fraction of examples whose highest score is that of the target class.
 
     .. math:: \frac{1}{N} \sum_n [\arg\max_c x_{nc} = k_n]
@@ -71,15 +79,19 @@ class Accuracy:
 
     def __call__(self, prediction: Any, target: Any) -> float:
         """Return the fraction of rows of `prediction` whose largest score is at `target`."""
+        return self._value(self._of_batch(prediction, target))
+
+    def _of_batch(self, prediction: Any, target: Any) -> Sums:
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
-            return Tensor((scores.data.argmax(-1) == classes).mean()).item()
+            correct = scores.data.argmax(-1) == classes
+            return {"correct": Tensor(correct.sum()).item(), "weight": int(correct.size)}
 
     def __repr__(self) -> str:
         return "Accuracy()"
 
 
-class TopKAccuracy:
+class TopKAccuracy(_Fraction):
     r"""The fraction of examples whose target class is among the `k` highest scores.
 
     .. math:: \frac{1}{N} \sum_n \Bigl[\bigl|\{c : x_{nc} > x_{n k_n}\}\bigr| < k\Bigr]
@@ -113,6 +125,9 @@ class TopKAccuracy:
 
     def __call__(self, prediction: Any, target: Any) -> float:
         """Return the fraction of rows with `target` among the `k` largest scores."""
+        return self._value(self._of_batch(prediction, target))
+
+    def _of_batch(self, prediction: Any, target: Any) -> Sums:
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
             xp, count = scores.xp, scores.shape[-1]
@@ -122,13 +137,14 @@ class TopKAccuracy:
             chosen = xp.take_along_axis(rows, classes, -1)
             before = xp.arange(count) < classes
             higher = ~(rows < chosen) & ((rows != chosen) | before)  # NaN compares with nothing
-            return Tensor((higher.sum(-1) < self.k).mean()).item()
+            correct = higher.sum(-1) < self.k
+            return {"correct": Tensor(correct.sum()).item(), "weight": int(correct.size)}
 
     def __repr__(self) -> str:
         return f"TopKAccuracy(k={self.k})"
 
 
-class ConfusionMatrix:
+class ConfusionMatrix(RunningMetric):
     r"""The number of examples for each pair of target class and predicted class.
 
     .. math:: M_{ij} = \bigl|\{n : k_n = i, \hat{k}_n = j\}\bigr|
@@ -186,11 +202,17 @@ class ConfusionMatrix:
             counts = Tensor(xp.bincount(cells, minlength=count * count)).numpy()
         return counts.astype(np.int64, copy=False).reshape(count, count)
 
+    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+        return {"matrix": self(prediction, target)}
+
+    def _value(self, sums: Sums) -> Matrix:
+        return np.array(sums["matrix"])
+
     def __repr__(self) -> str:
         return f"ConfusionMatrix(num_classes={self.num_classes})"
 
 
-class _ClassMetric(ABC):
+class _ClassMetric(RunningMetric):
     """What Precision, Recall and F1Score share: a ratio of counts per class, and its average."""
 
     @keyword_only
@@ -200,9 +222,15 @@ class _ClassMetric(ABC):
 
     def __call__(self, prediction: Any, target: Any) -> float | Matrix:
         """Return the metric of the classes with the largest scores against `target`."""
+        return self._value(self._of_batch(prediction, target))
+
+    def _of_batch(self, prediction: Any, target: Any) -> Sums:
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
-        return self.from_matrix(ConfusionMatrix(scores.shape[-1])(scores, classes))
+        return {"matrix": ConfusionMatrix(scores.shape[-1])(scores, classes)}
+
+    def _value(self, sums: Sums) -> float | Matrix:
+        return self.from_matrix(sums["matrix"])
 
     def from_matrix(self, matrix: Any) -> float | Matrix:
         """Return the metric of a confusion matrix, which may be the sum over several batches.

@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nn_data._checks import check_bool, check_integer, keyword_only
 from nn_data._collate import Collate
 from nn_data._loading._order import (
@@ -255,6 +258,19 @@ class Loader:
         epoch = self.epoch
         batch = self._task(epoch, self._batches_of(epoch))(0)
         return batch if self._convert is None else self._convert(batch)
+
+    def last_indices(self) -> NDArray[np.intp]:
+        """Return which samples made the last batch that the present loop was given.
+
+        Raises:
+            ValueError: outside of a loop.
+        """
+        epoch, batch = self._position
+        if not batch:
+            raise ValueError("the loader has given no batch of the present epoch")
+        batches = self._batches_of(epoch)
+        number, _ = self._shard.number(-(-batch // self._shard.size) - 1, len(batches))
+        return batches.indices(number)
 
     def state_dict(self) -> dict[str, Any]:
         """Return where the loader is: three integers, and a description of the data.

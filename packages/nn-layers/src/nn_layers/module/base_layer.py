@@ -13,7 +13,7 @@ from nn_tensor.extend import Device, check_floating_dtype, names_elsewhere, xp_f
 from nn_layers.module.errors import add_location
 from nn_layers.module.state_dict import read_state_dict, state_dict
 from nn_layers.module.summary import Summary, summarize
-from nn_layers.module.tree import ModuleNode, walk
+from nn_layers.module.tree import ModuleNode, generators, walk
 
 __all__ = ["Base_Layer"]
 
@@ -132,6 +132,17 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     def parameters(self) -> list[Tensor]:
         """The Tensors that require a gradient, in order of assignment, each once."""
         return _CallableList(tensor for _, tensor in self.named_parameters())
+
+    def named_generators(self) -> list[tuple[str, Any]]:
+        """Return path and generator of all random numbers that are drawn inside, each once.
+
+        They are not in `state_dict`; a checkpoint of nn-io saves them beside it.
+
+        >>> from nn_layers import Dense, Dropout, Sequential
+        >>> [path for path, rng in Sequential(Dense(2, 3), Dropout(0.5)).named_generators()]
+        ['1.rng']
+        """
+        return generators(self)
 
     # Training
 

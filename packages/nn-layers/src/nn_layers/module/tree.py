@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from nn_tensor import Tensor
 
-__all__ = ["Entry", "ModuleNode", "walk"]
+__all__ = ["Entry", "ModuleNode", "generators", "walk"]
 
 # Skipped at once: a model may keep a vocabulary of many thousands of these in a dict.
 _PLAIN = frozenset({bool, int, float, str, bytes, type(None), np.ndarray, np.dtype})
@@ -91,4 +92,29 @@ def walk(root: ModuleNode, deep: bool = True) -> list[Entry]:
                     break
         else:
             stack.pop()
+    return found
+
+
+_GENERATORS = (np.random.Generator, np.random.RandomState, random.Random)
+
+
+def generators(root: ModuleNode) -> list[tuple[str, Any]]:
+    """List the generators of random numbers under `root` with their paths, shared ones once."""
+    found: list[tuple[str, Any]] = []
+    seen: set[int] = set()
+    modules = [("", root)]
+    modules += [(f"{e.path}.", e.value) for e in walk(root) if isinstance(e.value, ModuleNode)]
+    for prefix, module in modules:
+        stack = [(prefix + str(name), value) for name, value in module._children()][::-1]
+        while stack:
+            path, value = stack.pop()
+            if type(value) in _PLAIN or id(value) in seen or isinstance(value, ModuleNode | Tensor):
+                continue
+            if isinstance(value, _GENERATORS):
+                seen.add(id(value))
+                found.append((path, value))
+            elif isinstance(value, (list, tuple, dict)):
+                seen.add(id(value))
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                stack += [(f"{path}.{name}", part) for name, part in items][::-1]
     return found

@@ -1,0 +1,62 @@
+"""`RunningMetric`: what metrics add up over batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+__all__ = ["RunningMetric"]
+
+Sums = dict[str, Any]
+
+
+class RunningMetric(ABC):
+    """A metric of one batch when called, and of many by `update`, `result` and `reset`.
+
+    What is kept of the batches are sums, or the scores themselves where the metric ranks them. The
+    result is that of all examples together, not a mean of the results of batches.
+    """
+
+    _sums: Sums | None = None
+
+    def reset(self) -> None:
+        """Forget all batches."""
+        self._sums = None
+
+    def update(self, prediction: Any, target: Any) -> None:
+        """Add a batch."""
+        new = self._of_batch(prediction, target)
+        self._sums = new if self._sums is None else self._combined(self._sums, new)
+
+    def result(self) -> Any:
+        """Return the metric of all batches since `reset`.
+
+        Raises:
+            ValueError: if there was none.
+        """
+        if self._sums is None:
+            raise ValueError(f"{type(self).__name__}: no batch since reset(); call update() first")
+        return self._value(self._sums)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is kept of the batches, as arrays."""
+        return {name: np.array(value) for name, value in (self._sums or {}).items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` returned."""
+        self._sums = {name: np.array(value) for name, value in state.items()} or None
+
+    @abstractmethod
+    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+        """Return what is kept of a batch."""
+
+    def _combined(self, sums: Sums, new: Sums) -> Sums:
+        """Return what is kept of two."""
+        return {name: value + new[name] for name, value in sums.items()}
+
+    @abstractmethod
+    def _value(self, sums: Sums) -> Any:
+        """Return the metric of what is kept."""

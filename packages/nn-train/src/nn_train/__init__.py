@@ -1,0 +1,43 @@
+"""Training of models: steps and whole runs, history, early stopping, checkpoints, exact resume.
+
+`Trainer` asks models, losses, optimizers and loaders for methods, never for classes.
+`nn_train.callbacks` is what a run calls.
+"""
+
+from nn_train import callbacks as callbacks
+from nn_train._diagnosis import NonFiniteError as NonFiniteError
+from nn_train._history import History as History
+from nn_train._protocols import HasState as HasState
+from nn_train._protocols import Metric as Metric
+from nn_train._protocols import Model as Model
+from nn_train._protocols import Optimizer as Optimizer
+from nn_train._protocols import Schedule as Schedule
+from nn_train._trainer import Forward as Forward
+from nn_train._trainer import StepResult as StepResult
+from nn_train._trainer import Trainer as Trainer
+from nn_train.callbacks import Callback as Callback
+from nn_train.callbacks import Checkpoint as Checkpoint
+from nn_train.callbacks import EarlyStopping as EarlyStopping
+from nn_train.callbacks import Stop as Stop
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "Forward",
+    "HasState",
+    "History",
+    "Metric",
+    "Model",
+    "NonFiniteError",
+    "Optimizer",
+    "Schedule",
+    "StepResult",
+    "Stop",
+    "Trainer",
+    "callbacks",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

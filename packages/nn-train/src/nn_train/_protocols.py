@@ -1,0 +1,90 @@
+"""What a `Trainer` asks of models, losses, optimizers and the rest: no class, only methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+__all__ = ["HasState", "Metric", "Model", "Optimizer", "Schedule"]
+
+
+@runtime_checkable
+class HasState(Protocol):
+    """Anything that returns its state as a flat mapping, and takes it back."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
+        """Take over a state."""
+        ...
+
+
+@runtime_checkable
+class Model(HasState, Protocol):
+    """A function of the inputs with parameters, such as every layer and model of nn-layers.
+
+    With `named_modules()` the training mode is kept for each part, and messages name layers.
+    """
+
+    training: bool
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Return the prediction."""
+        ...
+
+    def train(self) -> Any:
+        """Switch to training."""
+        ...
+
+    def eval(self) -> Any:
+        """Switch to evaluation."""
+        ...
+
+    def zero_grad(self) -> Any:
+        """Clear all gradients."""
+        ...
+
+
+@runtime_checkable
+class Optimizer(HasState, Protocol):
+    """What changes the parameters of a model by their gradients."""
+
+    @property
+    def parameters(self) -> Any:
+        """The Tensors that it changes."""
+        ...
+
+    def step(self) -> Any:
+        """Change the parameters; False says that it did not."""
+        ...
+
+
+@runtime_checkable
+class Schedule(HasState, Protocol):
+    """What sets the learning rate of an optimizer from step to step."""
+
+    def step(self, *value: Any) -> Any:
+        """Set the learning rate for the next step, or by the value that is monitored."""
+        ...
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """A number that batches add up to.
+
+    With `state_dict` and `load_state_dict` it can be saved within an epoch.
+    """
+
+    def update(self, prediction: Any, target: Any) -> Any:
+        """Add a batch."""
+        ...
+
+    def result(self) -> Any:
+        """Return the number for all batches since `reset`."""
+        ...
+
+    def reset(self) -> Any:
+        """Forget all batches."""
+        ...

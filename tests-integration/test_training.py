@@ -1,0 +1,267 @@
+"""Training with all packages: against the loop by hand, and resumed against never stopped."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import training_run
+from nn_data import Loader
+from nn_io import load_checkpoint
+from nn_layers import BatchNorm1D, Dense, Dropout, ReLU, Sequential
+from nn_losses import Accuracy, MSELoss, SoftmaxCrossEntropyLoss
+from nn_optim import SGD, Adam, AdamW, CosineSchedule, ReduceOnPlateau, clip_gradients_by_norm
+from nn_tensor import Tensor, no_grad
+from nn_train import Checkpoint, EarlyStopping, NonFiniteError, Trainer
+from training_run import Event, build
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(100, 6)).astype(np.float32)
+Y = rng.integers(0, 3, 100)
+
+
+def net(drop=0.3):
+    draw = np.random.default_rng(1)
+    return Sequential(
+        Dense(6, 16, rng=draw),
+        BatchNorm1D(16),
+        ReLU(),
+        Dropout(drop, rng=2),
+        Dense(16, 3, rng=draw),
+    )
+
+
+def loader(workers=0):
+    return Loader((X, Y), 16, shuffle=True, seed=3, convert=Tensor, workers=workers)
+
+
+def test_fit_equals_the_loop_by_hand_bit_for_bit():
+    loss_fn, accuracy = SoftmaxCrossEntropyLoss(), Accuracy()
+    model, data = net(), loader()
+    optimizer = Adam(model.parameters, lr=0.01)
+    schedule = CosineSchedule(optimizer, 4 * len(data))
+    losses, validation, scores = [], [], []
+    for _ in range(4):
+        total, count = 0.0, 0
+        model.train()
+        for x, y in data:
+            loss = loss_fn(model(x), y)
+            model.zero_grad()
+            loss.backward()
+            clip_gradients_by_norm(optimizer.parameters, 0.5)
+            optimizer.step()
+            schedule.step()
+            total, count = total + loss.item() * len(y), count + len(y)
+        losses.append(total / count)
+        model.eval()
+        with no_grad():
+            scored = [(model(Tensor(X[i : i + 32])), Y[i : i + 32]) for i in range(0, 100, 32)]
+        validation.append(sum(loss_fn(p, y).item() * len(y) for p, y in scored) / 100)
+        scores.append(sum(accuracy(p, y) * len(y) for p, y in scored) / 100)
+
+    fitted = net()
+    optimizer = Adam(fitted.parameters, lr=0.01)
+    trainer = Trainer(
+        fitted,
+        loss_fn,
+        optimizer,
+        metrics={"accuracy": accuracy},
+        schedule=CosineSchedule(optimizer, 28),
+        clip_norm=0.5,
+    )
+    history = trainer.fit(loader(workers=2), epochs=4, validation=(X, Y), progress=False)
+    assert history["loss"] == losses
+    assert history["val_loss"] == validation
+    np.testing.assert_allclose(history["val_accuracy"], scores, rtol=1e-14)
+    for name, array in model.state_dict().items():
+        if name != "__metadata__":
+            np.testing.assert_array_equal(fitted.state_dict()[name], array)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory):
+    trainer, data, given = build(tmp_path_factory.mktemp("whole"))
+    trainer.fit(data, **given)
+    assert trainer.stop_reason == "finished"
+    assert len(trainer.seen) == training_run.EPOCHS * len(data)
+    return trainer
+
+
+def assert_equal_runs(trainer, whole):
+    assert trainer.history == whole.history
+    assert trainer.history["loss"] == whole.history["loss"]
+    for part in ("model", "optimizer", "schedule"):
+        state, expected = (getattr(t, part).state_dict() for t in (trainer, whole))
+        for key, value in expected.items():
+            if key != "__metadata__":
+                np.testing.assert_array_equal(state[key], value)
+    mine, other = (dict(t.model.named_generators()) for t in (trainer, whole))
+    assert mine.keys() == other.keys() == {"4.rng", "8.rng"}
+    for name, generator in mine.items():
+        state, expected = (repr(g.bit_generator.state) for g in (generator, other[name]))
+        assert state == expected
+
+
+PLACES = np.random.default_rng(5).permutation(
+    np.arange(1, training_run.EPOCHS * training_run.STEPS + 1)
+)
+EVENTS = ["crash", "interrupt", "interrupt_twice", "full_disk", "kill"] * 4
+
+
+@pytest.mark.parametrize(("place", "event"), list(zip(PLACES.tolist(), EVENTS, strict=True)))
+def test_a_run_that_was_stopped_equals_one_that_never_was(
+    place, event, never_stopped, tmp_path, capsys, monkeypatch
+):
+    seen = []
+    if event == "kill":
+        program = Path(training_run.__file__)
+        done = subprocess.run(
+            [sys.executable, str(program), str(tmp_path), str(place)],
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=False,
+        )
+        assert done.returncode == -9, done.stderr
+    else:
+        happens = getattr(training_run, event, None)
+        if event == "full_disk":
+            happens = partial(monkeypatch.setattr, os, "fsync", training_run.full_disk)
+        trainer, data, given = build(tmp_path, Event(place, happens))
+        try:
+            trainer.fit(data, **given)
+        except (RuntimeError, OSError, KeyboardInterrupt):
+            assert event != "interrupt"
+        monkeypatch.undo()
+        # A full disk is noticed by the next file.
+        assert place <= trainer.steps <= place + (event == "full_disk")
+        seen = trainer.seen
+    trainer, data, given = build(tmp_path)
+    trainer.fit(data, **given)
+    assert trainer.resumed == (place > 2 or event == "interrupt")
+    # What was done before the stop and after the resume covers the run, with the same batches.
+    assert set(seen) | set(trainer.seen) <= set(never_stopped.seen)
+    if event != "kill":
+        assert set(seen) | set(trainer.seen) == set(never_stopped.seen)
+    assert_equal_runs(trainer, never_stopped)
+
+
+def test_early_stopping_goes_on_after_a_resume(tmp_path):
+    def fit(epochs, folder):
+        model = net(0.0)
+        trainer = Trainer(model, SoftmaxCrossEntropyLoss(), SGD(model.parameters, lr=0.5))
+        stopping = EarlyStopping("val_loss", patience=2)
+        history = trainer.fit(
+            loader(),
+            epochs=epochs,
+            validation=(X[::-1].copy(), Y),
+            callbacks=[stopping, Checkpoint(folder, keep=1)],
+            resume=folder,
+            progress=False,
+        )
+        return history, model.state_dict()["0.weights"], stopping
+
+    whole, weights, stopping = fit(40, tmp_path / "whole")
+    assert len(whole) < 40
+    for epochs in range(1, len(whole) + 3):
+        history, again, resumed = fit(epochs, tmp_path / "parts")
+    assert history == whole
+    assert (resumed.best, resumed.best_epoch) == (stopping.best, stopping.best_epoch)
+    np.testing.assert_array_equal(again, weights)
+    assert len(os.listdir(tmp_path / "parts")) == 1
+
+
+def small(folder, model=None, optimizer=Adam, callbacks=(), data=None, **options):
+    model = model or net()
+    trainer = Trainer(model, SoftmaxCrossEntropyLoss(), optimizer(model.parameters), **options)
+    return trainer.fit, {
+        "data": data or loader(),
+        "epochs": 1,
+        "callbacks": [Checkpoint(folder), *callbacks],
+        "progress": False,
+        "resume": folder,
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": Sequential(Dense(6, 3, rng=0))}, "weights"),
+        ({"optimizer": AdamW}, "AdamW"),
+        ({"accumulate": 2}, "accumulate was 1, is 2"),
+        ({"metrics": {"accuracy": Accuracy()}}, r"metrics was \[\], is \['accuracy'\]"),
+        ({"data": Loader((X[:50], Y[:50]), 16, shuffle=True, seed=3)}, "other data"),
+        ({"data": Loader((X, Y), 16, shuffle=True, seed=4)}, "its seed is 3"),
+        ({"callbacks": [EarlyStopping("loss")]}, "holds nothing for parts..EarlyStopping"),
+    ],
+)
+def test_what_differs_is_said(change, message, tmp_path):
+    fit, given = small(tmp_path)
+    fit(**given)
+    model = change.get("model") or net()
+    before = {k: np.array(v) for k, v in model.state_dict().items() if k != "__metadata__"}
+    fit, given = small(tmp_path, **{**change, "model": model})
+    with pytest.raises(ValueError, match=message):
+        fit(**given)
+    for key, value in before.items():
+        np.testing.assert_array_equal(model.state_dict()[key], value)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    fit, given = small(tmp_path)
+    fit(**given)
+    fit, given = small(tmp_path)
+    with pytest.raises(ValueError, match=r"step-00000007.safetensors of another run: continue it"):
+        fit(**{**given, "resume": None})
+
+
+def test_files_that_are_kept(tmp_path):
+    model = net()
+    trainer = Trainer(model, SoftmaxCrossEntropyLoss(), Adam(model.parameters, lr=0.05))
+    trainer.fit(
+        loader(),
+        epochs=7,
+        validation=(X, Y),
+        callbacks=[Checkpoint(tmp_path, every=2, keep=3, best="val_loss")],
+        progress=False,
+    )
+    assert sorted(os.listdir(tmp_path)) == [
+        "best.safetensors",
+        "step-00000028.safetensors",
+        "step-00000042.safetensors",
+        "step-00000049.safetensors",
+    ]
+    best = net()
+    found = load_checkpoint(tmp_path / "best.safetensors", model=best)
+    losses = trainer.history["val_loss"]
+    assert found.step == 7 * (1 + losses.index(min(losses)))
+    best_trainer = Trainer(best, SoftmaxCrossEntropyLoss(), SGD(best.parameters))
+    assert best_trainer.evaluate((X, Y))["loss"] == min(losses)
+
+
+def test_the_layer_and_the_samples_of_a_loss_that_is_not_finite_are_named():
+    model = Sequential(Dense(6, 4, rng=0), ReLU(), Dense(4, 3, rng=0))
+    trainer = Trainer(model, SoftmaxCrossEntropyLoss(), SGD(model.parameters, lr=1e-3))
+    x = X.copy()
+    x[40:] *= 1e37  # finite, but not its products
+    model.parameters[0].data[...] *= 100
+    data = Loader((x, Y), 16, convert=Tensor)
+    message = r"in step 3 \(batch 3 of epoch 1"
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match=message) as caught:
+        trainer.fit(data, epochs=1, progress=False)
+    assert caught.value.where == "the output of 0 (Dense)"
+    np.testing.assert_array_equal(caught.value.indices, np.arange(32, 48))
+    assert all("forward" not in vars(module) for module in model.modules)
+
+
+def test_a_schedule_that_follows_the_validation():
+    model = net()
+    optimizer = SGD(model.parameters, lr=0.1)
+    schedule = ReduceOnPlateau(optimizer, gamma=0.5, patience=0)
+    trainer = Trainer(model, MSELoss(), optimizer, schedule=schedule, schedule_monitor="val_loss")
+    targets = rng.normal(size=(100, 3)).astype(np.float32)
+    history = trainer.fit((X, targets), epochs=12, validation=(X, targets), progress=False)
+    assert schedule.best == min(history["val_loss"])
+    assert history["lr"][0] == 0.1
