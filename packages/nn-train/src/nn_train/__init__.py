@@ -20,6 +20,8 @@ from nn_train.callbacks import Checkpoint as Checkpoint
 from nn_train.callbacks import EarlyStopping as EarlyStopping
 from nn_train.callbacks import Stop as Stop
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Callback",
     "Checkpoint",
