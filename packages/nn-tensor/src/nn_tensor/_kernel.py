@@ -9,7 +9,6 @@ implementation is a function of CuPy and arrays.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -24,23 +23,21 @@ _CHOICES = ("auto", "reference")
 
 
 @functools.cache
-def _has_numba() -> bool:
+def _has_kernels() -> bool:
     try:
-        import numba  # noqa: F401
-    except ImportError:  # missing, or too old for this NumPy
+        import nn_kernels  # noqa: F401
+    except ImportError:  # missing, or numba is, or it is too old for this NumPy
         return False
     return True
 
 
-def _compile(function: Callable[..., Any], reassociate: bool) -> Callable[..., Any]:
-    import numba
+def _prepare(implementation: Callable[..., Any] | str, reassociate: bool) -> Callable[..., Any]:
+    """Return a compiled function: one that is named has been written for nn-kernels."""
+    import nn_kernels
 
-    # What is compiled is kept beside the source; what was typed into a console has no file.
-    cache = os.path.isfile(function.__code__.co_filename)
-    settings: dict[str, Any] = {"cache": cache, "nogil": True, "error_model": "numpy"}
-    if reassociate:
-        settings["fastmath"] = {"reassoc"}
-    compiled: Callable[..., Any] = numba.njit(**settings)(function)
+    if isinstance(implementation, str):
+        return nn_kernels.find(implementation)
+    compiled: Callable[..., Any] = nn_kernels.compile_function(implementation, reassociate)
     return compiled
 
 
@@ -55,7 +52,7 @@ class Kernel:
     def __init__(self, reference: Callable[..., Any]) -> None:
         functools.update_wrapper(self, reference)
         self.reference = reference
-        self.cpu_implementation: Callable[..., Any] | None = None
+        self.cpu_implementation: Callable[..., Any] | str | None = None
         self.cuda_implementation: Callable[..., Any] | None = None
         self._compiled: Callable[..., Any] | None = None
         self._reassociate = False
@@ -64,7 +61,9 @@ class Kernel:
         """Declare the decorated function, called without `xp`, as the numba implementation.
 
         Args:
-            function: in numba's subset of Python.
+            function: in numba's subset of Python; or the name of an implementation in nn-kernels,
+                as ``conv2d_forward.cpu("conv2d")``, which may return NotImplemented for arguments
+                that it leaves to the reference.
             reassociate: whether sums may be added up in another order, several at a time, as
                 ``@kernel.cpu(reassociate=True)``: a sum over a row is then many times as fast. NaN
                 and infinity stay what they are.
@@ -87,10 +86,12 @@ class Kernel:
                 if self.cuda_implementation is not None:
                     with device_scope(next(filter(is_array, arguments), None)):
                         return self.cuda_implementation(xp, *arguments)
-            elif self.cpu_implementation is not None and _has_numba() and _compilable(arguments):
+            elif self.cpu_implementation is not None and _has_kernels() and _compilable(arguments):
                 if self._compiled is None:
-                    self._compiled = _compile(self.cpu_implementation, self._reassociate)
-                return self._compiled(*arguments)
+                    self._compiled = _prepare(self.cpu_implementation, self._reassociate)
+                result = self._compiled(*arguments)
+                if result is not NotImplemented:
+                    return result
         return self.reference(xp, *arguments)
 
 

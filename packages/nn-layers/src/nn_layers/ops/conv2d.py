@@ -6,12 +6,14 @@ with respect to `g`, `conv2d_input_gradient` (the transposed convolution) with r
 `conv2d_weight_gradient` with respect to `w`: so each has the other two as its gradients, in every
 order.
 
-All three are products of matrices. The windows of a few samples are written as the columns of a
-matrix (Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for Document
-Processing", 2006, section 3) that stays in the cache, and that the next samples overwrite: the
-columns of a whole batch would be many times its size. Where a sample is large, its windows are
-unfolded along the width only. Those that belong to one row of the kernel are then a slice, and the
-products for all rows add up: a third of the copies for a kernel 3×3.
+With the `fast` extra of nn-tensor, nn-kernels convolves float32 arrays on the CPU. The references
+here, for other dtypes, for CUDA and for NumPy alone, are products of matrices. The windows of a few
+samples are written as the columns of a matrix (Chellapilla, Puri and Simard, "High Performance
+Convolutional Neural Networks for Document Processing", 2006, section 3) that stays in the cache,
+and that the next samples overwrite: the columns of a whole batch would be many times its size.
+Where a sample is large, its windows are unfolded along the width only. Those that belong to one row
+of the kernel are then a slice, and the products for all rows add up: a third of the copies for a
+kernel 3×3.
 """
 
 from __future__ import annotations
@@ -167,6 +169,9 @@ def conv2d_forward(
     return result
 
 
+conv2d_forward.cpu("conv2d")
+
+
 @conv2d_forward.cuda
 def _(cp: Any, x: Array, w: Array, bias: Array | float, windows: Windows, groups: int) -> Array:
     max_columns = _CUDA_ELEMENTS // (w[0].size * groups)
@@ -220,7 +225,7 @@ def conv2d_backward_input(
         weights = w.reshape(groups, outputs // groups, channels, kh * kw)[..., ::-1]
         weights = xp.ascontiguousarray(weights.swapaxes(1, 2))
         weights = weights.reshape(groups * channels, outputs // groups, kh, kw)
-        return conv2d_forward(xp, g, weights, 0.0, flipped, groups)
+        return conv2d_forward.reference(xp, g, weights, 0.0, flipped, groups, max_columns)
     dtype = xp.result_type(g, w)
     total = channels * groups
     result = xp.empty((g.shape[0], total, *size), dtype)
@@ -254,7 +259,10 @@ def _flipped(windows: Windows) -> Windows | None:
     padding = height - top, height - bottom, width - left, width - right
     if windows.stride != (1, 1) or min(padding) < 0:
         return None
-    return Windows(windows.kernel, (1, 1), padding, windows.dilation)
+    return Windows(windows.kernel, (1, 1), padding, windows.dilation, windows.algorithm)
+
+
+conv2d_backward_input.cpu("conv2d_input_gradient")
 
 
 @conv2d_backward_input.cuda
@@ -315,6 +323,9 @@ def conv2d_backward_weight(
     totals = totals.reshape(products, groups, tiling.channels, -1, kw, outputs // groups)
     totals = totals.transpose(1, 5, 2, 0, 3, 4)
     return xp.ascontiguousarray(totals).reshape(outputs, tiling.channels, kh, kw)
+
+
+conv2d_backward_weight.cpu("conv2d_weight_gradient")
 
 
 @conv2d_backward_weight.cuda

@@ -74,7 +74,7 @@ _SIZES = ", ".join(
 
 
 def _sizes(image: Array, output: Array, windows: Windows) -> tuple[int, ...]:
-    kernel, stride, (top, _, left, _), dilation = windows
+    kernel, stride, (top, _, left, _), dilation, _ = windows
     return *image.shape[2:], *output.shape[2:], *kernel, *stride, top, left, *dilation
 
 
@@ -199,7 +199,7 @@ def _keep(xp: Any, values: Array, mask: Array) -> Array:
 def _(g, index, out, windows):  # type: ignore[no-untyped-def]
     batch, channels, rows, columns = g.shape
     height, width = out.shape[2:]
-    kernel, stride, padding, dilation = windows
+    kernel, stride, padding, dilation, _ = windows
     target, source, indices = out.reshape(-1), g.reshape(-1), index.reshape(-1)
     steps = np.empty(kernel[0] * kernel[1], np.intp)  # to each element of a window
     for element in range(steps.size):

@@ -17,6 +17,8 @@ class Windows(NamedTuple):
         stride: the distance between neighboring windows.
         padding: the rows and columns around the image: top, bottom, left, right.
         dilation: the distance between neighboring elements of a window.
+        algorithm: how nn-kernels computes a convolution on the CPU: ``"auto"``, ``"direct"`` or
+            ``"winograd"``, see `nn_layers.Conv2D`.
 
     >>> Windows((3, 3), padding=(1, 1, 1, 1)).output_size((28, 28))
     (28, 28)
@@ -26,6 +28,7 @@ class Windows(NamedTuple):
     stride: Pair = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     dilation: Pair = (1, 1)
+    algorithm: str = "auto"
 
     @property
     def is_pointwise(self) -> bool:

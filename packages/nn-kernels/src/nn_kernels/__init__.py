@@ -1,0 +1,45 @@
+"""The compiled kernels of the nn packages: convolution and what surrounds it on a CPU.
+
+`find` returns the implementation of a kernel by name; nn-tensor asks for it when the kernel is
+first needed. `nn_kernels.convolution` has those of convolution. `set_num_threads` says how many
+threads share the work.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from nn_kernels._compile import compile_function as compile_function
+from nn_kernels._threads import get_num_threads as get_num_threads
+from nn_kernels._threads import set_num_threads as set_num_threads
+
+__all__ = ["compile_function", "find", "get_num_threads", "set_num_threads"]
+
+# Where the implementations are, so that only those that are needed are imported.
+_MODULES = {
+    "conv2d": "convolution",
+    "conv2d_input_gradient": "convolution",
+    "conv2d_weight_gradient": "convolution",
+}
+
+
+def find(name: str) -> Callable[..., Any]:
+    """Return the implementation of a kernel.
+
+    An implementation takes the arguments of the kernel's reference, and returns NotImplemented for
+    those that it leaves to the reference.
+
+    Raises:
+        LookupError: if there is none of this name.
+
+    >>> find("conv2d").__name__
+    'conv2d'
+    """
+    if name not in _MODULES:
+        raise LookupError(f"name: expected one of {sorted(_MODULES)}, got {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"nn_kernels.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,123 @@
+"""What the threads need and numba does not have: atomic words, and calls of an address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from nn_kernels._compile import intrinsic
+
+__all__ = ["add", "call", "compare_exchange", "floats", "integers", "load", "pause", "store"]
+
+_I64 = ir.IntType(64)
+
+
+def _word(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    return builder.gep(data, [arguments[1]])
+
+
+@intrinsic
+def load(typing, array, index):  # type: ignore[no-untyped-def]
+    """Return a word, and see what was written before it was stored."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.load_atomic(_word(context, builder, signature, arguments), "acquire", 8)
+
+    return types.int64(array, types.intp), generate
+
+
+@intrinsic
+def store(typing, array, index, value):  # type: ignore[no-untyped-def]
+    """Store a word after everything that was written before."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _word(context, builder, signature, arguments)
+        builder.store_atomic(arguments[2], place, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), generate
+
+
+@intrinsic
+def add(typing, array, index, value):  # type: ignore[no-untyped-def]
+    """Add to a word."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _word(context, builder, signature, arguments)
+        return builder.atomic_rmw("add", place, arguments[2], "acq_rel")
+
+    return types.int64(array, types.intp, types.int64), generate
+
+
+@intrinsic
+def compare_exchange(typing, array, index, expected, value):  # type: ignore[no-untyped-def]
+    """Store a word if it is what is expected, and tell whether it was."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _word(context, builder, signature, arguments)
+        pair = builder.cmpxchg(place, arguments[2], arguments[3], "acq_rel", "acquire")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(array, types.intp, types.int64, types.int64), generate
+
+
+@intrinsic
+def call(typing, address, pointer, part, thread):  # type: ignore[no-untyped-def]
+    """Call the job at an address."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = ir.FunctionType(ir.VoidType(), [_I64.as_pointer(), _I64, _I64])
+        function = builder.inttoptr(arguments[0], kind.as_pointer())
+        pointer = builder.inttoptr(arguments[1], _I64.as_pointer())
+        builder.call(function, [pointer, *arguments[2:]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def pause(typing):  # type: ignore[no-untyped-def]
+    """Let other threads of the system run (POSIX `sched_yield`)."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = ir.FunctionType(ir.IntType(32), [])
+        from numba.core import cgutils
+
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+def _array(element: Any, kind: Any, name: str) -> Any:
+    """Return an intrinsic that makes an address an array of unknown length."""
+
+    @intrinsic
+    def array(typing, address):  # type: ignore[no-untyped-def]
+        result = types.Array(element, 1, "C")
+
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            made = context.make_array(result)(context, builder)
+            size = ir.Constant(_I64, 1 << 48)
+            item = ir.Constant(_I64, element.bitwidth // 8)
+            context.populate_array(
+                made,
+                data=builder.inttoptr(arguments[0], kind.as_pointer()),
+                shape=[size],
+                strides=[item],
+                itemsize=item,
+                meminfo=None,
+            )
+            return made._getvalue()
+
+        return result(types.int64), generate
+
+    array.__doc__ = f"Return the array of {name} at an address; nothing checks where it ends."
+    return array
+
+
+floats = _array(types.float32, ir.FloatType(), "float32")
+integers = _array(types.int64, _I64, "int64")

@@ -1,0 +1,291 @@
+"""Direct convolution: products of weights with windows that a table of offsets finds.
+
+One microkernel is the convolution with any kernel, stride, dilation and groups, and its gradient
+for the input. Nothing is copied but the padded planes of a sample, which `_planes` explains.
+
+There are two orders. Usually a part of the work is some samples: their planes stay in the cache,
+and the weights pass by. Where the weights do not fit into the cache, or there are few samples, all
+samples are laid out first, and a part is some outputs: their weights stay, and the samples pass by.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import floats, integers
+from nn_kernels._compile import Job, jit
+from nn_kernels._planes import (
+    PARTS,
+    Planes,
+    distance,
+    input_taps,
+    is_shared,
+    lay_out,
+    output_taps,
+    planes_of,
+    spread,
+)
+from nn_kernels._products import (
+    ROWS,
+    VECTORS,
+    multiply_1,
+    multiply_2,
+    multiply_3,
+    multiply_row,
+    multiply_row_wide,
+)
+from nn_kernels._threads import run
+from nn_kernels._vectors import WIDE
+
+__all__ = ["convolve", "convolve_input_gradient"]
+
+Pair = tuple[int, int]
+_ROW_VECTORS = 8 if WIDE else 4
+X = 4  # which are added up
+
+
+@jit()
+def _multiply(  # type: ignore[no-untyped-def]
+    weights, panel, panels, rows, taps, planes, base, offsets, products, step, vectors
+):
+    """Write the products of panels of weights with all windows, a block of columns at a time."""
+    v = 0
+    while v < vectors:
+        rest = vectors - v
+        place = base + 16 * v
+        if rows == 1:
+            for i in range(panels):
+                w0, target = (panel + i) * taps, i * step + 16 * v
+                if rest >= _ROW_VECTORS:
+                    multiply_row_wide(
+                        weights, w0, planes, place, offsets, 0, taps, products, target, step
+                    )
+                else:
+                    multiply_row(
+                        weights, w0, planes, place, offsets, 0, taps, products, target, step
+                    )
+            v += _ROW_VECTORS if rest >= _ROW_VECTORS else 1
+        elif rest >= VECTORS and rest != VECTORS + 1:
+            for i in range(panels):
+                w0, target = (panel + i) * taps * ROWS, i * ROWS * step + 16 * v
+                multiply_3(weights, w0, planes, place, offsets, 0, taps, products, target, step)
+            v += VECTORS
+        elif rest >= 2 and VECTORS >= 2:
+            for i in range(panels):
+                w0, target = (panel + i) * taps * ROWS, i * ROWS * step + 16 * v
+                multiply_2(weights, w0, planes, place, offsets, 0, taps, products, target, step)
+            v += 2
+        else:
+            for i in range(panels):
+                w0, target = (panel + i) * taps * ROWS, i * ROWS * step + 16 * v
+                multiply_1(weights, w0, planes, place, offsets, 0, taps, products, target, step)
+            v += 1
+
+
+@jit()
+def _write(  # type: ignore[no-untyped-def]
+    products, step, line, bias, out, first, count, height, width,
+    row0, row_step, rows, column0, column_step, columns,
+):  # fmt: skip
+    """Write outputs plus their bias to planes `first` and following of `out`, of a size."""
+    for o in range(count):
+        b = bias[o]
+        for r in range(rows):
+            h = row0 + r * row_step
+            if h < 0 or h >= height:
+                continue
+            s = np.uintp(o * step + r * line)
+            d = ((first + o) * height + h) * width + column0
+            if column_step == 1:
+                q0, q1 = max(0, -column0), min(columns, width - column0)
+                s += np.uintp(q0)
+                target = np.uintp(d + q0)
+                for q in range(np.uintp(max(q1 - q0, 0))):
+                    out[target + q] = products[s + q] + b
+            else:
+                for q in range(columns):
+                    column = column0 + q * column_step
+                    if 0 <= column < width:
+                        out[np.uintp(d + q * column_step)] = products[s + np.uintp(q)] + b
+
+
+def _pack_job(a, part, thread):  # type: ignore[no-untyped-def]
+    """Write a panel: for each tap the weights of neighboring outputs."""
+    w, sources, packed = floats(a[2]), integers(a[3]), floats(a[4])
+    taps, rows, panels, count, group_step, output_step = a[5], a[6], a[7], a[8], a[9], a[10]
+    group, first = part // panels, part % panels * rows
+    for k in range(taps):
+        d = np.uintp((part * taps + k) * rows)
+        s = group * group_step + first * output_step + sources[k]
+        for m in range(rows):
+            packed[d + np.uintp(m)] = (
+                w[np.uintp(s + m * output_step)] if first + m < count else np.float32(0)
+            )
+
+
+def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, packed, bias, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
+    offsets = integers(a[6])
+    taps, rows, panels, count, groups = a[7], a[8], a[9], a[10], a[11]
+    batch, per_part, line, group_size, size = a[12], a[13], a[14], a[15], a[16]
+    height, width, row0, row_step, row_count = a[17], a[18], a[19], a[20], a[21]
+    column0, column_step, column_count, step, shared = a[22], a[23], a[24], a[25], a[26]
+    # a window in the padding alone may lie past the end of a line
+    vectors = ((row_count - 1) * line + max(line, column_count) + 15) // 16
+    work = a[0] + 4 * thread * a[1]
+    if shared:  # the part is some panels of all groups
+        products = floats(work)
+        for panel in range(part * per_part, min((part + 1) * per_part, groups * panels)):
+            group, first = panel // panels, panel % panels * rows
+            for n in range(batch):
+                base = n * size + group * group_size
+                _multiply(packed, panel, 1, rows, taps, x, base, offsets, products, step, vectors)
+                o = group * count + first
+                _write(
+                    products, step, line, bias[o:], out, n * groups * count + o,
+                    min(rows, count - first), height, width,
+                    row0, row_step, row_count, column0, column_step, column_count,
+                )  # fmt: skip
+        return
+    planes, products = floats(work), floats(work + 4 * size)
+    for i in range(size):
+        planes[i] = 0
+    for n in range(part * per_part, min((part + 1) * per_part, batch)):
+        spread(
+            x, n, a[27], a[28], a[29], a[30], a[31], a[32], a[33], line, a[34], planes, 0
+        )  # fmt: skip
+        for group in range(groups):
+            _multiply(
+                packed, group * panels, panels, rows, taps, planes, group * group_size,
+                offsets, products, step, vectors,
+            )  # fmt: skip
+            o = group * count
+            _write(
+                products, step, line, bias[o:], out, n * groups * count + o, count,
+                height, width, row0, row_step, row_count, column0, column_step, column_count,
+            )  # fmt: skip
+
+
+_pack, _convolve = Job(_pack_job), Job(_convolve_job)
+
+
+def _products(
+    x: Any,
+    planes: Planes,
+    w: Any,
+    taps: tuple[Any, Any],
+    bias: Any,
+    out: Any,
+    groups: int,
+    steps: Pair,
+    target: tuple[int, int, int, int, int, int],
+) -> None:
+    """Write the sums over taps to some rows and columns of `out`.
+
+    Args:
+        x: images.
+        planes: their layout.
+        w: weights.
+        taps: the offset of each tap, and its place in the weights of an output.
+        bias: for each output.
+        out: (batch, outputs, height, width).
+        groups: the number of groups.
+        steps: the distances in `w` between two groups, and between two outputs.
+        target: row, distance and number of rows in `out`, and the same for the columns.
+    """
+    batch, total, height, width = out.shape
+    offsets, sources = taps
+    count = total // groups
+    rows = ROWS if count > ROWS // 4 else 1
+    panels = -(-count // rows)
+    packed = np.empty(groups * panels * rows * sources.size, np.float32)
+    values = w, sources, packed, sources.size, rows, panels, count, *steps
+    run(_pack, values, groups * panels)
+    step = distance((target[2] - 1) * planes.line + max(planes.line, target[5]) + 16)
+    shared = is_shared(batch, packed.size)
+    if shared:
+        x, units, memory = lay_out(x, planes), groups * panels, rows * step
+    else:
+        units, memory = batch, planes.size + panels * rows * step
+    per_part = -(-units // PARTS)
+    group_size = (planes.size - 2 * planes.line - 256) // groups
+    arguments = (
+        x, packed, bias, out, offsets, sources.size, rows, panels, count, groups,
+        batch, per_part, planes.line, group_size, planes.size, height, width,
+        *target, step, shared, *planes[:7], planes.plane,
+    )  # fmt: skip
+    run(
+        _convolve,
+        arguments,
+        -(-units // per_part),
+        memory + 256,
+    )
+
+
+def convolve(
+    x: Any,
+    w: Any,
+    bias: Any,
+    out: Any,
+    stride: Pair,
+    padding: tuple[int, int, int, int],
+    dilation: Pair,
+    groups: int,
+) -> None:
+    """Write the convolution of `x` with `w`, plus a bias, to `out`.
+
+    Args:
+        x: images, (batch, channels, height, width).
+        w: weights, (outputs, channels / groups, kernel height, kernel width).
+        bias: (outputs,).
+        out: (batch, outputs, rows, columns).
+        stride: the distance between windows.
+        padding: rows and columns of zeros: top, bottom, left, right.
+        dilation: the distance between elements of a window.
+        groups: the number of groups of channels.
+    """
+    outputs, channels, *kernel = w.shape
+    planes = planes_of(x.shape[1:], padding, stride)
+    taps = input_taps(planes, channels, (kernel[0], kernel[1]), dilation)
+    step = taps[0].size
+    target = 0, 1, out.shape[2], 0, 1, out.shape[3]
+    _products(x, planes, w, taps, bias, out, groups, (outputs // groups * step, step), target)
+
+
+def convolve_input_gradient(
+    g: Any,
+    w: Any,
+    dx: Any,
+    stride: Pair,
+    padding: tuple[int, int, int, int],
+    dilation: Pair,
+    groups: int,
+) -> None:
+    """Write the gradient for the images to `dx`, from that of the outputs `g`.
+
+    The padded images fall into phases by the stride; in each, the gradient is a convolution of
+    `g` with the turned weights that reach it.
+    """
+    outputs, channels, kh, kw = w.shape
+    _, total, height, width = dx.shape
+    (sh, sw), (dh, dw), (top, _, left, _) = stride, dilation, padding
+    before, beside = (kh - 1) * dh // sh, (kw - 1) * dw // sw
+    rows, columns = -(-(top + height) // sh), -(-(left + width) // sw)  # of a phase
+    # windows reach at most over the rows of `g`, and the phase may be longer
+    below = max(rows - g.shape[2], 0)
+    right = max(columns - g.shape[3], 0)
+    planes = planes_of(g.shape[1:], (before, below, beside, right), (1, 1))
+    bias = np.zeros(total, np.float32)
+    for a in range(sh):
+        for b in range(sw):
+            taps = output_taps(
+                planes, outputs // groups, channels * kh * kw, (kh, kw), stride, dilation, (a, b)
+            )
+            if taps[0].size == 0:
+                dx[:, :, (a - top) % sh :: sh, (b - left) % sw :: sw] = 0
+                continue
+            target = a - top, sh, rows, b - left, sw, columns
+            steps = outputs // groups * channels * kh * kw, kh * kw
+            _products(g, planes, w, taps, bias, dx, groups, steps, target)

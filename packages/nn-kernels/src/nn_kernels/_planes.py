@@ -1,0 +1,158 @@
+"""How images lie in memory for the direct convolution, and the tables that find a window in them.
+
+The planes of an image are written with their padding, row after row. The output at flat place p of
+an output plane is then a sum over the window of w[k] * x[offsets[k] + p], the same offsets for all
+p: rows need no loop of their own, and a vector may go across the end of a row. What it computes
+there is not used. With stride 1, the zeros on the right of a row are those on the left of the next.
+
+With a stride s, the plane is split into its s × s phases, each with every s-th row and column; in
+a phase the windows lie next to each other again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nn_kernels._atomics import floats
+from nn_kernels._compile import Job, jit
+from nn_kernels._threads import run
+
+__all__ = [
+    "PARTS",
+    "SPREAD",
+    "Planes",
+    "distance",
+    "input_taps",
+    "is_shared",
+    "lay_out",
+    "output_taps",
+    "planes_of",
+    "spread",
+]
+
+Pair = tuple[int, int]
+
+PARTS = 16  # into which the work is divided, whatever the number of threads
+_LARGE = 1 << 18  # weights: 1 MB
+_FEW = 4  # samples
+
+
+def distance(size: int) -> int:
+    """Return a distance for rows or planes of a size: no multiple of 4096 bytes is near."""
+    size += -size % 16 + 16
+    return size + 48 if size % 1024 < 32 else size
+
+
+class Planes(NamedTuple):
+    """The layout of the padded planes of one sample: `size` elements in all."""
+
+    channels: int
+    height: int
+    width: int
+    top: int
+    left: int
+    rows_apart: int  # the stride that the phases take out
+    columns_apart: int
+    line: int
+    plane: int
+    size: int
+
+
+def planes_of(shape: Sequence[int], padding: Sequence[int], stride: Pair) -> Planes:
+    """Return the layout for images (channels, height, width) with a padding on four sides."""
+    channels, height, width = shape
+    top, bottom, left, right = padding
+    rows, columns = stride
+    line = width + max(left, right) if columns == 1 else -(-(width + left + right) // columns)
+    plane = distance((-(-(height + top + bottom) // rows) + 1) * line)
+    size = channels * rows * columns * plane + 2 * line + 256
+    return Planes(channels, height, width, top, left, rows, columns, line, plane, size)
+
+
+@jit()
+def spread(x, sample, channels, height, width, top, left, rows, columns, line, plane, planes, base):  # type: ignore[no-untyped-def]
+    """Write a sample to its planes, whose borders are zero already."""
+    for c in range(channels):
+        for h in range(height):
+            source = np.uintp(((sample * channels + c) * height + h) * width)
+            row = h + top
+            for f in range(columns):
+                first = (f - left) % columns
+                target = base + ((c * rows + row % rows) * columns + f) * plane
+                target += (row // rows) * line + (first + left) // columns
+                if columns == 1:
+                    for q in range(np.uintp(width)):
+                        planes[np.uintp(target) + q] = x[source + q]
+                else:
+                    for q in range(first, width, columns):
+                        planes[np.uintp(target)] = x[source + np.uintp(q)]
+                        target += 1
+
+
+def _spread_job(a, part, thread):  # type: ignore[no-untyped-def]
+    """Lay out one sample in memory that all parts read."""
+    x, planes = floats(a[2]), floats(a[3])
+    size = a[13]
+    for i in range(size):
+        planes[part * size + i] = 0
+    spread(
+        x, part, a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], planes, part * size
+    )  # fmt: skip
+
+
+SPREAD = Job(_spread_job)
+
+
+def is_shared(batch: int, weights: int) -> bool:
+    """Tell whether all samples are laid out first: the weights do not fit, or samples are few."""
+    return batch < _FEW or weights > _LARGE
+
+
+def lay_out(x: Any, planes: Planes) -> Any:
+    """Return the planes of all samples."""
+    memory = np.empty(x.shape[0] * planes.size, np.float32)
+    run(SPREAD, (x, memory, *planes), x.shape[0])
+    return memory
+
+
+@lru_cache(256)
+def input_taps(planes: Planes, channels: int, kernel: Pair, dilation: Pair) -> tuple[Any, Any]:
+    """Return the offset of the input of each weight of an output, and the place of the weight."""
+    c, i, j = np.ogrid[:channels, : kernel[0], : kernel[1]]
+    row, column = i * dilation[0], j * dilation[1]
+    rows, columns = planes.rows_apart, planes.columns_apart
+    phase = (c * rows + row % rows) * columns + column % columns
+    offsets = phase * planes.plane + row // rows * planes.line + column // columns
+    return np.ascontiguousarray(offsets.reshape(-1)), np.arange(offsets.size)
+
+
+@lru_cache(256)
+def output_taps(
+    planes: Planes, outputs: int, step: int, kernel: Pair, stride: Pair, dilation: Pair, phase: Pair
+) -> tuple[Any, Any]:
+    """Return the same for the gradient of one phase of the input: the windows that it is part of.
+
+    Args:
+        planes: the layout of the gradient of the outputs.
+        outputs: the outputs of a group.
+        step: the distance between the weights of two outputs.
+        kernel: the size of the windows.
+        stride: their distance.
+        dilation: the distance between their elements.
+        phase: row and column of the padded input, modulo the stride.
+    """
+    (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation
+    offsets, sources = [], []
+    for o in range(outputs):
+        for i in range(kh):
+            for j in range(kw):
+                if (i * dh) % sh == phase[0] and (j * dw) % sw == phase[1]:
+                    row = (kh - 1) * dh // sh - i * dh // sh
+                    column = (kw - 1) * dw // sw - j * dw // sw
+                    offsets.append(o * planes.plane + row * planes.line + column)
+                    sources.append(o * step + i * kw + j)
+    return np.array(offsets, np.int64), np.array(sources, np.int64)

@@ -1,0 +1,221 @@
+"""The microkernels: small blocks of products of matrices that stay in registers.
+
+A processor multiplies faster than it loads. So a block of the result is kept in vector registers
+while the sum runs, and each loaded number is used several times (Goto and van de Geijn, "Anatomy of
+High-Performance Matrix Multiplication", 2008). numba cannot be told which numbers stay in
+registers: these are written in LLVM's intermediate representation instead.
+
+With AVX-512 there are 32 registers of 16 floats. A block of 8 by 48 results takes 24 of them, three
+hold a row of b, and one a number of a: 24 multiply-adds for 11 loads. With 16 registers of 8
+floats, the blocks are smaller.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import types
+
+from nn_kernels._compile import intrinsic
+from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
+
+__all__ = [
+    "DOT_ROWS",
+    "ROWS",
+    "TAPS",
+    "TAPS_1",
+    "VECTORS",
+    "dot_block",
+    "dot_products",
+    "dot_products_1",
+    "multiply_1",
+    "multiply_2",
+    "multiply_3",
+    "multiply_row",
+    "multiply_row_wide",
+]
+
+ROWS = 8 if WIDE else 4  # of a panel of weights
+VECTORS = 3 if WIDE else 1  # of 16 columns, in the widest block
+TAPS = 6 if WIDE else 2  # columns of a block of dot products
+TAPS_1 = 9 if WIDE else 3
+DOT_ROWS = 4 if WIDE else 2
+
+
+def _panel_product(rows: int, vectors: int) -> Any:
+    """Return c[m, :16 * vectors] = sum over k of a[k, m] * b[offsets[k] : + 16 * vectors]."""
+
+    @intrinsic
+    def multiply(typing, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: ignore[no-untyped-def]
+        n = types.intp
+        signature = types.void(a, n, b, n, offsets, n, n, c, n, n)
+
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            kinds = signature.args
+            a, b, offsets, c = (
+                pointer(context, builder, kinds[i], arguments[i], arguments[i + 1])
+                for i in (0, 2, 4, 7)
+            )
+            count, step = arguments[6], arguments[9]
+            v = VectorBuilder(builder)
+            entry = builder.block
+            loop, end = builder.append_basic_block("loop"), builder.append_basic_block("end")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            k, ka = builder.phi(ir.IntType(64)), builder.phi(ir.IntType(64))
+            k.add_incoming(index(0), entry)
+            ka.add_incoming(index(0), entry)
+            totals = [[builder.phi(ZERO.type) for _ in range(vectors)] for _ in range(rows)]
+            row = builder.gep(b, [builder.load(builder.gep(offsets, [k]))])
+            bs = [v.load(row, index(LANES * i)) for i in range(vectors)]
+            panel = builder.gep(a, [ka])
+            after = []
+            for m in range(rows):
+                factor = v.broadcast(builder.load(builder.gep(panel, [index(m)])))
+                after.append([v.multiply_add(factor, bs[i], totals[m][i]) for i in range(vectors)])
+            next_k, next_ka = builder.add(k, index(1)), builder.add(ka, index(rows))
+            k.add_incoming(next_k, loop)
+            ka.add_incoming(next_ka, loop)
+            for m in range(rows):
+                for i in range(vectors):
+                    totals[m][i].add_incoming(ZERO, entry)
+                    totals[m][i].add_incoming(after[m][i], loop)
+            builder.cbranch(builder.icmp_signed("<", next_k, count), loop, end)
+            builder.position_at_end(end)
+            for m in range(rows):
+                start = builder.mul(step, index(m))
+                for i in range(vectors):
+                    v.store(after[m][i], c, builder.add(start, index(LANES * i)))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return multiply
+
+
+multiply_1 = _panel_product(ROWS, 1)
+multiply_2 = _panel_product(ROWS, min(2, VECTORS))
+multiply_3 = _panel_product(ROWS, VECTORS)
+multiply_row = _panel_product(1, 1)
+multiply_row_wide = _panel_product(1, 8 if WIDE else 4)
+
+
+def _dot_products(rows: int, taps: int) -> Any:
+    """Return d[o, t] += sum over samples s and places p of g[s, o, p] * x[s, offsets[t] + p]."""
+
+    @intrinsic
+    def dot(  # type: ignore[no-untyped-def]
+        typing, g, g0, g_row, g_sample, x, x0, x_sample, offsets, t0, places, samples, d, d0, d_row
+    ):
+        n = types.intp
+        signature = types.void(g, n, n, n, x, n, n, offsets, n, n, n, d, n, n)
+
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            kinds = signature.args
+            g, x, offsets, d = (
+                pointer(context, builder, kinds[i], arguments[i], arguments[i + 1])
+                for i in (0, 4, 7, 11)
+            )
+            g_row, g_sample, x_sample = arguments[2], arguments[3], arguments[6]
+            places, samples, d_row = arguments[9], arguments[10], arguments[13]
+            v = VectorBuilder(builder)
+            pairs = [(o, t) for o in range(rows) for t in range(taps)]
+            g_rows = [builder.mul(g_row, index(o)) for o in range(rows)]
+            x_rows = [builder.load(builder.gep(offsets, [index(t)])) for t in range(taps)]
+            entry = builder.block
+            outer, loop, latch, end = (
+                builder.append_basic_block(name) for name in ("outer", "loop", "latch", "end")
+            )
+            builder.branch(outer)
+            builder.position_at_end(outer)
+            s = builder.phi(ir.IntType(64))
+            s.add_incoming(index(0), entry)
+            before = [builder.phi(ZERO.type) for _ in pairs]
+            g_start = builder.gep(g, [builder.mul(s, g_sample)])
+            x_start = builder.gep(x, [builder.mul(s, x_sample)])
+            gs = [builder.gep(g_start, [r]) for r in g_rows]
+            xs = [builder.gep(x_start, [r]) for r in x_rows]
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            p = builder.phi(ir.IntType(64))
+            p.add_incoming(index(0), outer)
+            totals = [builder.phi(ZERO.type) for _ in pairs]
+            g_values = [v.load(row, p) for row in gs]
+            x_values = [v.load(row, p) for row in xs]
+            after = [
+                v.multiply_add(g_values[o], x_values[t], total)
+                for (o, t), total in zip(pairs, totals, strict=True)
+            ]
+            next_p = builder.add(p, index(LANES))
+            p.add_incoming(next_p, loop)
+            builder.cbranch(builder.icmp_signed("<", next_p, places), loop, latch)
+            builder.position_at_end(latch)
+            next_s = builder.add(s, index(1))
+            s.add_incoming(next_s, latch)
+            for first, total, value in zip(before, totals, after, strict=True):
+                first.add_incoming(ZERO, entry)
+                first.add_incoming(value, latch)
+                total.add_incoming(first, outer)
+                total.add_incoming(value, loop)
+            builder.cbranch(builder.icmp_signed("<", next_s, samples), outer, end)
+            builder.position_at_end(end)
+            for start in range(0, len(pairs), LANES):
+                sums = v.sums(after[start : start + LANES])
+                for lane, (o, t) in enumerate(pairs[start : start + LANES]):
+                    total = builder.extract_element(sums, ir.Constant(ir.IntType(32), lane))
+                    place = builder.gep(d, [builder.add(builder.mul(d_row, index(o)), index(t))])
+                    builder.store(builder.fadd(builder.load(place), total), place)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return dot
+
+
+dot_products = _dot_products(DOT_ROWS, TAPS)
+dot_products_1 = _dot_products(1, TAPS_1)
+
+
+@intrinsic
+def dot_block(typing, g, g0, g_row, x, x0, x_row, places, d, d0):  # type: ignore[no-untyped-def]
+    """d[4 * o + c] += sum over places p of g[o, p] * x[c, p], for 4 rows of each.
+
+    The 16 sums are stored as one vector: with short rows, storing them one by one would take as
+    long as the products.
+    """
+    n = types.intp
+    signature = types.void(g, n, n, x, n, n, n, d, n)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        g, x, d = (
+            pointer(context, builder, kinds[i], arguments[i], arguments[i + 1]) for i in (0, 3, 7)
+        )
+        g_row, x_row, places = arguments[2], arguments[5], arguments[6]
+        v = VectorBuilder(builder)
+        gs = [builder.gep(g, [builder.mul(g_row, index(o))]) for o in range(4)]
+        xs = [builder.gep(x, [builder.mul(x_row, index(c))]) for c in range(4)]
+        entry = builder.block
+        loop, end = builder.append_basic_block("loop"), builder.append_basic_block("end")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        p = builder.phi(ir.IntType(64))
+        p.add_incoming(index(0), entry)
+        totals = [builder.phi(ZERO.type) for _ in range(16)]
+        g_values, x_values = [v.load(row, p) for row in gs], [v.load(row, p) for row in xs]
+        after = [
+            v.multiply_add(g_values[i // 4], x_values[i % 4], total)
+            for i, total in enumerate(totals)
+        ]
+        next_p = builder.add(p, index(LANES))
+        p.add_incoming(next_p, loop)
+        for total, value in zip(totals, after, strict=True):
+            total.add_incoming(ZERO, entry)
+            total.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", next_p, places), loop, end)
+        builder.position_at_end(end)
+        v.store(v.add(v.load(d, index(0)), v.sums(after)), d, index(0))
+        return context.get_dummy_value()
+
+    return signature, generate

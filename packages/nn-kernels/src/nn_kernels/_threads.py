@@ -1,0 +1,240 @@
+"""A pool of native threads that take the parts of a job without the interpreter's lock.
+
+Handing work to a thread of Python costs 40 to 60 microseconds, as both threads take turns at the
+interpreter's lock. A worker here stays inside a compiled loop that polls one word in memory, takes
+parts as long as there are any, and goes to sleep when nothing came for a short while: a hand-over
+costs 2 to 3 microseconds, an idle process nothing.
+
+The word is the *ticket*: the number of the job, and below it the number of parts not taken yet. A
+part is taken by exchanging the ticket for the next lower one, which succeeds for one thread only,
+and for nobody once another job has begun. The caller takes parts like the workers, and then waits
+for those that others took: if no worker wakes up, it has computed all of them itself.
+
+How a kernel is divided into parts depends on the shapes, never on the number of threads: so do the
+results.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
+from nn_kernels._compile import Job, jit
+
+__all__ = ["get_num_threads", "run", "set_num_threads"]
+
+_TICKET, _ADDRESS, _ARGUMENTS, _DONE, _WORDS = 0, 8, 9, 16, 32  # each group on its own cache line
+_POLLS = 20_000  # about 50 microseconds
+
+
+@jit()
+def _take(state):  # type: ignore[no-untyped-def]
+    while True:
+        ticket = load(state, _TICKET)
+        left = ticket & 0xFFFFFFFF
+        if left == 0:
+            return -1
+        if compare_exchange(state, _TICKET, ticket, ticket - 1):
+            return left - 1
+
+
+@jit()
+def _serve(state, thread, polls):  # type: ignore[no-untyped-def]
+    """Compute parts until `polls` looks in a row have found none."""
+    idle = 0
+    while idle < polls:
+        part = _take(state)
+        if part < 0:
+            idle += 1
+        else:
+            call(state[_ADDRESS], state[_ARGUMENTS], part, thread)
+            add(state, _DONE, 1)
+            idle = 0
+
+
+@jit()
+def _run(state, job, address, arguments, parts):  # type: ignore[no-untyped-def]
+    """Offer a job to the workers, take part in it, and wait until all of it is done."""
+    state[_ADDRESS] = address
+    state[_ARGUMENTS] = arguments
+    store(state, _DONE, 0)
+    store(state, _TICKET, (job << 32) | parts)
+    while True:
+        part = _take(state)
+        if part < 0:
+            break
+        call(address, arguments, part, 0)
+        add(state, _DONE, 1)
+    polls = 0
+    while load(state, _DONE) != parts:
+        polls += 1
+        if polls > _POLLS:
+            pause()
+
+
+@jit()
+def _run_alone(address, arguments, parts):  # type: ignore[no-untyped-def]
+    for part in range(parts):
+        call(address, arguments, part, 0)
+
+
+class _Worker:
+    def __init__(self, state: Any, number: int) -> None:
+        self.state, self.number = state, number
+        self.asleep = self.stopped = False
+        self.bell = threading.Lock()
+        self.bell.acquire()
+        threading.Thread(target=self._loop, name=f"nn-kernels-{number}", daemon=True).start()
+
+    def _loop(self) -> None:
+        while not self.stopped:
+            _serve(self.state, self.number, _POLLS)
+            self.asleep = True
+            self.bell.acquire()
+
+    def wake(self) -> None:
+        if self.asleep:
+            self.asleep = False
+            self.bell.release()
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.wake()
+
+
+class _Pool:
+    """The workers of a process: all threads but the caller's."""
+
+    def __init__(self, threads: int) -> None:
+        self.lock = threading.Lock()
+        self.threads = threads
+        self.state = np.zeros(_WORDS, np.int64)
+        self.jobs = 0
+        self.workers = [_Worker(self.state, number) for number in range(1, threads)]
+
+    def run(self, address: int, arguments: int, parts: int) -> None:
+        self.jobs += 1
+        for worker in self.workers[: parts - 1]:
+            worker.wake()
+        _run(self.state, self.jobs & 0x7FFFFFFF, address, arguments, parts)
+
+
+_lock = threading.Lock()
+_pool: _Pool | None = None
+_threads: int | None = None
+_local = threading.local()
+
+
+def _default_threads() -> int:
+    if not sys.platform.startswith("linux"):
+        return 1  # where the pool has not been tested
+    limit = os.environ.get("NN_KERNELS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
+    return int(limit) if limit.isdecimal() and int(limit) else len(os.sched_getaffinity(0))
+
+
+def get_num_threads() -> int:
+    """Return the number of threads that a kernel is divided among.
+
+    At first it is the number of processors that the process may run on, or what the environment
+    says in ``NN_KERNELS_NUM_THREADS`` or ``OMP_NUM_THREADS``; 1 on systems other than Linux.
+
+    >>> get_num_threads() >= 1
+    True
+    """
+    global _threads
+    if _threads is None:
+        _threads = _default_threads()
+    return _threads
+
+
+def set_num_threads(number: int) -> None:
+    """Set the number of threads that a kernel is divided among, in this process.
+
+    Results do not depend on it. Kernels that run at the time of the call finish as they began.
+
+    Raises:
+        TypeError: if `number` is no integer.
+        ValueError: if it is below 1.
+
+    >>> before = get_num_threads()
+    >>> set_num_threads(1)
+    >>> get_num_threads()
+    1
+    >>> set_num_threads(before)
+    """
+    global _pool, _threads
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"number: expected an integer, got {number!r}")
+    if number < 1:
+        raise ValueError(f"number: expected at least 1, got {number}")
+    with _lock:
+        old, _pool, _threads = _pool, None, int(number)
+    if old is not None:
+        with old.lock:
+            for worker in old.workers:
+                worker.stop()
+
+
+def _get_pool() -> _Pool:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = _Pool(get_num_threads())
+        return _pool
+
+
+def _after_fork() -> None:
+    """Forget the pool: its threads stayed in the parent."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _workspace(size: int) -> Any:
+    """Return memory of this thread, which the next call overwrites."""
+    memory = getattr(_local, "memory", None)
+    if memory is None or memory.size < size:
+        memory = _local.memory = np.empty(size, np.float32)
+    return memory
+
+
+def _run_with(
+    function: Any, job: Job, arguments: Sequence[Any], parts: int, memory: int, threads: int
+) -> None:
+    memory += -memory % 16 + 16  # threads do not share a cache line
+    values = [_workspace(memory * threads), memory, *arguments]
+    numbers = np.array(
+        [x.__array_interface__["data"][0] if isinstance(x, np.ndarray) else x for x in values],
+        np.int64,
+    )
+    function(job.address, numbers.__array_interface__["data"][0], parts)
+
+
+def run(job: Job, arguments: Sequence[Any], parts: int, memory: int = 0) -> None:
+    """Run the parts of a job, on several threads if no other caller uses them.
+
+    Args:
+        job: what to run. It reads a workspace's address, the distance in elements between those of
+            two threads, and the arguments.
+        arguments: integers, and contiguous arrays, of which the job gets the addresses.
+        parts: the number of parts.
+        memory: how many float32 elements of workspace a thread needs.
+    """
+    if parts > 1 and get_num_threads() > 1:
+        pool = _get_pool()
+        if pool.lock.acquire(blocking=False):
+            try:
+                _run_with(pool.run, job, arguments, parts, memory, pool.threads)
+            finally:
+                pool.lock.release()
+            return
+    _run_with(_run_alone, job, arguments, parts, memory, 1)

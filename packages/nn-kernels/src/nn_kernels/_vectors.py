@@ -1,0 +1,126 @@
+"""Vectors of 16 floats in LLVM's intermediate representation, for the intrinsics of this package.
+
+LLVM splits them where a processor's registers are shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import llvmlite.binding
+from llvmlite import ir
+from numba.core import cgutils
+from numba.core import config as numba_config
+
+__all__ = [
+    "LANES",
+    "WIDE",
+    "ZERO",
+    "VectorBuilder",
+    "index",
+    "pointer",
+]
+
+LANES = 16
+_FLOAT = ir.FloatType()
+_VECTOR = ir.VectorType(_FLOAT, LANES)
+ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
+
+
+config: Any = numba_config  # its attributes are set when it is imported
+
+
+def _has_wide_registers() -> bool:
+    """Tell whether there are 32 registers of 16 floats (AVX-512), as numba is told."""
+    if config.CPU_FEATURES is not None:
+        return "+avx512f" in config.CPU_FEATURES
+    if config.CPU_NAME is not None:
+        return False
+    return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
+
+
+WIDE = _has_wide_registers()
+
+
+def index(value: int) -> Any:
+    """Return a constant integer."""
+    return ir.Constant(ir.IntType(64), value)
+
+
+def pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
+    """Return the address of an element of an array."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
+
+
+class VectorBuilder:
+    """Operations on vectors, written at the place of a builder."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+        self._fma = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32")
+
+    def load(self, base: Any, place: Any) -> Any:
+        """Return 16 elements, which need not be aligned."""
+        where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
+        value = self.builder.load(where)
+        value.align = 4
+        return value
+
+    def store(self, value: Any, base: Any, place: Any) -> None:
+        """Write 16 elements."""
+        where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
+        self.builder.store(value, where).align = 4
+
+    def constant(self, value: float) -> Any:
+        """Return a vector of equal elements."""
+        return ir.Constant(_VECTOR, [value] * LANES)
+
+    def broadcast(self, scalar: Any) -> Any:
+        """Return a vector of one element."""
+        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
+        return self.shuffle(first, undefined, [0] * LANES)
+
+    def shuffle(self, x: Any, y: Any, places: Sequence[int]) -> Any:
+        """Return elements of `x`, counted from 0, and of `y`, counted from 16."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), list(places))
+        return self.builder.shuffle_vector(x, y, mask)
+
+    def add(self, x: Any, y: Any) -> Any:
+        """Return x + y."""
+        return self.builder.fadd(x, y)
+
+    def subtract(self, x: Any, y: Any) -> Any:
+        """Return x - y."""
+        return self.builder.fsub(x, y)
+
+    def multiply(self, x: Any, factor: float) -> Any:
+        """Return x times a constant."""
+        return self.builder.fmul(x, self.constant(factor))
+
+    def multiply_add(self, x: Any, y: Any, z: Any) -> Any:
+        """Return x * y + z, rounded once; `y` may be a number."""
+        if isinstance(y, float):
+            if y == 1.0:
+                return self.add(x, z)
+            y = self.constant(y)
+        return self.builder.call(self._fma, [x, y, z])
+
+    def sums(self, vectors: Sequence[Any]) -> Any:
+        """Return a vector of the sums of up to 16 vectors, by a tree of shuffles."""
+        level, width = [*vectors, *[ZERO] * (LANES - len(vectors))], LANES
+        while width > 1:
+            # Each vector holds groups of `width` elements of one sum: add their two halves.
+            half = width // 2
+            low = [
+                base + q + r for base in (0, 16) for q in range(0, 16, width) for r in range(half)
+            ]
+            high = [place + half for place in low]
+            level = [
+                self.add(self.shuffle(x, y, low), self.shuffle(x, y, high))
+                for x, y in zip(level[::2], level[1::2], strict=True)
+            ]
+            width = half
+        return level[0]

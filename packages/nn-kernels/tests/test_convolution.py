@@ -1,0 +1,159 @@
+"""Convolution equals plain sums in float64, over random shapes, options, remainders, infinities."""
+
+import itertools
+import os
+
+import nn_kernels
+import numpy as np
+import pytest
+from nn_kernels.convolution import conv2d, conv2d_input_gradient, conv2d_weight_gradient
+
+SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
+
+
+def grouped(x, groups):
+    return x.reshape(x.shape[0], groups, -1, *x.shape[2:])
+
+
+def references(x, w, bias, g, windows, groups):
+    """Return the outputs and both gradients, by sums over the places of the kernel in float64."""
+    kernel, (sh, sw), (top, bottom, left, right), (dh, dw), _ = windows
+    rows, columns = g.shape[2:]
+    padded = np.pad(x.astype(float), ((0, 0), (0, 0), (top, bottom), (left, right)))
+    gs = grouped(g.astype(float), groups)
+    ws = w.astype(float).reshape(groups, -1, *w.shape[1:])
+    out, dx, dws = np.zeros_like(gs), np.zeros_like(padded), np.zeros_like(ws)
+    for i, j in itertools.product(*map(range, kernel)):
+        place = (
+            ...,
+            slice(i * dh, i * dh + sh * (rows - 1) + 1, sh),
+            slice(j * dw, j * dw + sw * (columns - 1) + 1, sw),
+        )
+        part = grouped(padded[place], groups)
+        out += np.einsum("ngcpq,goc->ngopq", part, ws[..., i, j])
+        dx[place] += np.einsum("ngopq,goc->ngcpq", gs, ws[..., i, j]).reshape(dx[place].shape)
+        dws[..., i, j] = np.einsum("ngcpq,ngopq->goc", part, gs)
+    dx = dx[:, :, top : top + x.shape[2], left : left + x.shape[3]]
+    return out.reshape(g.shape) + bias[:, None, None], dx, dws.reshape(w.shape)
+
+
+def draw(rng, batch, channels, size, outputs, windows, groups):
+    kernel, stride, padding, dilation, _ = windows
+    total = size[0] + sum(padding[:2]), size[1] + sum(padding[2:])
+    rows, columns = (
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(total, kernel, stride, dilation, strict=True)
+    )
+    shapes = (
+        (batch, channels, *size),
+        (outputs, channels // groups, *kernel),
+        (outputs,),
+        (batch, outputs, rows, columns),
+    )
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def check(x, w, bias, g, windows, groups, tolerance):
+    expected = references(x, w, bias, g, windows, groups)
+    results = (
+        conv2d(x, w, bias, windows, groups),
+        conv2d_input_gradient(g, w, x.shape[2:], windows, groups),
+        conv2d_weight_gradient(x, g, windows, groups),
+    )
+    for name, result, truth in zip(("out", "dx", "dw"), results, expected, strict=True):
+        assert result.dtype == np.float32
+        error = np.abs(result - truth).max()
+        assert error <= tolerance * max(np.abs(truth).max(), 1), (name, x.shape, w.shape, windows)
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_direct(seed):
+    rng = np.random.default_rng(seed)
+    groups = int(rng.choice([1, 1, 2, 5]))
+    channels, outputs = (int(n) * groups for n in rng.integers(1, 40 // groups, 2))
+    if seed % 5 == 0:  # depthwise
+        groups, outputs = channels, channels * int(rng.integers(1, 3))
+    kernel, stride, dilation = (tuple(map(int, rng.integers(1, high, 2))) for high in (6, 4, 3))
+    padding = tuple(map(int, rng.integers(0, 4, 4)))
+    spans = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    size = tuple(int(n) + span for n, span in zip(rng.integers(0, 24, 2), spans, strict=True))
+    windows = kernel, stride, padding, dilation, "direct"
+    arrays = draw(rng, int(rng.integers(1, 8)), channels, size, outputs, windows, groups)
+    check(*arrays, windows, groups, 2e-6)
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_winograd(seed):
+    rng = np.random.default_rng(seed)
+    channels, outputs = map(int, rng.integers(1, 70, 2))
+    size = tuple(map(int, rng.integers(3, 40, 2)))
+    padding = tuple(map(int, rng.integers(0, 3, 4)))
+    windows = (3, 3), (1, 1), padding, (1, 1), "winograd"
+    arrays = draw(rng, int(rng.integers(1, 6)), channels, size, outputs, windows, 1)
+    check(*arrays, windows, 1, 5e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "channels", "size", "outputs", "kernel"),
+    [(8, 512, (7, 7), 512, (3, 3)), (5, 700, (5, 5), 400, (1, 1)), (1, 3, (64, 64), 64, (7, 7))],
+    ids=["many-weights", "many-weights-1x1", "one-sample"],
+)
+def test_weights_that_stay_while_samples_pass(batch, channels, size, outputs, kernel):
+    edge = kernel[0] // 2
+    windows = kernel, (1, 1), (edge,) * 4, (1, 1), "direct"
+    arrays = draw(np.random.default_rng(0), batch, channels, size, outputs, windows, 1)
+    check(*arrays, windows, 1, 4e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+def test_results_do_not_depend_on_the_number_of_threads(algorithm):
+    windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), algorithm
+    x, w, bias, g = draw(np.random.default_rng(0), 6, 24, (17, 19), 40, windows, 1)
+    before, results = nn_kernels.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            nn_kernels.set_num_threads(threads)
+            results.append(
+                (
+                    conv2d(x, w, bias, windows, 1),
+                    conv2d_input_gradient(g, w, (17, 19), windows, 1),
+                    conv2d_weight_gradient(x, g, windows, 1),
+                )
+            )
+    finally:
+        nn_kernels.set_num_threads(before)
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_stays_in_its_windows(value):
+    windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "direct"
+    x, w, bias, _ = draw(np.random.default_rng(0), 2, 4, (12, 12), 8, windows, 1)
+    x[1, 2, 5, 6] = value
+    finite = np.isfinite(conv2d(x, w, bias, windows, 1))
+    expected = np.ones(finite.shape, bool)
+    expected[1, :, 4:7, 5:8] = False
+    np.testing.assert_array_equal(finite, expected)
+    # Winograd's algorithm spreads it over the tiles of 4×4 that see it.
+    finite = np.isfinite(conv2d(x, w, bias, (*windows[:4], "winograd"), 1))
+    assert not (finite & ~expected).any()
+    expected[1, :, 4:8, 4:8] = False
+    np.testing.assert_array_equal(finite, finite | expected)
+
+
+def test_what_is_left_to_the_reference():
+    windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"
+    x, w = np.zeros((1, 2, 5, 5)), np.zeros((3, 2, 3, 3))
+    assert conv2d(x, w, 0.0, windows, 1) is NotImplemented
+    empty = np.zeros((0, 2, 5, 5), np.float32)
+    assert conv2d(empty, w.astype(np.float32), 0.0, windows, 1) is NotImplemented
+
+
+def test_arrays_that_are_not_contiguous():
+    windows = (3, 2), (1, 1), (1, 0, 0, 1), (1, 1), "auto"
+    x, w, bias, _ = draw(np.random.default_rng(0), 3, 8, (9, 9), 12, windows, 1)
+    turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    result = conv2d(turned, np.asfortranarray(w), bias, windows, 1)
+    np.testing.assert_array_equal(result, conv2d(x, w, bias, windows, 1))

@@ -1,0 +1,116 @@
+"""The pool of threads: forks, several callers, settings, interrupts."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import nn_kernels
+import numpy as np
+import pytest
+from nn_kernels.convolution import conv2d
+
+WINDOWS = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = nn_kernels.get_num_threads()
+    nn_kernels.set_num_threads(2)
+    yield
+    nn_kernels.set_num_threads(before)
+
+
+def arrays(seed):
+    rng = np.random.default_rng(seed)
+    shapes = (4, 32, 16, 16), (32, 32, 3, 3)
+    return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+
+def run(script):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_callers_in_several_threads_get_their_own_results():
+    inputs = [arrays(seed) for seed in range(4)]
+    expected = [conv2d(*pair, 0.0, WINDOWS, 1) for pair in inputs]
+    wrong = []
+
+    def work(number):
+        for _ in range(30):
+            if not np.array_equal(conv2d(*inputs[number], 0.0, WINDOWS, 1), expected[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+
+
+_START = """
+import os, signal, threading, warnings
+import numpy as np
+import nn_kernels
+from nn_kernels.convolution import conv2d
+nn_kernels.set_num_threads(2)
+rng = np.random.default_rng(0)
+x = rng.standard_normal((4, 32, 16, 16)).astype(np.float32)
+w = rng.standard_normal((32, 32, 3, 3)).astype(np.float32)
+arguments = x, w, 0.0, ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"), 1
+expected = conv2d(*arguments)
+"""
+_FORK = """
+warnings.simplefilter("ignore")  # newer Pythons warn of a fork while there are threads
+child = os.fork()
+same = all(np.array_equal(conv2d(*arguments), expected) for _ in range(5))
+if not child:
+    os._exit(0 if same else 1)
+print(same, os.waitpid(child, 0)[1])
+"""
+_INTERRUPT = """
+caught = 0
+for _ in range(5):
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        while True:
+            conv2d(*arguments)
+    except KeyboardInterrupt:
+        caught += 1
+print(caught, np.array_equal(conv2d(*arguments), expected))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_fork():
+    done = run(_START + _FORK)
+    assert done.stdout == "True 0\n", done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process is interrupted otherwise")
+def test_interrupt():
+    done = run(_START + _INTERRUPT)
+    assert done.stdout == "5 True\n", done.stderr
+
+
+def test_number_of_threads():
+    nn_kernels.set_num_threads(3)
+    assert nn_kernels.get_num_threads() == 3
+    with pytest.raises(ValueError, match="number: expected at least 1, got 0"):
+        nn_kernels.set_num_threads(0)
+    with pytest.raises(TypeError, match="number: expected an integer, got 'two'"):
+        nn_kernels.set_num_threads("two")
+    assert nn_kernels.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("name", ["NN_KERNELS_NUM_THREADS", "OMP_NUM_THREADS"])
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="one thread elsewhere")
+def test_number_of_threads_from_the_environment(name, monkeypatch):
+    monkeypatch.delenv("NN_KERNELS_NUM_THREADS", raising=False)
+    monkeypatch.setenv(name, "5")
+    assert run("import nn_kernels; print(nn_kernels.get_num_threads())").stdout == "5\n"
