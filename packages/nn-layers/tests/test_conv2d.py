@@ -479,3 +479,25 @@ def test_the_hint_about_the_channels_is_right():
 def test_mixed_devices_are_refused():
     with pytest.raises(ValueError, match=r"Conv2D.*cpu and cuda"):
         Conv2D(1, 1, 1, device="cuda")(ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "winograd"])
+def test_algorithms_agree(algorithm: str) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 24, 18, 15)).astype(np.float32)
+    layer = Conv2D(24, 20, 3, padding=1, rng=0, algorithm=algorithm)
+    exact = Conv2D(24, 20, 3, padding=1, rng=0, dtype=np.float64)
+    results = []
+    for model, images in ((layer, x), (exact, x.astype(np.float64))):
+        inputs = Tensor(images, requires_grad=True)
+        y = model(inputs)
+        (y * y).sum().backward()
+        results.append([t.numpy() for t in (y, inputs.grad, model.weights.grad, model.bias.grad)])
+    for actual, expected in zip(*results, strict=True):
+        assert abs(actual - expected).max() <= 1e-5 * abs(expected).max()
+
+
+def test_the_algorithm_is_shown_and_checked() -> None:
+    assert "algorithm='direct'" in repr(Conv2D(2, 3, 3, algorithm="direct"))
+    with pytest.raises(ValueError, match="algorithm: expected one of 'auto', 'direct', 'winograd'"):
+        Conv2D(2, 3, 3, algorithm="fft")
