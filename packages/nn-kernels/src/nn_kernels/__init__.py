@@ -14,6 +14,8 @@ from nn_kernels._threads import set_num_threads as set_num_threads
 
 __all__ = ["compile_function", "find", "get_num_threads", "set_num_threads"]
 
+__version__ = "0.1.0"
+
 # Where the implementations are, so that only those that are needed are imported.
 _MODULES = {
     "conv2d": "convolution",

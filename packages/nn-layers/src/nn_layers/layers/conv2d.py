@@ -93,7 +93,7 @@ class Conv2D(WeightedLayer):
         groups: int = 1,
         initialization: Initialization = "xavier",
         bias: bool = True,
-        algorithm: str = "auto",
+        algorithm: Literal["auto", "direct", "winograd"] = "auto",
         device: str | Device = "cpu",
         dtype: Any = np.float32,
         rng: np.random.Generator | int | None = None,
