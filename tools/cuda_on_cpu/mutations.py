@@ -16,6 +16,7 @@ from typing import NamedTuple
 __all__ = ["MUTATIONS", "Mutation", "plant", "pytest_configure", "pytest_sessionfinish"]
 
 ROOT = Path(__file__).resolve().parents[2]
+_SECONDS = 900
 NOT_PLANTED = 9  # an exit status that pytest does not use
 _VARIABLE = "CUDA_ON_CPU_MUTATION"
 
@@ -89,7 +90,7 @@ MUTATIONS = [
     Mutation("nn_transformer_softmax_backward", "(grad[j] - product)", "grad[j]"),
     Mutation(_SQUARES, "start + threadIdx.x", "threadIdx.x"),
     Mutation(_SQUARES, "sum += parts[warp]", "sum = parts[warp]"),
-    Mutation(_SCALED, "(low + high) / 2", "(low + high + 1) / 2 - 1"),
+    Mutation(_SCALED, "min(entry[1]", "min(entry[1] - 1"),
     Mutation(_SCALED, "<= blockIdx.x", "< blockIdx.x"),
     Mutation("nn_optim_adam_step", "square_ *= coefficient", "square_ += coefficient"),
     Mutation("nn_optim_adam_step", "np_sqrt(square_)", "square_"),
@@ -169,6 +170,7 @@ def try_mutation(number):
         capture_output=True,
         text=True,
         check=False,
+        timeout=_SECONDS,
     )
     outcomes = {0: "survived", 1: "caught", NOT_PLANTED: "not planted"}
     return (

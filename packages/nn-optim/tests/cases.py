@@ -138,6 +138,11 @@ KERNELS = [
         )
         for kind, size in {"": 37, "none": 0, "several blocks": 140001}.items()
     ),
+    KernelCase(
+        _KERNELS["lion_step"],
+        inputs=[("normal", (4,)), np.zeros(4), np.zeros(4), 0.1, 0.9, 0.99, 0.0],
+        label="no direction",
+    ),
     *(
         KernelCase(
             _KERNELS["sum_of_squares"],
