@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor, random_generator
+from nn_tensor import Tensor, random_generator, stack
 from nn_tensor.extend import check_integer, check_number
 
 from nn_transformer.decoding.prompts import GenerativeModel, read_prompts
@@ -88,9 +88,11 @@ def generate(
 
     def choose(logits: Tensor, active: np.ndarray) -> np.ndarray:
         if temperature == 0:
-            tokens = logits.argmax(-1)
-            check_largest(logits[np.arange(len(active)), tokens].numpy())
-            return tokens.numpy()
+            # read together: a device is waited for once
+            found = stack([x.astype(np.float64) for x in (logits.argmax(-1), logits.max(-1))])
+            tokens, largest = found.numpy()
+            check_largest(largest)
+            return tokens.astype(np.int64)
         uniform = rng.random(len(results))[active]
         return sample(next_token_probabilities(logits.numpy(), temperature, top_k, top_p), uniform)
 
