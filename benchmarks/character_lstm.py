@@ -8,6 +8,7 @@ Run it with: python benchmarks/character_lstm.py tinyshakespeare.txt
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import Adam, clip_gradients_by_norm
 from nn_recurrent import to_torch_recurrent
 from nn_tensor import reuse_memory
-from shakespeare import Text, sample_batch
+from shakespeare import Text, make_loader
 from shakespeare_lstm import CharacterModel
 
 LR = 2e-3
@@ -58,14 +59,15 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     reuse_memory()
-    text, rng = Text(args.data), np.random.default_rng(0)
-    model, loss_fn = CharacterModel(len(text.characters)), SoftmaxCrossEntropyLoss()
+    text = Text(args.data)
+    loader = make_loader(text.training, shuffle=True, drop_last=True, seed=0)
+    batches = itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), args.steps)
+    model, loss_fn = CharacterModel(len(text.vocabulary)), SoftmaxCrossEntropyLoss()
     there, loss_there = TorchModel(model), torch.nn.CrossEntropyLoss()
     optimizer = Adam(model.parameters, lr=LR)
     optimizer_there = torch.optim.Adam(there.parameters(), lr=LR)
     seconds, losses = {"nn": 0.0, "PyTorch": 0.0}, {"nn": [], "PyTorch": []}
-    for step in range(1, args.steps + 1):
-        inputs, targets = sample_batch(text.training, rng)
+    for step, (inputs, targets) in enumerate(batches, 1):
         start = time.process_time()
         loss = loss_fn(model(inputs), targets)
         optimizer.zero_grad()

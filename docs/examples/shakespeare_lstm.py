@@ -10,6 +10,7 @@ Needs nn-recurrent, nn-losses, nn-optim and what shakespeare.py needs.
 """
 
 import argparse
+import itertools
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import clip_gradients_by_norm
 from nn_recurrent import LSTM
 from nn_tensor import Tensor, reuse_memory
-from shakespeare import Text, make_optimizer, sample_batch, validate
+from shakespeare import Text, make_loader, make_optimizer, validate
 
 
 class CharacterModel(BaseModel):
@@ -43,7 +44,7 @@ class CharacterModel(BaseModel):
 
 def generate(model, text, start, count, temperature, rng):
     """Return a prompt and its continuation; the state carries all that was read."""
-    tokens = text.encode(start)
+    tokens = text.vocabulary.encode(start).tolist()
     with model.no_grad():
         logits, state = model.step(Tensor([tokens]))
         for _ in range(count):
@@ -51,16 +52,17 @@ def generate(model, text, start, count, temperature, rng):
             probabilities = np.exp(scores - scores.max())
             tokens.append(int(rng.choice(len(scores), p=probabilities / probabilities.sum())))
             logits, state = model.step(Tensor([tokens[-1:]]), state)
-    return text.decode(tokens)
+    return text.vocabulary.decode(tokens)
 
 
-def train(model, text, steps, rng, report=250):
+def train(model, text, steps, seed, report=250):
     """Train, and return the losses of all steps and the seconds that they took."""
     optimizer, schedule = make_optimizer(model, steps)
     loss_fn, losses, seconds = SoftmaxCrossEntropyLoss(), [], 0.0
-    for step in range(1, steps + 1):
+    loader = make_loader(text.training, shuffle=True, drop_last=True, seed=seed)
+    batches = itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), steps)
+    for step, (inputs, targets) in enumerate(batches, 1):
         start = time.perf_counter()
-        inputs, targets = sample_batch(text.training, rng)
         loss = loss_fn(model(inputs), targets)
         optimizer.zero_grad()
         loss.backward()
@@ -92,14 +94,14 @@ def main(argv=None):
         text = Text(args.data)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    rng = np.random.default_rng(args.seed)
-    model = CharacterModel(len(text.characters), seed=args.seed)
+    model = CharacterModel(len(text.vocabulary), seed=args.seed)
     print(f"{sum(p.size for p in model.parameters):,} parameters")
-    _, seconds = train(model, text, args.steps, rng)
+    _, seconds = train(model, text, args.steps, args.seed)
     value = validate(model, text.validation, SoftmaxCrossEntropyLoss())
     per_step = 1000 * seconds / args.steps
     print(f"{args.steps} steps in {seconds:.1f} s, {per_step:.1f} ms per step")
     print(f"validation loss {value:.4f}")
+    rng = np.random.default_rng(args.seed)
     print(generate(model, text, "\n", args.characters, args.temperature, rng))
 
 

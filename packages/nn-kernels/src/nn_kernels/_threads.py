@@ -159,7 +159,7 @@ def set_num_threads(number: int) -> None:
     Results do not depend on it. Kernels that run at the time of the call finish as they began.
 
     Raises:
-        TypeError: if `number` is no integer.
+        TypeError: if `number` is not an integer.
         ValueError: if it is below 1.
 
     >>> before = get_num_threads()
