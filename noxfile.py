@@ -283,7 +283,10 @@ def isolation(session, resolution):
             session.run(*isolated, "tools/import_check.py", module, external=True)
             session.run(*isolated, "tools/run_snippets.py", f"{source}/README.md", external=True)
             session.run(*install, *group("test"))
-            shutil.copytree(source / "tests", home / "tests")
+            # without machine code that numba keeps beside sources, whose modules had other names
+            shutil.copytree(
+                source / "tests", home / "tests", ignore=shutil.ignore_patterns("__pycache__")
+            )
             session.chdir(home)
             settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
             settings += pytest_options(with_siblings(package), "cpu")

@@ -337,3 +337,17 @@ def test_wrong_arguments(change, error, message):
 def test_wrong_data(data, error, message):
     with pytest.raises(error, match=message):
         make().fit(data, epochs=1, progress=False)
+
+
+def test_a_run_on_a_device_equals_the_run_on_the_host(device):
+    weights = []
+    for place in ("cpu", device):
+        model = Linear()
+        model.w = Tensor(model.w.numpy(), device=place, requires_grad=True)
+        optimizer = Momentum([model.w])
+        optimizer.velocity = [model.w.xp.zeros(model.w.shape)]
+        data = [(x.to(place), y.to(place)) for x, y in batches()]
+        history = Trainer(model, squared_error, optimizer).fit(data, epochs=2, progress=False)
+        assert len(history) == 2
+        weights.append(model.w.numpy())
+    np.testing.assert_allclose(weights[1], weights[0], rtol=1e-12)

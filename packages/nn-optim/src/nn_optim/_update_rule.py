@@ -55,7 +55,7 @@ class UpdateRule(Kernel):
             raise TypeError(f"{function.__name__}: expected arguments {expected}, got {signature}")
         self.state: list[str] = self.arrays[2:]
         super().__init__(self._in_blocks())
-        self.several = Kernel(self._one_by_one)
+        self.several: Kernel = Kernel(self._one_by_one)
         try:
             source = textwrap.dedent(inspect.getsource(function))
         except OSError:  # typed into a console: only the reference

@@ -23,7 +23,9 @@ class NonFiniteError(FloatingPointError):
 
     def __init__(self, message: str, step: int, where: str, indices: Any = None) -> None:
         super().__init__(message)
-        self.step, self.where, self.indices = step, where, indices
+        self.step: int = step
+        self.where: str = where
+        self.indices: Any = indices
 
 
 def first_nonfinite(model: Any, batch: Any, compute: Callable[[Any], Any]) -> str:

@@ -39,7 +39,8 @@ class Mean:
 
     def reset(self) -> None:
         """Forget everything."""
-        self.sum, self.weight = 0.0, 0.0
+        self.sum: float = 0.0
+        self.weight: float = 0.0
 
     def add(self, value: float, weight: float) -> None:
         """Add a mean over `weight` items; one over none counts nothing, even if it is NaN."""
@@ -76,7 +77,7 @@ class Values:
     """The loss and the metrics over the batches of an epoch."""
 
     def __init__(self, metrics: Mapping[str, Any]) -> None:
-        self.loss = Mean()
+        self.loss: Mean = Mean()
         self.metrics: dict[str, Any] = {}
         for name, metric in metrics.items():
             # A copy: training and validation count apart, and the user's own is left alone.

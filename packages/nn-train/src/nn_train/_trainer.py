@@ -132,8 +132,11 @@ class Trainer:
         reduction = getattr(loss, "reduction", "mean")
         if reduction == "none":
             raise ValueError("loss: reduction='none' gives no scalar; expected 'mean' or 'sum'")
-        self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
-        self.metrics = _check_metrics(metrics)
+        self.model: Any = model
+        self.loss: Callable[[Any, Any], Any] = loss
+        self.optimizer: Any = optimizer
+        self.schedule: Any = schedule
+        self.metrics: dict[str, Any] = _check_metrics(metrics)
         self.schedule_every = check_choice("schedule_every", schedule_every, ("step", "epoch"))
         self.schedule_monitor = schedule_monitor
         if schedule_monitor is not None:
@@ -143,19 +146,22 @@ class Trainer:
                 f"schedule: {type(schedule).__name__}.step follows a number; name it with "
                 "schedule_monitor, such as 'val_loss'"
             )
-        self.clip_norm = None
+        self.clip_norm: float | None = None
         if clip_norm is not None:
             self.clip_norm = check_number("clip_norm", clip_norm, above=0)
             self._clip = require("nn_optim", "clip", "clip_norm").clip_gradients_by_norm
-        self.accumulate = check_integer("accumulate", accumulate, minimum=1)
+        self.accumulate: int = check_integer("accumulate", accumulate, minimum=1)
         self._is_sum = reduction == "sum"
         self._mean_and_weight = _mean_and_weight(loss)
-        self.history = History()
-        self.running = Values(self.metrics)
-        self.steps = self.epoch = self.batches_done = self.epochs = 0
-        self.epoch_over = False
+        self.history: History = History()
+        self.running: Values = Values(self.metrics)
+        self.steps: int = 0
+        self.epoch: int = 0
+        self.batches_done: int = 0
+        self.epochs: int = 0
+        self.epoch_over: bool = False
         self.stop_reason: str | None = None
-        self.resumed = False
+        self.resumed: bool = False
         self.callbacks: tuple[Any, ...] = ()
         self.data: Any = None
         self.names: list[str] = []

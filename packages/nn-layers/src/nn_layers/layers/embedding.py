@@ -73,7 +73,7 @@ class Embedding(Base_Layer):
         shape = check_integer("vocab_size", vocab_size, 1), check_integer("d_model", d_model, 1)
         dtype = check_floating_dtype("dtype", dtype)
         self.name = name
-        self.padding_idx = check_padding_idx(padding_idx, shape[0])
+        self.padding_idx: int | None = check_padding_idx(padding_idx, shape[0])
         drawn = random_generator(rng).standard_normal(shape).astype(dtype, copy=False)
         if self.padding_idx is not None:
             drawn[self.padding_idx] = 0

@@ -74,7 +74,8 @@ class Bidirectional(Base_Layer):
                 f"backward: has input and output sizes {sizes[1]}, which do not fit those of "
                 f"layer, {sizes[0]}"
             )
-        self.forward_layer, self.backward_layer = layer, backward
+        self.forward_layer: RecurrentLayer = layer
+        self.backward_layer: RecurrentLayer = backward
 
     def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
         """Return the merged outputs of all steps, and the states of both layers.

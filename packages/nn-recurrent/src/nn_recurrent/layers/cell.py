@@ -74,6 +74,8 @@ class RecurrentCell(Base_Layer, ABC):
         size = check_integer("hidden_size", hidden_size, 1)
         sizes = check_integer("input_size", input_size, 1), state_size or size, size
         generator = random_generator(rng)
+        self.weights: Tensor
+        self.recurrent_weights: Tensor
         self.weights, self.recurrent_weights = draw_weights(
             initialization, self.gates, sizes, generator, device, dtype
         )

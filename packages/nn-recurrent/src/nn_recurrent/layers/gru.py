@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from nn_tensor.extend import Device, keyword_only
 
+from nn_recurrent.layers.cell import RecurrentCell
 from nn_recurrent.layers.gru_cell import GRUCell
 from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.layers.recurrent import RecurrentLayer
@@ -63,7 +64,7 @@ class GRU(RecurrentLayer):
     ((3, 5, 16), (1, 3, 16))
     """
 
-    cell = GRUCell
+    cell: ClassVar[type[RecurrentCell]] = GRUCell
 
     @keyword_only
     def __init__(

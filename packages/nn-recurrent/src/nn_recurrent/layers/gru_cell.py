@@ -77,7 +77,7 @@ class GRUCell(RecurrentCell):
         name: str | None = None,
     ) -> None:
         rng = random_generator(rng)
-        self.reset_after = check_bool("reset_after", reset_after)
+        self.reset_after: bool = check_bool("reset_after", reset_after)
         super().__init__(
             input_size,
             hidden_size,

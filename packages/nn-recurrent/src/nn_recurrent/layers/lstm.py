@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from nn_tensor.extend import Device, keyword_only
 
+from nn_recurrent.layers.cell import RecurrentCell
 from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.layers.lstm_cell import LSTMCell
 from nn_recurrent.layers.recurrent import RecurrentLayer
@@ -73,7 +74,7 @@ class LSTM(RecurrentLayer):
     >>> chunk, state = lstm(ones(3, 5, 8), (h, c))
     """
 
-    cell = LSTMCell
+    cell: ClassVar[type[RecurrentCell]] = LSTMCell
 
     @keyword_only
     def __init__(

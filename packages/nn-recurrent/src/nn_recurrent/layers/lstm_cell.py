@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from nn_layers import initialize
@@ -68,7 +68,7 @@ class LSTMCell(RecurrentCell):
     """
 
     gates = 4
-    states = ("h", "c")
+    states: ClassVar[tuple[str, ...]] = ("h", "c")
 
     @keyword_only
     def __init__(

@@ -38,18 +38,18 @@ class RecurrentLayer(Base_Layer, ABC):
         options: dict[str, Any],
     ) -> None:
         super().__init__()
-        self.num_layers = check_integer("num_layers", num_layers, 1)
-        self.bidirectional = check_bool("bidirectional", bidirectional)
-        self.reverse = check_bool("reverse", reverse)
+        self.num_layers: int = check_integer("num_layers", num_layers, 1)
+        self.bidirectional: bool = check_bool("bidirectional", bidirectional)
+        self.reverse: bool = check_bool("reverse", reverse)
         if bidirectional and reverse:
             raise ValueError("reverse: a bidirectional layer reads both ways; leave out one")
-        self.dropout = check_probability("dropout", dropout)
-        self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
+        self.dropout: float = check_probability("dropout", dropout)
+        self.recurrent_dropout: float = check_probability("recurrent_dropout", recurrent_dropout)
         if self.dropout and self.num_layers == 1:
             raise ValueError(
                 "dropout: acts between layers, and num_layers is 1; put nn_layers.Dropout after it"
             )
-        self.rng = random_generator(rng)
+        self.rng: np.random.Generator = random_generator(rng)
         self.name = name
         self._options = {
             **options,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from nn_tensor.extend import Device, keyword_only
 
+from nn_recurrent.layers.cell import RecurrentCell
 from nn_recurrent.layers.initialization import RecurrentInitialization
 from nn_recurrent.layers.recurrent import RecurrentLayer
 from nn_recurrent.layers.rnn_cell import RNNCell
@@ -62,7 +63,7 @@ class RNN(RecurrentLayer):
     ((3, 5, 16), (1, 3, 16))
     """
 
-    cell = RNNCell
+    cell: ClassVar[type[RecurrentCell]] = RNNCell
 
     @keyword_only
     def __init__(

@@ -67,7 +67,10 @@ class Packing:
     """
 
     def __init__(self, batch: int, time: int, lengths: Indices | None, device: str) -> None:
-        self.batch, self.time, self.device = batch, time, device
+        self.batch: int = batch
+        self.time: int = time
+        self.device: str = device
+        self.steps: Steps
         self._order: Indices | None = None
         self._index: Tensor | None = None
         self._lengths = np.full(batch, time) if lengths is None else lengths

@@ -40,9 +40,9 @@ class Steps:
         ends = batch + np.cumsum(counts)
         before = np.zeros_like(counts)
         before[1:] = ends[:-1] - counts[:-1]
-        self.batch = batch
-        self.total = int(counts.sum())
-        self.spans = np.stack([before, ends - counts, counts], axis=1)
+        self.batch: int = batch
+        self.total: int = int(counts.sum())
+        self.spans: np.ndarray[Any, Any] = np.stack([before, ends - counts, counts], axis=1)
 
     @property
     def is_rectangular(self) -> bool:

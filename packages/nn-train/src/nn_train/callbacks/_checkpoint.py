@@ -56,12 +56,12 @@ class Checkpoint(Callback):
         best: str | None = None,
         mode: str = "auto",
     ) -> None:
-        self.folder = Path(folder)
-        self.every = check_integer("every", every, minimum=1)
-        self.every_steps = every_steps
+        self.folder: Path = Path(folder)
+        self.every: int = check_integer("every", every, minimum=1)
+        self.every_steps: int | None = every_steps
         if every_steps is not None:
             self.every_steps = check_integer("every_steps", every_steps, minimum=1)
-        self.keep = check_integer("keep", keep, minimum=1)
+        self.keep: int = check_integer("keep", keep, minimum=1)
         self.best = best
         self._comparison = None if best is None else Comparison(best, mode)
         self._best_value: float | None = None

@@ -54,16 +54,16 @@ class EarlyStopping(Callback):
         restore: bool = True,
     ) -> None:
         self.monitor = monitor
-        self.patience = check_integer("patience", patience, minimum=0)
-        self.min_delta = check_number("min_delta", min_delta, minimum=0)
-        self.restore = check_bool("restore", restore)
+        self.patience: int = check_integer("patience", patience, minimum=0)
+        self.min_delta: float = check_number("min_delta", min_delta, minimum=0)
+        self.restore: bool = check_bool("restore", restore)
         self._comparison = Comparison(monitor, mode, self.min_delta)
         self._reset()
 
     def _reset(self) -> None:
         self.best: float | None = None
         self.best_epoch: int | None = None
-        self.wait = 0
+        self.wait: int = 0
         self._weights: dict[str, Any] | None = None
 
     def on_fit_begin(self, trainer: Any) -> Stop | None:

@@ -93,7 +93,7 @@ class TransformerStack(BaseModel):
         self._embedding_scale = math.sqrt(d_model) if kind == "sinusoidal" else 1.0
         self.positions: PositionalEncoding | LearnedPositions | RotaryPositions
         if kind == "sinusoidal":
-            self.positions = PositionalEncoding(d_model, max_seq_len, **placement)
+            self.positions = PositionalEncoding(d_model, max_seq_len, rng=config.rng, **placement)
         elif kind == "learned":
             self.positions = LearnedPositions(d_model, max_seq_len, rng=config.rng, **placement)
         else:
