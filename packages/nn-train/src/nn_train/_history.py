@@ -57,8 +57,6 @@ class History(Sequence[Row]):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, History) and self._rows == other._rows
 
-    __hash__ = None  # type: ignore[assignment]
-
     @overload
     def __getitem__(self, key: int) -> Row: ...
     @overload
