@@ -15,7 +15,7 @@ CrossEntropy("total")  # type: ignore[arg-type]  # pyright: ignore[reportArgumen
 F1Score("mean")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Dense(3, 2, initialization="heee")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Dense(3, 2, "he")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-Conv2D(3, 2, 3, padding="valid")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Conv2D(3, 2, 3, padding="full")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 GELU("erf")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 use_kernels("cuda")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 SGD([x], learning_rate=0.1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -8,7 +8,7 @@ An index is kept as the arrays that were read: the list of the caller may change
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -373,6 +373,12 @@ def one_hot(
 _MISSING = object()
 
 
+@overload
+def where(condition: Any, x: Tensor, y: Any, /) -> Tensor: ...
+@overload
+def where(condition: Any, x: Any, y: Tensor, /) -> Tensor: ...
+@overload
+def where(condition: Any, x: Any = ..., y: Any = ..., /) -> Any: ...
 def where(condition: Any, x: Any = _MISSING, y: Any = _MISSING, /) -> Any:
     """Return `x` where `condition` holds (is true or non-zero) and `y` elsewhere, broadcasting.
 
