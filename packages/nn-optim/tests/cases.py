@@ -94,7 +94,7 @@ def _step(
 
     def draw(rng: Generator) -> list[Any]:
         arrays = [rng.normal(size=size), rng.normal(size=size)]
-        # so small after the first that a variance, as RMSprop's, is no difference of equal numbers
+        # so small after the first that a variance, as RMSprop's, is not a difference of equals
         ranges = [(1, 2), *[(0.1, 0.5)] * len(state)]
         pairs = zip(ranges, state, strict=False)
         kept = [rng.uniform(*bounds, size) if wanted else None for bounds, wanted in pairs]

@@ -6,7 +6,7 @@ are 36 matrices U (outputs, channels), and the outputs come from the 36 products
 gradient is the adjoint: 36 products of transformed gradients and transformed inputs.
 
 A block stays in a thread's share of the cache: nothing grows with the batch. The distance between
-matrices is no power of two, at which all of them would compete for the same lines of the cache.
+matrices is not a power of two, at which all of them would compete for the same lines of the cache.
 """
 
 from __future__ import annotations
