@@ -166,7 +166,7 @@ def test_one_rule_for_several_inputs_must_return_as_many() -> None:
         TypeError, match=r"total: the rule for 'x and y' must return a tuple of 2 .* got"
     ):
         total(leaf(1), leaf(2)).backward()
-    with pytest.raises(ValueError, match=r"expected names among \['x', 'y'\], got \('z',\)"):
+    with pytest.raises(ValueError, match=r"expected some of \['x', 'y'\], got \('z',\)"):
         total.joint_gradient("z")
     with pytest.raises(ValueError, match=r"got \('x', 'x'\)"):
         total.joint_gradient("x", "x")
@@ -246,7 +246,7 @@ def test_rule_of_any_number_of_inputs_must_return_a_tuple() -> None:
 
 
 def test_only_a_joint_rule_may_ask_what_is_wanted() -> None:
-    with pytest.raises(TypeError, match="'wanted', which is none of"):
+    with pytest.raises(TypeError, match="'wanted', none of"):
         op(lambda xp, x, /: x).gradient("x")(lambda g, wanted: g)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+from bisect import insort
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -12,61 +12,57 @@ import numpy as np
 from nn_tensor._device import device_scope
 from nn_tensor._errors import describe
 from nn_tensor._fit import IndexedGradient, as_gradient
-from nn_tensor._graph import Edge, Node, Parent, arrays_in
+from nn_tensor._graph import Edge, Node, Parent
 from nn_tensor._hooks import run_hooks
-from nn_tensor._modes import enable_grad, no_grad
-from nn_tensor._versions import versions
+from nn_tensor._versions import check_saved, versions
 
-__all__ = ["recording", "run_backward"]
+__all__ = ["run_backward"]
 
 Gradient = Any  # an array, or a variable where the gradients themselves are recorded
-Seeds = Sequence[tuple[Parent, Gradient]]
 
 _ndarray = np.ndarray
-_RECORDED, _UNRECORDED = enable_grad(), no_grad()
-
-
-def recording(create_graph: bool) -> contextlib.AbstractContextManager[None]:
-    """Return the context of a backward pass, in which operations are recorded or not."""
-    return _RECORDED if create_graph else _UNRECORDED
+_sequence = attrgetter("sequence")
 
 
 def run_backward(
-    seeds: Seeds, retain_graph: bool, create_graph: bool, targets: Sequence[Parent] = ()
+    seeds: Sequence[tuple[Parent, Gradient]],
+    retain_graph: bool,
+    create_graph: bool,
+    targets: Sequence[Parent] = (),
+    wanted: set[Parent] | None = None,
 ) -> dict[Parent, Gradient]:
     """Carry gradients from `seeds` back through the graph.
 
     Returns the total gradient of each leaf that was reached, or of each of `targets`. Gradients
     are arrays, or variables with a graph of their own if `create_graph` is set: the caller
-    switches recording on or off to match, see `recording`.
+    switches recording on or off to match, see `recording`. They go to the parents in `wanted`
+    alone if it is given.
     """
-    backward = _BackwardPass(retain_graph, create_graph)
+    backward = _BackwardPass(retain_graph, create_graph, wanted)
     for parent, gradient in seeds:
         backward.add(parent, gradient)
-    if targets:
-        backward.wanted = _between(seeds, targets)
     return backward.run(set(targets))
 
 
 class _BackwardPass:
     """The gradients that have been computed so far, and the nodes that wait for theirs."""
 
-    __slots__ = ("create_graph", "heap", "next", "owned", "retain_graph", "totals", "wanted")
+    __slots__ = ("create_graph", "owned", "retain_graph", "totals", "waiting", "wanted")
 
-    def __init__(self, retain_graph: bool, create_graph: bool) -> None:
+    def __init__(self, retain_graph: bool, create_graph: bool, wanted: set[Parent] | None) -> None:
         self.retain_graph = retain_graph
         self.create_graph = create_graph
-        self.wanted: set[Parent] | None = None  # where gradients go; None means everywhere
+        self.wanted = wanted
         self.totals: dict[Parent, Gradient] = {}
         self.owned: set[Parent] = set()  # whose total is a sum made here: added to in place
-        self.next: Node | None = None  # the node with the largest sequence number
-        self.heap: list[tuple[int, Node]] = []  # the other nodes that wait
+        self.waiting: list[Node] = []  # the nodes whose turn will come, the next one last
 
     def run(self, targets: set[Parent]) -> dict[Parent, Gradient]:
         """Visit the nodes from the latest to the first; return the gradients that were asked."""
         results: dict[Parent, Gradient] = {}
-        while (node := self.next) is not None:
-            self.next = heappop(self.heap)[1] if self.heap else None
+        waiting = self.waiting
+        while waiting:
+            node = waiting.pop()
             grad = self.totals.pop(node)
             if type(grad) is _ndarray and not node._hooks and not targets:
                 self.visit(node, grad)
@@ -90,7 +86,7 @@ class _BackwardPass:
                 "pass retain_graph=True to that one"
             )
         if node.version != versions.current:
-            _check_versions(node, self.create_graph)
+            check_saved(node, self.create_graph)
         if node.debug is not None:
             node.debug.check_saved(node)
         if self.create_graph:
@@ -156,14 +152,11 @@ class _BackwardPass:
             return
         totals[parent] = gradient
         if type(parent) is Node:
-            first = self.next
-            if first is None:
-                self.next = parent
-            elif parent.sequence > first.sequence:
-                self.next = parent
-                heappush(self.heap, (-first.sequence, first))
+            waiting = self.waiting
+            if not waiting or parent.sequence > waiting[-1].sequence:
+                waiting.append(parent)
             else:
-                heappush(self.heap, (-parent.sequence, parent))
+                insort(waiting, parent, key=_sequence)
 
     def add_to_total(self, parent: Parent, gradient: Gradient) -> None:
         if parent in self.owned:
@@ -172,30 +165,3 @@ class _BackwardPass:
             self.totals[parent] = self.totals[parent] + gradient
             if not self.create_graph:
                 self.owned.add(parent)
-
-
-def _between(seeds: Seeds, targets: Sequence[Parent]) -> set[Parent]:
-    """Return the targets and every node between them and the seeds."""
-    nodes: set[Node] = set()
-    stack = [parent for parent, _ in seeds if type(parent) is Node]
-    while stack:
-        node = stack.pop()
-        if node not in nodes:
-            nodes.add(node)
-            stack.extend(p for _, _, *ps in node.edges or () for p in ps if type(p) is Node)
-    wanted: set[Parent] = set(targets)
-    for node in sorted(nodes, key=lambda node: node.sequence):  # parents before their results
-        # a node that was freed is visited, which raises: what lies behind it is not known
-        if node.edges is None or any(p in wanted for _, _, *ps in node.edges for p in ps):
-            wanted.add(node)
-    return wanted
-
-
-def _check_versions(node: Node, create_graph: bool) -> None:
-    """Raise if an array that the node saved was changed in place since."""
-    for array in arrays_in((node.edges, node.recipe if create_graph else None)):
-        if versions.changed_since(node.version, array):
-            raise RuntimeError(
-                f"{node.op.name} saved an array of shape {array.shape} that was changed in "
-                "place before backward"
-            )

@@ -7,13 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor._device import CPU, device_of, is_array, put
+from nn_tensor._device import CPU, device_of, is_array, namespace_of, put
 from nn_tensor._dtype import DEFAULT_FLOAT
 from nn_tensor._errors import describe
 from nn_tensor._graph import Variable
 from nn_tensor._modes import modes
 
-__all__ = ["array_from_python", "as_input", "as_output", "holds_recorded", "refuse_masked"]
+__all__ = [
+    "array_from_python",
+    "array_module",
+    "as_input",
+    "as_output",
+    "holds_recorded",
+    "refuse_masked",
+    "shape_of",
+]
 
 Array = Any
 
@@ -100,3 +108,19 @@ def as_output(name: str, out: Any) -> Array:
     if is_array(out):
         return out
     raise TypeError(f"op {name}: its forward must return an array, got {describe(out)}")
+
+
+def array_module(x: Any) -> Any:
+    """Return the module that computes on an array or Tensor: NumPy, or CuPy for its arrays.
+
+    >>> from nn_tensor import Tensor
+    >>> from nn_tensor.extend import array_module
+    >>> array_module(Tensor([1.0])).__name__
+    'numpy'
+    """
+    return namespace_of(x._data if isinstance(x, Variable) else x)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """Return the shape of a Tensor, an array, a nested list or a number."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, overload
 
-from nn_tensor._backward import recording, run_backward
+from nn_tensor._backward import run_backward
 from nn_tensor._device import device_scope
 from nn_tensor._errors import describe
+from nn_tensor._graph import Node, Parent
 from nn_tensor._hooks import run_hooks
+from nn_tensor._modes import recording
 from nn_tensor._tensor import Tensor
 
 __all__ = ["grad"]
@@ -76,16 +78,18 @@ def grad(
     for position, tensor in enumerate(wanted):
         if not tensor._requires_grad:
             raise RuntimeError(f"inputs[{position}]: does not require a gradient")
+    targets = [tensor._parent() for tensor in wanted]
     results: list[Tensor] = []
     with recording(create_graph), device_scope(starts[0]):
         found = run_backward(
             [(t._parent(), t._seed(g, create_graph)) for t, g in zip(starts, seeds, strict=True)],
             retain_graph=create_graph if retain_graph is None else retain_graph,
             create_graph=create_graph,
-            targets=[tensor._parent() for tensor in wanted],
+            targets=targets,
+            wanted=_between([tensor._parent() for tensor in starts], targets),
         )
         for position, tensor in enumerate(wanted):
-            total = found.get(tensor._parent())
+            total = found.get(targets[position])
             if total is None:
                 with device_scope(tensor):
                     total = tensor.xp.zeros_like(tensor._data)
@@ -107,3 +111,20 @@ def _tensors(name: str, given: Tensor | Sequence[Tensor]) -> list[Tensor]:
         if not isinstance(tensor, Tensor):
             raise TypeError(f"{name}[{position}]: expected a Tensor, got {describe(tensor)}")
     return list(given)
+
+
+def _between(starts: Sequence[Parent], targets: Sequence[Parent]) -> set[Parent]:
+    """Return the targets and every node between them and the starts."""
+    nodes: set[Node] = set()
+    stack = [parent for parent in starts if type(parent) is Node]
+    while stack:
+        node = stack.pop()
+        if node not in nodes:
+            nodes.add(node)
+            stack.extend(p for _, _, *ps in node.edges or () for p in ps if type(p) is Node)
+    wanted: set[Parent] = set(targets)
+    for node in sorted(nodes, key=lambda node: node.sequence):  # parents before their results
+        # a node that was freed is visited, which raises: what lies behind it is not known
+        if node.edges is None or any(p in wanted for _, _, *ps in node.edges for p in ps):
+            wanted.add(node)
+    return wanted

@@ -20,6 +20,7 @@ __all__ = [
     "is_grad_enabled",
     "modes",
     "no_grad",
+    "recording",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -107,6 +108,14 @@ class enable_grad(_CallSwitch):  # noqa: N801
     """
 
     _set = RECORD
+
+
+_RECORDED, _UNRECORDED = enable_grad(), no_grad()
+
+
+def recording(create_graph: bool) -> Switch:
+    """Return the context of a backward pass, in which operations are recorded or not."""
+    return _RECORDED if create_graph else _UNRECORDED
 
 
 def is_grad_enabled() -> bool:

@@ -47,23 +47,15 @@ from typing import Any, Concatenate, ParamSpec, overload
 import numpy as np
 
 from nn_tensor._anomaly import check_result
-from nn_tensor._convert import as_input, as_output
-from nn_tensor._device import common_device_scope, device_of, namespace_of
+from nn_tensor._convert import as_input, as_output, shape_of
+from nn_tensor._device import common_device_scope, device_of
 from nn_tensor._errors import describe, describe_call, explain
-from nn_tensor._graph import (
-    Edge,
-    Node,
-    Parent,
-    Variable,
-    as_variable,
-    new_variable,
-    next_sequence,
-)
+from nn_tensor._graph import Edge, Node, Parent, Variable, as_variable, new_variable, next_sequence
 from nn_tensor._modes import CHECK, RECORD, modes
 from nn_tensor._op_type import Decorator, Op
 from nn_tensor._versions import versions
 
-__all__ = ["Declaration", "Rule", "array_module", "op", "shape_of"]
+__all__ = ["Declaration", "Rule", "op"]
 
 P = ParamSpec("P")
 Values = tuple[Any, ...]
@@ -72,8 +64,6 @@ Selector = Callable[[Any], Values]
 
 _ON_HOST = frozenset({np.ndarray, float, int, bool})
 _EXPLAINED = (ValueError, TypeError, IndexError)
-_NO_OPTIONS: Options = {}
-_NO_EDGES: tuple[Edge, ...] = ()
 _new = object.__new__
 _ndarray = np.ndarray
 
@@ -105,7 +95,7 @@ class Declaration:
         self.rules: list[Rule] = []
         self.x_rule: Rule | None = None  # of the first input, for the fast path
         self.y_rule: Rule | None = None
-        self.joint = False  # whether a rule is
+        self.fast_mode = RECORD  # the largest `modes.call` in which the fast path serves
         self.recompute: Rule | None = None
         signature = inspect.signature(forward)
         parameters = list(signature.parameters.values())[1:]
@@ -121,14 +111,11 @@ class Declaration:
         self.variadic = inspect.Parameter.VAR_POSITIONAL in kinds
         self.inputs = [p.name for p in parameters if p.kind in arrays]
         self.options = {p.name: p.default for p in parameters if p.kind not in arrays}
-        self.defaults = tuple(self.options.values())
         self.keeps = tuple(keeps)
         self.known = ["out", *self.inputs, *self.options, *keeps]
         for name in self.known:
             if self.known.count(name) > 1 or name == "wanted":
-                raise TypeError(
-                    f"op {self.name}: {name!r} would mean two things in a rule; choose another name"
-                )
+                raise TypeError(f"op {self.name}: {name!r} means two things in a rule; rename it")
 
     def gradient(self, wrt: str) -> Decorator:
         return self._decorator((wrt,), self.variadic)
@@ -138,17 +125,15 @@ class Declaration:
 
     def _decorator(self, wrt: tuple[str, ...], joint: bool) -> Decorator:
         if not wrt or not set(wrt) <= set(self.inputs) or len(set(wrt)) < len(wrt):
-            raise ValueError(
-                f"op {self.name}: gradient: expected names among {self.inputs}, got {wrt}"
-            )
+            raise ValueError(f"op {self.name}: gradient: expected some of {self.inputs}, got {wrt}")
 
         def declare(function: Callable[..., Any]) -> Callable[..., Any]:
             others = [r for r in self.rules if not set(r.wrt) & set(wrt)]
             self.rules = [*others, self._rule(function, wrt, joint)]
             self.rules.sort(key=lambda r: self.inputs.index(r.wrt[0]))
-            self.joint = any(r.joint for r in self.rules)
-            first = {r.wrt[0]: r for r in self.rules}
-            self.x_rule, self.y_rule = map(first.get, (*self.inputs, "", "")[:2])
+            self.fast_mode = -1 if any(r.joint for r in self.rules) else RECORD
+            by_input = {r.wrt[0]: r for r in self.rules}
+            self.x_rule, self.y_rule = map(by_input.get, (*self.inputs, "", "")[:2])
             return function
 
         return declare
@@ -179,17 +164,14 @@ class Declaration:
 
     def _saver(self, names: list[str]) -> Selector:
         """Return the function that takes what `names` mean from all values of a call."""
-        plan = [self._source(name) for name in names]
-        if all(derive is None for _, derive in plan):
-            return _selector([place for place, _ in plan])
-
-        def save(values: Values) -> Values:
-            saved: Values = ()
-            for place, derive in plan:
-                saved += (values[place] if derive is None else derive(values[place]),)
-            return saved
-
-        return save
+        sources = [self._source(name) for name in names]
+        take = _selector([place for place, _ in sources])
+        derivations = [derive for _, derive in sources]
+        if not any(derivations):
+            return take
+        return lambda values: tuple(
+            [f(value) if f else value for f, value in zip(derivations, take(values), strict=True)]
+        )
 
     def _source(self, name: str) -> tuple[int, Callable[[Any], Any] | None]:
         """Return the place of a known value, or that of which ``x_shape`` is computed, and how."""
@@ -197,9 +179,7 @@ class Declaration:
             return self.known.index(name), None
         stem, _, attribute = name.rpartition("_")
         if stem not in self.inputs or attribute not in ("shape", "device"):
-            raise TypeError(
-                f"op {self.name}: a rule asks for {name!r}, which is none of {self.known}"
-            )
+            raise TypeError(f"op {self.name}: a rule asks for {name!r}, none of {self.known}")
         derive: Callable[[Any], Any] = shape_of if attribute == "shape" else device_of
         place = self.known.index(stem)
         return place, (lambda xs: tuple(map(derive, xs))) if self.variadic else derive
@@ -207,19 +187,18 @@ class Declaration:
     def saved_as_variables(self, node: Node) -> tuple[Edge, ...]:
         """Return the edges of a node with variables, tied into the graph, for saved arrays."""
         edges = node.edges or ()
-        parent_of: dict[str, Any] = dict.fromkeys(self.keeps) | {"out": node}
+        parent_of: dict[str, Any] = {**dict.fromkeys([*self.inputs, *self.keeps]), "out": node}
         for rule, _, *parents in edges:
-            named = [parents] if self.variadic else parents
-            parent_of.update(zip(rule.wrt, named, strict=True))
+            parent_of.update(zip(rule.wrt, [parents] if self.variadic else parents, strict=True))
         kept: dict[str, Any] = {}
 
         def tied(name: str, value: Any) -> Any:
-            if name in kept:
-                return kept[name]
-            parent = parent_of.get(name)
+            if name in kept or name not in parent_of:
+                return kept.get(name, value)
+            parent = parent_of[name]
             if self.variadic and name in self.inputs:
                 return tuple(map(as_variable, value, parent or itertools.repeat(None)))
-            return as_variable(value, parent) if name in self.inputs or name in parent_of else value
+            return as_variable(value, parent)
 
         if self.recompute is not None and node.recipe is not None:
             values = self.recompute.function(*map(tied, self.recompute.needs, node.recipe))
@@ -291,8 +270,8 @@ def _callable(info: Declaration) -> Any:
     def unary(x: Any, /) -> Any:
         a = x._data if isinstance(x, Variable) else None
         mode = modes.call
-        if type(a) is not _ndarray or mode > RECORD or info.joint:
-            return call(info, (x,))
+        if type(a) is not _ndarray or mode > info.fast_mode:
+            return call(info, (x,), (), {})
         try:
             out = info.forward(np, a)
         except _EXPLAINED as error:
@@ -309,14 +288,10 @@ def _callable(info: Declaration) -> Any:
         a = x._data if isinstance(x, Variable) else x
         b = y._data if isinstance(y, Variable) else y
         mode = modes.call
-        if (
-            (type(a) is not _ndarray and type(a) not in _ON_HOST)
-            or (type(b) is not _ndarray and type(b) not in _ON_HOST)
-            or (a is x and b is y)
-            or mode > RECORD
-            or info.joint
-        ):
-            return call(info, (x, y))
+        if (type(a) is not _ndarray and type(a) not in _ON_HOST) or mode > info.fast_mode:
+            return call(info, (x, y), (), {})
+        if (type(b) is not _ndarray and type(b) not in _ON_HOST) or (a is x and b is y):
+            return call(info, (x, y), (), {})
         try:
             out = info.forward(np, a, b)
         except _EXPLAINED as error:
@@ -341,22 +316,18 @@ def _callable(info: Declaration) -> Any:
     return unary if arity == 1 else binary
 
 
-def call(
-    info: Declaration, inputs: Values, given: Values = (), named: Options = _NO_OPTIONS
-) -> Any:
+def call(info: Declaration, inputs: Values, given: Values, named: Options) -> Any:
     """Compute one operation, and record it if a variable among `inputs` requires a gradient."""
     values: list[Any] = []
     variables = needs_grad = elsewhere = False
     for x in inputs:
         if isinstance(x, Variable):
             variables = True
-            if x._requires_grad:
-                needs_grad = True
+            needs_grad = needs_grad or x._requires_grad
             x = x._data
         elif type(x) not in _ON_HOST:
             x = as_input(info, inputs, len(values))
-        if type(x) is not _ndarray and type(x) not in _ON_HOST:
-            elsewhere = True
+        elsewhere = elsewhere or type(x) not in _ON_HOST
         values.append(x)
     try:
         if elsewhere:
@@ -373,12 +344,11 @@ def call(
         return out
     if type(out) is not _ndarray:
         out = as_output(info.name, out)
-    mode, edges = modes.call, _NO_EDGES
+    mode = modes.call
+    edges: tuple[Edge, ...] = ()
     if needs_grad and mode & RECORD:
-        options = given + info.defaults[len(given) :]
-        if named:
-            by_name = dict(zip(info.options, given, strict=False))
-            options = tuple({**info.options, **by_name, **named}.values())
+        filled = {**info.options, **named} if named else info.options
+        options = given + tuple(filled.values())[len(given) :]
         known = (out, *((tuple(values),) if info.variadic else values), *options, *kept)
         edges = _edges(info, inputs, known)
     result = _recorded(info, edges, known) if edges else new_variable(out)
@@ -423,19 +393,3 @@ def _recorded(info: Declaration, edges: tuple[Edge, ...], known: Values) -> Vari
             "numbers here; use no_grad() or .detach()"
         )
     return result
-
-
-def array_module(x: Any) -> Any:
-    """Return the module that computes on an array or Tensor: NumPy, or CuPy for its arrays.
-
-    >>> from nn_tensor import Tensor
-    >>> from nn_tensor.extend import array_module
-    >>> array_module(Tensor([1.0])).__name__
-    'numpy'
-    """
-    return namespace_of(x._data if isinstance(x, Variable) else x)
-
-
-def shape_of(x: Any) -> tuple[int, ...]:
-    """Return the shape of a Tensor, an array, a nested list or a number."""
-    return x.shape if hasattr(x, "shape") else np.shape(x)

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from nn_tensor import _inplace, _numpy_protocol, ops
-from nn_tensor._backward import recording, run_backward
+from nn_tensor._backward import run_backward
 from nn_tensor._convert import array_from_python, holds_recorded, refuse_masked
 from nn_tensor._device import (
     CPU,
@@ -29,7 +29,7 @@ from nn_tensor._elsewhere import names_elsewhere
 from nn_tensor._errors import describe
 from nn_tensor._graph import Node, Variable, use_tensor_class
 from nn_tensor._hooks import RETAIN, add_hook, hooks_of, run_hooks
-from nn_tensor._modes import modes, no_grad
+from nn_tensor._modes import modes, no_grad, recording
 from nn_tensor._numpy_options import positional_arguments
 
 __all__ = ["Tensor"]

@@ -6,7 +6,9 @@ import threading
 import weakref
 from typing import Any
 
-__all__ = ["mark_dirty", "versions"]
+from nn_tensor._graph import Node, arrays_in
+
+__all__ = ["check_saved", "mark_dirty", "versions"]
 
 Array = Any
 
@@ -45,6 +47,16 @@ def _owner(array: Array) -> Array:
 
 
 versions = _Versions()
+
+
+def check_saved(node: Node, create_graph: bool) -> None:
+    """Raise if an array that the node saved was changed in place since."""
+    for array in arrays_in((node.edges, node.recipe if create_graph else None)):
+        if versions.changed_since(node.version, array):
+            raise RuntimeError(
+                f"{node.op.name} saved an array of shape {array.shape} that was changed in "
+                "place before backward"
+            )
 
 
 def mark_dirty(array: Array) -> None:

@@ -39,6 +39,7 @@ from nn_tensor._checks import (
     check_shape,
     keyword_only,
 )
+from nn_tensor._convert import array_module
 from nn_tensor._deferred_errors import check_range, raise_deferred_errors
 from nn_tensor._device import Device, device_of, device_scope, put, xp_for
 from nn_tensor._dropout_mask import apply_dropout, dropout_mask
@@ -46,7 +47,7 @@ from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._elsewhere import missing_name, name_here, names_elsewhere
 from nn_tensor._errors import describe
 from nn_tensor._kernel import Kernel, kernel
-from nn_tensor._op import array_module, op
+from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
 from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
 from nn_tensor._versions import mark_dirty

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nn_tensor._checks import check_bool
+from nn_tensor._convert import array_module, shape_of
 from nn_tensor._numpy_protocol import linalg_counterparts
-from nn_tensor._op import array_module, op, shape_of
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops import (
     abs,

@@ -3,9 +3,10 @@
 import functools
 from typing import Any
 
+from nn_tensor._convert import array_module
 from nn_tensor._graph import Variable
 from nn_tensor._kernel import kernel
-from nn_tensor._op import array_module, op
+from nn_tensor._op import op
 
 __all__ = [
     "relu",

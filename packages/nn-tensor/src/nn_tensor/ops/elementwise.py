@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from nn_tensor._convert import array_module
 from nn_tensor._graph import Variable
 from nn_tensor._numpy_options import explained, refuse
-from nn_tensor._op import array_module, op
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops import special
 from nn_tensor.ops.activations import sigmoid

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from nn_tensor._checks import check_choice
+from nn_tensor._convert import array_module
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
 from nn_tensor._fit import IndexedGradient
 from nn_tensor._graph import Variable
 from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
 from nn_tensor._kernel import kernel
 from nn_tensor._numpy_options import refuse
-from nn_tensor._op import array_module, op
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 
 if TYPE_CHECKING:

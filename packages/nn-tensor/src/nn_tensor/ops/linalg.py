@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nn_tensor._convert import array_module, shape_of
 from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._numpy_options import refuse
-from nn_tensor._op import array_module, op, shape_of
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops.arithmetic import multiply
 from nn_tensor.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose

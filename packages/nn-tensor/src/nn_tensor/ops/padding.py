@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nn_tensor._op import op, shape_of
+from nn_tensor._convert import shape_of
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops.indexing import get_item
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from nn_tensor._convert import array_module
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
-from nn_tensor._op import array_module, op
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops.shape import cast, concatenate, expand_dims, flip, reshape, swapaxes, transpose
 

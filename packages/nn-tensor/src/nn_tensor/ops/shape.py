@@ -15,10 +15,11 @@ import numpy as np
 
 from nn_tensor import _device
 from nn_tensor._checks import keyword_only
+from nn_tensor._convert import shape_of
 from nn_tensor._dtype import parse_dtype
 from nn_tensor._graph import Variable
 from nn_tensor._numpy_options import refuse
-from nn_tensor._op import op, shape_of
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops.indexing import get_item
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nn_tensor._checks import check_integer
+from nn_tensor._convert import shape_of
 from nn_tensor._numpy_options import refuse
-from nn_tensor._op import op, shape_of
+from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops.indexing import take_along_axis
 from nn_tensor.ops.shape import flip

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from nn_tensor._checks import check_choice
+from nn_tensor._convert import array_module, shape_of
 from nn_tensor._dtype import is_floating
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
-from nn_tensor._op import array_module, shape_of
 from nn_tensor._op_type import function
 from nn_tensor.ops.arithmetic import multiply, subtract
 from nn_tensor.ops.elementwise import sqrt
