@@ -180,3 +180,43 @@ def test_both_derivatives_of_a_root_are_zero_at_its_corner(function: Any) -> Non
     assert first.tolist() == [0, 0]
     assert grad((first * Tensor([1.0, 3.0])).sum(), x).tolist() == [0, 0]
     assert np.isnan(function(leaf([np.nan, 1.0])).item())
+
+
+MASKED: dict[str, Any] = {
+    "relu": nn.relu,
+    "maximum": lambda x: nn.maximum(x, 0.25),
+    "minimum": lambda x: nn.minimum(0.25, x),
+    "clip": lambda x: nn.clip(x, -1, 0.25),
+    "clip from below": lambda x: nn.clip(x, 0.25),
+    "clip from above": lambda x: nn.clip(x, None, 0.25),
+    "max": lambda x: nn.max(x, axis=0),
+    "min": lambda x: nn.min(x),
+    "power": lambda x: x**0,
+    "sort": lambda x: nn.sort(x)[-1:],
+    "tril": lambda x: nn.tril(x.reshape(2, 2)),
+    "where": lambda x: nn.where(x > 0, x, 1.0),
+    "set_item": lambda x: nn.set_item(nn.zeros(3, dtype=x.dtype), x, [0, 1, 1, 2]),
+}
+
+
+@pytest.mark.parametrize("upstream", [np.inf, np.nan])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+@pytest.mark.parametrize("name", MASKED)
+def test_what_had_no_effect_gets_no_gradient_whatever_comes(
+    name: str, dtype: str, upstream: float
+) -> None:
+    x = leaf([-2.0, -0.5, 0.5, 3.0], dtype)
+    y = MASKED[name](x)
+    finite = grad(y, x, np.ones(y.shape), retain_graph=True).numpy()
+    for create_graph in (False, True):
+        g = grad(y, x, np.full(y.shape, upstream), retain_graph=True, create_graph=create_graph)
+        assert g.dtype == dtype
+        np.testing.assert_array_equal(g.numpy()[finite == 0], 0)
+        assert not np.isfinite(g.numpy()[finite != 0]).any()
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_nan_is_the_extremum(name: str) -> None:
+    x = leaf([np.nan, 1.0])
+    y = getattr(nn, name)(x, 0.0)
+    assert grad(y.sum(), x)[0].item() == 1

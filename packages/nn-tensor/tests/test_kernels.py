@@ -42,6 +42,25 @@ CASES = [
         inputs=[("normal", (3, 4)), ("normal", (3, 4))],
         dtypes=("float16", "float32", "float64"),
     ),
+    *(
+        KernelCase(
+            KERNELS["select"],
+            None,
+            lambda rng, shape=shape, mask=mask: [
+                rng.choice([np.nan, np.inf, -2.0], shape),
+                rng.random(mask) < 0.5,
+            ],
+            label,
+            dtypes=("float16", "float32", "float64"),
+        )
+        for label, shape, mask in (
+            ("", (3, 4), (3, 4)),
+            ("0-d", (), ()),
+            ("empty", (0, 3), (0, 3)),
+            ("x broadcasts", (3, 1), (3, 4)),
+            ("mask broadcasts", (3, 4), (4,)),
+        )
+    ),
     KernelCase(
         KERNELS["add_at"],
         inputs=[np.zeros((5, 3)), np.array([0, 4, 0, -1]), ("normal", (4, 3))],

@@ -7,6 +7,7 @@ from nn_tensor._convert import array_module
 from nn_tensor._graph import Variable
 from nn_tensor._kernel import kernel
 from nn_tensor._op import op
+from nn_tensor.ops.indexing import keep_where, select
 
 __all__ = [
     "relu",
@@ -29,14 +30,14 @@ def relu(xp: Any, x: Any, /) -> Any:
 @relu.gradient("x")
 def _(g: Any, out: Any) -> Any:
     if isinstance(g, Variable):
-        return g * (out > 0)
+        return keep_where(out > 0, g)
     return mask_by_sign(array_module(g), g, out)
 
 
 @kernel
 def mask_by_sign(xp: Any, x: Any, y: Any) -> Any:
-    """Return `x` times 1 where `y` is positive and 0 elsewhere."""
-    return x * (y > 0)
+    """Return `x` where `y` is positive and 0 elsewhere, even where `x` is infinite or NaN."""
+    return select.reference(xp, x, y > 0)
 
 
 @mask_by_sign.cuda
@@ -46,7 +47,7 @@ def _(cp: Any, x: Any, y: Any) -> Any:
 
 @functools.cache
 def _mask_by_sign_on_cuda(cp: Any) -> Any:
-    source = "out = x * (T)(y > (U)0)"  # NaN where x is NaN or infinite, as NumPy's product
+    source = "out = y > (U)0 ? x : (T)0"
     return cp.ElementwiseKernel("T x, U y", "T out", source, "nn_tensor_mask_by_sign")
 
 

@@ -152,7 +152,7 @@ def power(xp: Any, x: Any, y: Any, /) -> Any:
 @power.gradient("x")
 def _(g: Any, x: Any, y: Any) -> Any:
     if isinstance(y, (int, float)):
-        return g * 0 if y == 0 else g * (y * x ** (y - 1))
+        return where(True, 0, g) if y == 0 else g * (y * x ** (y - 1))
     undefined = (x == 0) & (y == 0)  # 0 to the power -1
     return g * (y * x ** where(undefined, 1, y - 1))
 

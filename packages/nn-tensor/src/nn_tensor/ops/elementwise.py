@@ -15,7 +15,7 @@ from nn_tensor._op import op
 from nn_tensor._op_type import function
 from nn_tensor.ops import special
 from nn_tensor.ops.activations import sigmoid
-from nn_tensor.ops.indexing import where
+from nn_tensor.ops.indexing import keep_where, where
 from nn_tensor.ops.logic import isfinite, isinf
 
 if TYPE_CHECKING:
@@ -534,12 +534,12 @@ def maximum(xp: Any, x: Any, y: Any, /) -> Any:
 
 @maximum.gradient("x")
 def _(g: Any, x: Any, y: Any) -> Any:
-    return where(x == y, g * 0.5, g * (x > y))
+    return keep_where(~(x < y), where(x == y, g * 0.5, g))
 
 
 @maximum.gradient("y")
 def _(g: Any, x: Any, y: Any) -> Any:
-    return where(x == y, g * 0.5, g * (x < y))
+    return keep_where(~(x > y), where(x == y, g * 0.5, g))
 
 
 @op
@@ -555,12 +555,12 @@ def minimum(xp: Any, x: Any, y: Any, /) -> Any:
 
 @minimum.gradient("x")
 def _(g: Any, x: Any, y: Any) -> Any:
-    return where(x == y, g * 0.5, g * (x < y))
+    return keep_where(~(x > y), where(x == y, g * 0.5, g))
 
 
 @minimum.gradient("y")
 def _(g: Any, x: Any, y: Any) -> Any:
-    return where(x == y, g * 0.5, g * (x > y))
+    return keep_where(~(x < y), where(x == y, g * 0.5, g))
 
 
 @function
@@ -615,10 +615,10 @@ def _clip(xp: Any, x: Any, /, a_min: Any = None, a_max: Any = None) -> Any:
 @_clip.gradient("x")
 def _(g: Any, x: Any, a_min: Any, a_max: Any) -> Any:
     if a_min is None:
-        return g * (x <= a_max)
+        return keep_where(x <= a_max, g)
     if a_max is None:
-        return g * (x >= a_min)
-    return g * ((x >= a_min) & (x <= a_max))
+        return keep_where(x >= a_min, g)
+    return keep_where((x >= a_min) & (x <= a_max), g)
 
 
 @op
@@ -650,7 +650,7 @@ def nan_to_num(
 
 @nan_to_num.gradient("x")
 def _(g: Any, x: Any) -> Any:
-    return where(isfinite(x), g, 0)
+    return keep_where(isfinite(x), g)
 
 
 # Special functions

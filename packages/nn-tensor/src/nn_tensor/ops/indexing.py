@@ -91,7 +91,7 @@ def _(g: Any, plain: Any, x_shape: tuple[int, ...]) -> Any:
     last = xp.zeros(x_shape, dtype=np.intp)
     order = xp.arange(last[plain].size).reshape(last[plain].shape)
     last[plain] = order
-    return get_item(g, plain) * (last[plain] == order)
+    return keep_where(last[plain] == order, get_item(g, plain))
 
 
 @kernel
@@ -425,3 +425,28 @@ def _(g: Any, condition: Any) -> Any:
 @_where.gradient("y")
 def _(g: Any, condition: Any) -> Any:
     return _where(condition, 0, g)
+
+
+def keep_where(mask: Any, x: Any) -> Any:
+    """Return `x` where `mask` holds and 0 elsewhere, even where `x` is infinite or NaN there.
+
+    It is what a product with the mask would be, which makes NaN of these.
+    """
+    if isinstance(x, Variable):
+        return _where(mask, x, 0)
+    return select(array_module(x), x, mask)
+
+
+@kernel
+def select(xp: Any, x: Any, mask: Any) -> Any:
+    """Return the floating `x` where the boolean `mask` holds and 0 elsewhere, broadcasting."""
+    if x.itemsize > 8:
+        return xp.where(mask, x, 0)
+    # `where` branches, which costs six times as much: all bits of a number, or none of them
+    bits = -mask.view(np.int8)
+    return xp.bitwise_and(x.view(f"i{x.itemsize}"), bits).view(x.dtype)
+
+
+@select.cuda
+def _(cp: Any, x: Any, mask: Any) -> Any:
+    return cp.where(mask, x, x.dtype.type(0))

@@ -17,6 +17,7 @@ from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
 from nn_tensor._op import op
 from nn_tensor._op_type import function
+from nn_tensor.ops.indexing import keep_where
 from nn_tensor.ops.shape import cast, concatenate, expand_dims, flip, reshape, swapaxes, transpose
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
     # where there is NaN, that is the extremum
     chosen = (x == restore_dimensions(out, axis, keepdims)) | (x != x)
     share = restore_dimensions(g, axis, keepdims) / sum(chosen, axis, keepdims=True)
-    return cast(share, g.dtype) * chosen
+    return keep_where(chosen, cast(share, g.dtype))
 
 
 @function
