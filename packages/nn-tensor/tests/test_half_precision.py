@@ -9,9 +9,23 @@ import nn_tensor as nn
 import numpy as np
 import pytest
 from nn_tensor import Tensor, grad
+from nn_tensor.testing import Check, half_precision_checks, missing_cases
+
+from .cases_half import HALF
+from .test_cases import EXEMPT, LINALG_NAMES, NAMES
 
 MANY = 70_000  # more than the largest number of float16
 H = "float16"
+
+
+@pytest.mark.parametrize("check", half_precision_checks(HALF), ids=str)
+def test_half_precision(check: Check, device: str) -> None:
+    check(device)
+
+
+def test_every_operation_has_a_row() -> None:
+    assert missing_cases(NAMES | LINALG_NAMES, HALF, EXEMPT) == []
+    assert {case.name for case in HALF} <= NAMES | LINALG_NAMES
 
 
 def ones(*shape: int, device: str, requires_grad: bool = False) -> Tensor:

@@ -9,7 +9,7 @@ from nn_tensor._op import op
 from nn_tensor.ops.elementwise import exp
 from nn_tensor.ops.indexing import where
 from nn_tensor.ops.logic import isinf
-from nn_tensor.ops.reductions import axis_of, restore_dimensions, sum
+from nn_tensor.ops.reductions import axis_of, restore_dimensions, sum, widen
 
 __all__ = [
     "log_softmax",
@@ -79,7 +79,10 @@ def logsumexp(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> A
 def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
     total = restore_dimensions(out, axis, keepdims)
     infinite = isinf(total)  # NaN stays NaN
-    weights = exp(x - where(infinite, 0, total))
+    if accumulation_dtype(x.dtype) is not None:  # whose rounded output is no shift of exponents
+        weights = softmax(widen(x), axis)
+    else:
+        weights = exp(x - where(infinite, 0, total))
     return restore_dimensions(g, axis, keepdims) * where(infinite, 0, weights)
 
 

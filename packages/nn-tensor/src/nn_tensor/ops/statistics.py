@@ -272,6 +272,5 @@ def average(
     if (total == 0).any():
         raise ZeroDivisionError("average: weights add up to 0")
     result = sum(products, axis, keepdims=keepdims) / total
-    if wide is not x:
-        result, total = cast(result, x.dtype), cast(total, x.dtype)
-    return (result, total) if returned else result
+    result = result if wide is x else cast(result, x.dtype)
+    return (result, total if wide is x else cast(total, x.dtype)) if returned else result

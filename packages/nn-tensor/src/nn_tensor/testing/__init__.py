@@ -3,8 +3,9 @@
 `gradcheck` compares gradients with finite differences, `assert_close` values with values; both
 raise an `AssertionError` that says what was expected and what came. A table has a row for each
 op, layer, loss, metric, optimizer and kernel, which says what it is called with and which formula
-gives the same; `each_check` lists what has to hold of the rows, and `missing_cases` what has no
-row. `ops_of` and `kernels_of` find the ops and kernels of a package::
+gives the same; `each_check` lists what has to hold of the rows, `half_precision_checks` compares
+rows of many elements in float16 with float64, and `missing_cases` lists what has no row. `ops_of`
+and `kernels_of` find the ops and kernels of a package::
 
     from nn_tensor.testing import OpCase, each_check
 
@@ -21,6 +22,7 @@ from nn_tensor.testing.assertions import assert_close
 from nn_tensor.testing.cases import DOMAINS, Case, Check, each_check, missing_cases
 from nn_tensor.testing.discovery import kernels_of, ops_of
 from nn_tensor.testing.gradcheck import GradientError, gradcheck
+from nn_tensor.testing.half_precision import MANY, half_precision_checks
 from nn_tensor.testing.kernels import KernelCase
 from nn_tensor.testing.layers import LayerCase
 from nn_tensor.testing.losses import LossCase, MetricCase
@@ -29,6 +31,7 @@ from nn_tensor.testing.optimizers import OptimizerCase
 
 __all__ = [
     "DOMAINS",
+    "MANY",
     "Case",
     "Check",
     "GradientError",
@@ -41,6 +44,7 @@ __all__ = [
     "assert_close",
     "each_check",
     "gradcheck",
+    "half_precision_checks",
     "kernels_of",
     "missing_cases",
     "ops_of",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -79,6 +79,7 @@ class MetricCase(_OfTarget):
 
     _: KW_ONLY
     wrt: Sequence[int] | None = ()
+    half_dtype: ClassVar[str] = "float64"
 
     def __call__(self, *inputs: Any) -> Any:
         """Return the metric of prediction and target, as a Tensor."""

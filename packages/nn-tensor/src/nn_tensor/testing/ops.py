@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from nn_tensor._grad import grad
 from nn_tensor._modes import no_grad
 from nn_tensor._tensor import Tensor
 from nn_tensor.extend import array_module
 from nn_tensor.testing.assertions import assert_close, flatten, refusal, require
 from nn_tensor.testing.cases import Array, Case, Shape
 from nn_tensor.testing.gradcheck import gradcheck
+from nn_tensor.testing.half_precision import assert_close_in_half, weights_in_half
 
 __all__ = ["BuiltCase", "OpCase"]
 
@@ -66,6 +68,8 @@ class OpCase(Case):
             that of `assert_close` is too small.
         elementwise: whether the inputs may have any shapes that broadcast.
         arrays_give_arrays: whether the function returns arrays for arrays, as ops do.
+        half_bound: the relative error in float16, see `half_precision_checks`; by default that of
+            four roundings.
 
     >>> from nn_tensor import exp
     >>> from nn_tensor.testing import each_check
@@ -82,6 +86,8 @@ class OpCase(Case):
     tolerances: Mapping[str, float] = field(default_factory=dict)
     elementwise: bool = False
     arrays_give_arrays: bool = True
+    half_bound: float = 2e-3
+    half_dtype: ClassVar[str] = "float16"  # of results in half precision
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute on Tensors or arrays with the options of the row."""
@@ -211,6 +217,31 @@ class OpCase(Case):
             row.check_forward("float64", device)
             if row.differentiable:
                 row.check_gradients(device)
+
+    def check_half_precision(self, device: str) -> None:
+        """Results and gradients in float16 are those of float64 on the same values, rounded."""
+        half, exact = (self._results_and_gradients(t, device) for t in ("float16", "float64"))
+        for name, x, y in zip(exact, half.values(), exact.values(), strict=True):
+            dtype = self.half_dtype if y.dtype == "float64" else y.dtype
+            require(x.dtype == dtype, f"{name}: {x.dtype}, expected {dtype}")
+            assert_close_in_half(x.numpy(), y.numpy(), self.half_bound, name)
+
+    def _results_and_gradients(self, dtype: str, device: str) -> dict[str, Tensor]:
+        """Return what float16 values give in `dtype`, by name."""
+        given = [x.astype(dtype) if x.dtype == "float16" else x for x in self.draw("float16")]
+        inputs, rng = self.tensors(given, device), np.random.default_rng(1)
+        outputs = flatten(self(*inputs))
+        found = {f"result {i}": y for i, y in enumerate(outputs)}
+        recorded = [y for y in outputs if y.requires_grad]
+        wrt = self.differentiable
+        if recorded and wrt:
+            seeds = [weights_in_half(rng, y.shape) for y in recorded]
+            seeds = [
+                Tensor(w.astype(y.dtype), y.device) for w, y in zip(seeds, recorded, strict=True)
+            ]
+            gradients = grad(recorded, [inputs[i] for i in wrt], seeds)
+            found |= {f"gradient {i}": g for i, g in zip(wrt, gradients, strict=True)}
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,8 +11,9 @@ import numpy as np
 
 from nn_tensor._kernel import use_kernels
 from nn_tensor._tensor import Tensor
-from nn_tensor.testing.assertions import assert_close, check_state_dict
+from nn_tensor.testing.assertions import assert_close, check_state_dict, require
 from nn_tensor.testing.cases import Array, Case
+from nn_tensor.testing.half_precision import MANY, assert_close_in_half
 
 __all__ = ["OptimizerCase"]
 
@@ -113,6 +114,30 @@ class OptimizerCase(Case):
         parameters = [Tensor(x, device=device, requires_grad=True) for x in arrays]
         new = tuple(f".{name}" for name in self.new_options)
         check_state_dict(self.build(parameters), state, lambda key: key.endswith(new))
+
+    def check_half_precision(self, device: str) -> None:
+        """Parameters in float16 take the steps of float32 ones, whatever the size of gradients.
+
+        A step of float16 rounds each parameter once, to half a unit in its last place, a relative
+        error of 2 ** -11. State in float16 would lose gradients below 2e-4, whose squares are 0
+        there, and an epsilon of 1e-8.
+        """
+        rng = np.random.default_rng(2)
+        shape = (MANY,)
+        start = rng.uniform(0.5, 1, shape).astype(np.float16)
+        sizes = 10.0 ** rng.uniform(-6, 1, shape)
+        steps = [(sizes * rng.uniform(0.5, 1, shape)).astype(np.float16) for _ in range(_STEPS)]
+        found = []
+        for dtype in (np.float16, np.float32):
+            x = Tensor(start.astype(dtype), device=device, requires_grad=True)
+            optimizer = self.build([x])
+            for g in steps:
+                x.grad = Tensor(g.astype(dtype), device=device)
+                optimizer.step()
+            found.append(x.numpy())
+        half, exact = found
+        require(half.dtype == np.float16, f"the parameter became {half.dtype}")
+        assert_close_in_half(half, exact, _STEPS * 2.0**-11, "parameter")
 
     def check_missing_gradient(self, device: str) -> None:
         """A parameter without a gradient stays as it is."""
