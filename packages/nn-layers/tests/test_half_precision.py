@@ -13,9 +13,31 @@ from nn_layers.ops.normalization import scale_and_shift, standardize
 from nn_layers.ops.pooling import avg_pool2d, max_pool2d
 from nn_layers.ops.windows import Windows
 from nn_tensor import Tensor, grad, ones, pad
-from nn_tensor.testing import assert_close
+from nn_tensor.testing import (
+    Check,
+    assert_close,
+    half_precision_checks,
+    kernels_of,
+    missing_cases,
+)
+
+from .cases_half import HALF
+from .test_cases import EXEMPT, NAMES
 
 Ones = Callable[..., Tensor]
+
+# What an operation calls is compared through the operation.
+KERNELS = dict.fromkeys(kernels_of("nn_layers"), "a kernel: its operation has rows")
+
+
+@pytest.mark.parametrize("check", half_precision_checks(HALF), ids=str)
+def test_half_precision(check: Check, device: str) -> None:
+    check(device)
+
+
+def test_everything_public_has_a_row() -> None:
+    assert missing_cases(NAMES, HALF, {**EXEMPT, **KERNELS}) == []
+    assert {case.name for case in HALF} <= NAMES
 
 
 def _gradients(function: Any, *inputs: Tensor) -> list[Tensor]:

@@ -22,6 +22,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from nn_tensor import sum
 from nn_tensor.extend import accumulation_dtype, kernel, op
 
 from nn_layers.ops.im2col import col2im, im2col
@@ -149,13 +150,13 @@ def conv2d_forward(
     max_columns: int = _COLUMNS,
 ) -> Array:
     """Return the products of all windows of `x` with the weights, plus a bias for each output."""
-    dtype = xp.result_type(x, w)
+    outputs, dtype = w.shape[0], xp.result_type(x, w)
+    tiling = _Tiling(x.shape, outputs, windows, groups, max_columns)
+    result = xp.empty((x.shape[0], outputs, *tiling.output_size), dtype)
+    dtype = accumulation_dtype(dtype) or dtype  # in which the products are added up
     x, w = x.astype(dtype, copy=False), w.astype(dtype, copy=False)
     if not isinstance(bias, float):
         bias = bias.astype(dtype, copy=False).reshape(groups, -1, 1, 1, 1)
-    outputs = w.shape[0]
-    tiling = _Tiling(x.shape, outputs, windows, groups, max_columns)
-    result = xp.empty((x.shape[0], outputs, *tiling.output_size), dtype)
     weights = tiling.weights(xp, w)
     work = xp.empty((2, outputs * tiling.columns), dtype)
     for tile, matrices in tiling.matrices(xp, x):
@@ -204,7 +205,7 @@ def _(g: Any, x: Any, windows: Windows, groups: int) -> Any:
 
 @conv2d.gradient("bias")
 def _(g: Any) -> Any:
-    return g.sum((0, 2, 3))
+    return sum(g, (0, 2, 3))
 
 
 @kernel
@@ -297,7 +298,8 @@ def conv2d_backward_weight(
     xp: Any, x: Array, g: Array, windows: Windows, groups: int, max_columns: int = _COLUMNS
 ) -> Array:
     """Return the sum over all windows of `x`, each times the values `g` there."""
-    dtype = xp.result_type(x, g)
+    result_dtype = xp.result_type(x, g)
+    dtype = accumulation_dtype(result_dtype) or result_dtype  # in which the samples are added up
     x, g = x.astype(dtype, copy=False), g.astype(dtype, copy=False)
     (kh, kw), outputs = windows.kernel, g.shape[1]
     tiling = _Tiling(x.shape, outputs, windows, groups, max_columns)
@@ -322,7 +324,8 @@ def conv2d_backward_weight(
                 total += work
     totals = totals.reshape(products, groups, tiling.channels, -1, kw, outputs // groups)
     totals = totals.transpose(1, 5, 2, 0, 3, 4)
-    return xp.ascontiguousarray(totals).reshape(outputs, tiling.channels, kh, kw)
+    totals = xp.ascontiguousarray(totals, result_dtype)
+    return totals.reshape(outputs, tiling.channels, kh, kw)
 
 
 conv2d_backward_weight.cpu("conv2d_weight_gradient")

@@ -35,8 +35,11 @@ def _count(x: Any, axes: Axes) -> int:
 
 
 def _mean(x: Any, axes: Axes) -> Any:
-    """Return the mean over `axes`, which stay with size 1; 0 over nothing."""
-    return sum(x, axes, keepdims=True) / _count(x, axes)
+    """Return the mean over `axes`, which stay with size 1, of half precision in float32.
+
+    It is 0 over nothing.
+    """
+    return sum(x, axes, accumulation_dtype(x.dtype), keepdims=True) / _count(x, axes)
 
 
 def _mean_of_product(xp: Any, axes: Axes, *factors: Array) -> Array:
@@ -243,10 +246,15 @@ def standardize_gradient(
 
     That is `g` minus its mean and its projection on `normal`, times `inverse`.
     """
-    if rows := _as_rows(xp, axes, xp.broadcast_to(g, normal.shape), normal):
+    dtype = xp.result_type(g, normal)
+    wide = accumulation_dtype(dtype) or dtype
+    g, normal = (a.astype(wide, copy=False) for a in (xp.broadcast_to(g, normal.shape), normal))
+    if rows := _as_rows(xp, axes, g, normal):
         result = layer_norm_backward(xp, *rows, inverse.reshape(-1, 1), center)
-        return result.reshape(normal.shape)
-    return layer_norm_backward.reference(xp, g, normal, inverse, center, axes)
+        result = result.reshape(normal.shape)
+    else:
+        result = layer_norm_backward.reference(xp, g, normal, inverse, center, axes)
+    return result.astype(dtype, copy=False)
 
 
 @standardize_gradient.gradient("g")

@@ -302,9 +302,11 @@ def _(g: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 @op
 def avg_pool2d_gradient(xp: Any, g: Any, /, size: Pair, windows: Windows) -> Any:
     """Return the gradient of `avg_pool2d` with respect to its input, images of `size`."""
-    result = xp.zeros((*g.shape[:2], *size), accumulation_dtype(g.dtype) or g.dtype)
+    dtype = accumulation_dtype(g.dtype) or g.dtype
+    result = xp.zeros((*g.shape[:2], *size), dtype)
     for block in _blocks(g.shape):
-        share = itertools.repeat(g[block] / (windows.kernel[0] * windows.kernel[1]))
+        values = g[block].astype(dtype, copy=False)
+        share = itertools.repeat(values / (windows.kernel[0] * windows.kernel[1]))
         _add_windows(xp, result[block], share, windows, g.shape[2:])
     return result.astype(g.dtype, copy=False)
 

@@ -52,7 +52,7 @@ def assert_close_in_half(actual: Any, expected: Any, bound: float, name: str) ->
     """Raise unless float16 values are those of a computation in float64, up to rounding.
 
     The error of an element is at most `bound` times its size plus the root of the mean square of
-    all, plus one step of the smallest numbers of float16, 6e-8. What is beyond the largest number,
+    all, plus two steps of the smallest numbers of float16, 1.2e-7. What is beyond the largest number,
     65,504, is infinite. Integers and booleans must be equal.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)
@@ -65,7 +65,7 @@ def assert_close_in_half(actual: Any, expected: Any, bound: float, name: str) ->
     typical = np.sqrt(np.mean(np.square(exact[inside]))) if inside.any() else 0.0
     with np.errstate(invalid="ignore"):
         error = np.where(values == exact, 0, np.abs(values - exact))
-    allowed = bound * (np.abs(exact) + typical) + _SMALLEST
+    allowed = bound * (np.abs(exact) + typical) + 2 * _SMALLEST
     beyond = (np.abs(values) >= _LARGEST) & (np.sign(values) == np.sign(exact))
     right = np.where(inside, error <= allowed, beyond | (np.isnan(values) & np.isnan(exact)))
     if not right.all():
