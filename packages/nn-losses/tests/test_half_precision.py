@@ -9,6 +9,32 @@ import nn_losses as nl
 import numpy as np
 import pytest
 from nn_tensor import Tensor, one_hot
+from nn_tensor.testing import Check, half_precision_checks, kernels_of, missing_cases
+
+from .cases_half import HALF
+from .test_cases import EXEMPT, NAMES
+
+# What an operation calls is compared through the operation.
+KERNELS_AND_ROWS = dict.fromkeys(kernels_of("nn_losses"), "a kernel: its operation has rows")
+KERNELS_AND_ROWS |= dict.fromkeys(
+    (
+        "_softmax_minus_target",
+        "cross_entropy_with_indices",
+        "cross_entropy_with_probabilities",
+    ),
+    "is given rows of float32 at least: the losses that call it have rows",
+)
+
+
+@pytest.mark.parametrize("check", half_precision_checks(HALF), ids=str)
+def test_half_precision(check: Check, device: str) -> None:
+    check(device)
+
+
+def test_everything_public_has_a_row() -> None:
+    assert missing_cases(NAMES, HALF, {**EXEMPT, **KERNELS_AND_ROWS}) == []
+    assert {case.name for case in HALF} <= NAMES
+
 
 MANY = 70_000  # more than the largest number of float16
 SHAPES = [(MANY,), (MANY, 2), (2, MANY)]

@@ -8,7 +8,13 @@ import numpy as np
 from nn_tensor import Tensor, maximum, sigmoid, softplus
 from nn_tensor.extend import device_of, keyword_only, op, put
 
-from nn_losses._inputs import check_probabilities, read_prediction, read_target, read_weights
+from nn_losses._inputs import (
+    check_probabilities,
+    read_prediction,
+    read_target,
+    read_weights,
+    widen,
+)
 from nn_losses._loss import Loss, Reduction
 
 __all__ = ["BCELoss", "BCEWithLogitsLoss", "clamped_log"]
@@ -115,6 +121,7 @@ def binary_cross_entropy_with_logits(xp: Any, x: Any, y: Any, /, pos_weight: Any
 
 @binary_cross_entropy_with_logits.gradient("x")
 def _(g: Any, x: Any, y: Any, pos_weight: Any) -> Any:
+    x = widen(x)  # the rounding of a probability would be an error of a small difference
     if pos_weight is None:
         return g * (sigmoid(x) - y)
     positive = y * pos_weight

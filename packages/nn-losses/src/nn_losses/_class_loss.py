@@ -8,7 +8,7 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import check_integer, device_of, keyword_only, put
 
-from nn_losses._inputs import read_weights
+from nn_losses._inputs import read_weights, widen
 from nn_losses._loss import Loss, Reduction
 
 __all__ = ["ClassLoss", "as_rows"]
@@ -17,7 +17,7 @@ __all__ = ["ClassLoss", "as_rows"]
 def as_rows(scores: Tensor) -> Tensor:
     """Return `scores` as a matrix with a row for each example, in float32 at least."""
     rows = scores if scores.ndim == 2 else scores.reshape(-1, scores.shape[-1])
-    return rows.astype(np.float32) if rows.dtype.itemsize < 4 else rows
+    return widen(rows)
 
 
 class ClassLoss(Loss):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import check_range, describe, device_of
+from nn_tensor.extend import accumulation_dtype, check_range, describe, device_of
 
 __all__ = [
     "check_indices",
@@ -16,7 +16,14 @@ __all__ = [
     "read_prediction",
     "read_target",
     "read_weights",
+    "widen",
 ]
+
+
+def widen(x: Any) -> Any:
+    """Return a Tensor or array of half precision in float32, and others as they are."""
+    wide = accumulation_dtype(x.dtype)
+    return x if wide is None else x.astype(wide)
 
 
 def read_prediction(prediction: Any) -> Tensor:
