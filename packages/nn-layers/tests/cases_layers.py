@@ -322,6 +322,11 @@ def _of_sequences() -> list[LayerCase]:
             Windows((1, 2), padding=(0, 0, 1, 2), dilation=(1, 3)),
             1,
         ),
+        "same strided": (
+            {"kernel_size": 4, "padding": "same", "stride": 3},
+            Windows((1, 4), (1, 3)).padded_same((1, 7)),
+            1,
+        ),
         "causal groups": (
             {"kernel_size": 3, "padding": "causal", "groups": 2},
             Windows((1, 3), padding=(0, 0, 2, 0)),
@@ -345,7 +350,7 @@ def _of_sequences() -> list[LayerCase]:
                     "out_channels": _SIZES["invalid"],
                     "kernel_size": _SIZES["invalid"],
                     "stride": _SIZES["invalid"],
-                    "padding": (-1, 1.5, "valid"),
+                    "padding": (-1, 1.5, "full"),
                     "dilation": _SIZES["invalid"],
                     "groups": (0, 3, 1.5),
                     "initialization": ("hé", None),

@@ -83,6 +83,42 @@ def test_causal_outputs_do_not_depend_on_later_input(rng: np.random.Generator) -
     assert layer(x).shape == (1, 3, 10)
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("dilation", [1, 3])
+@pytest.mark.parametrize("time", [1, 6, 7, 12])
+def test_same_of_sequences_as_tensorflow_defines_it(
+    stride: int, kernel: int, dilation: int, time: int, rng: np.random.Generator, device: str
+) -> None:
+    options: dict[str, Any] = {"dilation": dilation, "dtype": "float64", "rng": 0, "device": device}
+    layer = nl.Conv1D(2, 3, kernel, stride, "same", **options)
+    data = rng.normal(size=(2, 2, time))
+    reach = (kernel - 1) * dilation + 1
+    # "SAME" in the documentation of tf.nn.convolution, for a window with holes
+    total = max(reach - (stride if time % stride == 0 else time % stride), 0)
+    padded = np.pad(data, [(0, 0), (0, 0), (total // 2, total - total // 2)])
+    expected = nl.Conv1D(2, 3, kernel, stride, **options)(Tensor(padded, device))
+    out = layer(Tensor(data, device))
+    assert out.shape == (2, 3, -(-time // stride))
+    assert_close(out, expected.numpy())
+    images = nl.Conv2D(2, 3, (1, kernel), (1, stride), "same", **{**options, "dilation": 1})
+    if dilation == 1:
+        images.load_state_dict({**layer.state_dict(), "weights": layer.weights.numpy()[:, :, None]})
+        assert_close(images(Tensor(data[:, :, None], device))[:, :, 0], out.numpy())
+
+
+def test_valid_is_no_padding_of_sequences() -> None:
+    layer = nl.Conv1D(1, 1, 3, padding="valid", rng=0)
+    assert layer.padding == 0
+    assert repr(layer) == "Conv1D(1→1, 3)"
+    assert layer(np.ones((1, 1, 5), "f")).shape == (1, 1, 3)
+
+
+def test_same_with_strides_of_sequences_is_shown() -> None:
+    layer = nl.Conv1D(1, 1, 3, 2, "same", rng=0)
+    assert repr(layer) == "Conv1D(1→1, 3, stride=2, padding='same')"
+
+
 def test_global_maximum_has_the_gradient_at_the_first(device: str) -> None:
     x = Tensor(np.array([[[1.0, 3.0, 3.0]]]), device=device, requires_grad=True)
     nl.GlobalMaxPool1D()(x).sum().backward()
@@ -114,8 +150,8 @@ def test_errors(layer: Any, shape: Any, message: str) -> None:
 
 
 def test_other_errors() -> None:
-    with pytest.raises(ValueError, match="padding: 'same' needs stride 1, got stride 2"):
-        nl.Conv1D(2, 3, 3, stride=2, padding="same")
+    with pytest.raises(ValueError, match=r"padding: expected .*'valid', 'same' or 'causal', got"):
+        nl.Conv1D(2, 3, 3, padding="full")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="groups: 2 does not divide out_channels"):
         nl.Conv1D(2, 3, 3, groups=2)
     with pytest.raises(TypeError, match="complex numbers have no maximum"):

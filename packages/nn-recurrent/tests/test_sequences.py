@@ -339,3 +339,15 @@ def test_states_of_a_frozen_input_are_no_part_of_the_graph() -> None:
     assert final.requires_grad
     with layer.no_grad():
         assert not layer(zeros(2, 3, 2))[0].requires_grad
+
+
+def test_inactive_units_get_no_gradient_whatever_comes(device: str) -> None:
+    layer = nr.RNN(1, 2, nonlinearity="relu", bias=False, rng=0).to(device, "float64")
+    values = [np.array([[1.0, -1.0]]), np.zeros((2, 2))]
+    for parameter, value in zip(layer.parameters, values, strict=True):
+        parameter.data[...] = Tensor(value, device).data
+    x = Tensor(np.ones((1, 1, 1)), device, requires_grad=True)
+    y, _ = layer(x)
+    assert y.tolist() == [[[1, 0]]]
+    y.backward(np.array([[[2.0, np.inf]]]))
+    assert x.grad.tolist() == [[[2]]]

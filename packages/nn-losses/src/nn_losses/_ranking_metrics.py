@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
@@ -50,9 +51,9 @@ class _RankingMetric(RunningMetric):
         above = (np.arange(len(order)) + 1)[last]
         return self._of_curve(hits, above)
 
+    @abstractmethod
     def _of_curve(self, hits: Any, above: Any) -> float:
         """Return the metric of the positive examples, and of all, above each threshold."""
-        raise NotImplementedError
 
 
 class ROCAUC(_RankingMetric):

@@ -8,16 +8,16 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import Device, check_integer, keyword_only
 
-from nn_layers.initializers import Initialization, initialize
+from nn_layers.initializers import Initialization
+from nn_layers.layers.convolution import Convolution
 from nn_layers.layers.inputs import as_tensor, floating_input, sequence_length
-from nn_layers.layers.weighted import WeightedLayer
 from nn_layers.ops.conv2d import conv2d
 from nn_layers.ops.windows import Windows
 
 __all__ = ["Conv1D"]
 
 
-class Conv1D(WeightedLayer):
+class Conv1D(Convolution):
     r"""The convolutional layer for sequences: weighted sums over windows of time.
 
     .. math:: y_{nop} = b_o + \sum_{c,\, i} w_{oci} \; x_{nc,\; p s + i d - q}
@@ -35,8 +35,11 @@ class Conv1D(WeightedLayer):
         out_channels: the number of channels of the output.
         kernel_size: the length of the windows.
         stride: the distance between windows.
-        padding: the number of zeros at each end; ``'same'``: as many as give the output the length
-            of the input, for stride 1; ``'causal'``: that many, all at the beginning, so that no
+        padding: the number of zeros at each end; ``'valid'`` for none; ``'same'`` for as many as
+            give ``windows = ceil(time / stride)``, the length of the input for stride 1: that is
+            ``max((windows - 1) * stride + dilation * (kernel_size - 1) + 1 - time, 0)``, as in
+            TensorFlow and Keras, and of an odd number the last zero is at the end, as in PyTorch;
+            ``'causal'`` for ``dilation * (kernel_size - 1)``, all at the beginning, so that no
             output depends on later input (van den Oord et al., "WaveNet", 2016).
         dilation: the distance between the elements of a window.
         groups: the number of groups of channels; divides both numbers of channels.
@@ -72,7 +75,7 @@ class Conv1D(WeightedLayer):
         out_channels: int,
         kernel_size: int,
         stride: int = 1,
-        padding: int | Literal["same", "causal"] = 0,
+        padding: int | Literal["valid", "same", "causal"] = 0,
         *,
         dilation: int = 1,
         groups: int = 1,
@@ -84,37 +87,25 @@ class Conv1D(WeightedLayer):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        in_channels = check_integer("in_channels", in_channels, 1)
-        out_channels = check_integer("out_channels", out_channels, 1)
-        self.groups: int = check_integer("groups", groups, 1)
-        for label, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % self.groups:
-                raise ValueError(f"groups: {groups} does not divide {label}, which is {channels}")
+        channels = self._read_channels(in_channels, out_channels, groups)
         size = check_integer("kernel_size", kernel_size, 1)
         self.stride: int = check_integer("stride", stride, 1)
         self.dilation: int = check_integer("dilation", dilation, 1)
         self.padding: int | Literal["same", "causal"]
-        self.padding, left, right = _padding(padding, size, self.stride, self.dilation)
+        self.padding, left, right = _padding(padding, (size - 1) * self.dilation)
         self._windows = Windows(
             (1, size), (1, self.stride), (0, 0, left, right), (1, self.dilation)
         )
         self.name = name
-        shape = out_channels, in_channels // self.groups, size
-        fans = shape[1] * size, out_channels // self.groups * size
-        self.weights: Tensor = initialize(
-            initialization, shape, *fans, rng=rng, device=device, dtype=dtype
+        self._new_parameters(
+            channels,
+            (size,),
+            bias,
+            initialization=initialization,
+            rng=rng,
+            device=device,
+            dtype=dtype,
         )
-        self.bias: Tensor | None = self._new_bias(out_channels) if bias else None
-
-    @property
-    def in_channels(self) -> int:
-        """The number of channels of the input."""
-        return self.weights.shape[1] * self.groups
-
-    @property
-    def out_channels(self) -> int:
-        """The number of channels of the output."""
-        return self.weights.shape[0]
 
     @property
     def kernel_size(self) -> int:
@@ -125,17 +116,16 @@ class Conv1D(WeightedLayer):
         """Return the convolution of `x` with the weights, plus the bias."""
         x = as_tensor(x)
         time = sequence_length(x.shape)
-        if x.shape[1] != self.in_channels:
-            message = f"input has {x.shape[1]} channels, expected {self.in_channels}"
-            if x.shape[2] == self.in_channels:
-                message += "; channels come second: .swapaxes(1, 2)"
-            raise ValueError(f"{message} (its shape is {x.shape})")
-        self._windows.output_size((1, time))
+        self._check_channels(x)
+        windows = self._windows
+        if self.padding == "same":
+            windows = windows.padded_same((1, time))
+        windows.output_size((1, time))
         x = floating_input(x, self.dtype)
         bias = 0.0 if self.bias is None else self.bias
         images = x.reshape(x.shape[0], x.shape[1], 1, time)
         weights = self.weights.reshape(*self.weights.shape[:2], 1, self.kernel_size)
-        y = conv2d(images, weights, bias, self._windows, self.groups)
+        y = conv2d(images, weights, bias, windows, self.groups)
         return y.reshape(y.shape[0], y.shape[1], y.shape[3])
 
     def extra_repr(self) -> str:
@@ -149,18 +139,15 @@ class Conv1D(WeightedLayer):
         return ", ".join(parts)
 
 
-def _padding(
-    padding: Any, size: int, stride: int, dilation: int
-) -> tuple[int | Literal["same", "causal"], int, int]:
-    """Return the padding as the layer shows it, and the number of zeros at each end."""
-    if not isinstance(padding, str):
-        number = check_integer("padding", padding, 0)
-        return number, number, number
-    total = (size - 1) * dilation
+def _padding(padding: Any, causal: int) -> tuple[int | Literal["same", "causal"], int, int]:
+    """Return the padding as the layer shows it, and the zeros at each end as far as known."""
+    if padding == "same":
+        return "same", 0, 0
     if padding == "causal":
-        return "causal", total, 0
-    if padding != "same":
-        raise ValueError(f"padding: expected a size >= 0, 'same' or 'causal', got {padding!r}")
-    if stride != 1:
-        raise ValueError(f"padding: 'same' needs stride 1, got stride {stride}")
-    return "same", total // 2, total - total // 2
+        return "causal", causal, 0
+    if isinstance(padding, str) and padding != "valid":
+        raise ValueError(
+            f"padding: expected a size >= 0, 'valid', 'same' or 'causal', got {padding!r}"
+        )
+    number = 0 if isinstance(padding, str) else check_integer("padding", padding, 0)
+    return number, number, number

@@ -6,18 +6,18 @@ from typing import Any, Literal
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import Device, check_choice, check_integer, keyword_only
+from nn_tensor.extend import Device, check_choice, keyword_only
 
-from nn_layers.initializers import Initialization, initialize
+from nn_layers.initializers import Initialization
+from nn_layers.layers.convolution import Convolution
 from nn_layers.layers.inputs import as_tensor, check_pair, floating_input, image_size
-from nn_layers.layers.weighted import WeightedLayer
 from nn_layers.ops.conv2d import conv2d
 from nn_layers.ops.windows import Pair, Windows, format_sizes
 
 __all__ = ["Conv2D"]
 
 
-class Conv2D(WeightedLayer):
+class Conv2D(Convolution):
     r"""The convolutional layer: each output is a weighted sum over a window of the image.
 
     .. math:: y_{nopq} = b_o + \sum_{c,\, i,\, j} w_{ocij} \;
@@ -100,12 +100,7 @@ class Conv2D(WeightedLayer):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        in_channels = check_integer("in_channels", in_channels, 1)
-        out_channels = check_integer("out_channels", out_channels, 1)
-        self.groups: int = check_integer("groups", groups, 1)
-        for label, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % self.groups:
-                raise ValueError(f"groups: {groups} does not divide {label}, which is {channels}")
+        channels = self._read_channels(in_channels, out_channels, groups)
         kernel = check_pair("kernel_size", kernel_size)
         self.stride: Pair = check_pair("stride", stride)
         self.dilation: Pair = check_pair("dilation", dilation)
@@ -114,23 +109,15 @@ class Conv2D(WeightedLayer):
         self.algorithm = check_choice("algorithm", algorithm, ("auto", "direct", "winograd"))
         self._windows = Windows(kernel, self.stride, sides, self.dilation, self.algorithm)
         self.name = name
-        shape = out_channels, in_channels // self.groups, *kernel
-        area = kernel[0] * kernel[1]
-        fans = shape[1] * area, out_channels // self.groups * area
-        self.weights: Tensor = initialize(
-            initialization, shape, *fans, rng=rng, device=device, dtype=dtype
+        self._new_parameters(
+            channels,
+            kernel,
+            bias,
+            initialization=initialization,
+            rng=rng,
+            device=device,
+            dtype=dtype,
         )
-        self.bias: Tensor | None = self._new_bias(out_channels) if bias else None
-
-    @property
-    def in_channels(self) -> int:
-        """The number of channels of the input."""
-        return self.weights.shape[1] * self.groups
-
-    @property
-    def out_channels(self) -> int:
-        """The number of channels of the output."""
-        return self.weights.shape[0]
 
     @property
     def kernel_size(self) -> Pair:
@@ -141,11 +128,7 @@ class Conv2D(WeightedLayer):
         """Return the convolution of `x` with the weights, plus the bias."""
         x = as_tensor(x)
         size = image_size(x.shape)
-        if x.shape[1] != self.in_channels:
-            message = f"input has {x.shape[1]} channels, expected {self.in_channels}"
-            if x.shape[3] == self.in_channels:
-                message += "; channels come second: .transpose(0, 3, 1, 2)"
-            raise ValueError(f"{message} (its shape is {x.shape})")
+        self._check_channels(x)
         windows = self._windows.padded_same(size) if self.padding == "same" else self._windows
         windows.output_size(size)
         x = floating_input(x, self.dtype)

@@ -6,18 +6,18 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, pad
-from nn_tensor.extend import Device, check_integer, keyword_only
+from nn_tensor.extend import Device, keyword_only
 
-from nn_layers.initializers import Initialization, initialize
+from nn_layers.initializers import Initialization
+from nn_layers.layers.convolution import Convolution
 from nn_layers.layers.inputs import as_tensor, check_pair, floating_input, image_size
-from nn_layers.layers.weighted import WeightedLayer
 from nn_layers.ops.conv2d import conv2d_input_gradient
 from nn_layers.ops.windows import Pair, Windows, format_sizes
 
 __all__ = ["ConvTranspose2D"]
 
 
-class ConvTranspose2D(WeightedLayer):
+class ConvTranspose2D(Convolution):
     r"""The transposed convolution: each input adds its multiple of the kernel to a window.
 
     .. math:: y_{no,\; p s_h + i d_h - q_h,\; r s_w + j d_w - q_w} \mathrel{+}=
@@ -87,12 +87,7 @@ class ConvTranspose2D(WeightedLayer):
         name: str | None = None,
     ) -> None:
         super().__init__()
-        in_channels = check_integer("in_channels", in_channels, 1)
-        out_channels = check_integer("out_channels", out_channels, 1)
-        self.groups: int = check_integer("groups", groups, 1)
-        for label, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels % self.groups:
-                raise ValueError(f"groups: {groups} does not divide {label}, which is {channels}")
+        channels = self._read_channels(in_channels, out_channels, groups)
         kernel = check_pair("kernel_size", kernel_size)
         self.stride: Pair = check_pair("stride", stride)
         self.padding: Pair = check_pair("padding", padding, 0)
@@ -106,13 +101,18 @@ class ConvTranspose2D(WeightedLayer):
         top, left = self.padding
         self._windows = Windows(kernel, self.stride, (top, top, left, left), self.dilation)
         self.name = name
-        shape = in_channels, out_channels // self.groups, *kernel
-        area = kernel[0] * kernel[1]
-        fans = in_channels // self.groups * area, shape[1] * area
-        self.weights: Tensor = initialize(
-            initialization, shape, *fans, rng=rng, device=device, dtype=dtype
+        self._new_parameters(
+            channels,
+            kernel,
+            bias,
+            initialization=initialization,
+            rng=rng,
+            device=device,
+            dtype=dtype,
         )
-        self.bias: Tensor | None = self._new_bias(out_channels) if bias else None
+
+    def _weights_shape(self, in_channels: int, out_channels: int, *kernel: int) -> tuple[int, ...]:
+        return in_channels, out_channels // self.groups, *kernel
 
     @property
     def in_channels(self) -> int:
@@ -151,11 +151,7 @@ class ConvTranspose2D(WeightedLayer):
         """Return the transposed convolution of `x` with the weights, plus the bias."""
         x = as_tensor(x)
         size = image_size(x.shape)
-        if x.shape[1] != self.in_channels:
-            message = f"input has {x.shape[1]} channels, expected {self.in_channels}"
-            if x.shape[3] == self.in_channels:
-                message += "; channels come second: .transpose(0, 3, 1, 2)"
-            raise ValueError(f"{message} (its shape is {x.shape})")
+        self._check_channels(x)
         output_size = self._output_size(size)
         x = floating_input(x, self.dtype)
         y = self._transposed(x, size, output_size)

@@ -90,8 +90,7 @@ def _(
     grad_outputs, grad_hidden = split(xp.ascontiguousarray(g), steps, size)
     grad_hidden = grad_hidden.copy()
     states = hidden[batch:]
-    derivative = 1 - states * states if nonlinearity == "tanh" else None
-    inactive = ~(states > 0) if nonlinearity == "relu" else None
+    derivative = 1 - states * states if nonlinearity == "tanh" else states > 0
     grad_sums = xp.empty_like(states)
     grad_mask = xp.zeros_like(hidden0) if wanted[5] else None
     transposed = xp.ascontiguousarray(recurrent.T)
@@ -99,10 +98,10 @@ def _(
         rows = slice(start - batch, start - batch + n)
         target, grad_sum = grad_hidden[:n], grad_sums[rows]
         xp.add(target, grad_outputs[rows], out=grad_sum)
-        if derivative is not None:
+        if nonlinearity == "tanh":
             grad_sum *= derivative[rows]
         else:  # a product would make NaN of an infinite gradient
-            xp.copyto(grad_sum, 0, where=inactive[rows])
+            xp.copyto(grad_sum, 0, where=~derivative[rows])
         xp.matmul(grad_sum, transposed, out=target)
         if grad_mask is not None:
             grad_mask[:n] += target * hidden[before : before + n]

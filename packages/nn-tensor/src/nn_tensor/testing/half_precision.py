@@ -52,7 +52,7 @@ def assert_close_in_half(actual: Any, expected: Any, bound: float, name: str) ->
     """Raise unless float16 values are those of a computation in float64, up to rounding.
 
     The error of an element is at most `bound` times its size plus the root of the mean square of
-    all, plus two steps of the smallest numbers of float16, 1.2e-7. What is beyond the largest number,
+    all, plus two steps of the smallest numbers of float16, 1.2e-7. What is beyond the largest one,
     65,504, is infinite. Integers and booleans must be equal.
     """
     actual, expected = np.asarray(actual), np.asarray(expected)

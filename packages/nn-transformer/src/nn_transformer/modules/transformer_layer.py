@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict, Unpack
@@ -95,7 +96,7 @@ class LayerConfig:
         return Dropout(self.dropout, rng=self.rng)
 
 
-class TransformerLayer(Base_Layer):
+class TransformerLayer(Base_Layer, ABC):
     """The base of `EncoderLayer` and `DecoderLayer`: sublayers with residual connections."""
 
     dropout: Dropout
@@ -113,9 +114,9 @@ class TransformerLayer(Base_Layer):
         self.norm_first: bool = config.norm_first
         self._build(config)
 
+    @abstractmethod
     def _build(self, config: LayerConfig) -> None:
         """Make the parts. Their order is that of the optimizer's states in files: keep it."""
-        raise NotImplementedError
 
     def _residual(self, x: Tensor, norm: LayerNorm, sublayer: Callable[[Tensor], Tensor]) -> Tensor:
         """Return `x` plus the output of `sublayer`, with the norm before it or after the sum."""
