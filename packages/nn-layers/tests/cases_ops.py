@@ -447,7 +447,8 @@ KERNELS = [
                     rng.normal(size=length),
                 ],
                 label,
-                tolerances={"float32": 2e-4, "float64": 1e-12},  # sums of 9,000 numbers near 0
+                # sums of 9,000 numbers near 0
+                tolerances={"float32": 2e-4, "float64": 1e-12} if count > 1000 else {},
             ),
         )
     ),

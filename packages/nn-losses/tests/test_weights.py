@@ -90,3 +90,9 @@ def test_where_everything_is_ignored_the_weight_is_0():
     loss = SoftmaxCrossEntropyLoss(ignore_index=-1)
     total, weight = loss.sum_and_weight(Tensor(SCORES), np.full(9, -1))
     assert (float(total), weight) == (0, 0)
+
+
+def test_masked_weights_are_refused():
+    weight = np.ma.array([1.0, 2.0], mask=[False, True])
+    with pytest.raises(TypeError, match="weight: a masked array would lose its mask"):
+        SoftmaxCrossEntropyLoss(weight=weight)

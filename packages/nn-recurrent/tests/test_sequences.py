@@ -215,6 +215,9 @@ def test_errors_of_shapes(shape: Any, message: str) -> None:
 
 
 def test_other_errors() -> None:
+    lengths = np.ma.array([1, 2], mask=[False, True])
+    with pytest.raises(TypeError, match="lengths: a masked array would lose its mask"):
+        nr.GRU(2, 3)(np.zeros((2, 2, 2)), lengths=lengths)
     with pytest.raises(TypeError, match="input is int64, expected floats"):
         nr.GRU(2, 3)(np.zeros((1, 2, 2), int))
     with pytest.raises(ValueError, match="dropout: acts between layers"):

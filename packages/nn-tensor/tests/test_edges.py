@@ -130,6 +130,13 @@ def test_masked_arrays_are_refused() -> None:
         lambda: Tensor(masked),
         lambda: nn.exp(masked),
         lambda: Tensor([1.0, 2.0]) + masked,
+        lambda: Tensor([masked, masked]),
+        lambda: nn.full((2,), masked),
+        lambda: Tensor([1.0, 2.0]).__setitem__(slice(2), masked),
+        lambda: Tensor([1.0, 2.0])[np.ma.array([0, 1], mask=[False, True])],
+        lambda: setattr(Tensor([1.0, 2.0]), "data", masked),
+        lambda: nn.clip(Tensor([1.0, 2.0]), masked, 3),
+        lambda: nn.quantile(Tensor([1.0, 2.0]), masked / 2),
     ):
         with pytest.raises(TypeError, match="mask"):
             use()

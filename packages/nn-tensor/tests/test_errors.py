@@ -56,6 +56,8 @@ WRONG: list[tuple[str, Call, type[Exception], list[str]]] = [
     ("einsum lengths", lambda: nn.einsum("ij,ij->i", X, X.T), ValueError, ["einsum", "'i'", "2"]),
     ("einsum result", lambda: nn.einsum("ij->ik", X), ValueError, ["einsum", "'ik'"]),
     ("einsum label", lambda: nn.einsum("i1->i", X), ValueError, ["einsum", "i1->i"]),
+    ("exp out", lambda: nn.exp(X, out=X), TypeError, ["exp(x: float32 (2, 3)", "out", "x[...]"]),
+    ("add where", lambda: nn.add(X, X, where=X), TypeError, ["add(x: float32 (2, 3)", "where"]),
     ("einsum type", lambda: nn.einsum(X, X), TypeError, ["einsum", "subscripts"]),
     ("reshape", lambda: X.reshape(4, 2), ValueError, ["reshape", "(4, 2)", "(2, 3)"]),
     ("reshape unknown", lambda: X.reshape(-1, -1), ValueError, ["reshape", "(-1, -1)"]),

@@ -132,6 +132,8 @@ def read_weights(name: str, value: Any) -> np.ndarray[Any, Any]:
         array = np.array(None)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name}: expected numbers, got {describe(value)}")
+    if np.ma.is_masked(value):
+        raise TypeError(f"{name}: a masked array would lose its mask; use .filled(...)")
     wrong = ~(np.isfinite(array) & (array >= 0))
     if wrong.any():
         first = array[wrong].reshape(-1)[0].item()

@@ -68,6 +68,7 @@ def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
     items = []
     typed = bool(sequence)
     for item in sequence:
+        refuse_masked(item)
         if isinstance(item, Variable):
             item = put(item._data, CPU)
         elif isinstance(item, (list, tuple)):

@@ -8,7 +8,16 @@ import numpy as np
 
 from nn_tensor._elsewhere import keyword_here
 
-__all__ = ["describe", "describe_call", "explain"]
+__all__ = ["CURES", "describe", "describe_call", "explain"]
+
+CURES = {
+    "out": "a result is a new Tensor; assign it to x[...]",
+    "where": "choose the elements first, with where or an index",
+    "initial": "combine the result with it: +, *, maximum or minimum",
+    "casting": "convert the inputs with astype",
+    "order": "the memory of results is in C order",
+}
+"""What to do instead of giving an option of NumPy's functions that is not supported."""
 
 
 def describe(value: Any) -> str:
@@ -78,8 +87,11 @@ def explain(
         if further:  # what the further ones would have been in NumPy
             reason += f"; {', '.join(further)} of NumPy's is not supported"
     for name in named:
-        if name not in info.options and (here := keyword_here(name, info.options)):
-            reason += f"; {name!r} is {here!r} here"
+        if name not in info.options:
+            if here := keyword_here(name, info.options):
+                reason += f"; {name!r} is {here!r} here"
+            elif name in CURES:
+                reason += f"; {CURES[name]}"
     message = f"{describe_call(info, values, given, named)}: {reason}"
     try:
         return type(error)(message)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._convert import refuse_masked
 from nn_tensor._deferred_errors import check_range
 from nn_tensor._device import is_array, same_device
 from nn_tensor._graph import Variable
@@ -68,6 +69,7 @@ def _plain_part(part: Any) -> Any:
             part = part.astype(np.intp)
     elif isinstance(part, Variable):
         part = part._data
+    refuse_masked(part)
     if is_array(part) and part.ndim > 0 and part.dtype.kind not in "biu":
         raise TypeError(
             f"index: an array of indices must hold integers or booleans, got {part.dtype}"
@@ -86,6 +88,7 @@ def write_item(xp: Any, target: Any, index: Any, value: Any) -> Any:
 
     Returns the index as `plain_index` gives it.
     """
+    refuse_masked(value)
     value = xp.asarray(value) if isinstance(value, (list, tuple)) else value
     if is_array(value) and not isinstance(value, np.generic):
         same_device("item assignment: the value", value, target)

@@ -11,20 +11,12 @@ import numpy as np
 
 from nn_tensor._dtype import parse_dtype
 from nn_tensor._elsewhere import keyword_here
-from nn_tensor._errors import describe
+from nn_tensor._errors import CURES, describe
 
 __all__ = ["explained", "positional_arguments", "reduction_dtype", "refuse"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_CURES = {
-    "out": "a result is a new Tensor; assign it to x[...]",
-    "where": "choose the elements first, with where or an index",
-    "initial": "combine the result with it: +, *, maximum or minimum",
-    "casting": "convert the inputs with astype",
-    "order": "the memory of results is in C order",
-}
 
 
 def explained(function: Callable[P, T]) -> Callable[P, T]:
@@ -63,7 +55,7 @@ def refuse(function: str, **options: Any) -> None:
             raise TypeError(
                 f"{function}: out: got {value!r}; keepdims is given by name, as in keepdims=True"
             )
-        raise TypeError(f"{function}: {name}: not supported, got {describe(value)}; {_CURES[name]}")
+        raise TypeError(f"{function}: {name}: not supported, got {describe(value)}; {CURES[name]}")
 
 
 def reduction_dtype(dtype: Any) -> np.dtype[Any]:

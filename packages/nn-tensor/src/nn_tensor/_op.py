@@ -267,11 +267,11 @@ def _callable(info: Declaration) -> Any:
     # bookkeeping takes longer than their arithmetic. Through `call` alone a step of
     # benchmarks/small_operations.py takes a fifth longer.
 
-    def unary(x: Any, /) -> Any:
+    def unary(x: Any, /, **options: Any) -> Any:
         a = x._data if isinstance(x, Variable) else None
         mode = modes.call
-        if type(a) is not _ndarray or mode > info.fast_mode:
-            return call(info, (x,), (), {})
+        if type(a) is not _ndarray or mode > info.fast_mode or options:
+            return call(info, (x,), (), options)
         try:
             out = info.forward(np, a)
         except _EXPLAINED as error:
@@ -284,14 +284,14 @@ def _callable(info: Declaration) -> Any:
             return _recorded(info, (edge,), known)
         return new_variable(out)
 
-    def binary(x: Any, y: Any, /) -> Any:
+    def binary(x: Any, y: Any, /, **options: Any) -> Any:
         a = x._data if isinstance(x, Variable) else x
         b = y._data if isinstance(y, Variable) else y
         mode = modes.call
         if (type(a) is not _ndarray and type(a) not in _ON_HOST) or mode > info.fast_mode:
-            return call(info, (x, y), (), {})
-        if (type(b) is not _ndarray and type(b) not in _ON_HOST) or (a is x and b is y):
-            return call(info, (x, y), (), {})
+            return call(info, (x, y), (), options)
+        if (type(b) is not _ndarray and type(b) not in _ON_HOST) or (a is x and b is y) or options:
+            return call(info, (x, y), (), options)
         try:
             out = info.forward(np, a, b)
         except _EXPLAINED as error:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, Self, TypeVar, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
     from nn_tensor._tensor import Tensor
 
-__all__ = ["Decorator", "Function", "Op", "function"]
+__all__ = ["Data", "Decorator", "Function", "Op", "function"]
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
+Data = TypeVar("Data", "Tensor", "np.ndarray[Any, Any]")  # of functions that give what they get
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from nn_tensor._convert import refuse_masked
 from nn_tensor._device import CPU, device_of, device_scope, put
 from nn_tensor._errors import describe
 from nn_tensor._versions import mark_dirty
@@ -129,6 +130,7 @@ def write_array(tensor: Any, array: Array) -> None:
 
 
 def _as_array(value: Any) -> np.ndarray[Any, Any]:
+    refuse_masked(value)
     try:
         array = value.numpy() if hasattr(value, "numpy") else np.asarray(put(value, CPU))
     except (TypeError, ValueError, RuntimeError):

@@ -150,6 +150,7 @@ class Tensor(Variable):
         array = value._data if isinstance(value, Variable) else value
         if not is_array(array):
             raise TypeError(f"data: expected an array, got {describe(value)}")
+        refuse_masked(array)
         if array.dtype.kind not in "biufc":
             raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
         if self._node is not None:

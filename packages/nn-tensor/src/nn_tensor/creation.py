@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 
 from nn_tensor._checks import check_bool, check_floating_dtype, check_integer, check_shape
+from nn_tensor._convert import refuse_masked
 from nn_tensor._device import Device, device_scope, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
@@ -170,6 +171,7 @@ def full(
     >>> full((2,), 7.0)
     Tensor([7., 7.])
     """
+    refuse_masked(fill_value)
     if dtype is None and isinstance(fill_value, float):
         dtype = DEFAULT_FLOAT
     return _make("full", (_shape((shape,)), fill_value), dtype, device, requires_grad)

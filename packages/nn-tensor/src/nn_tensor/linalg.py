@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar, overload
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from nn_tensor._checks import check_bool
 from nn_tensor._convert import array_module, shape_of
 from nn_tensor._numpy_protocol import linalg_counterparts
 from nn_tensor._op import op
-from nn_tensor._op_type import function
+from nn_tensor._op_type import Data, function
 from nn_tensor.ops import (
     abs,
     cast,
@@ -50,6 +50,8 @@ __all__ = [
     "svd",
     "tensordot",
 ]
+
+Part = TypeVar("Part")
 
 
 def _mT(x: Any) -> Any:
@@ -240,14 +242,18 @@ def _half_diagonal(x: Any) -> Any:
     return x * weights
 
 
-class EighResult(NamedTuple):
+class EighResult(NamedTuple, Generic[Part]):
     """Eigenvalues in ascending order, and eigenvectors as columns."""
 
-    eigenvalues: Any
-    eigenvectors: Any
+    eigenvalues: Part
+    eigenvectors: Part
 
 
-def eigh(a: Any, /, UPLO: str = "L") -> EighResult:
+@overload
+def eigh(a: Data, /, UPLO: str = "L") -> EighResult[Data]: ...
+@overload
+def eigh(a: Any, /, UPLO: str = "L") -> EighResult[Any]: ...
+def eigh(a: Any, /, UPLO: str = "L") -> EighResult[Any]:
     r"""Return the eigenvalues and eigenvectors of symmetric matrices, :math:`a = V \Lambda V^T`.
 
     Only one triangle of `a` is read; the gradient is symmetric, as `a` is. The gradient of
@@ -298,18 +304,39 @@ def _inverse_differences(values: Any) -> Any:
 
 def _diagonal_matrix(values: Any) -> Any:
     """Return matrices with `values`, the last axis, on their diagonals."""
-    eye = array_module(values).eye(values.shape[-1], dtype=values.dtype)
-    return expand_dims(values, -1) * eye
+    eye = array_module(values).eye(values.shape[-1], dtype=bool)
+    return where(eye, expand_dims(values, -1), 0)
 
 
-class SVDResult(NamedTuple):
+class SVDResult(NamedTuple, Generic[Part]):
     """Left singular vectors as columns, singular values in descending order, right ones as rows."""
 
-    U: Any
-    S: Any
-    Vh: Any
+    U: Part
+    S: Part
+    Vh: Part
 
 
+@overload
+def svd(
+    a: Data,
+    /,
+    full_matrices: bool = True,
+    compute_uv: Literal[True] = True,
+    hermitian: bool = False,
+) -> SVDResult[Data]: ...
+@overload
+def svd(
+    a: Data,
+    /,
+    full_matrices: bool = True,
+    *,
+    compute_uv: Literal[False],
+    hermitian: bool = False,
+) -> Data: ...
+@overload
+def svd(
+    a: Any, /, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any: ...
 def svd(
     a: Any, /, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:

@@ -13,6 +13,7 @@ from nn_optim import Adam
 from nn_tensor import (
     Tensor,
     add,
+    average,
     concatenate,
     exp,
     grad,
@@ -22,6 +23,7 @@ from nn_tensor import (
     softmax,
     split,
     stack,
+    topk,
     where,
 )
 from nn_transformer import LanguageModel
@@ -51,6 +53,11 @@ def functions(x: Tensor, array: Array) -> None:
     assert_type(concatenate([array, array]), Array)
     assert_type(stack([x, x], axis=1), Tensor)
     assert_type(split(x, 2), list[Tensor])
+    assert_type(topk(x, 2).values, Tensor)
+    assert_type(topk(array, 2).indices, Array)
+    assert_type(x.topk(2).indices, Tensor)
+    assert_type(average(x), Tensor)
+    assert_type(average(x, returned=True), tuple[Tensor, Tensor])
     assert_type(swish(x, beta=2.0), Tensor)
     assert_type(swish(array), Array)
 

@@ -32,6 +32,8 @@ def read_lengths(lengths: Any, batch: int, time: int) -> np.ndarray[Any, np.dtyp
     if hasattr(array, "get") and not isinstance(array, np.ndarray):
         array = array.get()  # of CuPy
     array = np.asarray(array)
+    if np.ma.is_masked(lengths):
+        raise TypeError("lengths: a masked array would lose its mask; use .filled(...)")
     if array.dtype == np.dtype(bool):
         return _of_mask(array, batch, time)
     if array.size == 0 and array.dtype.kind == "f":  # an empty list

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from nn_tensor._convert import array_module
+from nn_tensor._convert import array_module, refuse_masked
 from nn_tensor._graph import Variable
 from nn_tensor._numpy_options import explained, refuse
 from nn_tensor._op import op
@@ -607,6 +607,7 @@ def _clip(xp: Any, x: Any, /, a_min: Any = None, a_max: Any = None) -> Any:
     for name, limit in (("a_min", a_min), ("a_max", a_max)):
         if isinstance(limit, Variable):
             raise TypeError(f"{name}: expected a number or an array; use maximum and minimum")
+        refuse_masked(limit)
     if isinstance(a_min, (int, float)) and isinstance(a_max, (int, float)) and a_min > a_max:
         raise ValueError(f"a_min={a_min} is above a_max={a_max}")
     return xp.clip(x, a_min, a_max)

@@ -9,18 +9,18 @@ import itertools
 import math
 import operator
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from nn_tensor import _device
 from nn_tensor._checks import keyword_only
-from nn_tensor._convert import shape_of
+from nn_tensor._convert import refuse_masked, shape_of
 from nn_tensor._dtype import parse_dtype
 from nn_tensor._graph import Variable
 from nn_tensor._numpy_options import refuse
 from nn_tensor._op import op
-from nn_tensor._op_type import function
+from nn_tensor._op_type import Data, function
 from nn_tensor.ops.indexing import get_item
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ __all__ = [
     "transpose",
     "vstack",
 ]
-
-Data = TypeVar("Data", "Tensor", "np.ndarray[Any, Any]")
 
 
 @op
@@ -456,6 +454,7 @@ def repeat(x: Any, /, repeats: int | Sequence[int], axis: int | None = None) -> 
         x, axis = ravel(x), 0
     axis = _within("repeat", axis, x)
     length = x.shape[axis]
+    refuse_masked(repeats)
     counts = repeats._data if isinstance(repeats, Variable) else repeats
     counts = np.asarray(_device.put(counts, _device.CPU))
     if (counts.size and counts.dtype.kind not in "iu") or (counts < 0).any():

@@ -5,13 +5,13 @@ The gradient of a sorted value goes to the element that it came from. NaN counts
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, overload
 
 from nn_tensor._checks import check_integer
 from nn_tensor._convert import shape_of
 from nn_tensor._numpy_options import refuse
 from nn_tensor._op import op
-from nn_tensor._op_type import function
+from nn_tensor._op_type import Data, function
 from nn_tensor.ops.indexing import take_along_axis
 from nn_tensor.ops.shape import flip
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from nn_tensor._tensor import Tensor
 
 __all__ = ["argsort", "sort", "topk"]
+
+Part = TypeVar("Part")
 
 
 @function
@@ -78,14 +80,18 @@ def _argsort(xp: Any, x: Any, /, axis: int | None) -> Any:
     return xp.argsort(x, axis=axis, kind="stable")
 
 
-class TopK(NamedTuple):
+class TopK(NamedTuple, Generic[Part]):
     """The largest or smallest elements, and their indices."""
 
-    values: Any
-    indices: Any
+    values: Part
+    indices: Part
 
 
-def topk(x: Any, /, k: int, axis: int = -1, *, largest: bool = True) -> TopK:
+@overload
+def topk(x: Data, /, k: int, axis: int = -1, *, largest: bool = True) -> TopK[Data]: ...
+@overload
+def topk(x: Any, /, k: int, axis: int = -1, *, largest: bool = True) -> TopK[Any]: ...
+def topk(x: Any, /, k: int, axis: int = -1, *, largest: bool = True) -> TopK[Any]:
     """Return the `k` largest elements along `axis` in descending order, and their indices.
 
     Of equal elements those with lower indices come first.

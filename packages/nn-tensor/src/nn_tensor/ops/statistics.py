@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import builtins
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from nn_tensor._checks import check_choice
-from nn_tensor._convert import array_module, shape_of
+from nn_tensor._convert import array_module, refuse_masked, shape_of
 from nn_tensor._dtype import is_floating
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
-from nn_tensor._op_type import function
+from nn_tensor._op_type import Data, function
 from nn_tensor.ops.arithmetic import multiply, subtract
 from nn_tensor.ops.elementwise import sqrt
 from nn_tensor.ops.indexing import where as where_  # `where` is an option
@@ -170,6 +170,7 @@ def quantile(
     if weights is not None:
         raise TypeError("weights: not supported")
     check_choice("quantile: method", method, _METHODS)
+    refuse_masked(q)
     shares = np.asarray(q, dtype=float)
     if not ((shares >= 0) & (shares <= 1)).all():
         raise ValueError(f"quantile: q: expected numbers from 0 to 1, got {q!r}")
@@ -221,6 +222,36 @@ def _position(places: Any, method: str) -> tuple[Any, Any]:
     return below, share
 
 
+@overload
+def average(
+    x: Data,
+    /,
+    axis: Any = None,
+    weights: Any = None,
+    returned: Literal[False] = False,
+    *,
+    keepdims: bool = False,
+) -> Data: ...
+@overload
+def average(
+    x: Data,
+    /,
+    axis: Any = None,
+    weights: Any = None,
+    *,
+    returned: Literal[True],
+    keepdims: bool = False,
+) -> tuple[Data, Data]: ...
+@overload
+def average(
+    x: Any,
+    /,
+    axis: Any = None,
+    weights: Any = None,
+    returned: bool = False,
+    *,
+    keepdims: bool = False,
+) -> Any: ...
 def average(
     x: Any,
     /,
