@@ -6,11 +6,15 @@ and in PyTorch; results and gradients must agree, NaN where NaN::
 
     python tools/random_programs.py 50000
     python tools/random_programs.py 1 --seed 1234 --verbose    # one program again
+
+At the end the tool counts how far the programs were compared, and why some were not compared to
+the end; OUTCOMES lists these classes.
 """
 
 from __future__ import annotations
 
 import argparse
+import collections
 import math
 import sys
 import time
@@ -23,6 +27,24 @@ import torch
 from nn_tensor import Tensor
 
 TOLERANCE = 1e-7  # relative to the largest element: second derivatives lose digits
+
+ALL, FIRST, CONSTANT = "all", "first", "constant"
+NOT_FINITE, LARGE, ROUNDING, POLE, STEEP = "not finite", "large", "rounding", "pole", "steep"
+OUTCOMES = {
+    ALL: "values, first and second derivatives are equal",
+    FIRST: "values and first derivatives are equal; the second ones are infinite or above 1e8",
+    CONSTANT: "values are equal, and nothing has a gradient",
+    NOT_FINITE: "values are equal up to a step that gives NaN or infinity, after which no rule says "
+    "what is right: 0 times infinity is NaN in one formula and 0 in another",
+    LARGE: "values are equal up to a step above 1e6, whose differences keep too few digits",
+    ROUNDING: "values are equal up to a step whose result or derivative depends on the order in "
+    "which numbers were added: an extremum of values within 1e-12, a variance of equal ones",
+    POLE: "values are equal; a gradient on the way is infinite, as that of sqrt at 0, and the next "
+    "rule multiplies it by 0",
+    STEEP: "values are equal; a first derivative is infinite or above 1e8",
+    "differ": "a difference that none of these explains",
+}
+"""How far programs are compared, and why not further."""
 
 
 # Operations of one value: a function of the random generator and the shape returns a pair of
@@ -270,7 +292,7 @@ def lay_out(rng, array):
 
 
 def run(seed):
-    """Run one program; return its steps and a message if it differs, or None."""
+    """Run one program; return its steps, a name in `OUTCOMES`, and a message if it differs."""
     rng = np.random.default_rng(seed)
     shape = draw_shape(rng)
     arrays = [draw_leaf(rng, shape)]
@@ -299,7 +321,7 @@ def run(seed):
             if drawn[2] in ("sqrt", "power 0.5", "power 1.5") and bool((z == 0).any()):
                 second = False  # it is infinite there
             if drawn[2].split()[0] in ("max", "min", "sort") and rounding_decides(x, z):
-                return steps, None
+                return steps, ROUNDING, None
             x, z = drawn[0](x), drawn[1](z)
             steps.append(drawn[2])
         name = steps[-1].split()[0]
@@ -307,28 +329,29 @@ def run(seed):
         if name in ("std", "var") and bool(((z > 0) & (z < 1e-10)).any()) | bool(
             (x.data < 1e-10).any()
         ):
-            return steps, None  # equal elements, or their rounding: it depends on the order of sums
+            return steps, ROUNDING, None
         if z.requires_grad:
             z.register_hook(lambda g: None if torch.isfinite(g).all() else poles.append(g))
         values = z.numpy(force=True)
         if values.size and np.nanmax(np.abs(values), initial=0) > 1e6:
-            return steps, None  # beyond this every digit of a difference counts
+            return steps, LARGE, None
         if (message := differ("values", x.numpy(), values)) is not None:
-            return steps, message
+            return steps, "differ", message
         if np.isnan(values).any() or np.isinf(values).any():
-            return steps, None  # what follows is not defined
+            return steps, NOT_FINITE, None
     if not z.requires_grad or not x.requires_grad:
         if z.requires_grad != x.requires_grad and z.grad_fn is not None and nonzero(z, theirs):
-            return steps, f"requires_grad: {x.requires_grad}, PyTorch {z.requires_grad}"
-        return steps, None
+            return steps, "differ", f"requires_grad: {x.requires_grad}, PyTorch {z.requires_grad}"
+        return steps, CONSTANT, None
     weights = rng.normal(size=x.shape)
     first = gradients((x * weights).sum(), ours, create_graph=True)
     expected = torch.autograd.grad(
         (z * torch.tensor(weights)).sum(), theirs, create_graph=True, allow_unused=True
     )
     if poles:
-        return steps, None
-    return steps, compare_gradients(rng, ours, theirs, first, expected, second)
+        return steps, POLE, None
+    outcome, message = compare_gradients(rng, ours, theirs, first, expected, second)
+    return steps, outcome, message
 
 
 def rounding_decides(x, z):
@@ -360,16 +383,16 @@ def compare_gradients(rng, ours, theirs, first, expected, compare_second):
         values = np.zeros(theirs[i].shape) if h is None else h.numpy(force=True)
         got = np.zeros(values.shape) if g is None else g.numpy()
         if not np.isfinite(values).all() or np.abs(values).max(initial=0) > 1e8:
-            return None  # a pole or a corner
+            return STEEP, None
         if (message := differ(f"gradient {i}", got, values)) is not None:
-            return message
+            return "differ", message
         weights = rng.normal(size=values.shape)
         if g is not None and g.requires_grad:
             total = total + (g * weights).sum()
         if h is not None and h.requires_grad:
             other = other + (h * torch.tensor(weights)).sum()
     if not compare_second:
-        return None
+        return FIRST, None
     second = [None] * len(ours)
     if total.requires_grad:
         second = gradients(total, ours)
@@ -380,10 +403,10 @@ def compare_gradients(rng, ours, theirs, first, expected, compare_second):
         values = np.zeros(theirs[i].shape) if h is None else h.numpy(force=True)
         got = np.zeros(values.shape) if g is None else g.numpy()
         if not np.isfinite(values).all() or np.abs(values).max(initial=0) > 1e8:
-            return None
+            return FIRST, None
         if (message := differ(f"second derivative {i}", got, values)) is not None:
-            return message
-    return None
+            return "differ", message
+    return ALL, None
 
 
 def differ(what, got, expected):
@@ -403,22 +426,24 @@ def main(arguments=None):
     parser.add_argument("--verbose", action="store_true", help="print the steps of each program")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    start, failed = time.perf_counter(), 0
+    start, counts = time.perf_counter(), collections.Counter()
     for seed in range(options.seed, options.seed + options.count):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             try:
-                steps, message = run(seed)
+                steps, outcome, message = run(seed)
             except Exception:
-                steps, message = ["raised"], traceback.format_exc()
+                steps, outcome, message = ["raised"], "differ", traceback.format_exc()
+        counts[outcome] += 1
         if options.verbose or message:
-            print(f"seed {seed}: {' | '.join(steps)}")
+            print(f"seed {seed}: {' | '.join(steps)}: {outcome}")
         if message:
-            failed += 1
             print(message, flush=True)
     seconds = time.perf_counter() - start
-    print(f"{options.count} programs, {failed} differ, {seconds:.0f} s")
-    return int(failed > 0)
+    for name, explanation in OUTCOMES.items():
+        print(f"{counts[name]:7}  {name:10}  {explanation}")
+    print(f"{options.count} programs, {counts['differ']} differ, {seconds:.0f} s")
+    return int(counts["differ"] > 0)
 
 
 if __name__ == "__main__":

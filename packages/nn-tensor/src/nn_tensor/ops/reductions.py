@@ -65,6 +65,20 @@ def widen(x: Any) -> Any:
     return cast(x, DEFAULT_FLOAT) if is_half else x
 
 
+def _reduction(name: str) -> Any:
+    """Declare the operation that is NumPy's reduction of that name, and has no other options."""
+
+    def forward(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
+        return getattr(xp, name)(x, axis=axis_of(x, axis), keepdims=keepdims)
+
+    forward.__name__ = forward.__qualname__ = f"_{name}"
+    return op(forward)
+
+
+_max, _min, _any, _all = map(_reduction, ("max", "min", "any", "all"))
+_argmax, _argmin = map(_reduction, ("argmax", "argmin"))
+
+
 def count_elements(shape: tuple[int, ...], axis: Any) -> int:
     """Return how many elements go into one element of the result."""
     if axis is None or (not shape and axis in (0, -1)):  # NumPy takes axis 0 of 0-d arrays
@@ -173,11 +187,6 @@ def max(
     return _max(x, axis, keepdims)
 
 
-@op
-def _max(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
-    return xp.max(x, axis=axis_of(x, axis), keepdims=keepdims)
-
-
 @function
 @explained
 def min(
@@ -197,11 +206,6 @@ def min(
     """
     refuse("min", out=out, initial=initial, where=where)
     return _min(x, axis, keepdims)
-
-
-@op
-def _min(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
-    return xp.min(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @_max.gradient("x")
@@ -293,11 +297,6 @@ def argmax(
     return _argmax(x, axis, keepdims)
 
 
-@op
-def _argmax(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
-    return xp.argmax(x, axis=axis_of(x, axis), keepdims=keepdims)
-
-
 @function
 @explained
 def argmin(
@@ -311,11 +310,6 @@ def argmin(
     """
     refuse("argmin", out=out)
     return _argmin(x, axis, keepdims)
-
-
-@op
-def _argmin(xp: Any, x: Any, /, axis: int | None = None, keepdims: bool = False) -> Any:
-    return xp.argmin(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @function
@@ -333,11 +327,6 @@ def any(
     return _any(x, axis, keepdims)
 
 
-@op
-def _any(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
-    return xp.any(x, axis=axis_of(x, axis), keepdims=keepdims)
-
-
 @function
 @explained
 def all(
@@ -351,11 +340,6 @@ def all(
     """
     refuse("all", out=out, where=where)
     return _all(x, axis, keepdims)
-
-
-@op
-def _all(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
-    return xp.all(x, axis=axis_of(x, axis), keepdims=keepdims)
 
 
 @function
