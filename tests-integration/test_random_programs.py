@@ -13,6 +13,11 @@ TOOL = Path(__file__).resolve().parents[1] / "tools" / "random_programs.py"
 def test_random_programs(seed, capsys):
     tool = runpy.run_path(str(TOOL))
     assert tool["main"](["500", "--seed", str(seed)]) == 0, capsys.readouterr().out
+    *classes, last = capsys.readouterr().out.splitlines()
+    counts = {line.split()[1]: int(line.split()[0]) for line in classes}
+    assert sum(counts.values()) == 500
+    assert counts["all"] > 350  # most are compared to the end
+    assert last.startswith("500 programs, 0 differ")
 
 
 def test_a_difference_is_found(monkeypatch, capsys):

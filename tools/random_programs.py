@@ -29,18 +29,17 @@ from nn_tensor import Tensor
 TOLERANCE = 1e-7  # relative to the largest element: second derivatives lose digits
 
 ALL, FIRST, CONSTANT = "all", "first", "constant"
-NOT_FINITE, LARGE, ROUNDING, POLE, STEEP = "not finite", "large", "rounding", "pole", "steep"
+NOT_FINITE, LARGE, ROUNDING, STEEP = "not finite", "large", "rounding", "steep"
 OUTCOMES = {
     ALL: "values, first and second derivatives are equal",
     FIRST: "values and first derivatives are equal; the second ones are infinite or above 1e8",
     CONSTANT: "values are equal, and nothing has a gradient",
-    NOT_FINITE: "values are equal up to a step that gives NaN or infinity, after which no rule says "
-    "what is right: 0 times infinity is NaN in one formula and 0 in another",
+    NOT_FINITE: "values are equal up to a step that gives NaN or infinity; what follows is not "
+    "defined: 0 times infinity is NaN in one formula and 0 in another",
     LARGE: "values are equal up to a step above 1e6, whose differences keep too few digits",
-    ROUNDING: "values are equal up to a step whose result or derivative depends on the order in "
-    "which numbers were added: an extremum of values within 1e-12, a variance of equal ones",
-    POLE: "values are equal; a gradient on the way is infinite, as that of sqrt at 0, and the next "
-    "rule multiplies it by 0",
+    ROUNDING: "values are equal up to a step whose result or derivative jumps within a rounding "
+    "error, which the order of additions decides: an extremum of values within 1e-12, arctan2 or "
+    "sign at 0, floor at an integer, a variance of equal values",
     STEEP: "values are equal; a first derivative is infinite or above 1e8",
     "differ": "a difference that none of these explains",
 }
@@ -300,7 +299,6 @@ def run(seed):
     theirs = [torch.tensor(arrays[0], requires_grad=True)]
     x, z = ours[0], theirs[0]
     steps, second = [f"leaf {shape}"], True
-    poles = []  # where a gradient is infinite on the way: 0 times it is NaN here, and 0 in PyTorch
     for _ in range(rng.integers(1, 6)):
         if rng.random() < 0.3:
             other = tuple(1 if rng.random() < 0.3 else n for n in x.shape)
@@ -309,6 +307,9 @@ def run(seed):
             ours.append(Tensor(lay_out(rng, arrays[-1]), requires_grad=True))
             theirs.append(torch.tensor(arrays[-1], requires_grad=True))
             name = str(rng.choice(list(BINARY)))
+            jump = 0.0 if name == "arctan2" else theirs[-1].detach()
+            if name in COMPARING and rounding_decides(x, z, z.detach() - jump):
+                return steps, ROUNDING, None
             pair = (ours[-1], x), (theirs[-1], z)
             if rng.random() < 0.5:
                 pair = (x, ours[-1]), (z, theirs[-1])
@@ -320,7 +321,8 @@ def run(seed):
                 continue
             if drawn[2] in ("sqrt", "power 0.5", "power 1.5") and bool((z == 0).any()):
                 second = False  # it is infinite there
-            if drawn[2].split()[0] in ("max", "min", "sort") and rounding_decides(x, z):
+            distances = JUMPS.get(drawn[2].split()[0])
+            if distances is not None and rounding_decides(x, z, distances(z.numpy(force=True))):
                 return steps, ROUNDING, None
             x, z = drawn[0](x), drawn[1](z)
             steps.append(drawn[2])
@@ -330,8 +332,6 @@ def run(seed):
             (x.data < 1e-10).any()
         ):
             return steps, ROUNDING, None
-        if z.requires_grad:
-            z.register_hook(lambda g: None if torch.isfinite(g).all() else poles.append(g))
         values = z.numpy(force=True)
         if values.size and np.nanmax(np.abs(values), initial=0) > 1e6:
             return steps, LARGE, None
@@ -348,17 +348,31 @@ def run(seed):
     expected = torch.autograd.grad(
         (z * torch.tensor(weights)).sum(), theirs, create_graph=True, allow_unused=True
     )
-    if poles:
-        return steps, POLE, None
     outcome, message = compare_gradients(rng, ours, theirs, first, expected, second)
     return steps, outcome, message
 
 
-def rounding_decides(x, z):
-    """Tell whether elements are so close that their order depends on how they were rounded."""
+def gaps(values):
+    return np.diff(np.sort(values, axis=None))
+
+
+# How far the values are from where the result of an operation, or its derivative, jumps.
+JUMPS = {
+    **dict.fromkeys(("max", "min", "sort"), gaps),
+    **dict.fromkeys(("sign", "abs", "relu"), np.abs),
+    "floor": lambda values: values - np.round(values),
+    "clip": lambda values: values - np.round(values),  # its limits are integers
+}
+
+
+COMPARING = ("arctan2", "maximum", "minimum", "where")  # which jump where both operands are equal
+
+
+def rounding_decides(x, z, distances):
+    """Tell whether both differ, by rounding, and some are so close to a jump that it matters."""
     ours, theirs = x.numpy(), z.numpy(force=True)
-    gaps = np.diff(np.sort(theirs, axis=None))
-    return not np.array_equal(ours, theirs) and bool((gaps < 1e-12).any())
+    differs = (ours != theirs) | (np.signbit(ours) != np.signbit(theirs))
+    return bool(differs.any()) and bool((np.abs(np.asarray(distances)) < 1e-12).any())
 
 
 def gradients(total, leaves, create_graph=False):
