@@ -47,6 +47,15 @@ def test_sigmoid_and_softplus_of_integers(dtype: str) -> None:
     )
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "bool", "int64"])
+def test_average_of_integers(dtype: str) -> None:
+    x, weights = np.array([100, 120, 3]).astype(dtype), np.array([2, 100, 1]).astype(dtype)
+    expected = np.average(x, weights=weights, returned=True)
+    for y, z in zip(nn.average(Tensor(x), None, weights, returned=True), expected, strict=True):
+        assert y.dtype == "float64"
+        np.testing.assert_allclose(y.numpy(), z, rtol=1e-15)
+
+
 def test_logsumexp_of_nan_has_a_gradient_of_nan() -> None:
     x = leaf([np.nan, 0.0])
     assert np.isnan(grad(nn.logsumexp(x), x).numpy()).all()

@@ -12,6 +12,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from nn_tensor._checks import check_choice
 from nn_tensor._convert import array_module, refuse_masked, shape_of
 from nn_tensor._dtype import is_floating
+from nn_tensor._graph import Variable, new_variable
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
 from nn_tensor._op_type import Data, function
 from nn_tensor.ops.arithmetic import multiply, subtract
@@ -297,11 +298,18 @@ def average(
             )
         weights = transpose(weights, tuple(int(i) for i in np.argsort(axes)))
         weights = expand_dims(weights, tuple(a for a in range(len(shape)) if a not in axes))
+    if hasattr(x, "dtype") and not is_floating(x.dtype):
+        x = cast(x, np.float64)  # products of small integers would wrap around
     wide, heavy = widen(x), widen(weights)
     products = multiply(wide, heavy)
-    total = sum(broadcast_to(heavy, products.shape), axis, keepdims=keepdims)
+    heavy = broadcast_to(cast(heavy, products.dtype), products.shape)
+    total = sum(heavy, axis, keepdims=keepdims)
     if (total == 0).any():
         raise ZeroDivisionError("average: weights add up to 0")
     result = sum(products, axis, keepdims=keepdims) / total
     result = result if wide is x else cast(result, x.dtype)
-    return (result, total if wide is x else cast(total, x.dtype)) if returned else result
+    if not returned:
+        return result
+    if isinstance(result, Variable) and not isinstance(total, Variable):  # weights as an array
+        total = new_variable(array_module(result).asarray(total))
+    return result, total if wide is x else cast(total, x.dtype)
