@@ -437,14 +437,20 @@ def keep_where(mask: Any, x: Any) -> Any:
     return select(array_module(x), x, mask)
 
 
+_INTEGERS: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}  # by size in bytes
+
+
 @kernel
 def select(xp: Any, x: Any, mask: Any) -> Any:
     """Return the floating `x` where the boolean `mask` holds and 0 elsewhere, broadcasting."""
-    if x.itemsize > 8:
+    integers = _INTEGERS.get(x.itemsize)
+    if integers is None:
         return xp.where(mask, x, 0)
-    # `where` branches, which costs six times as much: all bits of a number, or none of them
-    bits = -mask.view(np.int8)
-    return xp.bitwise_and(x.view(f"i{x.itemsize}"), bits).view(x.dtype)
+    # a product of integers makes 0 of the bits of any number; `where` takes six times as long
+    shape = x.shape if x.shape == mask.shape else np.broadcast_shapes(x.shape, mask.shape)
+    out = xp.empty(shape, x.dtype)  # not a view, which the backward pass would copy
+    xp.multiply(x.view(integers), mask, out=out.view(integers))
+    return out
 
 
 @select.cuda
