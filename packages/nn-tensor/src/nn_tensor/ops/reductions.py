@@ -16,7 +16,7 @@ from nn_tensor._convert import array_module
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype
 from nn_tensor._numpy_options import explained, reduction_dtype, refuse
 from nn_tensor._op import op
-from nn_tensor._op_type import function
+from nn_tensor._op_type import Op, function
 from nn_tensor.ops.indexing import keep_where
 from nn_tensor.ops.shape import cast, concatenate, expand_dims, flip, reshape, swapaxes, transpose
 
@@ -65,7 +65,7 @@ def widen(x: Any) -> Any:
     return cast(x, DEFAULT_FLOAT) if is_half else x
 
 
-def _reduction(name: str) -> Any:
+def _reduction(name: str) -> Op[...]:
     """Declare the operation that is NumPy's reduction of that name, and has no other options."""
 
     def forward(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
