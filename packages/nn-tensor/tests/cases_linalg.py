@@ -165,24 +165,33 @@ DECOMPOSITIONS = [
             name=name.partition(" ")[0],
             skip=_EQUAL,
             tolerances=_LAPACK,
+            torch=torch,
         )
         for label, shape in _SQUARE.items()
-        for name, function, reference in (
-            ("cholesky", _definite(linalg.cholesky), _definite(np.linalg.cholesky)),
+        for name, function, reference, torch in (
+            (
+                "cholesky",
+                _definite(linalg.cholesky),
+                _definite(np.linalg.cholesky),
+                lambda f, x: f.linalg.cholesky(x @ x.mT + f.eye(x.shape[-1], dtype=x.dtype)),
+            ),
             (
                 "cholesky upper",
                 _definite(lambda x: linalg.cholesky(x, upper=True)),
                 _definite(lambda x: np.linalg.cholesky(x).swapaxes(-1, -2)),
+                lambda f, x: f.linalg.cholesky(x @ x.mT + f.eye(x.shape[-1], dtype=x.dtype)).mT,
             ),
             (
                 "eigh",
                 _symmetric(lambda x: linalg.eigh(x).eigenvalues),
                 _symmetric(lambda x: np.linalg.eigh(x).eigenvalues),
+                lambda f, x: f.linalg.eigh((x + x.mT) / 2).eigenvalues,
             ),
             (
                 "eigh vectors",
                 _symmetric(lambda x: _squares(linalg.eigh(x, "U").eigenvectors)),
                 _symmetric(lambda x: _squares(np.linalg.eigh(x).eigenvectors)),
+                lambda f, x: f.linalg.eigh((x + x.mT) / 2).eigenvectors ** 2,
             ),
         )
     ),
@@ -195,28 +204,33 @@ DECOMPOSITIONS = [
             name=name.partition(" ")[0],
             skip=_EQUAL,
             tolerances=_LAPACK,
+            torch=torch,
         )
         for label, shape in {**_SQUARE, "tall": (4, 2), "wide": (2, 2, 3)}.items()
-        for name, function, reference in (
+        for name, function, reference, torch in (
             (
                 "svd values",
                 lambda x: linalg.svd(x, compute_uv=False),
                 lambda x: np.linalg.svd(x, compute_uv=False),
+                lambda f, x: f.linalg.svdvals(x),
             ),
             (
                 "svd left",
                 lambda x: _squares(linalg.svd(x, full_matrices=False).U),
                 lambda x: _squares(np.linalg.svd(x, full_matrices=False)[0]),
+                lambda f, x: f.linalg.svd(x, full_matrices=False).U ** 2,
             ),
             (
                 "svd right",
                 lambda x: _squares(linalg.svd(x, full_matrices=False).Vh),
                 lambda x: _squares(np.linalg.svd(x, full_matrices=False)[2]),
+                lambda f, x: f.linalg.svd(x, full_matrices=False).Vh ** 2,
             ),
             (
                 "svd rank 1",
                 lambda x: _rank_one(*linalg.svd(x, full_matrices=False)),
                 lambda x: _rank_one(*np.linalg.svd(x, full_matrices=False)),
+                lambda f, x: _rank_one(*f.linalg.svd(x, full_matrices=False)),
             ),
         )
         if name != "svd rank 1" or 0 not in shape[-2:]
@@ -231,6 +245,12 @@ DECOMPOSITIONS = [
             wrt=() if options.get("ord") == 0 else None,
             skip=EQUAL_NORMS if options.get("ord") not in (None, 3, 1, 0, "fro") else {},
             tolerances=_LAPACK,
+            torch=lambda f, x, o=options: f.linalg.norm(
+                x if "axis" in o or x.ndim else x.reshape(1),
+                o.get("ord"),
+                o.get("axis"),
+                o.get("keepdims", False),
+            ),
         )
         for label, shape, options in (
             ("", T3, {}),

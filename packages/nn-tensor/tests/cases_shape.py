@@ -173,7 +173,16 @@ SHAPES = [
         )
     ),
     *(
-        Row(nt.repeat, np.repeat, (("normal", shape),), label, options)
+        Row(
+            nt.repeat,
+            np.repeat,
+            (("normal", shape),),
+            label,
+            options,
+            torch=lambda f, x, o=options: f.repeat_interleave(
+                x, f.tensor(np.asarray(o["repeats"], int)), o.get("axis")
+            ),
+        )
         for label, shape, options in (
             ("", T3, {"repeats": 2}),
             ("last", T3, {"repeats": 3, "axis": -1}),
@@ -188,7 +197,14 @@ SHAPES = [
         )
     ),
     *(
-        Row(nt.tile, np.tile, (("normal", shape),), label, {"reps": reps})
+        Row(
+            nt.tile,
+            np.tile,
+            (("normal", shape),),
+            label,
+            {"reps": reps},
+            torch=lambda f, x, reps=reps: f.tile(x, reps if isinstance(reps, tuple) else (reps,)),
+        )
         for label, shape, reps in (
             ("", T3, 2),
             ("many", (2, 3), (2, 1, 3)),

@@ -93,15 +93,20 @@ SORTING = [
         wrt=(),
     ),
     *(
-        Row(nt.median, np.median, (("distinct", shape),), label, options, skip=KINK)
-        for label, shape, options in (
-            ("", T3, {}),
-            ("odd", (3, 5), {"axis": 1}),
-            ("first", (4, 3), {"axis": 0, "keepdims": True}),
-            ("two", T3, {"axis": (0, -1)}),
-            ("two kept", T3, {"axis": (2, 0), "keepdims": True}),
-            ("0-d", (), {}),
-            ("empty", (0, 3), {"axis": 1}),
+        Row(nt.median, np.median, (("distinct", shape),), label, options, skip=KINK, torch=torch)
+        for label, shape, options, torch in (
+            ("", T3, {}, lambda f, x: f.quantile(x, 0.5)),  # its median is the lower one
+            ("odd", (3, 5), {"axis": 1}, lambda f, x: f.median(x, 1).values),
+            (
+                "first",
+                (4, 3),
+                {"axis": 0, "keepdims": True},
+                lambda f, x: f.quantile(x, 0.5, 0, keepdim=True),
+            ),
+            ("two", T3, {"axis": (0, -1)}, None),
+            ("two kept", T3, {"axis": (2, 0), "keepdims": True}, None),
+            ("0-d", (), {}, lambda f, x: f.median(x)),
+            ("empty", (0, 3), {"axis": 1}, None),
         )
     ),
     *(
