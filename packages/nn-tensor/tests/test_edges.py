@@ -63,6 +63,43 @@ def test_logsumexp_of_nan_has_a_gradient_of_nan() -> None:
     assert grad(nn.logsumexp(x), x).tolist() == [0, 0]
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        nn.median,
+        lambda x: nn.quantile(x, [0.2, 0.7]),
+        lambda x: x ** Tensor([0.5, 1.5, 2.5]),
+        nn.mean,
+        nn.var,
+        nn.softmax,
+        nn.log_softmax,
+    ],
+    ids=["median", "quantile", "power", "mean", "var", "softmax", "log_softmax"],
+)
+def test_what_is_nan_has_a_gradient_that_is_no_guess(function: Any) -> None:
+    x = leaf([np.nan, 1.0, 3.0])
+    y = function(x)
+    assert np.isnan(y.numpy()).any()
+    weights = np.random.default_rng(0).normal(size=y.shape)
+    if function is nn.mean:
+        assert np.isfinite(grad(y, x, weights).numpy()).all()  # it depends on no value
+    else:
+        assert np.isnan(grad(y, x, weights).numpy()).any()
+
+
+def test_the_derivative_by_an_exponent_keeps_nan() -> None:
+    exponent = leaf([2.0, 2.0, 2.0])
+    y = Tensor([np.nan, -1.0, 2.0], dtype="float64") ** exponent
+    np.testing.assert_allclose(grad(y.sum(), exponent).numpy(), [np.nan, 0, 4 * np.log(2)])
+
+
+def test_quantiles_at_an_element_are_that_element() -> None:
+    x = Tensor([-np.inf, 1.0, 2.0, np.inf, np.inf], dtype="float64")
+    assert nn.quantile(x, [0, 0.25, 0.5, 0.75, 1, 0.9]).tolist() == [
+        -np.inf, 1, 2, np.inf, np.inf, np.inf,
+    ]  # fmt: skip
+
+
 @pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_gradient_of_a_product_that_underflows_or_overflows() -> None:
     x = leaf([1e-200, 1e-200, 1e200])

@@ -161,8 +161,8 @@ def _(g: Any, x: Any, y: Any) -> Any:
 def _(g: Any, x: Any, out: Any) -> Any:
     if isinstance(x, (int, float)):
         return g * out * (math.log(x) if x > 0 else 0.0)
-    positive = x > 0
-    return where(positive, g * out * log(where(positive, x, 1)), 0)
+    excluded = x <= 0  # NaN stays NaN
+    return where(excluded, 0, g * out * log(where(excluded, 1, x)))
 
 
 @op

@@ -193,13 +193,16 @@ def quantile(
         high = ordered[..., xp.asarray(np.minimum(below + 1, length - 1))]
         wide_low, wide_high = widen(low), widen(high)
         part = xp.asarray(share.astype(wide_low.dtype))
-        # equal elements, infinities among them, are left as they are
-        distance = where_(wide_low == wide_high, 0, wide_high - wide_low)
+        # equal elements, and those exactly at a place, are left as they are, infinities among them
+        with np.errstate(invalid="ignore"):
+            distance = where_((wide_low == wide_high) | (part == 0), 0, wide_high - wide_low)
         result = cast(wide_low + distance * part, low.dtype)
     else:
         result = low
     missing = any(isnan(ordered), -1)
-    result = where_(reshape(missing, (*missing.shape, *[1] * shares.ndim)), np.nan, result)
+    missing = reshape(missing, (*missing.shape, *[1] * shares.ndim))
+    one = result.dtype.type(1)
+    result = result * where_(missing, one * np.nan, one)  # the gradient is NaN as well
     if shares.ndim:
         places = range(len(kept), len(kept) + shares.ndim)
         result = moveaxis(result, tuple(places), tuple(range(shares.ndim)))
