@@ -11,7 +11,8 @@ import nn_tensor
 import numpy as np
 import pytest
 from nn_tensor import Tensor
-from nn_tensor.testing import Check, each_check, missing_cases
+from nn_tensor.testing import Check, assert_close, each_check, missing_cases
+from nn_tensor.testing.assertions import flatten
 
 from .cases import Row
 from .cases_elementwise import ELEMENTWISE
@@ -89,3 +90,67 @@ def test_mixed_devices_are_refused(case: Row, elsewhere: Any) -> None:
         with pytest.raises(ValueError, match=r"different devices.*cpu.*cuda:1") as caught:
             case(wrap(first), *(wrap(elsewhere(x)) for x in others))
         assert "float64" in str(caught.value)
+
+
+# The first row of each op that takes arrays whose elements count.
+FIRST = {case.name: case for case in reversed(CASES) if case.inputs}
+
+
+@pytest.mark.parametrize("case", FIRST.values(), ids=str)
+def test_masked_arrays_are_refused(case: Row) -> None:
+    arrays = case.draw()
+    for i, x in enumerate(arrays):
+        masked = np.ma.array(x, mask=np.ones(x.shape, bool))
+        others = [Tensor(y) for y in arrays]
+        others[i] = masked
+        with pytest.raises(TypeError, match="mask"):
+            case(*others)
+
+
+class _Foreign:
+    """An array of another library, as far as NumPy is concerned."""
+
+    def __init__(self, values: Any) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, f"foreign.{values.dtype}"
+        self.ndim, self.size = values.ndim, values.size
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.values if dtype is None else self.values.astype(dtype)
+
+
+@pytest.mark.parametrize("case", SEVERAL.values(), ids=str)
+def test_foreign_arrays_are_taken(case: Row) -> None:
+    arrays = case.draw()
+    expected = case(*map(Tensor, arrays))
+    for i in range(1, len(arrays)):
+        given = [_Foreign(x) if i == j else Tensor(x) for j, x in enumerate(arrays)]
+        for y, z in zip(flatten(case(*given)), flatten(expected), strict=True):
+            assert_close(y, z)
+
+
+def _takes_numbers(case: Row) -> bool:
+    """Tell whether any integers will do: of matrices some are singular, of others a test fails."""
+    known = {"invert", *(row.name for row in DECOMPOSITIONS)}
+    return case.name not in known and all(np.isfinite(x).all() for x in case.draw())
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "bool"])
+@pytest.mark.parametrize("case", [*filter(_takes_numbers, FIRST.values())], ids=str)
+def test_floating_results_of_small_integers(case: Row, dtype: str) -> None:
+    """They are those of the same numbers as floats: nothing wraps around on the way."""
+    # so small that float16, which NumPy computes in for them, has room for their exponentials
+    positive = [np.abs(x) * 40 % 12 if x.dtype.kind == "f" else x for x in case.draw()]
+    if dtype == "bool":
+        positive = [x > 6 if x.dtype.kind == "f" else x for x in positive]
+    small = [x.astype(dtype) if x.dtype.kind in "fb" else x for x in positive]
+    wide = [x.astype(float) if x.dtype == dtype else x for x in small]
+    with np.errstate(all="ignore"):
+        try:
+            results = flatten(case(*map(Tensor, small)))
+        except TypeError:
+            return  # not defined for them, as a negative for booleans
+        expected = flatten(case(*map(Tensor, wide)))
+    for y, z in zip(results, expected, strict=True):
+        if y.dtype.kind == "f":
+            rtol = 1e-3 if y.dtype == "float16" else 1e-6
+            assert_close(y, z.numpy(), rtol, 1e-3, check_dtype=False)

@@ -364,6 +364,7 @@ def array_split(ary: Any, /, indices_or_sections: int | Sequence[int], axis: int
 
 
 def _split(name: str, ary: Any, sections: int | Sequence[int], axis: int) -> list[Any]:
+    refuse_masked(ary)
     length = ary.shape[_within(name, axis, ary)]
     if isinstance(sections, (int, np.integer)):
         if sections < 1:
