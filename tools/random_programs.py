@@ -39,7 +39,7 @@ OUTCOMES = {
     LARGE: "values are equal up to a step above 1e6, whose differences keep too few digits",
     ROUNDING: "values are equal up to a step whose result or derivative jumps within a rounding "
     "error, which the order of additions decides: an extremum of values within 1e-12, arctan2 or "
-    "sign at 0, floor at an integer, a variance of equal values",
+    "sign at 0, floor at an integer, a variance of equal values, hypot near (0, 0)",
     STEEP: "values are equal; a first derivative is infinite or above 1e8",
     "differ": "a difference that none of these explains",
 }
@@ -328,9 +328,10 @@ def run(seed):
             steps.append(drawn[2])
         name = steps[-1].split()[0]
         x, z = x + 0.0, z + 0.0  # which of 0 and -0 relu or an extremum is has no rule
-        if name in ("std", "var") and bool(((z > 0) & (z < 1e-10)).any()) | bool(
-            (x.data < 1e-10).any()
-        ):
+        near_corner = bool(((z > 0) & (z < 1e-10)).any())
+        if name in ("std", "var") and (near_corner or bool((x.data < 1e-10).any())):
+            return steps, ROUNDING, None
+        if name == "hypot" and near_corner:
             return steps, ROUNDING, None
         values = z.numpy(force=True)
         if values.size and np.nanmax(np.abs(values), initial=0) > 1e6:
