@@ -34,6 +34,7 @@ MANIFEST = nox.project.load_toml(ROOT / "pyproject.toml")
 PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"]["members"]]
 DEVICES = ["cpu", "cuda"]
 CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
+PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist, for the long sessions
 NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
@@ -170,8 +171,9 @@ def tests(session, package, device):
 @each_device
 def integration(session, device):
     """Test the packages together on a device, and the examples."""
-    needed = [name for part in ("examples", "figures", "translation") for name in group(part)]
-    run_tests(session, PACKAGES, ["tests-integration"], device, *needed)
+    parts = ("parallel", "examples", "figures", "translation")
+    needed = [name for part in parts for name in group(part)]
+    run_tests(session, PACKAGES, [*PARALLEL, "tests-integration"], device, *needed)
 
 
 def install_standin(session):
@@ -252,7 +254,8 @@ def oracle(session):
     ]
     modules += ROOT.glob("tests-integration/**/test_*.py")
     compared = [str(path) for path in modules if "torch" in path.read_text(encoding="utf-8")]
-    run_tests(session, PACKAGES, compared, "cpu", *group("examples"), "transformers>=4.50")
+    needed = [*group("parallel"), *group("examples"), "transformers>=4.50"]
+    run_tests(session, PACKAGES, [*PARALLEL, *compared], "cpu", *needed)
 
 
 @nox.session
@@ -282,7 +285,7 @@ def isolation(session, resolution):
             module = package.replace("-", "_")
             session.run(*isolated, "tools/import_check.py", module, external=True)
             session.run(*isolated, "tools/run_snippets.py", f"{source}/README.md", external=True)
-            session.run(*install, *group("test"))
+            session.run(*install, *group("test"), *group("parallel"))
             # without machine code that numba keeps beside sources, whose modules had other names
             shutil.copytree(
                 source / "tests", home / "tests", ignore=shutil.ignore_patterns("__pycache__")
@@ -290,7 +293,7 @@ def isolation(session, resolution):
             session.chdir(home)
             settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
             settings += pytest_options(with_siblings(package), "cpu")
-            pytest = [*isolated, "-m", "pytest", *settings, "tests", *session.posargs]
+            pytest = [*isolated, "-m", "pytest", *settings, *PARALLEL, "tests", *session.posargs]
             session.run(*pytest, external=True)
 
 

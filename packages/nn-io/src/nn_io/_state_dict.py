@@ -96,7 +96,7 @@ def _host_array(key: str, value: Any) -> NDArray[Any]:
             f"{name}: expected bool, integers, float16/32/64 or complex64/128, "
             f"got dtype {array.dtype}"
         )
-    return np.asarray(array, dtype=array.dtype.newbyteorder("="), order="C")
+    return np.asarray(array, dtype=array.dtype.type, order="C")
 
 
 def plain_metadata(value: object, name: str = METADATA_KEY) -> dict[str, Any]:

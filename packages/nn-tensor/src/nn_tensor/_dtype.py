@@ -39,7 +39,7 @@ def parse_dtype(dtype: Any) -> np.dtype[Any]:
         raise TypeError(f"dtype: expected a data type such as 'float32', got {dtype!r}") from None
     if parsed.kind not in "biufc":
         raise TypeError(f"dtype: expected numbers or booleans, got {dtype!r}")
-    return parsed.newbyteorder("=")
+    return np.dtype(parsed.type)  # in native byte order, and one object for each data type
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:

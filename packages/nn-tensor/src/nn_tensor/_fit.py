@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from nn_tensor._device import is_array, namespace_of
 from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._errors import describe
@@ -56,6 +58,8 @@ def _fit(grad: Any, shape: tuple[int, ...]) -> Any:
     if not grad.shape:  # of a sum over everything
         return _broadcast(grad, shape)
     extra = max(grad.ndim - len(shape), 0)
+    if grad.shape[extra:] == shape:  # of a bias
+        return unbroadcast_grad(grad, shape)
     aligned = (1,) * (len(shape) - grad.ndim) + grad.shape[extra:]
     summed = tuple(1 if n == 1 else m for n, m in zip(shape, aligned, strict=True))
     grad = unbroadcast_grad(grad, summed[len(summed) - grad.ndim + extra :])
@@ -65,7 +69,11 @@ def _fit(grad: Any, shape: tuple[int, ...]) -> Any:
 def _broadcast(grad: Any, shape: tuple[int, ...]) -> Any:
     if isinstance(grad, Variable):
         return grad.broadcast_to(shape)  # type: ignore[attr-defined]
-    return namespace_of(grad).broadcast_to(grad, shape)
+    if grad.shape or not isinstance(grad, (np.ndarray, np.generic)):
+        return namespace_of(grad).broadcast_to(grad, shape)
+    result = np.ndarray(shape, grad.dtype, grad, strides=(0,) * len(shape))
+    result.flags.writeable = False  # as np.broadcast_to, in a fifth of its time
+    return result
 
 
 def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
@@ -86,10 +94,11 @@ def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
         return grad
     extra = grad.ndim - len(shape)
     aligned = grad.shape[extra:]
-    if extra < 0 or any(n not in (1, m) for n, m in zip(shape, aligned, strict=True)):
-        raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
-    stretched = (extra + i for i, n in enumerate(shape) if n == 1 and aligned[i] != 1)
-    axes = (*range(extra), *stretched)
+    axes = tuple(range(extra))
+    if aligned != shape:
+        if extra < 0 or any(n not in (1, m) for n, m in zip(shape, aligned, strict=True)):
+            raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
+        axes += tuple(extra + i for i, n in enumerate(shape) if n == 1 and aligned[i] != 1)
     wide = accumulation_dtype(grad.dtype)
     if wide is None or isinstance(grad, Variable):  # whose sum accumulates by itself
         total = grad.sum(axis=axes)

@@ -365,7 +365,7 @@ def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]
     edges: tuple[Edge, ...] = ()
     for rule in info.rules:
         chosen = rule.inputs(parents)
-        if not {None}.issuperset(chosen):
+        if chosen.count(None) < len(chosen):
             edges += ((rule, rule.save(known), *chosen),)
     return edges
 

@@ -125,7 +125,7 @@ class Tensor(Variable):
         if array.dtype.kind not in "biufc":
             raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
         if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
+            array = array.astype(array.dtype.type)
         if wanted is not None and array.dtype != wanted:
             array = _cast(array, wanted)
         if requires_grad and array.dtype.kind in "biu":

@@ -64,7 +64,7 @@ def read_idx(path: PathLike, *, ndim: int | None = None, dtype: Any = None) -> N
     if promised != found:
         raise ValueError(f"{path}: has {found} bytes of values, its header {shape} says {promised}")
     values = np.frombuffer(content, kind, count=size, offset=start).reshape(shape)
-    return values.astype(values.dtype.newbyteorder("="))
+    return values.astype(values.dtype.type)
 
 
 def _not_idx(path: PathLike, content: bytes, ndim: int | None, dtype: np.dtype[Any] | None) -> str:

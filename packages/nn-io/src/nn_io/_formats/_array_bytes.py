@@ -49,4 +49,4 @@ def array_from_bytes(
         raise FileFormatError("has boolean values other than 0 and 1")
     array = raw.view(dtype)
     array = array.reshape(shape[::-1]).T if layout == "F" else array.reshape(shape)
-    return np.asarray(array, dtype=dtype.newbyteorder("="), order="C")
+    return np.asarray(array, dtype=dtype.type, order="C")

@@ -19,9 +19,9 @@ def linear(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
 
 
 @linear.gradient("x")
-def _(g: Any, weights: Any, x_shape: tuple[int, ...]) -> Any:
+def _(g: Any, weights: Any) -> Any:
     gradient = _as_matrix(g) @ weights.T
-    return gradient if len(x_shape) == 2 else gradient.reshape(x_shape)
+    return gradient if g.ndim == 2 else gradient.reshape(*g.shape[:-1], weights.shape[0])
 
 
 @linear.gradient("weights")
