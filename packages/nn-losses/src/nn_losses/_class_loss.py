@@ -11,13 +11,18 @@ from nn_tensor.extend import check_integer, device_of, keyword_only, put
 from nn_losses._inputs import read_weights, widen
 from nn_losses._loss import Loss, Reduction
 
-__all__ = ["ClassLoss", "as_rows"]
+__all__ = ["ClassLoss", "as_examples", "as_rows"]
 
 
 def as_rows(scores: Tensor) -> Tensor:
     """Return `scores` as a matrix with a row for each example, in float32 at least."""
     rows = scores if scores.ndim == 2 else scores.reshape(-1, scores.shape[-1])
     return widen(rows)
+
+
+def as_examples(losses: Tensor, scores: Tensor) -> Tensor:
+    """Return the losses of `as_rows` in the shape of `scores` without the classes."""
+    return losses if scores.ndim == 2 else losses.reshape(scores.shape[:-1])
 
 
 class ClassLoss(Loss):

@@ -16,7 +16,7 @@ from nn_tensor.extend import (
     op,
 )
 
-from nn_losses._class_loss import ClassLoss, as_rows
+from nn_losses._class_loss import ClassLoss, as_examples, as_rows
 from nn_losses._inputs import read_classes, read_logits
 from nn_losses._loss import Loss, Reduction
 
@@ -287,7 +287,7 @@ class CrossEntropy(Loss):
                 f"{logits.shape[-1]})"
             )
         losses = cross_entropy_with_probabilities(as_rows(logits), as_rows(expected))
-        return self.reduce(losses.reshape(logits.shape[:-1])).astype(logits.dtype)
+        return self.reduce(as_examples(losses, logits)).astype(logits.dtype)
 
 
 class SoftmaxCrossEntropyLoss(ClassLoss):
@@ -372,7 +372,7 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
                 )
             expected = self._smooth(as_rows(given), weight)
             losses, count = cross_entropy_with_probabilities(rows, expected), None
-        return self.reduce(losses.reshape(logits.shape[:-1]), count).astype(logits.dtype)
+        return self.reduce(as_examples(losses, logits), count).astype(logits.dtype)
 
     def _of_indices(self, rows: Tensor, target: Tensor, weight: Any) -> tuple[Tensor, float | None]:
         classes, scale, count = self.examples(target, weight, rows.dtype)

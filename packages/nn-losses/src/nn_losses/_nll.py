@@ -6,7 +6,7 @@ from typing import Any
 
 from nn_tensor import Tensor, gather, where
 
-from nn_losses._class_loss import ClassLoss, as_rows
+from nn_losses._class_loss import ClassLoss, as_examples, as_rows
 from nn_losses._inputs import read_classes, read_logits
 
 __all__ = ["NLLLoss"]
@@ -59,4 +59,4 @@ class NLLLoss(ClassLoss):
         losses = -gather(rows, classes[:, None], 1)[:, 0]
         if scale is not None:
             losses = where(scale == 0, 0, losses) * scale
-        return self.reduce(losses.reshape(scores.shape[:-1]), count).astype(scores.dtype)
+        return self.reduce(as_examples(losses, scores), count).astype(scores.dtype)
