@@ -59,6 +59,19 @@ def imported(source):
     return {name.partition(".")[0] for name in names} - {""}
 
 
+def links(page):
+    """Return the targets of the links and images of a page in Markdown or HTML, without its code.
+
+    >>> links("[a](https://x.org/a) ![b](b.png) <img src='c.png'> `[d](d)`")
+    ['https://x.org/a', 'b.png', 'c.png']
+    """
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page, flags=re.DOTALL | re.MULTILINE)
+    found = re.finditer(
+        r"""\]\(<?([^)\s>]*)|^\[[^\]]+\]:\s*(\S+)|(?:src|href)=["']([^"']*)""", text, re.MULTILINE
+    )
+    return [next(filter(None, match.groups()), "") for match in found]
+
+
 def root_problems(root, packages):
     """Compare the root's manifest with the folders under packages/."""
     manifest = load_manifest(root)
@@ -109,6 +122,13 @@ def package_problems(package, packages, root):
         yield f"{name}: CHANGELOG.md has no entry for {project['version']}"
     if (folder / "LICENSE").read_bytes() != (root / "LICENSE").read_bytes():
         yield f"{name}: LICENSE differs from the root's"
+    readme = folder / "README.md"
+    for link in links(readme.read_text(encoding="utf-8")) if readme.is_file() else []:
+        if not link.startswith(("https://", "#")):
+            yield f"{name}: README.md links to {link}, which an index does not have"
+    for label, link in project.get("urls", {}).items():
+        if not link.startswith("https://"):
+            yield f"{name}: the address {label} is not https: {link}"
     for required in (folder / "README.md", package.source / "py.typed"):
         if not required.is_file():
             yield f"{name}: {required.relative_to(folder)} is missing"

@@ -118,6 +118,15 @@ def test_a_package_that_a_list_of_the_root_lacks_is_found(workspace, old, new, p
     assert problem in found
 
 
+def test_links_that_an_index_does_not_have_are_found(workspace):
+    page = "[a](../nn-b) ![b](b.png) [c](https://x.org) [d](#part) `[e](e)`\n\n```\n[f](f)\n```\n"
+    workspace.write("packages/nn-a/README.md", page)
+    assert problems(workspace) == [
+        "nn-a: README.md links to ../nn-b, which an index does not have",
+        "nn-a: README.md links to b.png, which an index does not have",
+    ]
+
+
 def test_files_beside_the_manifest_are_checked(workspace):
     workspace.write("packages/nn-a/LICENSE", "other\n")
     workspace.write("packages/nn-b/CHANGELOG.md", "0.0.9\n")

@@ -4,12 +4,15 @@
 batches of images, `nn_data.tabular` prepares tables, `nn_data.text` has vocabularies.
 """
 
+from typing import TYPE_CHECKING
+
 from nn_data import tabular as tabular
 from nn_data import text as text
 from nn_data import transforms as transforms
 from nn_data._collate import Pad as Pad
 from nn_data._collate import Padded as Padded
 from nn_data._collate import stack as stack
+from nn_data._elsewhere import missing_name as _missing_name
 from nn_data._loading import Loader as Loader
 from nn_data._readers import ImageFolder as ImageFolder
 from nn_data._readers import read_csv as read_csv
@@ -55,6 +58,25 @@ __all__ = [
     "text",
     "transforms",
 ]
+
+_ELSEWHERE = """
+    DataLoader=Loader; Dataset=Source; IterableDataset=Source; PyDataset=Source;
+    TensorDataset=Loader((x, y)); StackDataset=Loader((x, y)); ConcatDataset=Concat;
+    random_split=split; train_test_split=split; WeightedRandomSampler=Weighted;
+    RandomSampler=Loader(data, shuffle=True); SequentialSampler=Loader(data), which keeps the order;
+    SubsetRandomSampler=Loader(Subset(data, indices), shuffle=True);
+    DistributedSampler=Loader(data, shard=(rank, size)); default_collate=stack;
+    default_convert=Loader(data, convert=Tensor); pad_sequence=Pad; pad_sequences=Pad;
+    DatasetFolder=ImageFolder; image_dataset_from_directory=ImageFolder;
+    StandardScaler=tabular.Standardize; SimpleImputer=tabular.Impute;
+    OneHotEncoder=tabular.OneHot; ToTensor=transforms.Normalize;
+    RandomHorizontalFlip=transforms.RandomFlip; Lambda=Loader(data, transform=function)
+"""
+
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name):
+        raise _missing_name(name, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:

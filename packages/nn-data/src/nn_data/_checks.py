@@ -17,6 +17,8 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from nn_data._elsewhere import keyword_hint
+
 __all__ = [
     "check_bool",
     "check_choice",
@@ -223,6 +225,7 @@ def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
         if unknown is not None:
             close = difflib.get_close_matches(unknown, known, n=1)
             hint = f": did you mean {close[0]}?" if close else ""
+            hint = keyword_hint(unknown, known) or hint
             raise TypeError(f"{owner} has no argument {unknown}{hint}")
         surplus = args[len(positional) :]
         if surplus:

@@ -5,8 +5,9 @@ first needed. `nn_kernels.convolution` has those of convolution. `set_num_thread
 threads share the work.
 """
 
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nn_kernels._compile import compile_function as compile_function
 from nn_kernels._threads import get_num_threads as get_num_threads
@@ -41,6 +42,19 @@ def find(name: str) -> Callable[..., Any]:
     from importlib import import_module
 
     return getattr(import_module(f"nn_kernels.{_MODULES[name]}"), name)
+
+
+# numba's names; nn-tensor, which reads such tables for the other packages, is above this one
+_ELSEWHERE = "njit=compile_function; jit=compile_function"
+
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name):
+        here = dict(entry.split("=") for entry in _ELSEWHERE.split("; ")).get(name)
+        message = f"module {__name__!r} has no attribute {name!r}"
+        if here and sys._getframe(1).f_code.co_name == "_handle_fromlist":  # of importlib
+            raise ImportError(f"cannot import name {name!r} from {__name__!r}; here it is {here}")
+        raise AttributeError(f"{message}; here it is {here}" if here else message)
 
 
 def __dir__() -> list[str]:

@@ -6,6 +6,10 @@ the last: ``output, (h, c) = lstm(x, lengths=lengths)``. The cells are for loops
 from and to the weights of other libraries, define what is exported here.
 """
 
+from typing import TYPE_CHECKING
+
+from nn_tensor.extend import missing_name as _missing_name
+
 from nn_recurrent.layers.bidirectional import Bidirectional as Bidirectional
 from nn_recurrent.layers.gru import GRU as GRU
 from nn_recurrent.layers.gru_cell import GRUCell as GRUCell
@@ -22,6 +26,8 @@ from nn_recurrent.weights.onnx import to_onnx_recurrent as to_onnx_recurrent
 from nn_recurrent.weights.pytorch import from_torch_recurrent as from_torch_recurrent
 from nn_recurrent.weights.pytorch import to_torch_recurrent as to_torch_recurrent
 from nn_recurrent.weights.pytorch import torch_recurrent_settings as torch_recurrent_settings
+
+__version__ = "0.1.0"
 
 __all__ = [
     "GATE_ORDERS",
@@ -41,6 +47,19 @@ __all__ = [
     "to_torch_recurrent",
     "torch_recurrent_settings",
 ]
+
+_ELSEWHERE = """
+    RNNBase=LSTM or GRU or RNN; SimpleRNN=RNN; SimpleRNNCell=RNNCell;
+    StackedRNNCells=the argument num_layers; TimeDistributed=nn_layers.Dense;
+    Masking=the argument lengths; pack_padded_sequence=the argument lengths;
+    pad_packed_sequence=the argument lengths; pad_sequence=nn_data.Pad; Linear=nn_layers.Dense;
+    Embedding=nn_layers.Embedding
+"""
+
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name):
+        raise _missing_name(__name__, name, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar, Unpack, get_args, get_origin, get_ty
 import numpy as np
 
 from nn_tensor._dtype import is_floating, parse_dtype
-from nn_tensor._elsewhere import keyword_here
+from nn_tensor._elsewhere import keyword_hint
 from nn_tensor._errors import describe
 
 __all__ = [
@@ -244,15 +244,14 @@ def keyword_only(function: Callable[P, T]) -> Callable[P, T]:
             for name in kwargs.keys() - known:
                 close = difflib.get_close_matches(name, known, 1)
                 hint = f", did you mean {close[0]!r}?" if close else ""
-                if here := keyword_here(name, known):
-                    hint = f"; {name!r} is {here!r} here"
+                hint = keyword_hint(name, known) or hint
                 called = _called(function.__name__, positional, args)
                 raise TypeError(f"{called} has no option {name!r}{hint}")
         if not collects and not kwargs.keys() <= names:
             for name in kwargs:
-                if name not in names and (here := keyword_here(name, names)):
+                if name not in names and (hint := keyword_hint(name, names)):
                     called = _called(function.__name__, positional, args)
-                    raise TypeError(f"{called} has no option {name!r}; {name!r} is {here!r} here")
+                    raise TypeError(f"{called} has no option {name!r}{hint}")
         return function(*args, **kwargs)
 
     return checked

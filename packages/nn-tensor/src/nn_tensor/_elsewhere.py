@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-__all__ = ["keyword_here", "missing_name", "name_here", "names_elsewhere"]
+__all__ = ["keyword_hint", "missing_name", "name_here", "names_elsewhere"]
 
 T = TypeVar("T", bound=type[Any])
 
@@ -21,8 +21,28 @@ _KEYWORDS = """
     in_features=input_size; out_features=output_size; units=output_size; filters=out_channels;
     strides=stride; use_bias=bias; kernel_initializer=initialization; negative_slope=alpha;
     num_embeddings=vocab_size; embedding_dim=d_model; embed_dim=d_model; nhead=num_heads;
-    dim_feedforward=d_ff; learning_rate=lr; params=parameters; factor=gamma
+    dim_feedforward=d_ff; learning_rate=lr; params=parameters; factor=gamma;
+    units=hidden_size; proj_size=projection; merge_mode=merge; restore_best_weights=restore;
+    filepath=folder; dirpath=folder; save_freq=every_steps; period=every; every_n_epochs=every;
+    every_n_train_steps=every_steps; save_top_k=keep; max_to_keep=keep; scheduler=schedule;
+    lr_scheduler=schedule; criterion=loss; loss_fn=loss; gradient_clip_val=clip_norm;
+    max_grad_norm=clip_norm; global_clipnorm=clip_norm; accumulate_grad_batches=accumulate;
+    gradient_accumulation_steps=accumulate; validation_data=validation; val_data=validation;
+    max_epochs=epochs; num_epochs=epochs; ckpt_path=resume; verbose=progress
 """
+
+# What has no counterpart of one name: the argument of another library, an argument of the functions
+# that are meant, and what to do here.
+_WITHOUT_COUNTERPART = (
+    ("batch_first", "hidden_size", "the batch always comes first"),
+    ("batch_first", "num_heads", "the batch always comes first"),
+    ("return_sequences", "hidden_size", "a layer returns all outputs and the last state"),
+    ("return_state", "hidden_size", "a layer returns all outputs and the last state"),
+    ("betas", "beta1", "give beta1 and beta2"),
+    ("save_best_only", "best", "give best='val_loss', or the name of another column"),
+    ("initial_epoch", "resume", "give resume=folder of a Checkpoint"),
+    ("inplace", "name", "layers never change their input"),
+)
 
 
 def name_here(name: str, table: str) -> str | None:
@@ -35,6 +55,26 @@ def keyword_here(name: str, known: Any) -> str | None:
     """Return which of the arguments `known` another library calls `name`."""
     entries = (entry.strip().partition("=") for entry in _KEYWORDS.split(";"))
     return next((here for there, _, here in entries if there == name and here in known), None)
+
+
+def keyword_hint(name: str, known: Any) -> str:
+    """Return what an error says of the argument `name` of another library; empty for nothing.
+
+    Args:
+        name: the argument that was given.
+        known: the arguments that the function has.
+
+    >>> keyword_hint("dim", ["x", "axis"])
+    "; 'dim' is 'axis' here"
+    >>> keyword_hint("batch_first", ["input_size", "hidden_size"])
+    '; here the batch always comes first'
+    """
+    if here := keyword_here(name, known):
+        return f"; {name!r} is {here!r} here"
+    for there, needed, advice in _WITHOUT_COUNTERPART:
+        if there == name and needed in known:
+            return f"; here {advice}"
+    return ""
 
 
 def missing_name(module: str, name: str, table: str) -> Exception:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_tensor._elsewhere import keyword_here
+from nn_tensor._elsewhere import keyword_hint
 
 __all__ = ["CURES", "describe", "describe_call", "explain"]
 
@@ -88,8 +88,8 @@ def explain(
             reason += f"; {', '.join(further)} of NumPy's is not supported"
     for name in named:
         if name not in info.options:
-            if here := keyword_here(name, info.options):
-                reason += f"; {name!r} is {here!r} here"
+            if hint := keyword_hint(name, info.options):
+                reason += hint
             elif name in CURES:
                 reason += f"; {CURES[name]}"
     message = f"{describe_call(info, values, given, named)}: {reason}"

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 
 from nn_tensor._dtype import parse_dtype
-from nn_tensor._elsewhere import keyword_here
+from nn_tensor._elsewhere import keyword_hint
 from nn_tensor._errors import CURES, describe
 
 __all__ = ["explained", "positional_arguments", "reduction_dtype", "refuse"]
@@ -39,8 +39,7 @@ def explained(function: Callable[P, T]) -> Callable[P, T]:
             ]
             reason = str(error).removeprefix(f"{function.__name__}() ")
             for name in kwargs.keys() - set(names):
-                if here := keyword_here(name, names):
-                    reason += f"; {name!r} is {here!r} here"
+                reason += keyword_hint(name, names)
             raise TypeError(f"{function.__name__}({', '.join(parts)}): {reason}") from None
 
     return call

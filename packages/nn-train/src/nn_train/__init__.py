@@ -4,6 +4,10 @@
 `nn_train.callbacks` is what a run calls.
 """
 
+from typing import TYPE_CHECKING
+
+from nn_tensor.extend import missing_name as _missing_name
+
 from nn_train import callbacks as callbacks
 from nn_train._diagnosis import NonFiniteError as NonFiniteError
 from nn_train._history import History as History
@@ -39,6 +43,19 @@ __all__ = [
     "Trainer",
     "callbacks",
 ]
+
+_ELSEWHERE = """
+    ModelCheckpoint=Checkpoint; BackupAndRestore=Checkpoint; CSVLogger=History;
+    clip_grad_norm_=nn_optim.clip_gradients_by_norm; LightningModule=Trainer;
+    clip_grad_value_=nn_optim.clip_gradients_by_value; TerminateOnNaN=NonFiniteError;
+    ReduceLROnPlateau=nn_optim.ReduceOnPlateau; LearningRateScheduler=nn_optim.StepSchedule;
+    LambdaCallback=Callback; ProgressBar=Trainer; DataLoader=nn_data.Loader
+"""
+
+if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
+
+    def __getattr__(name):
+        raise _missing_name(__name__, name, _ELSEWHERE)
 
 
 def __dir__() -> list[str]:
