@@ -5,7 +5,7 @@ first needed. `nn_kernels.convolution` has those of convolution. `set_num_thread
 threads share the work.
 """
 
-import sys
+import sys as _sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +52,7 @@ if not TYPE_CHECKING:  # to type checkers a name that is not here is an error
     def __getattr__(name):
         here = dict(entry.split("=") for entry in _ELSEWHERE.split("; ")).get(name)
         message = f"module {__name__!r} has no attribute {name!r}"
-        if here and sys._getframe(1).f_code.co_name == "_handle_fromlist":  # of importlib
+        if here and _sys._getframe(1).f_code.co_name == "_handle_fromlist":  # of importlib
             raise ImportError(f"cannot import name {name!r} from {__name__!r}; here it is {here}")
         raise AttributeError(f"{message}; here it is {here}" if here else message)
 
