@@ -89,7 +89,7 @@ def make_torch_generate(source: LanguageModel) -> Callable[[np.ndarray, int], li
 
 
 def is_dense(path: str) -> bool:
-    """Tell whether it is the matrix of a linear layer."""
+    """Return whether it is the matrix of a linear layer."""
     return path.endswith(".weights") and ("attention." in path or "feed_forward." in path)
 
 

@@ -28,8 +28,8 @@ def next_breaking(version):
     return Version(f"0.{version.minor + 1}" if version.major == 0 else f"{version.major + 1}")
 
 
-def honest(specifier, version):
-    """Tell whether a range is `>=` a version of the present series, `<` the next breaking one."""
+def allowed_range(specifier, version):
+    """Return whether a range is `>=` a version of the present series, `<` the next breaking one."""
     bounds = {s.operator: Version(s.version) for s in specifier}
     if set(bounds) != {">=", "<"} or len(list(specifier)) != 2:
         return False
@@ -137,9 +137,9 @@ def package_problems(package, packages, root):
     requirements = package.requirements(extras=True) | package.requirements(extras=False)
     for sibling in sorted(requirements.keys() & versions.keys()):
         version, specifier = versions[sibling], requirements[sibling].specifier
-        if not honest(specifier, version):
+        if not allowed_range(specifier, version):
             want = f">={version},<{next_breaking(version)}"
-            yield f"{name}: {sibling}{specifier} is not honest and tight ({want})"
+            yield f"{name}: {sibling}{specifier} does not match its version (expected {want})"
     if "numpy" in requirements and requirements["numpy"].specifier == SpecifierSet():
         yield f"{name}: numpy has no lower bound"
 

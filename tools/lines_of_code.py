@@ -45,7 +45,7 @@ def count_lines(source):
 
 
 def is_docstring(node):
-    """Tell whether a node of the syntax tree is a string alone, which documents what is above."""
+    """Return whether a node of the syntax tree is a string alone, which documents what is above."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
@@ -59,7 +59,7 @@ def span(node):
 
 
 def is_overload(node):
-    """Tell whether a node of the syntax tree is a signature decorated with `overload`."""
+    """Return whether a node of the syntax tree is a signature decorated with `overload`."""
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         return False
     return any(ast.unparse(d) in ("overload", "typing.overload") for d in node.decorator_list)

@@ -370,7 +370,7 @@ COMPARING = ("arctan2", "maximum", "minimum", "where")  # which jump where both 
 
 
 def rounding_decides(x, z, distances):
-    """Tell whether both differ, by rounding, and some are so close to a jump that it matters."""
+    """Return whether both differ, by rounding, and some are so close to a jump that it matters."""
     ours, theirs = x.numpy(), z.numpy(force=True)
     differs = (ours != theirs) | (np.signbit(ours) != np.signbit(theirs))
     return bool(differs.any()) and bool((np.abs(np.asarray(distances)) < 1e-12).any())

@@ -140,7 +140,7 @@ def main(argv=None):
     add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     add("--epochs", type=int, default=6, help="rounds of training (%(default)s)")
     add("--batch-size", type=int, default=32, help="images per step (%(default)s)")
-    add("--lr", type=float, default=0.001, help="learning rate at first (%(default)s)")
+    add("--lr", type=float, default=0.001, help="initial learning rate (%(default)s)")
     add("--seed", type=int, default=0, help="of everything random (%(default)s)")
     add("--figure", type=Path, default=Path("convnet.png"), help="the picture (%(default)s)")
     args = parser.parse_args(argv)

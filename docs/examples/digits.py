@@ -113,7 +113,7 @@ def parse_arguments(argv):
     add("--data", type=Path, metavar="DIR", help="folder of IDX files, such as MNIST, plain or .gz")
     add("--epochs", type=int, default=30, help="rounds of training (%(default)s)")
     add("--batch-size", type=int, default=32, help="images per step (%(default)s)")
-    add("--lr", type=float, default=0.003, help="learning rate at first (%(default)s)")
+    add("--lr", type=float, default=0.003, help="initial learning rate (%(default)s)")
     add("--seed", type=int, default=0, help="of everything random (%(default)s)")
     add("--output", type=Path, metavar="FILE", help="keep the model: .safetensors, .npz or .pkl")
     args = parser.parse_args(argv)

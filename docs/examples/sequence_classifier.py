@@ -79,7 +79,7 @@ def make_loader(texts, labels, shuffle):
 
 
 def accuracy(model, loader):
-    """Return the share of sequences that are classified correctly."""
+    """Return the fraction of the sequences that are classified correctly."""
     right = total = 0
     with model.no_grad():
         for (tokens, mask), labels in loader:

@@ -205,7 +205,7 @@ class Run:
         return time.perf_counter() - self.begin
 
     def is_done(self):
-        """Tell whether training has to stop."""
+        """Return whether training has to stop."""
         epochs, steps, minutes = self.args.epochs, self.args.steps, self.args.time_limit
         if minutes is not None and self.step and time.perf_counter() > self.started + 60 * minutes:
             return True

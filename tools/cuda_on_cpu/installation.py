@@ -35,7 +35,7 @@ def find_problem():
 
 
 def is_installed():
-    """Tell whether CuPy uses the stand-in in this process."""
+    """Return whether CuPy uses the stand-in in this process."""
     return bool(_libraries)
 
 

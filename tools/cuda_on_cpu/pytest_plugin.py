@@ -24,7 +24,7 @@ def pytest_configure():
 
 
 def pytest_report_header():
-    """Say that this is no GPU."""
+    """Say that this is not a GPU."""
     settings = [f"{name}={os.environ[name]}" for name in _SETTINGS if os.environ.get(name)]
     return " ".join(["CUDA: stand-in on the CPU, not a GPU", *settings])
 

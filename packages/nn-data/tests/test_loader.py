@@ -14,7 +14,7 @@ Y = np.arange(10)
 
 
 def equal(first, second):
-    """Tell whether two batches have the same structure, types and values."""
+    """Return whether two batches have the same structure, types and values."""
     if isinstance(first, (tuple, list)):
         same = type(first) is type(second) and len(first) == len(second)
         return same and all(map(equal, first, second))
@@ -351,10 +351,16 @@ REFUSED = {
     "workers of PyTorch": (
         lambda: Loader(Y, num_workers=2),
         TypeError,
-        "Loader has no argument num_workers: did you mean workers",
+        "Loader has no argument num_workers: here it is workers$",
     ),
-    "collate of PyTorch": (lambda: Loader([1], collate_fn=list), TypeError, "did you mean collate"),
-    "pinned memory": (lambda: Loader(Y, pin_memory=True), TypeError, "no argument pin_memory$"),
+    "misspelled": (lambda: Loader([1], colate=list), TypeError, "did you mean collate"),
+    "unknown": (lambda: Loader(Y, xyz=2), TypeError, "no argument xyz$"),
+    "collate of PyTorch": (lambda: Loader([1], collate_fn=list), TypeError, "here it is collate$"),
+    "pinned memory": (
+        lambda: Loader(Y, pin_memory=True),
+        TypeError,
+        "no argument pin_memory: here it is convert",
+    ),
     "shuffle": (lambda: Loader(Y, shuffle=1), TypeError, "shuffle"),
     "drop_last": (
         lambda: Loader(Y, 11, drop_last=True),

@@ -52,7 +52,7 @@ STRIDED = {
 
 @pytest.mark.parametrize("name", STRIDED)
 def test_a_batch_of_a_strided_array_copies_no_more_than_the_batch(name):
-    """`numpy.take` makes a contiguous copy of all of such an array at first."""
+    """`numpy.take` makes a contiguous copy of the whole array first."""
     data = STRIDED[name](np.random.default_rng(0).random((20_000, 10)))
     for batch in Loader(data, 8, sampler=range(99, 107)):
         np.testing.assert_array_equal(batch, data[99:107])

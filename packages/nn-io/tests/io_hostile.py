@@ -319,7 +319,7 @@ def headers() -> Iterator[tuple[str, bytes]]:
         ("a number", "1"),
         ("null", "null"),
         ("NaN", "NaN"),
-        ("cut short", '{"a":'),
+        ("truncated", '{"a":'),
         ("followed by another", "{}{}"),
         ("after a space", " {}"),
         ("after a byte order mark", "\ufeff{}"),
@@ -513,7 +513,7 @@ def archives() -> Iterator[tuple[str, bytes]]:
     yield "data before it", b"x" + good
     yield "data after it", good + b"x"
     yield "a comment", good[:-2] + b"\x05\0hello"
-    yield "a comment cut short", good[:-2] + b"\x09\0hello"
+    yield "a comment truncated", good[:-2] + b"\x09\0hello"
     yield "no directory", good[directory:]
     yield "only a directory", good[directory:directory] + good[-22:]
     yield "wrong contents", good.replace(bytes(8), b"abcdefgh", 1)

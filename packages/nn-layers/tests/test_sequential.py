@@ -79,7 +79,7 @@ def test_changing():
     ("wrong", "reason"),
     [
         (ReLU, r"got <class .*ReLU'>; write ReLU\(\.\.\.\) to make one"),
-        (tanh, "a function goes into the forward of a class of your own"),
+        (tanh, "a function goes into the forward of a custom class"),
         (None, "expected a layer, got None$"),
         ([ReLU()], r"got \[ReLU\(\)\]"),
     ],

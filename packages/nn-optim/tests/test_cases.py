@@ -13,7 +13,7 @@ NAMES = {*nn_optim.__all__, *ops_of("nn_optim"), *kernels_of("nn_optim")}
 EXEMPT = {
     "Group": "holds options: test_groups.py",
     "Optimizer": "abstract: its subclasses have rows",
-    "ReduceOnPlateau": "is no function of the step: test_schedules.py",
+    "ReduceOnPlateau": "is not a function of the step: test_schedules.py",
     "Schedule": "abstract: its subclasses have rows",
     "clip_gradients_by_norm": "changes gradients only: test_clip.py",
     "clip_gradients_by_value": "changes gradients only: test_clip.py",

@@ -232,7 +232,8 @@ def test_a_constructor_of_ones_own():
         (lambda: SGD([X], 0.1, 0.9), r"SGD takes 2 positional .* \(parameters, lr\): .*decay=0.9"),
         (lambda: SGD([X], 0.1, lr=0.2), "SGD: multiple values for argument 'lr'"),
         (lambda: SGD(lr=0.2), "SGD: missing a required argument: 'parameters'"),
-        (lambda: Adam([X], betas=0.5), "Adam: got an unexpected keyword argument 'betas'"),
+        (lambda: Adam([X], moment=0.5), "Adam: got an unexpected keyword argument 'moment'"),
+        (lambda: Adam([X], betas=0.5), "Adam has no option 'betas'; here give beta1 and beta2"),
     ],
 )
 def test_wrong_arguments(build, message):

@@ -17,7 +17,7 @@ CURVES = [
     ([3, 2, 1, 2, 3, 4], {"patience": 3}, 6, 3),
     ([3, 2, 1, 2, 3, 4], {"patience": 9}, 6, 3),
     ([3, 2, 1, 2, 0, 4], {"patience": 2}, 6, 5),
-    ([1, 1, 1, 1, 1, 1], {"patience": 3}, 4, 1),  # ties are no improvement
+    ([1, 1, 1, 1, 1, 1], {"patience": 3}, 4, 1),  # ties are not improvements
     ([1, 2, 1, 0, 1, 1], {"patience": 1}, 2, 1),
     ([1, 2, 1, 0, 1, 1], {"patience": 0}, 2, 1),
     ([5, 4.9, 4.8, 4.7, 4.6, 4.5], {"patience": 3, "min_delta": 0.25}, 6, 4),

@@ -1,4 +1,4 @@
-"""Batches at the price of an index, in an order that is exact and can be resumed.
+"""Batches that cost as much as an index, in an order that is exact and can be resumed.
 
 `Loader` gives batches of arrays, data frames, sequences and files. `nn_data.transforms` augments
 batches of images, `nn_data.tabular` prepares tables, `nn_data.text` has vocabularies.

@@ -9,7 +9,7 @@ __all__ = ["takes_rng"]
 
 
 def takes_rng(function: Any) -> bool:
-    """Tell whether a function has a parameter called ``rng``.
+    """Return whether a function has a parameter called ``rng``.
 
     >>> import numpy as np
     >>> takes_rng(lambda batch, rng: batch), takes_rng(np.sqrt)

@@ -103,7 +103,7 @@ class Pad:
     each part is collated by itself: sequences are padded, numbers stacked, strings listed.
 
     Args:
-        value: what fills the places without a value.
+        value: the padding value.
         side: where they are, ``'right'`` or ``'left'``.
         multiple: the padded length is a multiple of this; the fewer lengths there are, the fewer
             sizes of memory are asked for.

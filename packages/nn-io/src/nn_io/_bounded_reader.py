@@ -40,7 +40,7 @@ class BoundedReader:
         """Raise a FileFormatError unless `count` bytes are left for `what`."""
         if count > self.left:
             raise FileFormatError(
-                f"is cut short: {what} takes {count} bytes, but {self.left} are left"
+                f"is truncated: {what} takes {count} bytes, but {self.left} are left"
             )
 
     def read(self, count: int, what: str) -> bytes:

@@ -30,7 +30,7 @@ class LoadsStateDict(HasStateDict, Protocol):
     """Anything that returns its state as a flat mapping, and takes it back."""
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
-        """Take over a state."""
+        """Load a state dict."""
         ...
 
 

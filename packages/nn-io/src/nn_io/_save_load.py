@@ -62,7 +62,7 @@ def load_state_dict_from_file(path: str | os.PathLike[str]) -> dict[str, Any]:
         Under ``"__metadata__"``, if the file has it, a dict of configuration.
 
     Raises:
-        FileFormatError: naming the file, where the content is damaged, cut short, hostile or in
+        FileFormatError: naming the file, where the content is damaged, truncated, hostile or in
             another format.
         ValueError: for an unknown suffix.
         OSError: where the file cannot be read.

@@ -108,7 +108,7 @@ SPREAD = Job(_spread_job)
 
 
 def is_shared(batch: int, weights: int) -> bool:
-    """Tell whether all samples are laid out first: the weights do not fit, or samples are few."""
+    """Return whether all samples are laid out first: the weights do not fit, or samples are few."""
     return batch < _FEW or weights > _LARGE
 
 

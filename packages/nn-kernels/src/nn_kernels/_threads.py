@@ -46,7 +46,7 @@ def _take(state):  # type: ignore[no-untyped-def]
 
 @jit()
 def _serve(state, thread, polls):  # type: ignore[no-untyped-def]
-    """Compute parts until `polls` looks in a row have found none."""
+    """Compute parts until `polls` consecutive polls have found none."""
     idle = 0
     while idle < polls:
         part = _take(state)
@@ -141,7 +141,7 @@ def _default_threads() -> int:
 def get_num_threads() -> int:
     """Return the number of threads that a kernel is divided among.
 
-    At first it is the number of processors that the process may run on, or what the environment
+    By default it is the number of processors that the process may run on, or what the environment
     says in ``NN_KERNELS_NUM_THREADS`` or ``OMP_NUM_THREADS``; 1 on systems other than Linux.
 
     >>> get_num_threads() >= 1

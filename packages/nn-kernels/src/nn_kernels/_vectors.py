@@ -32,7 +32,7 @@ config: Any = numba_config  # its attributes are set when it is imported
 
 
 def _has_wide_registers() -> bool:
-    """Tell whether there are 32 registers of 16 floats (AVX-512), as numba is told."""
+    """Return whether there are 32 registers of 16 floats (AVX-512), as numba is told."""
     if config.CPU_FEATURES is not None:
         return "+avx512f" in config.CPU_FEATURES
     if config.CPU_NAME is not None:

@@ -233,7 +233,7 @@ def convolve(
     Args:
         x: images, (batch, channels, height, width).
         w: weights, (outputs, channels, 3, 3); with `flip`, (channels, outputs, 3, 3), and each
-            kernel is turned by half a turn: then this is the gradient for the input of `w`.
+            kernel is rotated by 180 degrees: then this is the gradient for the input of `w`.
         bias: (outputs,).
         out: (batch, outputs, rows, columns).
         padding: the zeros above and on the left; the shape of `out` says those below and right.

@@ -203,7 +203,7 @@ _L = 16
 def transform_weights(w, u, outputs, channels, flip, group, rows, panels):  # type: ignore[no-untyped-def]
     """Write G w G^T for 16 outputs to `u`, which is (36, panels, channels, rows).
 
-    With `flip`, the weights are (channels, outputs, 3, 3) and turned by half a turn.
+    With `flip`, the weights are (channels, outputs, 3, 3) and rotated by 180 degrees.
     """
     g = np.empty((9, _L), np.float32)
     t = np.empty((6, 3, _L), np.float32)

@@ -44,7 +44,7 @@ def _is_winograd(
     size: Pair,
     tiles_per_channel: float,
 ) -> bool:
-    """Tell whether Winograd's algorithm computes a convolution with outputs of a size."""
+    """Return whether Winograd's algorithm computes a convolution with outputs of a size."""
     kernel, stride, padding, dilation, algorithm = windows
     fits = (
         kernel == (3, 3)

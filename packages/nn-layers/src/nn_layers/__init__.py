@@ -2,7 +2,7 @@
 
 A layer is a class with Tensors as attributes and a `forward`; `Sequential` applies layers one after
 the other, and a subclass of `BaseModel` connects them in any other way. `nn_layers.ops` has the
-operations, for layers of your own; `nn_layers.layers`, `nn_layers.module` and
+operations, for custom layers; `nn_layers.layers`, `nn_layers.module` and
 `nn_layers.initializers` define what is exported here.
 """
 

@@ -47,7 +47,7 @@ def _total(xp: Any, exponentials: Any) -> Any:
 def cross_entropy_with_indices(
     xp: Any, logits: Any, classes: Any, /, scale: Any = None, smoothing: float = 0.0
 ) -> Any:
-    """Return `scale` times minus the logarithm of the softmax of `logits` at `classes`.
+    """Return `-scale` times the log-softmax of `logits` at `classes`.
 
     Rows with a scale of 0 may hold anything. `smoothing` is the part of the target that is spread
     over all classes.
@@ -213,7 +213,7 @@ def _(g: Any, grad_output: Any, exponentials: Any, total: Any) -> Any:
 
 @op(keeps=("error",))
 def cross_entropy_with_probabilities(xp: Any, logits: Any, target: Any, /) -> Any:
-    """Return minus the sum of `target` times the logarithm of the softmax of `logits`."""
+    """Return the negative sum of `target` times the log-softmax of `logits`."""
     error = _shift(xp, logits)
     with np.errstate(invalid="ignore"):
         chosen = xp.einsum("ij,ij->i", error, target)

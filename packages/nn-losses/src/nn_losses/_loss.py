@@ -18,7 +18,7 @@ Reduction = Literal["mean", "sum", "none"]
 class Loss(ABC):
     r"""A loss between predictions and targets, as a Tensor to call `backward` on.
 
-    A loss of your own writes `forward` and ends it with `reduce`::
+    A custom loss writes `forward` and ends it with `reduce`::
 
         class AbsoluteLoss(Loss):
             def forward(self, prediction, target):

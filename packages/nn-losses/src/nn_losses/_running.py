@@ -16,7 +16,7 @@ Sums = dict[str, Any]
 class RunningMetric(ABC):
     """A metric of one batch when called, and of many by `update`, `result` and `reset`.
 
-    What is kept of the batches are sums, or the scores themselves where the metric ranks them. The
+    It accumulates sums, or the scores themselves where the metric ranks them. The
     result is that of all examples together, not a mean of the results of batches.
     """
 
@@ -42,21 +42,21 @@ class RunningMetric(ABC):
         return self._value(self._sums)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what is kept of the batches, as arrays."""
+        """Return what has been accumulated, as arrays."""
         return {name: np.array(value) for name, value in (self._sums or {}).items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Load what `state_dict` returned."""
         self._sums = {name: np.array(value) for name, value in state.items()} or None
 
     @abstractmethod
     def _of_batch(self, prediction: Any, target: Any) -> Sums:
-        """Return what is kept of a batch."""
+        """Return what a batch contributes."""
 
     def _combined(self, sums: Sums, new: Sums) -> Sums:
-        """Return what is kept of two."""
+        """Return the contributions of two together."""
         return {name: value + new[name] for name, value in sums.items()}
 
     @abstractmethod
     def _value(self, sums: Sums) -> Any:
-        """Return the metric of what is kept."""
+        """Return the metric of what has been accumulated."""

@@ -1,4 +1,4 @@
-"""Groups of parameters that share their options, with what is kept of each parameter."""
+"""Groups of parameters that share their options, with the state of each parameter."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class MultiTensorKernel:
         arrays: the names of the arrays of a tensor in the body.
         scalars: the names of numbers, of the type ``T``, or declarations of other types.
         body: what a thread does.
-        preamble: what stands before the kernel.
+        preamble: source code before the kernel.
     """
 
     def __init__(

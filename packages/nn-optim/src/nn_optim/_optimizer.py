@@ -47,7 +47,7 @@ class Optimizer(Configured):
     An option of the optimizer reads as the common value of its groups, and setting it sets it in
     all of them; `groups` gives access to each.
 
-    An optimizer of your own has an update rule, and declares its options. The arguments of the
+    A custom optimizer has an update rule, and declares its options. The arguments of the
     rule are filled by name: state arrays that are kept of each parameter, options, ``step``, and
     attributes of the class. See `nn_optim.extend`.
 
@@ -139,7 +139,7 @@ class Optimizer(Configured):
         Raises:
             ValueError: if it has no parameters, one that the optimizer has already, or an option
                 that is unknown or out of range; then nothing was added.
-            TypeError: if it is not a dict, or has something else than Tensors and numbers.
+            TypeError: if it is not a dict, or contains anything but Tensors and numbers.
 
         >>> from nn_optim import SGD
         >>> from nn_tensor import zeros
@@ -222,7 +222,7 @@ class Optimizer(Configured):
             logging.getLogger("nn_optim").warning("%s.%s", type(self).__name__, message)
 
     def init_state(self, options: Options) -> dict[str, float]:
-        """Return the names of the state arrays, with the number that each is filled with at first.
+        """Return the names of the state arrays, each with its initial value.
 
         By default they are those of the rule, filled with 0. One that is left out is not kept.
         """
@@ -265,7 +265,7 @@ class Optimizer(Configured):
 
         The keys are ``groups.<group>.<option>``, ``groups.<group>.decays``, and for each
         parameter ``<position>.step`` and ``<position>.<array>``, the positions counted through
-        all groups; their values are host arrays that nobody else holds. ``__metadata__`` names
+        all groups; their values are host arrays that are not shared. ``__metadata__`` names
         the class and the number of parameters in each group. With the parameters and this,
         training continues bit for bit.
 
@@ -289,7 +289,7 @@ class Optimizer(Configured):
         return {**found, METADATA_KEY: {**self._metadata(), "groups": sizes}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was called: take over its options and arrays.
+        """Continue where `state_dict` was called: load its options and arrays.
 
         Arrays take the dtype and the device of their parameters.
 

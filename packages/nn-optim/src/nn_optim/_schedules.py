@@ -38,7 +38,7 @@ class Schedule(Configured):
     schedule. The rate of :math:`t = 0` is set at once. Step it after the optimizer, once an epoch
     or once a batch. Setting ``lr`` restarts the `decay` of the optimizer, so use one of the two.
 
-    A schedule of your own declares its options and has a `rate`: see `nn_optim.extend`.
+    A custom schedule declares its options and has a `rate`: see `nn_optim.extend`.
 
     Args:
         optimizer: the optimizer whose learning rate is set.
@@ -90,7 +90,7 @@ class Schedule(Configured):
         self._set_progress(progress | {"steps": self.steps + 1})
 
     def _new_progress(self) -> dict[str, Any]:
-        """Return the numbers that change from step to step, as they are at first."""
+        """Return the numbers that change from step to step, with their initial values."""
         groups = enumerate(self.optimizer.groups)
         return {"steps": 0} | {f"groups.{n}.base": group.base_lr() for n, group in groups}
 
@@ -99,7 +99,7 @@ class Schedule(Configured):
         return check_number("lr", value, minimum=0)
 
     def _set_progress(self, progress: dict[str, Any]) -> None:
-        """Take over the progress, and set the learning rates that follow from it."""
+        """Load the progress, and set the learning rates that follow from it."""
         steps, *bases = progress.values()
         try:
             rates = [check_number("lr", self.rate(base, steps), minimum=0) for base in bases]
@@ -662,7 +662,7 @@ class ChainedSchedules(_Composite):
 
 
 class SequentialSchedules(_Composite):
-    r"""Applies several schedules one after the other, from given steps on.
+    r"""Applies several schedules in sequence, from given steps on.
 
     .. math:: \text{lr}_t = f_k(\text{lr}_0, t - \tau_k), \qquad \tau_k \le t < \tau_{k+1}
 

@@ -1,9 +1,9 @@
-"""The extension API: optimizers and schedules of your own.
+"""The extension API: custom optimizers and schedules.
 
 An update rule is one elementwise statement. From it follow the NumPy implementation, a loop that
 numba compiles and a CUDA kernel; `Optimizer` does the rest (groups, options, flat buffers, half
 precision, devices, state dicts). The arguments of the rule are filled by name: after the parameter
-and its gradient the state arrays, zero at first, then ``step`` and options::
+and its gradient the state arrays, initially zero, then ``step`` and options::
 
     from nn_optim.extend import Optimizer, option, update_rule
     from nn_tensor.extend import check_number

@@ -1,7 +1,7 @@
 """Recurrent layers for nn-tensor: `LSTM`, `GRU` and `RNN` over whole batches of sequences.
 
 A layer takes ``(batch, time, features)`` and returns the outputs of all steps and the state after
-the last: ``output, (h, c) = lstm(x, lengths=lengths)``. The cells are for loops of your own.
+the last: ``output, (h, c) = lstm(x, lengths=lengths)``. The cells are for custom loops.
 `nn_recurrent.ops` has the operations; `nn_recurrent.layers` and `nn_recurrent.weights`, the maps
 from and to the weights of other libraries, define what is exported here.
 """

@@ -28,7 +28,7 @@ def caller() -> str:
 
 
 def has_nan(value: Any) -> bool:
-    """Tell whether an array or Tensor of floating numbers holds a NaN."""
+    """Return whether an array or Tensor of floating numbers holds a NaN."""
     array = value._data if isinstance(value, Variable) else value
     kind = getattr(getattr(array, "dtype", None), "kind", "")
     return kind in "fc" and kind != "" and bool(namespace_of(array).isnan(array).any())
@@ -68,10 +68,10 @@ class Origin:
 
 
 def check_result(description: str, values: list[Any], result: Variable) -> None:
-    """Raise if a call produced NaN from inputs without one; remember where it was recorded."""
+    """Raise if a call produced NaN from inputs without NaN; remember where it was recorded."""
     if has_nan(result._data) and not any(map(has_nan, values)):
         raise FloatingPointError(
-            f"{description} produced NaN from inputs without one, called at {caller()}"
+            f"{description} produced NaN from inputs without NaN, called at {caller()}"
         )
     if isinstance(result._node, Node):
         result._node.debug = Origin(result._node, description)

@@ -137,7 +137,7 @@ class _BackwardPass:
         if type(parent) is not Node and parent not in self.totals:
             array = gradient._data if self.create_graph else gradient
             if array.base is not None or any(gradient is value for value in (grad, *edge[1])):
-                gradient = gradient.copy()  # the leaf keeps it, so nobody else may
+                gradient = gradient.copy()  # the leaf keeps it, and must not share it
         self.add(parent, gradient)
 
     def add(self, parent: Parent, gradient: Gradient) -> None:

@@ -57,7 +57,7 @@ def refuse_masked(value: Any) -> None:
 
 
 def holds_recorded(value: Any) -> bool:
-    """Tell whether `value` is or holds, in nested sequences, a variable to differentiate."""
+    """Return whether `value` is or holds, in nested sequences, a variable to differentiate."""
     if isinstance(value, (list, tuple)):
         return any(map(holds_recorded, value))
     return isinstance(value, Variable) and value._requires_grad

@@ -122,7 +122,7 @@ def _cuda_problem() -> str | None:
 
 
 def has_cuda() -> bool:
-    """Tell whether CuPy imports and a CUDA device answers (asked once, then remembered)."""
+    """Return whether CuPy imports and a CUDA device answers (asked once, then remembered)."""
     return _cuda_problem() is None
 
 
@@ -147,7 +147,7 @@ def xp_for(device: Device) -> Any:
 
 
 def is_array(value: object) -> bool:
-    """Tell whether `value` is a NumPy or CuPy array (or NumPy scalar), without importing CuPy."""
+    """Return whether `value` is a NumPy or CuPy array (or NumPy scalar), without importing CuPy."""
     return isinstance(value, (np.ndarray, np.generic)) or _is_cupy(value)
 
 

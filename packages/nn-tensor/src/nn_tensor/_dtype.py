@@ -43,7 +43,7 @@ def parse_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Tell whether gradients can flow through values of `dtype`."""
+    """Return whether gradients can flow through values of `dtype`."""
     return dtype.kind == "f"
 
 

@@ -78,7 +78,7 @@ def _plain_part(part: Any) -> Any:
 
 
 def is_basic(index: Any) -> bool:
-    """Tell whether an index only slices, so that no element is read twice."""
+    """Return whether an index only slices, so that no element is read twice."""
     parts = index if isinstance(index, tuple) else (index,)
     return not any(is_array(part) and getattr(part, "ndim", 0) > 0 for part in parts)
 

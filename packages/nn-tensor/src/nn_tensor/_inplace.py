@@ -19,7 +19,7 @@ ArrayLike = Any
 
 
 def _refuse_leaf(tensor: Any, sign: str, value: Any) -> bool:
-    """Tell whether a change is part of a graph; raise if it is one of a leaf."""
+    """Return whether a change is part of a graph; raise if it is one of a leaf."""
     recorded = modes.grad and (
         tensor._requires_grad or (isinstance(value, Variable) and value._requires_grad)
     )
@@ -63,7 +63,7 @@ def assign(tensor: Any, index: Any, value: ArrayLike) -> None:
 def _replace(tensor: Any, sign: str, result: Any) -> Any:
     if tensor._data.base is not None:
         raise RuntimeError(
-            f"{sign}: this Tensor is a view, and whoever shares its memory would not see a change "
+            f"{sign}: this Tensor is a view, and what shares its memory would not see a change "
             "that is part of a graph; use a new name for the result, or take .copy() first"
         )
     _check_fit(tensor, sign, result)

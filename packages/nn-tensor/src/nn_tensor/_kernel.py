@@ -42,7 +42,7 @@ def _prepare(implementation: Callable[..., Any] | str, reassociate: bool) -> Cal
 
 
 def _compilable(arguments: tuple[Any, ...]) -> bool:
-    """Tell whether numba knows the types: it has neither long doubles nor half precision."""
+    """Return whether numba knows the types: it has neither long doubles nor half precision."""
     return all(x.dtype.itemsize in (1, 4, 8) for x in arguments if isinstance(x, np.ndarray))
 
 

@@ -15,7 +15,7 @@ def reuse_memory() -> bool:
     By default glibc returns large blocks to the system when they are freed. A training step makes
     and frees the same arrays as the one before it, and the system hands out each page of new memory
     filled with zeros, which can take a good part of the step. This asks glibc (``mallopt``) to keep
-    blocks below 32 MiB. It holds for the whole process, whoever allocates, and until its end: a
+    blocks below 32 MiB. It holds for the whole process, whatever allocates, and until its end: a
     program decides it, a library should not.
 
     Returns:

@@ -119,7 +119,7 @@ def recording(create_graph: bool) -> Switch:
 
 
 def is_grad_enabled() -> bool:
-    """Tell whether operations of this thread record what `backward` needs.
+    """Return whether operations of this thread record what `backward` needs.
 
     >>> from nn_tensor import is_grad_enabled
     >>> is_grad_enabled()
@@ -131,9 +131,9 @@ def is_grad_enabled() -> bool:
 class detect_anomaly(_CallSwitch):  # noqa: N801
     """Find where a NaN first appears, or where a saved array was changed: slow, for debugging.
 
-    Inside the block an operation that produces NaN from inputs without one raises at once, forward
+    Inside the block an operation that produces NaN from inputs without NaN raises at once, forward
     and backward, and names the operation and the line of the program that called it. Arrays that
-    an operation saved are checksummed, so that a change behind the framework's back (through a
+    an operation saved are checksummed, so that a change outside of the framework (through a
     NumPy array that shares their memory) raises in `backward` too.
 
     Raises:
@@ -145,7 +145,7 @@ class detect_anomaly(_CallSwitch):  # noqa: N801
     ...     sqrt(Tensor([-1.0]))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
         ...
-    FloatingPointError: sqrt(x: float32 (1,)) produced NaN from inputs without one, called at ...
+    FloatingPointError: sqrt(x: float32 (1,)) produced NaN from inputs without NaN, called at ...
     """
 
     _set = CHECK

@@ -312,7 +312,7 @@ class Tensor(Variable):
         return self if parsed == self._data.dtype else ops.cast(self, parsed)
 
     def set_device(self, device: str | Device) -> None:
-        """Move this very Tensor, and its gradient, so that whoever holds it sees the move."""
+        """Move this very Tensor, and its gradient, so that all references see the move."""
         target = parse_device(device)
         data = put(self._data, target)
         grad = None if self._grad is None else Tensor(put(self._grad._data, target))

@@ -34,7 +34,7 @@ class _Versions:
             last[key] = self.current, weakref.ref(owner, lambda _: last.pop(key, None))
 
     def changed_since(self, version: int, array: Array) -> bool:
-        """Tell whether the memory of `array` was changed after `version`."""
+        """Return whether the memory of `array` was changed after `version`."""
         owner = _owner(array)
         entry = self._last.get(id(owner))
         return entry is not None and entry[0] > version and entry[1]() is owner

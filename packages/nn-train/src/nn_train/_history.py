@@ -92,7 +92,7 @@ class History(Sequence[Row]):
         return [row.get(name, float("nan")) for row in self._rows]
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a line for each epoch, under a line of names; no number is an empty field.
+        """Write a line for each epoch, under a line of names; a missing value is an empty field.
 
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -158,7 +158,7 @@ class History(Sequence[Row]):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Load what `state_dict` returned."""
         metadata = state[METADATA_KEY]
         rows: list[Row] = [{} for _ in range(metadata["rows"])]
         for number, name in enumerate(metadata["names"]):

@@ -14,7 +14,7 @@ __all__ = ["Interrupt"]
 class Interrupt:
     """While it is entered, a first Ctrl-C sets `requested`; a second one stops at once.
 
-    Only in the main thread, and only where nobody else handles the signal.
+    Only in the main thread, and only where the signal has its default handler.
     """
 
     def __init__(self) -> None:

@@ -57,7 +57,7 @@ class Mean:
         return {"sum": np.float64(self.sum), "weight": np.float64(self.weight)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over sum and weight."""
+        """Load sum and weight."""
         self.sum, self.weight = float(state["sum"]), float(state["weight"])
 
 
@@ -127,7 +127,7 @@ class Values:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the sums."""
+        """Load the sums."""
         for prefix, part in {
             "loss.": self.loss,
             **{f"metrics.{name}.": metric for name, metric in self.metrics.items()},

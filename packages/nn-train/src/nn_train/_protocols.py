@@ -17,7 +17,7 @@ class HasState(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
-        """Take over a state."""
+        """Load a state dict."""
         ...
 
 
@@ -72,7 +72,7 @@ class Schedule(HasState, Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """A number that batches add up to.
+    """A metric that is accumulated over batches.
 
     With `state_dict` and `load_state_dict` it can be saved within an epoch.
     """

@@ -68,7 +68,7 @@ class StepResult(NamedTuple):
 
 
 class Trainer:
-    """Trains a model: `fit` for whole runs, `step` for a loop of your own.
+    """Trains a model: `fit` for whole runs, `step` for a custom loop.
 
     It asks for methods, never for classes: anything that has those of `Model`, `Optimizer`,
     `Schedule` and `Metric` will do.
@@ -224,7 +224,7 @@ class Trainer:
         return StepResult(value, weight, stepped), forward
 
     def finish_group(self) -> bool:
-        """Apply the gradients of a group of batches that is not complete; tell if there was one."""
+        """Apply the gradients of an incomplete group of batches; return whether there was one."""
         return self._group > 0 and self._apply()
 
     def _apply(self) -> bool:

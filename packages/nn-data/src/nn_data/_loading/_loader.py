@@ -49,7 +49,7 @@ class Loader:
     Each ``for`` loop over the loader is the next epoch. Whole batches are indexed at once: they are
     fresh arrays, or read-only views of the data where nothing is shuffled.
 
-    What makes a batch is a function of the seed, the number of the epoch and the number of the
+    A batch is a function of the seed, the number of the epoch and the number of the
     batch. Threads, ranks and interruptions change nothing about it, and `state_dict` is three
     integers and a description of the data.
 

@@ -75,7 +75,7 @@ class Prefetch:
     """The results of ``load(step)`` for `start` ≤ step < `stop`, in order, computed by threads.
 
     An error is raised where its result would have been, after all that came before. The threads
-    begin with `start`, so that whoever may have to close this knows it before there are any.
+    begin with `start`, so that what may have to close this knows it before there are any.
 
     Args:
         load: called by several threads at once.

@@ -49,7 +49,7 @@ def _step(transform: Any, name: str) -> Step:
 
 
 def uses_rng(transform: Any) -> bool:
-    """Tell whether any of the functions of a transform takes a generator."""
+    """Return whether any of the functions of a transform takes a generator."""
     if isinstance(transform, Mapping):
         return any(map(uses_rng, transform.values()))
     if isinstance(transform, (tuple, list)):

@@ -34,7 +34,7 @@ def read_idx(path: PathLike, *, ndim: int | None = None, dtype: Any = None) -> N
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if it is damaged or holds something else than expected; it names the file.
+        ValueError: if it is damaged or holds other data than expected; it names the file.
 
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -41,7 +41,7 @@ class ArraySource(Source):
         """Return the rows at `indices`, as a contiguous array."""
         if self._is_contiguous:
             return self._array.take(indices, 0)
-        # numpy.take would copy all of the array at first: a column of a table, a mapped field.
+        # numpy.take would first copy the whole array: a column of a table, a mapped field.
         return np.ascontiguousarray(self._array[indices])
 
     def slice(self, start: int, stop: int) -> NDArray[Any]:

@@ -19,13 +19,13 @@ __all__ = [
 
 
 def is_frame(data: Any) -> bool:
-    """Tell whether something is a data frame of pandas or polars."""
+    """Return whether something is a data frame of pandas or polars."""
     # In this order: a lazy frame of polars warns where its columns are asked for.
     return hasattr(data, "to_numpy") and hasattr(data, "columns")
 
 
 def is_series(data: Any) -> bool:
-    """Tell whether something is a series, one column, of pandas or polars."""
+    """Return whether something is a series, one column, of pandas or polars."""
     return hasattr(data, "to_frame") and hasattr(data, "to_numpy") and not is_frame(data)
 
 

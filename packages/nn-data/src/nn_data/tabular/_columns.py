@@ -86,7 +86,7 @@ class ColumnTransformer:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the statistics of all transforms.
+        """Load the statistics of all transforms.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.

@@ -60,7 +60,7 @@ class Fitted(ABC):
 
     @abstractmethod
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over statistics.
+        """Load statistics.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.
@@ -68,7 +68,7 @@ class Fitted(ABC):
 
     def _check_fitted(self) -> None:
         if not self._is_fitted:
-            raise RuntimeError(f"{type(self).__name__}: call fit() with training data at first")
+            raise RuntimeError(f"{type(self).__name__}: call fit() with training data first")
 
     def _check_features(self, x: NDArray[Any], expected: tuple[int, ...]) -> None:
         if x.shape[1:] != expected:
@@ -78,7 +78,7 @@ class Fitted(ABC):
 
 
 def is_missing(x: NDArray[Any]) -> NDArray[np.bool_]:
-    """Tell which values are missing: NaN among numbers, ``''`` among strings."""
+    """Return which values are missing: NaN among numbers, ``''`` among strings."""
     if x.dtype.kind in "fc":
         return np.isnan(x)
     if x.dtype.kind == "U":

@@ -86,7 +86,7 @@ class Impute(Fitted):
         return {"filling.bytes": content, "filling.lengths": lengths.reshape(self.filling.shape)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``filling``.
+        """Load ``filling``.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.

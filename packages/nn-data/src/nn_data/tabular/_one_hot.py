@@ -44,9 +44,7 @@ class OneHot(Fitted):
         columns = self._columns(x)
         for i, column in enumerate(columns.T):
             if column.dtype.kind == "f" and is_missing(column).any():
-                raise ValueError(
-                    f"OneHot: feature {i} has missing values (NaN): use Impute at first"
-                )
+                raise ValueError(f"OneHot: feature {i} has missing values (NaN): use Impute first")
         self.categories = [np.unique(column) for column in columns.T]
 
     def _columns(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -98,7 +96,7 @@ class OneHot(Fitted):
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the categories.
+        """Load the categories.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.

@@ -74,7 +74,7 @@ class Standardize(Fitted):
         return {"mean": self.mean.copy(), "std": self.std.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over ``mean`` and ``std``.
+        """Load ``mean`` and ``std``.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.

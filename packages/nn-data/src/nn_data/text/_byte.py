@@ -53,7 +53,7 @@ class ByteVocabulary(Vocabulary):
         return bytes(i - start for i in self._checked(indices)).decode("utf-8", "replace")
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the special tokens.
+        """Load the special tokens.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.

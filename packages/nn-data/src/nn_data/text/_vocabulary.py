@@ -110,7 +110,7 @@ class Vocabulary(ABC):
         return {"tokens.bytes": content, "tokens.lengths": lengths, METADATA_KEY: settings}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over tokens and special tokens.
+        """Load tokens and special tokens.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.

@@ -102,7 +102,7 @@ class WordVocabulary(Vocabulary):
         return state
 
     def load_state_dict(self, state: Any) -> None:
-        """Take over tokens, special tokens and whether text becomes lower case.
+        """Load tokens, special tokens and whether text becomes lower case.
 
         Raises:
             ValueError: for a state that does not fit; nothing is changed then.

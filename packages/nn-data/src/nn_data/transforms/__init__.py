@@ -1,4 +1,4 @@
-"""Transforms of whole batches, with parameters that are drawn for every sample of its own."""
+"""Transforms of whole batches, with parameters that are drawn for each sample."""
 
 from nn_data.transforms._affine import RandomAffine as RandomAffine
 from nn_data.transforms._color import ColorJitter as ColorJitter

@@ -69,7 +69,7 @@ class ColorJitter(Transform):
 
 def _mean_gray(x: NDArray[Any], axes: Axes) -> NDArray[np.float64]:
     if axes.channel == x.ndim - 1:
-        # Rows at first: NumPy's loops over three channels each take ten times as long.
+        # Rows first: NumPy's loops over three channels each take ten times as long.
         means = x.mean(axis=axes.height, dtype=np.float64).mean(axis=axes.width - 1)
     else:
         means = x.mean(axis=(axes.height, axes.width), dtype=np.float64)

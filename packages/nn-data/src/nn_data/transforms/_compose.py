@@ -18,7 +18,7 @@ __all__ = ["Compose", "RandomApply"]
 
 
 class Compose:
-    """Transforms one after the other.
+    """Transforms in sequence.
 
     Args:
         transforms: functions of a batch; those with a parameter called ``rng`` get the generator.

@@ -20,7 +20,7 @@ class RandomCrop(Transform):
 
     Args:
         size: of the window: (height, width), or one number for both.
-        padding: how many pixels are added on each side at first.
+        padding: the number of pixels added on each side before cropping.
         padding_mode: ``'constant'`` fills them with `value`, ``'edge'`` with the nearest pixel,
             ``'reflect'`` mirrors the image.
         value: of the added pixels.

@@ -33,7 +33,7 @@ class _Mix(ABC):
 
     @abstractmethod
     def mix(self, x: NDArray[Any], params: Params) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return the mixed inputs, and the share that each sample keeps of itself."""
+        """Return the mixed inputs, and the weight of each sample in its mixture."""
 
     def __call__(
         self,
@@ -117,7 +117,7 @@ class MixUp(_Mix):
         super().__init__(num_classes, alpha, "nchw")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Params:
-        """Return the share that each sample keeps of itself, and with which it is mixed."""
+        """Return the weight of each sample in its mixture, and the index of its partner."""
         kept = rng.beta(self.alpha, self.alpha, shape[0])
         return {"lambda": kept, "partner": rng.permutation(shape[0])}
 
@@ -132,8 +132,8 @@ class MixUp(_Mix):
 class CutMix(_Mix):
     r"""Replace a box of each image by that of another one, and mix their targets (CutMix).
 
-    The box has the share :math:`1 - \lambda` of the area, its center is anywhere in the image, and
-    what lies outside is cut off; the targets are mixed by the area that remains (Yun et al.,
+    The box has the fraction :math:`1 - \lambda` of the area, its center is anywhere in the image,
+    and what lies outside is cut off; the targets are mixed by the area that remains (Yun et al.,
     "CutMix: Regularization strategy to train strong classifiers with localizable features", 2019).
 
     Args:

@@ -22,7 +22,7 @@ class Normalize:
     Args:
         mean: of each channel, or of all.
         std: of each channel, or of all.
-        scale: what pixels are multiplied by at first: 1/255 if mean and standard deviation are
+        scale: the factor of the pixels, applied first: 1/255 if mean and standard deviation are
             those of pixels from 0 to 1.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 
@@ -52,7 +52,7 @@ class Normalize:
         dtype = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
         factor = self._along_channels(self.scale / self.std, x.shape, dtype)
         offset = self._along_channels(-self.mean / self.std, x.shape, dtype)
-        # To convert at first is faster than to multiply bytes with floating numbers.
+        # Converting first is faster than to multiply bytes with floating numbers.
         out = x.astype(dtype)
         out *= factor
         out += offset

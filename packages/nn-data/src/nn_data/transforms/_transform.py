@@ -19,7 +19,7 @@ Params: TypeAlias = dict[str, NDArray[Any]]
 
 
 class Transform(ABC):
-    """A function of a batch of images, and of parameters that each sample has of its own.
+    """A function of a batch of images, and of parameters that are drawn for each sample.
 
     A subclass draws the parameters in `draw` and uses them in `apply`, which is a pure function:
     the same parameters move an image and its mask alike, and tests give them. The batch that comes

@@ -56,7 +56,7 @@ def verify(reader: BoundedReader, position: int) -> None:
     # Compared as text: hexadecimal read as a number would let a flip of the case pass.
     if _digest(reader.file, position) != stored:
         raise FileFormatError(
-            "does not match its checksum: it was damaged, cut short, or changed by a program "
+            "does not match its checksum: it was damaged, truncated, or changed by a program "
             "that kept the old checksum"
         )
 

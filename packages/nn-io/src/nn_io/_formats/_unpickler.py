@@ -207,12 +207,12 @@ class Unpickler:
     # Opcodes
 
     def protocol(self) -> None:
-        """Refuse protocols of the future."""
+        """Reject unknown protocols."""
         if (version := self.integer(1)) > 5:
             raise FileFormatError(f"has pickle protocol {version}; known are 0 to 5")
 
     def put(self, index: int) -> None:
-        """Remember the top value."""
+        """Store the top value in the memo."""
         value = self.pop()
         self.stack.append(value)
         self.memo[index] = value

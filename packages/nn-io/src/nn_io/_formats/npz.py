@@ -78,7 +78,7 @@ def read(reader: BoundedReader) -> State:
 def _check_end(reader: BoundedReader, comment: int) -> None:
     """Check that the archive ends where the file ends, with no comment but our checksum.
 
-    zipfile accepts comments that are cut short and data around the archive, and reads the
+    zipfile accepts comments that are truncated and data around the archive, and reads the
     directory before its size can be checked.
     """
     start = reader.size - _END_SIZE - comment
@@ -88,7 +88,7 @@ def _check_end(reader: BoundedReader, comment: int) -> None:
     end = reader.read(_END_SIZE, "the end of the archive")
     if end[:4] != b"PK\x05\x06" or int.from_bytes(end[-2:], "little") != comment:
         raise FileFormatError(
-            "is not a ZIP archive, was cut short, or has a comment that is not nn_io's checksum"
+            "is not a ZIP archive, was truncated, or has a comment that is not nn_io's checksum"
         )
     directory = int.from_bytes(end[12:16], "little")
     if start >= _END64_SIZE:

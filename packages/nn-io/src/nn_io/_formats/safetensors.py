@@ -133,7 +133,7 @@ def _verify_checksum(reader: BoundedReader, raw: bytes) -> bool:
 
 
 def _check_entry(entry: Any, data_size: int) -> None:
-    """Check all that the header says of a tensor but whether its shape fits its size."""
+    """Check the header's entry of a tensor, except that its shape fits its size."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise FileFormatError("must have dtype, shape and data_offsets, and nothing else")
     dtype, offsets = entry["dtype"], entry["data_offsets"]

@@ -160,7 +160,7 @@ class LogSoftmax(_AxisActivation):
     """
 
     def forward(self, inputs: Any) -> Tensor:
-        """Return `inputs` minus the logarithm of the sum of their exponentials."""
+        """Return the log-softmax of `inputs`."""
         return log_softmax(self._checked(inputs), self.axis)
 
 

@@ -31,8 +31,9 @@ class Conv2D(Convolution):
     groups, and the outputs of a group depend on its input channels only (Krizhevsky, Sutskever and
     Hinton, 2012).
 
-    Shapes: ``(batch, in_channels, height, width)`` to ``(batch, out_channels, rows, columns)``,
-    with ``rows = (height + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1``.
+    Shapes: ``(batch, in_channels, height, width)`` to
+    ``(batch, out_channels, out_height, out_width)``, with
+    ``out_height = (height + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1``.
     Windows that do not fit are dropped, as in PyTorch.
 
     Args:
@@ -41,10 +42,10 @@ class Conv2D(Convolution):
         kernel_size: the size of the windows: one number, or height and width, as for the next two.
         stride: the distance between windows.
         padding: the rows and columns of zeros around the image; ``'valid'`` for none, or
-            ``'same'`` for as many as give ``rows = ceil(height / stride)``, the size of the input
-            for stride 1. That is ``max((rows - 1) * stride + dilation * (kernel_size - 1) + 1 -
-            height, 0)``, as in TensorFlow and Keras; of an odd number the last row or column is at
-            the bottom or right, as in PyTorch.
+            ``'same'`` for as many as give ``out_height = ceil(height / stride)``, the size of the
+            input for stride 1. That is ``max((out_height - 1) * stride + dilation * (kernel_size -
+            1) + 1 - height, 0)``, as in TensorFlow and Keras; of an odd number the last row or
+            column is at the bottom or right, as in PyTorch.
         dilation: the distance between the elements of a window: one number, or height and width.
         groups: the number of groups of channels; divides both numbers of channels.
         initialization: how the weights are drawn, see `initialize`, where an output sums over

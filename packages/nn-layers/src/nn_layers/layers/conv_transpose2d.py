@@ -27,8 +27,9 @@ class ConvTranspose2D(Convolution):
     Krishnan, Taylor and Fergus, "Deconvolutional Networks", 2010). It is the gradient of
     `Conv2D` with the same options for its images.
 
-    Shapes: ``(batch, in_channels, height, width)`` to ``(batch, out_channels, rows, columns)``,
-    with ``rows = (height - 1) * stride - 2 * padding + dilation * (kernel_size - 1) +
+    Shapes: ``(batch, in_channels, height, width)`` to
+    ``(batch, out_channels, out_height, out_width)``, with
+    ``out_height = (height - 1) * stride - 2 * padding + dilation * (kernel_size - 1) +
     output_padding + 1``.
 
     Args:

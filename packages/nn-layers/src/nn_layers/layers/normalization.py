@@ -139,8 +139,8 @@ class LayerNorm(_NormOverLastAxes):
         name: shown in the description and in errors.
 
     Attributes:
-        weights: of `normalized_shape`, 1 at first; or None.
-        bias: of `normalized_shape`, 0 at first; or None.
+        weights: of `normalized_shape`, initially 1; or None.
+        bias: of `normalized_shape`, initially 0; or None.
 
     Raises:
         ValueError: if a size is less than 1 or `epsilon` negative; when called, if the shape of
@@ -200,7 +200,7 @@ class RMSNorm(_NormOverLastAxes):
         name: shown in the description and in errors.
 
     Attributes:
-        weights: of `normalized_shape`, 1 at first; or None.
+        weights: of `normalized_shape`, initially 1; or None.
 
     Raises:
         ValueError: if a size is less than 1 or `epsilon` negative; when called, if the shape of
@@ -258,8 +258,8 @@ class GroupNorm(_Normalization):
         name: shown in the description and in errors.
 
     Attributes:
-        weights: ``(num_channels,)``, 1 at first; or None.
-        bias: ``(num_channels,)``, 0 at first; or None.
+        weights: ``(num_channels,)``, initially 1; or None.
+        bias: ``(num_channels,)``, initially 0; or None.
 
     Raises:
         ValueError: if a number is less than 1, `num_groups` does not divide `num_channels` or
@@ -430,10 +430,10 @@ class BatchNorm1D(_BatchNorm):
         name: shown in the description and in errors.
 
     Attributes:
-        weights: ``(num_features,)``, 1 at first; or None.
-        bias: ``(num_features,)``, 0 at first; or None.
-        running_mean: ``(num_features,)``, 0 at first; not trained, but saved.
-        running_var: ``(num_features,)``, 1 at first; not trained, but saved.
+        weights: ``(num_features,)``, initially 1; or None.
+        bias: ``(num_features,)``, initially 0; or None.
+        running_mean: ``(num_features,)``, initially 0; not trained, but saved.
+        running_var: ``(num_features,)``, initially 1; not trained, but saved.
         num_batches_tracked: the number of batches seen in training; saved.
 
     Raises:

@@ -60,8 +60,9 @@ class MaxPool2D(_Pool2D):
     2007). The gradient goes to the maximum; of several equal elements, to the first. A window with
     NaN gives NaN. Windows that do not fit into the padded image are dropped, as in PyTorch.
 
-    Shapes: ``(batch, channels, height, width)`` to ``(batch, channels, rows, columns)``, with
-    ``rows = (height + 2 * padding - kernel_size) // stride + 1``. The dtype is kept.
+    Shapes: ``(batch, channels, height, width)`` to
+    ``(batch, channels, out_height, out_width)``, with
+    ``out_height = (height + 2 * padding - kernel_size) // stride + 1``. The dtype is kept.
 
     Args:
         kernel_size: the size of the windows: one number, or height and width.
@@ -98,8 +99,10 @@ class AvgPool2D(_Pool2D):
     Bottou, Bengio and Haffner, "Gradient-Based Learning Applied to Document Recognition", 1998,
     section II, without the trained factor). Windows that do not fit are dropped, as in PyTorch.
 
-    Shapes: ``(batch, channels, height, width)`` to ``(batch, channels, rows, columns)``, with
-    ``rows = (height + 2 * padding - kernel_size) // stride + 1``. Floating; the dtype is kept.
+    Shapes: ``(batch, channels, height, width)`` to
+    ``(batch, channels, out_height, out_width)``, with
+    ``out_height = (height + 2 * padding - kernel_size) // stride + 1``. Floating; the dtype is
+    kept.
 
     Args:
         kernel_size: the size of the windows: one number, or height and width.

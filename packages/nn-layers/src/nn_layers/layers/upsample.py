@@ -29,7 +29,7 @@ class Upsample(Base_Layer):
         scale: the factor: one number, or those of height and width.
         mode: ``'nearest'`` or ``'bilinear'``.
         align_corners: for ``'bilinear'``: whether the centers of the corner pixels of both images
-            lie upon each other, instead of the corners of the images.
+            coincide, instead of the corners of the images.
         name: shown in the description and in errors.
 
     Raises:

@@ -45,7 +45,8 @@ class _CallableList(list[T]):
     "register_buffer=a Tensor in an attribute; register_module=a layer in an attribute; "
     "register_parameter=a Tensor with requires_grad=True in an attribute; "
     "add_module=a layer in an attribute; save=nn_io.save_model_parameters; "
-    "compile=an optimizer and a loss; fit=a loop over nn_data.Loader; predict=a call in no_grad()"
+    "compile=nn_train.Trainer(model, loss, optimizer); fit=nn_train.Trainer(...).fit; "
+    "evaluate=nn_train.Trainer(...).evaluate; predict=nn_train.Trainer(...).predict"
 )
 class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     """The base class of layers and models: attributes that are Tensors, and a `forward`.
@@ -58,8 +59,8 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
       that was frozen by ``requires_grad = False``, or a running mean that never had a gradient.
     - Tensors under the attributes named in the class variable `unsaved` are moved but not saved:
       tables that can be recomputed, what a forward pass stores for inspection.
-    - Tensors under the attributes named in `buffers` or `unsaved` are no parameters even where they
-      are frozen: `summary` counts them apart, running means for example.
+    - Tensors under the attributes named in `buffers` or `unsaved` are not parameters even where
+      they are frozen: `summary` counts them apart, running means for example.
     - The result of a recorded operation is never state; nor is a plain array.
     - What is reachable by several paths (tied weights) counts once, under the first.
 

@@ -1,4 +1,4 @@
-"""`Sequential`: layers applied one after the other."""
+"""`Sequential`: layers applied in sequence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Sequential"]
 
 
 class Sequential(BaseModel):
-    r"""Applies layers one after the other: :math:`y = f_n(\dots f_2(f_1(x)))`.
+    r"""Applies layers in sequence: :math:`y = f_n(\dots f_2(f_1(x)))`.
 
     Args:
         layers: the layers, or one list or other iterable of them.
@@ -114,5 +114,5 @@ def _checked(layer: Any, position: int) -> Base_Layer:
     if inspect.isclass(layer):
         hint = f"; write {layer.__name__}(...) to make one"
     elif callable(layer):
-        hint = "; a function goes into the forward of a class of your own"
+        hint = "; a function goes into the forward of a custom class"
     raise TypeError(f"layers[{position}]: expected a layer, got {describe(layer)}{hint}")

@@ -1,4 +1,4 @@
-"""The operations and kernels of the layers, for layers of your own: one public module a domain.
+"""The operations and kernels of the layers, for custom layers: one public module a domain.
 
 ===============  =====================================================================
 module           operations, and what they share

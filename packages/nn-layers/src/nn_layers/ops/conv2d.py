@@ -278,7 +278,7 @@ def conv2d_input_gradient(
 ) -> Any:
     """Return the gradient of `conv2d` with respect to its input, images of `size`.
 
-    It is the transposed convolution of `values`, (batch, out_channels, rows, columns).
+    It is the transposed convolution of `values`, (batch, out_channels, out_height, out_width).
     """
     return conv2d_backward_input(xp, values, w, size, windows, groups)
 

@@ -45,7 +45,7 @@ def _mean(x: Any, axes: Axes) -> Any:
 def _mean_of_product(xp: Any, axes: Axes, *factors: Array) -> Array:
     """Return the mean of the product of arrays: without its memory, and twice as fast as `sum`.
 
-    It adds up one after the other, so a single array of many numbers is left to `sum`.
+    It adds up in sequence, so a single array of many numbers is left to `sum`.
     """
     x = factors[0]
     if len(factors) == 1 and _count(x, axes) > _FEW:

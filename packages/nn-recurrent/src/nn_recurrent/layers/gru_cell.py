@@ -19,7 +19,7 @@ __all__ = ["GRUCell"]
 
 
 class GRUCell(RecurrentCell):
-    r"""One step of a gated recurrent unit, for loops of your own.
+    r"""One step of a gated recurrent unit, for custom loops.
 
     .. math:: r, z = \sigma(x W + h R + b), \quad h' = (1 - z) n + z h
     .. math:: n = \tanh(x W + b + r (h R + b_n))

@@ -24,7 +24,7 @@ class LSTM(RecurrentLayer):
     Shapes: ``(batch, time, input_size)`` to the outputs ``(batch, time, output_size)`` and the
     state ``(h, c)`` after the last step of each sequence, each ``(num_layers * directions, batch,
     hidden_size)``; `h` and the outputs have `projection` features instead where it is given. With
-    `lengths`, outputs behind the end of a sequence are 0, and the state of a sequence of length 0
+    `lengths`, outputs after the end of a sequence are 0, and the state of a sequence of length 0
     is its initial state.
 
     Args:

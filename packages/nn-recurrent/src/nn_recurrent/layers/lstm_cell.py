@@ -21,7 +21,7 @@ __all__ = ["LSTMCell"]
 
 
 class LSTMCell(RecurrentCell):
-    r"""One step of a long short-term memory, for loops of your own.
+    r"""One step of a long short-term memory, for custom loops.
 
     .. math:: i, f, o = \sigma(x W + h R + b), \quad g = \tanh(x W + h R + b)
     .. math:: c' = f c + i g, \quad h' = o \tanh c'

@@ -120,7 +120,7 @@ class RecurrentLayer(Base_Layer, ABC):
             state: the initial state, as this returns it; zeros by default.
             lengths: the length of each sequence, in any order: integers as a list, array or
                 Tensor, or a boolean mask (batch, time) that is False at the padding on the right.
-                What lies behind the end of a sequence has no influence, even NaN.
+                What comes after the end of a sequence has no influence, even NaN.
 
         Raises:
             ValueError: if a shape does not fit, or a length is out of range.

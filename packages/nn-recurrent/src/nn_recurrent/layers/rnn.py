@@ -23,7 +23,7 @@ class RNN(RecurrentLayer):
 
     Shapes: ``(batch, time, input_size)`` to the outputs ``(batch, time, output_size)`` and the
     state after the last step of each sequence, ``(num_layers * directions, batch, hidden_size)``.
-    With `lengths`, outputs behind the end of a sequence are 0, and the state of a sequence of
+    With `lengths`, outputs after the end of a sequence are 0, and the state of a sequence of
     length 0 is its initial state.
 
     Args:

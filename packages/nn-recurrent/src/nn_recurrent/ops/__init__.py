@@ -1,4 +1,4 @@
-"""The operations and kernels of recurrent layers, for layers of your own.
+"""The operations and kernels of recurrent layers, for custom layers.
 
 ============  ==================================================================
 module        what is in it

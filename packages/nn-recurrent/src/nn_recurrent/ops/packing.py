@@ -44,7 +44,7 @@ def _(g: Any, index: Any) -> Any:
 class Packing:
     """How the sequences of a batch are packed, see `Steps`, and unpacked.
 
-    What lies behind the end of a sequence is never read.
+    What comes after the end of a sequence is never read.
 
     Args:
         batch: the number of sequences.

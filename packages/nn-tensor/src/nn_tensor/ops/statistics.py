@@ -148,7 +148,7 @@ def quantile(
     *,
     weights: None = None,
 ) -> Tensor:
-    r"""Return the value below which the share `q` of the elements over `axis` lies.
+    r"""Return the value below which the fraction `q` of the elements over `axis` lies.
 
     Among the :math:`n` sorted elements it is at :math:`q (n - 1)`. NaN if any element is.
 

@@ -170,8 +170,8 @@ def _check(
         allowed = atol + rtol * float(products.abs().sum())
         if not abs(actual - expected) <= allowed:
             raise GradientError(
-                f"{where}: the slope along a random direction is {expected:.12g} by finite "
-                f"differences, but {actual:.12g} by the gradient; they differ by "
+                f"{where}: the directional derivative is {expected:.12g} by finite differences "
+                f"along a random direction, but {actual:.12g} by the gradient; they differ by "
                 f"{abs(actual - expected):.2g}, allowed {allowed:.2g}"
             )
     return weights

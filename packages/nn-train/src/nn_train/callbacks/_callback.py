@@ -25,7 +25,7 @@ class Stop(NamedTuple):
     """What a hook returns to end the run.
 
     Attributes:
-        why: the reason, for people.
+        why: the reason, as text.
 
     >>> Stop("the loss is low enough").why
     'the loss is low enough'
@@ -160,7 +160,7 @@ class Comparison:
                 self.mode = "min" if low else "max"
 
     def check(self, names: Sequence[str]) -> None:
-        """Raise unless the number will be recorded, and it is known whether less is better."""
+        """Raise unless the monitored value will be recorded, and its mode is known."""
         check_monitor(self._monitor, names)
         if self.mode == "auto":
             raise ValueError(
@@ -169,7 +169,7 @@ class Comparison:
             )
 
     def better(self, value: float, best: float | None) -> bool:
-        """Tell whether a number is better than the best so far by more than the least change."""
+        """Return whether a number is better than the best so far by more than the least change."""
         if math.isnan(value):
             return False
         if best is None:

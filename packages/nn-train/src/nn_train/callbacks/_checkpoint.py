@@ -119,7 +119,7 @@ class Checkpoint(Callback):
         return {METADATA_KEY: {"best": self.best, "value": self._best_value}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned."""
+        """Load what `state_dict` returned."""
         metadata = state[METADATA_KEY]
         self._best_value = metadata["value"] if metadata["best"] == self.best else None
 

@@ -1,4 +1,4 @@
-"""`EarlyStopping`: the end of a run that gets no better, and its best weights."""
+"""`EarlyStopping`: the end of a run that does not improve, and its best weights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WEIGHTS = "weights."
 
 
 class EarlyStopping(Callback):
-    """Stops when a number has not improved for some epochs, and restores the best weights.
+    """Stops when a monitored value no longer improves, and restores the best weights.
 
-    A number that is equal to the best, or NaN, is no improvement. (Prechelt, "Early Stopping - But
-    When?", 1998.)
+    A value that is equal to the best, or NaN, is not an improvement. (Prechelt, "Early Stopping -
+    But When?", 1998.)
 
     Args:
         monitor: the name of a number in the history.
@@ -87,7 +87,7 @@ class EarlyStopping(Callback):
         return self._stop()
 
     def _stop(self) -> Stop | None:
-        # With a patience of 0 the first epoch that is no better ends the run.
+        # With a patience of 0 the first epoch that is not better ends the run.
         if self.wait < max(self.patience, 1):
             return None
         best = "" if self.best is None else f"; {self.best:.6g} in epoch {self.best_epoch}"
@@ -105,7 +105,7 @@ class EarlyStopping(Callback):
         return {**state, METADATA_KEY: {"monitor": self.monitor, **numbers}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over what `state_dict` returned.
+        """Load what `state_dict` returned.
 
         Raises:
             ValueError: if it monitored another number.

@@ -34,7 +34,7 @@ class Weight:
 
     @property
     def layer_prefix(self) -> str:
-        """What stands before the index of the layer, or nothing."""
+        """The prefix of the index of the layer, or nothing."""
         prefix, index, _ = self.source.partition("{n}")
         return prefix if index else ""
 
@@ -77,7 +77,7 @@ class WeightMap:
 
     Attributes:
         weights: its arrays.
-        prefix: what may stand before each name.
+        prefix: an optional prefix of each name.
         aliases: endings of names in older files, and what they are now.
         buffers: a pattern for the names of arrays that are not weights.
         unsupported: endings of names of arrays that have no counterpart in the model, and why.
@@ -102,7 +102,7 @@ class Match:
     Attributes:
         arrays: the arrays, each with its weight and the index of its layer.
         sizes: the sizes that the shapes determine, by the constructor's arguments.
-        num_layers: the number of layers, by what stands before their index.
+        num_layers: the number of layers, by the prefix of their index.
         present: which `Weight.requires` the model has.
 
     Raises:
@@ -167,7 +167,7 @@ class Match:
         return names
 
     def _find_layers(self, names: Iterable[str]) -> dict[str, list[int]]:
-        """Return the indices of the layers by what stands before them."""
+        """Return the indices of the layers by their prefixes."""
         found: dict[str, set[int]] = {"": {0}}  # for weights outside of layers
         for name in names:
             if index := re.match(r"(.*?\.)(0|[1-9]\d*)\.", name):
