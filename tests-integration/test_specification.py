@@ -126,7 +126,7 @@ def run(name, names):
 @pytest.fixture
 def specification():
     if not SPECIFICATION.is_dir():
-        pytest.skip("the specification does not lie beside the project")
+        pytest.skip("the specification is not available")
 
 
 @pytest.mark.usefixtures("specification")

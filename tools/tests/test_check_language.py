@@ -32,6 +32,16 @@ def test_a_lost_backslash_in_a_docstring_is_found():
         "Licence",
         "initialisation",
         "the behaviour",
+        "weights: 1 at first",
+        "zeros behind the end of a sequence",
+        "for layers of your own",
+        "the kernel is turned by half a turn",
+        '    """Tell whether it is one.',
+        "produced NaN from inputs without one",
+        "the file was cut short",
+        "the share of the samples",
+        "minus the logarithm of x",
+        "it is no improvement",
     ],
 )
 def test_phrases_are_found(text):

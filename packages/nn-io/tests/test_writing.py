@@ -18,7 +18,7 @@ from nn_io import FileFormatError, load_state_dict_from_file, save_model_paramet
 STATE = {"w": np.arange(5_000, dtype=np.float32), "__metadata__": {"a": 1}}
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 not_root = pytest.mark.skipif(
-    hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may do everything"
+    hasattr(os, "geteuid") and os.geteuid() == 0, reason="root bypasses file permissions"
 )
 
 

@@ -1,4 +1,4 @@
-"""What a run recorded."""
+"""The history of a run."""
 
 import csv
 import math

@@ -1,6 +1,6 @@
-"""How images lie in memory for the direct convolution, and the tables that find a window in them.
+"""The memory layout of images for the direct convolution, and tables of the offsets of a window.
 
-The planes of an image are written with their padding, row after row. The output at flat place p of
+The planes of an image are written with their padding, row after row. The output at flat index p of
 an output plane is then a sum over the window of w[k] * x[offsets[k] + p], the same offsets for all
 p: rows need no loop of their own, and a vector may go across the end of a row. What it computes
 there is not used. With stride 1, the zeros on the right of a row are those on the left of the next.

@@ -190,7 +190,7 @@ def _get_pool() -> _Pool:
 
 
 def _after_fork() -> None:
-    """Forget the pool: its threads stayed in the parent."""
+    """Drop the pool: its threads stayed in the parent."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
 

@@ -112,7 +112,7 @@ class KLDivLoss(Loss):
         return self.reduce(kl_divergence(prediction, expected))
 
     def reduce(self, losses: Tensor, count: float | None = None) -> Tensor:
-        """Return what `Loss.reduce` does, or the sum divided by the batch size."""
+        """Return the result of `Loss.reduce`, or the sum divided by the batch size."""
         if self.reduction != "batchmean":
             return super().reduce(losses, count)
         self._note_count(len(losses))

@@ -23,7 +23,7 @@ class RunningMetric(ABC):
     _sums: Sums | None = None
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Clear the accumulated batches."""
         self._sums = None
 
     def update(self, prediction: Any, target: Any) -> None:

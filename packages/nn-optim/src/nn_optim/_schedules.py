@@ -95,7 +95,7 @@ class Schedule(Configured):
         return {"steps": 0} | {f"groups.{n}.base": group.base_lr() for n, group in groups}
 
     def _check_float(self, value: Any) -> float:
-        """Check a number of the progress that is not an integer."""
+        """Check a floating-point number of the progress."""
         return check_number("lr", value, minimum=0)
 
     def _set_progress(self, progress: dict[str, Any]) -> None:

@@ -48,7 +48,7 @@ linalg_counterparts: dict[str, Callable[..., Any]] = {
 
 
 def counterpart(function: Callable[..., Any]) -> Callable[..., Any] | None:
-    """Return what computes NumPy's `function` on Tensors, or None."""
+    """Return the operation for NumPy's `function` on Tensors, or None."""
     if function.__module__ == "numpy.linalg":
         return linalg_counterparts.get(function.__name__)
     return counterparts.get(function.__name__) if function.__module__ == "numpy" else None

@@ -362,7 +362,7 @@ class Tensor(Variable):
                     leaf._accumulate(total)
 
     def zero_grad(self) -> None:
-        """Forget the gradient: it reads as zeros until the next `backward`."""
+        """Clear the gradient: it reads as zeros until the next `backward`."""
         self._grad = None
 
     def _seed(self, gradient: ArrayLike | None, create_graph: bool) -> Any:

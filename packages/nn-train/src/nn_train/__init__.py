@@ -1,7 +1,7 @@
 """Training of models: steps and whole runs, history, early stopping, checkpoints, exact resume.
 
 `Trainer` asks models, losses, optimizers and loaders for methods, never for classes.
-`nn_train.callbacks` is what a run calls.
+`nn_train.callbacks` has the callbacks.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What a run recorded: one row of numbers for each epoch."""
+"""The history of a run: one row of numbers for each epoch."""
 
 from __future__ import annotations
 

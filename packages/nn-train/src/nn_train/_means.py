@@ -38,7 +38,7 @@ class Mean:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Clear the sum and the weight."""
         self.sum: float = 0.0
         self.weight: float = 0.0
 
@@ -109,7 +109,7 @@ class Values:
         return numbers
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Clear the accumulated batches."""
         self.loss.reset()
         for metric in self.metrics.values():
             metric.reset()

@@ -86,5 +86,5 @@ class Metric(Protocol):
         ...
 
     def reset(self) -> Any:
-        """Forget all batches."""
+        """Clear the accumulated batches."""
         ...

@@ -37,7 +37,7 @@ _END_S = 1.0
 
 
 class _Position(NamedTuple):
-    """How many batches of an epoch were handed out, by all ranks together."""
+    """The number of batches of an epoch that were returned, by all ranks together."""
 
     epoch: int
     batch: int
@@ -260,7 +260,7 @@ class Loader:
         return batch if self._convert is None else self._convert(batch)
 
     def last_indices(self) -> NDArray[np.intp]:
-        """Return which samples made the last batch that the present loop was given.
+        """Return the indices of the samples of the last batch of the current loop.
 
         Raises:
             ValueError: outside of a loop.
@@ -273,13 +273,13 @@ class Loader:
         return batches.indices(number)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return where the loader is: three integers, and a description of the data.
+        """Return the position of the loader: three integers, and a description of the data.
 
         Within a loop it counts the batches that the loop was given. The number of ranks is not
         part of it: all ranks have the same state.
 
         Returns:
-            ``seed``, ``epoch``, ``batch`` (handed out in this epoch, by all ranks together) and
+            ``seed``, ``epoch``, ``batch`` (returned in this epoch, by all ranks together) and
             ``fingerprint``.
         """
         return {

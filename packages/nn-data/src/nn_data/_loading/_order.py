@@ -27,7 +27,7 @@ class Batches(ABC):
 
     @abstractmethod
     def indices(self, number: int) -> Indices:
-        """Return which samples make a batch."""
+        """Return the indices of the samples of a batch."""
 
     def read(self, source: Source, number: int) -> Any:
         """Return the samples of a batch."""

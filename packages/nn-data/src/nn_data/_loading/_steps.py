@@ -1,4 +1,4 @@
-"""What happens to a batch after it was read: transforms, then conversion."""
+"""Steps after a batch was read: transforms, then conversion."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def check_batch_size(name: str, batch: Any, size: int) -> None:
 
 
 def conversion(convert: Any) -> Callable[[Any], Any]:
-    """Return what converts a batch.
+    """Return the function that converts a batch.
 
     Args:
         convert: a callable for every array; or a tuple or dict with one for each part.

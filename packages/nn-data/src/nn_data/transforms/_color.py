@@ -28,7 +28,7 @@ class ColorJitter(Transform):
 
     Args:
         brightness: factors are drawn from 1 ± this number, or from (low, high).
-        contrast: likewise.
+        contrast: factors, given as for `brightness`.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 
     >>> jitter = ColorJitter(brightness=0.5, layout="nhw")

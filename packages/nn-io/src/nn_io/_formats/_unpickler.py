@@ -103,7 +103,7 @@ def _integer_or_bool(text: bytes) -> int:
 
 
 class Unpickler:
-    """Interprets one pickle."""
+    """An interpreter of one pickle."""
 
     def __init__(self, reader: BoundedReader) -> None:
         self.reader = reader

@@ -263,7 +263,7 @@ def _reference(
     steps: Steps,
     reset_after: bool,
 ) -> Tensor:
-    """Return what `gru` does, by a loop of operations."""
+    """Compute `gru` by a loop of recorded operations."""
     size = hidden.shape[1]
     outputs, finals = [], []
     for _, start, n in steps.spans.tolist():

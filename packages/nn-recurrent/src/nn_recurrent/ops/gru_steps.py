@@ -207,8 +207,8 @@ def gru_backward_steps(
         grad_outputs: (rows, size), the gradient of the hidden states as outputs.
         recurrent: (3 * size, size), the recurrent weights transposed.
         gates: as `gru_forward_steps` left them.
-        candidates: likewise.
-        hidden: likewise.
+        candidates: as `gru_forward_steps` left them.
+        hidden: as `gru_forward_steps` left them.
         spans: those of `Steps`.
         first: the first step.
         last: the step after those.

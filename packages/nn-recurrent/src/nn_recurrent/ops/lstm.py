@@ -183,7 +183,7 @@ def _reference(
     projection: Any,
     steps: Steps,
 ) -> Tensor:
-    """Return what `lstm` does, by a loop of operations."""
+    """Compute `lstm` by a loop of recorded operations."""
     size = cell.shape[1]
     outputs, finals = [], []
     for _, start, n in steps.spans.tolist():

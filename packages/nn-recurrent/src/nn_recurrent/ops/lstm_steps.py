@@ -233,8 +233,8 @@ def lstm_backward_steps(
         grad_outputs: (rows, size), the gradient of the hidden states as outputs.
         recurrent: (4 * size, size), the recurrent weights transposed.
         gates: as `lstm_forward_steps` left them.
-        cells: likewise.
-        activated: likewise.
+        cells: as `lstm_forward_steps` left them.
+        activated: as `lstm_forward_steps` left them.
         spans: those of `Steps`.
         first: the first step.
         last: the step after those.

@@ -127,7 +127,7 @@ def _reference(
     steps: Steps,
     nonlinearity: str,
 ) -> Tensor:
-    """Return what `rnn` does, by a loop of operations."""
+    """Compute `rnn` by a loop of recorded operations."""
     activation = tanh if nonlinearity == "tanh" else relu
     outputs, finals = [], []
     for _, start, n in steps.spans.tolist():

@@ -148,7 +148,7 @@ def torch_recurrent_settings(state: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises:
         ValueError: as `from_torch_recurrent`.
-        TypeError: likewise.
+        TypeError: as `from_torch_recurrent`.
 
     >>> import numpy as np
     >>> from nn_recurrent import torch_recurrent_settings

@@ -39,7 +39,7 @@ def sort(
 
     Args:
         kind: the algorithm that NumPy would use; sorts here are always stable.
-        stable: likewise.
+        stable: accepted for NumPy's sake, as `kind`.
 
     >>> from nn_tensor import Tensor, sort
     >>> sort(Tensor([[3.0, 1.0, 2.0]]))
@@ -63,7 +63,7 @@ def argsort(
     Args:
         axis: None for the flattened `x`.
         kind: the algorithm that NumPy would use; sorts here are always stable.
-        stable: likewise.
+        stable: accepted for NumPy's sake, as `kind`.
 
     >>> from nn_tensor import Tensor, argsort
     >>> argsort(Tensor([3.0, 1.0, 2.0]))

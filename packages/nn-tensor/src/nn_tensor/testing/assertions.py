@@ -38,7 +38,7 @@ def assert_close(
 
     Args:
         actual: a Tensor, an array, or anything that NumPy makes an array of.
-        expected: likewise.
+        expected: the expected values, in the same forms.
         rtol: the allowed error relative to `expected`; by default, as `atol`, that of the less
             precise of both dtypes: 5e-3 for float16, 2e-6 for float32 and 1e-12 for float64.
         atol: the allowed absolute error; by default 5e-4, 1e-6 and 1e-13.

@@ -1,4 +1,4 @@
-"""What a run calls: hooks, early stopping and checkpoints."""
+"""Callbacks: hooks of a run, early stopping and checkpoints."""
 
 from nn_train.callbacks._callback import Callback as Callback
 from nn_train.callbacks._callback import Stop as Stop

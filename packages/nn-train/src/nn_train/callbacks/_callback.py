@@ -1,4 +1,4 @@
-"""`Callback`, what a run calls, and `Stop`, what may end it."""
+"""`Callback`, the hooks of a run, and `Stop`, which ends it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOOKS = (
 
 
 class Stop(NamedTuple):
-    """What a hook returns to end the run.
+    """The return value of a hook that ends the run.
 
     Attributes:
         why: the reason, as text.
@@ -35,7 +35,7 @@ class Stop(NamedTuple):
 
 
 class Callback:
-    """What a run calls at its hooks. Any object that has some of these methods will do.
+    """The hooks of a run. Any object with some of these methods can be a callback.
 
     Each hook gets the trainer, and may return a `Stop`. One with ``state_dict()`` and
     ``load_state_dict(state)`` is saved in checkpoints.
