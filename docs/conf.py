@@ -65,10 +65,7 @@ html_css_files = ["nn.css"]
 html_search_scorer = str(HERE / "_sphinx" / "search_scorer.js")
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {  # pages without a section of their own
-    "coming-from-*": [],
-    "performance": [],
-}
+html_sidebars = {"coming-from-*": []}  # single pages, without the navigation of a section
 html_theme_options = {
     "logo": {"text": "nn"},
     "navbar_align": "left",
