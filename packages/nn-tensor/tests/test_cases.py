@@ -129,7 +129,7 @@ def test_foreign_arrays_are_taken(case: Row) -> None:
 
 
 def _takes_numbers(case: Row) -> bool:
-    """Return whether any integers will do: of matrices some are singular, of others a test fails."""
+    """Return whether all integers are valid: some matrices are singular, others fail a check."""
     known = {"invert", *(row.name for row in DECOMPOSITIONS)}
     return case.name not in known and all(np.isfinite(x).all() for x in case.draw())
 
