@@ -297,6 +297,19 @@ def isolation(session, resolution):
             session.run(*pytest, external=True)
 
 
+@nox.session(default=False)
+def bench(session):
+    """Compare the speed with PyTorch; what follows `--` goes to benchmarks/against_pytorch.py."""
+    session.install(*editable(PACKAGES, ["fast"]), *group("benchmarks"))
+    session.install("pip")
+    try:
+        session.run("python", "-m", "pip", "install", "-qqq", "--no-compile", "torch==2.13.0+cpu")
+    except nox.command.CommandFailed:
+        session.log("pip finds no CPU build of PyTorch: no comparison with it")
+    native = dict.fromkeys(("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"))  # OpenBLAS chooses itself
+    session.run("python", "benchmarks/against_pytorch.py", *session.posargs, env=native)
+
+
 @nox.session(python=PYTHONS, default=False, download_python="never")
 @each_device
 @each_package

@@ -78,6 +78,14 @@ def side_by_side(
     candidates: dict[str, Callable[[], object]], calls: int, rounds: int = 31
 ) -> dict[str, float]:
     """Return the median time of one call of each candidate, in microseconds."""
+    times = times_side_by_side(candidates, calls, rounds)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def times_side_by_side(
+    candidates: dict[str, Callable[[], object]], calls: int, rounds: int = 31
+) -> dict[str, list[float]]:
+    """Return the time of one call of each candidate in each round, in microseconds."""
     for function in candidates.values():
         for _ in range(3):
             function()
@@ -96,7 +104,7 @@ def side_by_side(
     results = [taken.take(take) for _ in range(rounds)]
     if taken.disturbed:
         print(f"of {rounds} rounds {taken.report()}")
-    return {name: statistics.median(times[name] for times in results) for name in candidates}
+    return {name: [times[name] for times in results] for name in candidates}
 
 
 def report(title: str, medians: dict[str, float], base: str) -> None:

@@ -1,0 +1,114 @@
+"""Compare the speed with PyTorch, row by row:
+
+    env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE python benchmarks/against_pytorch.py [ROW ...]
+
+Each row has candidates that compute the same: the packages with compiled kernels (nn) and with
+NumPy alone, and variants of PyTorch. Their results are compared first, then they take turns in one
+process (see measure.py). The ratio is PyTorch's time over that of nn, for the fastest variant of
+PyTorch: above 1, nn is faster. Memory is kept by both sides (`nn_tensor.reuse_memory`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+
+import numpy as np
+from against_pytorch_rows import ROWS
+from measure import blas_kernel, times_side_by_side
+from nn_tensor import reuse_memory
+
+SAMPLE = 0.02  # seconds: of shorter calls several are timed at once
+TOLERANCE = 1e-4  # of results, relative to the largest element; steps change their parameters
+
+
+def check_results(row, candidates):
+    """Check that the candidates compute the same; leave out those that cannot run.
+
+    Raises:
+        SystemExit: if the results differ.
+    """
+    expected, left = None, {}
+    for name, function in candidates.items():
+        try:
+            results = [np.asarray(array) for array in function()]
+        except Exception as error:
+            if name == "nn":
+                raise
+            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            print(f"{row}: {name} does not run here ({reason[:100]})", file=sys.stderr)
+            continue
+        expected = expected or results
+        for i, (x, y) in enumerate(zip(results, expected, strict=True)):
+            if x.shape != y.shape:
+                raise SystemExit(f"{row}: result {i} has shape {x.shape} in {name}, not {y.shape}")
+            error = float(abs(x - y).max() / (abs(y).max() or 1))
+            if not error <= TOLERANCE:
+                raise SystemExit(f"{row}: result {i} of {name} differs by {error:.1e}")
+        left[name] = function
+    return left
+
+
+def measure(row, rounds):
+    """Return for each candidate the median and the quartiles of its time, in microseconds."""
+    candidates = check_results(row, ROWS[row]())
+    start = time.perf_counter()
+    for function in candidates.values():
+        function()
+    calls = max(1, round(SAMPLE * len(candidates) / (time.perf_counter() - start)))
+    times = times_side_by_side(candidates, calls, rounds)
+    return {name: statistics.quantiles(values, n=4) for name, values in times.items()}
+
+
+def show(row, quartiles):
+    """Return a row of the table."""
+    medians = {name: middle for name, (_, middle, _) in quartiles.items()}
+    ours, alone = medians["nn"], medians["nn, NumPy"]
+    peers = {name: t for name, t in medians.items() if not name.startswith("nn")}
+    spread = max((high - low) / middle for low, middle, high in quartiles.values())
+    best = min(peers, key=peers.__getitem__, default=None)
+    cells = [row, f"{ours:.0f}", f"{alone:.0f}", *["–"] * 3, f"{spread:.0%}"]
+    if best:
+        ratios = f"{peers[best] / ours:.2f}", f"{peers[best] / alone:.2f}"
+        cells[3:6] = f"{peers[best]:.0f} ({best})", *ratios
+    return f"| {' | '.join(cells)} |"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("rows", nargs="*", default=[""], help="only those with one of these texts")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument("--json", help="write medians and quartiles, in microseconds, to a file")
+    arguments = parser.parse_args(arguments)
+    rows = [row for row in ROWS if any(text in row for text in arguments.rows or [""])]
+    if arguments.list:
+        print(*rows, sep="\n")
+        return
+    if not rows:
+        parser.error(f"there is no row with {' or '.join(arguments.rows)}")
+    if variables := [v for v in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE") if v in os.environ]:
+        print(f"warning: {', '.join(variables)} set: OpenBLAS does not choose its kernel itself")
+    reuse_memory()
+    conditions = f"Python {platform.python_version()}, NumPy {np.__version__}, {blas_kernel()}"
+    print(f"{conditions}, {os.cpu_count()} processors, {arguments.rounds} rounds\n")
+    print("| row, times in µs | nn | nn, NumPy | PyTorch | ratio | ratio, NumPy | spread |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    found = {}
+    for row in rows:
+        found[row] = measure(row, arguments.rounds)
+        print(show(row, found[row]), flush=True)
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump({"conditions": conditions, "quartiles": found}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
