@@ -51,12 +51,7 @@ def random(*shape, seed=0):
 
 def copy_weights(network, model) -> None:
     """Give a PyTorch network the weights of a model with the same layers in the same order."""
-    modules = [
-        m
-        for m in network.modules()
-        if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d, torch.nn.LayerNorm, torch.nn.Embedding))
-        or isinstance(m, torch.nn.BatchNorm2d)
-    ]
+    modules = [m for m in network.modules() if [*m.parameters(recurse=False)]]
     values = iter(model.parameters)
     with torch.no_grad():
         for module in modules:
