@@ -61,6 +61,19 @@ CASES = [
             ("mask broadcasts", (3, 4), (4,)),
         )
     ),
+    *(
+        KernelCase(
+            KERNELS[name],
+            None,
+            lambda rng, shape=shape, count=count: [
+                np.where(rng.random(shape) < 0.1, np.inf, rng.normal(size=shape))
+                for _ in range(count)
+            ],
+            str(shape),
+        )
+        for name, count in (("relu_forward", 1), ("mask_by_sign", 2))
+        for shape in ((), (0, 3), (3, 5), (3, 50_001))
+    ),
     KernelCase(
         KERNELS["add_at"],
         inputs=[np.zeros((5, 3)), np.array([0, 4, 0, -1]), ("normal", (4, 3))],

@@ -22,6 +22,10 @@ _MODULES = {
     "conv2d": "convolution",
     "conv2d_input_gradient": "convolution",
     "conv2d_weight_gradient": "convolution",
+    "max_pool2d": "pooling",
+    "max_pool2d_gradient": "pooling",
+    "relu": "activations",
+    "select_positive": "activations",
 }
 
 

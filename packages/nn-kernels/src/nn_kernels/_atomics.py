@@ -9,7 +9,17 @@ from numba.core import types
 
 from nn_kernels._compile import intrinsic
 
-__all__ = ["add", "call", "compare_exchange", "floats", "integers", "load", "pause", "store"]
+__all__ = [
+    "add",
+    "call",
+    "compare_exchange",
+    "floats",
+    "integers",
+    "load",
+    "pause",
+    "store",
+    "unsigned_bytes",
+]
 
 _I64 = ir.IntType(64)
 
@@ -121,3 +131,4 @@ def _array(element: Any, kind: Any, name: str) -> Any:
 
 floats = _array(types.float32, ir.FloatType(), "float32")
 integers = _array(types.int64, _I64, "int64")
+unsigned_bytes = _array(types.uint8, ir.IntType(8), "bytes")

@@ -129,6 +129,9 @@ def _first_inside(xp: Any, windows: Windows, index: Array) -> Array | None:
     return (first[0][:, None] * windows.kernel[1] + first[1]).astype(index.dtype)
 
 
+max_pool2d_forward.cpu("max_pool2d")
+
+
 @max_pool2d_forward.cuda
 def _(cp: Any, x: Array, windows: Windows) -> tuple[Array, Array]:
     shape = _output_shape(x, windows)
@@ -195,25 +198,7 @@ def _keep(xp: Any, values: Array, mask: Array) -> Array:
     return (bits & -mask.view("i1")).view(values.dtype)
 
 
-@max_pool2d_backward.cpu
-def _(g, index, out, windows):  # type: ignore[no-untyped-def]
-    batch, channels, rows, columns = g.shape
-    height, width = out.shape[2:]
-    kernel, stride, padding, dilation, _ = windows
-    target, source, indices = out.reshape(-1), g.reshape(-1), index.reshape(-1)
-    steps = np.empty(kernel[0] * kernel[1], np.intp)  # to each element of a window
-    for element in range(steps.size):
-        down, right = element // kernel[1] * dilation[0], element % kernel[1] * dilation[1]
-        steps[element] = (down - padding[0]) * width + right - padding[2]
-    target[:] = 0
-    for plane in range(batch * channels):
-        for p in range(rows):
-            start = np.uintp((plane * rows + p) * columns)
-            corner = (plane * height + p * stride[0]) * width
-            for q in range(np.uintp(columns)):
-                # unsigned: a signed index costs a test for counting from the end
-                element = corner + np.intp(q) * stride[1] + steps[indices[start + q]]
-                target[np.uintp(element)] += source[start + q]
+max_pool2d_backward.cpu("max_pool2d_gradient")
 
 
 @max_pool2d_backward.cuda

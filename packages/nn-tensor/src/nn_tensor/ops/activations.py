@@ -24,7 +24,16 @@ def relu(xp: Any, x: Any, /) -> Any:
     >>> relu(Tensor([-1.0, 2.0]))
     Tensor([0., 2.])
     """
+    return relu_forward(xp, x)
+
+
+@kernel
+def relu_forward(xp: Any, x: Any) -> Any:
+    """Return ``max(x, 0)``."""
     return xp.maximum(x, 0)
+
+
+relu_forward.cpu("relu")
 
 
 @relu.gradient("x")
@@ -38,6 +47,9 @@ def _(g: Any, out: Any) -> Any:
 def mask_by_sign(xp: Any, x: Any, y: Any) -> Any:
     """Return `x` where `y` is positive and 0 elsewhere, even where `x` is infinite or NaN."""
     return select.reference(xp, x, y > 0)
+
+
+mask_by_sign.cpu("select_positive")
 
 
 @mask_by_sign.cuda

@@ -1,0 +1,181 @@
+"""Max-pooling and its gradient, plane by plane, with the index of each maximum in its window.
+
+Windows of 2×2 that do not overlap have loops of their own, which become vector instructions; the
+gradient then writes each element once.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import floats, unsigned_bytes
+from nn_kernels._compile import Job, jit
+from nn_kernels._threads import run
+
+__all__ = ["max_pool2d", "max_pool2d_gradient"]
+
+_BLOCK = 1 << 14  # elements of a part
+
+
+@jit()
+def _max_of_pairs(x, out, index, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
+    one, two = np.uintp(1), np.uintp(2)
+    for p in range(rows):
+        upper = np.uintp((plane * height + 2 * p) * width)
+        lower = np.uintp((plane * height + 2 * p + 1) * width)
+        target = np.uintp((plane * rows + p) * columns)
+        for q in range(np.uintp(columns)):
+            a, b = x[upper + two * q], x[upper + two * q + one]
+            c, d = x[lower + two * q], x[lower + two * q + one]
+            # of equal elements the first counts, of NaN the last
+            second = (b > a) | (b != b)
+            best = b if second else a
+            place = np.uint8(1) if second else np.uint8(0)
+            third = (c > best) | (c != c)
+            best = c if third else best
+            place = np.uint8(2) if third else place
+            fourth = (d > best) | (d != d)
+            out[target + q] = d if fourth else best
+            index[target + q] = np.uint8(3) if fourth else place
+
+
+@jit()
+def _max_of_windows(x, out, index, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+    kh, kw, sh, sw, top, left, dh, dw = w
+    for p in range(rows):
+        for q in range(columns):
+            target = (plane * rows + p) * columns + q
+            found = False
+            best, place = x[0], 0
+            for i in range(kh):
+                row = p * sh - top + i * dh
+                if row < 0 or row >= height:
+                    continue
+                for j in range(kw):
+                    column = q * sw - left + j * dw
+                    if column < 0 or column >= width:
+                        continue
+                    value = x[(plane * height + row) * width + column]
+                    if not found or value > best or value != value:
+                        found, best, place = True, value, i * kw + j
+            out[target] = best
+            index[target] = place
+
+
+@jit()
+def _unpool_pairs(g, index, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
+    one, two = np.uintp(1), np.uintp(2)
+    zero = np.float32(0)
+    for p in range(rows):
+        source = np.uintp((plane * rows + p) * columns)
+        upper = np.uintp((plane * height + 2 * p) * width)
+        lower = np.uintp((plane * height + 2 * p + 1) * width)
+        for q in range(np.uintp(columns)):
+            v, place = g[source + q], index[source + q]
+            out[upper + two * q] = v if place == np.uint8(0) else zero
+            out[upper + two * q + one] = v if place == np.uint8(1) else zero
+            out[lower + two * q] = v if place == np.uint8(2) else zero
+            out[lower + two * q + one] = v if place == np.uint8(3) else zero
+        if width % 2:
+            out[(plane * height + 2 * p) * width + width - 1] = zero
+            out[(plane * height + 2 * p + 1) * width + width - 1] = zero
+    if height % 2:
+        last = (plane * height + height - 1) * width
+        for q in range(width):
+            out[last + q] = zero
+
+
+@jit()
+def _unpool_windows(g, index, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+    _, kw, sh, sw, top, left, dh, dw = w
+    for i in range(plane * height * width, (plane + 1) * height * width):
+        out[i] = 0
+    for p in range(rows):
+        for q in range(columns):
+            source = (plane * rows + p) * columns + q
+            place = np.intp(index[source])
+            row, column = p * sh - top + place // kw * dh, q * sw - left + place % kw * dw
+            out[(plane * height + row) * width + column] += g[source]
+
+
+def _max_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, out, index = floats(a[2]), floats(a[3]), unsigned_bytes(a[4])
+    height, width, rows, columns = a[7], a[8], a[9], a[10]
+    w = (a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18])
+    for plane in range(part * a[6], min((part + 1) * a[6], a[5])):
+        if a[19]:
+            _max_of_pairs(x, out, index, plane, height, width, rows, columns)
+        else:
+            _max_of_windows(x, out, index, plane, height, width, rows, columns, w)
+
+
+def _unpool_job(a, part, thread):  # type: ignore[no-untyped-def]
+    g, out, index = floats(a[2]), floats(a[3]), unsigned_bytes(a[4])
+    height, width, rows, columns = a[7], a[8], a[9], a[10]
+    w = (a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18])
+    for plane in range(part * a[6], min((part + 1) * a[6], a[5])):
+        if a[19]:
+            _unpool_pairs(g, index, out, plane, height, width, rows, columns)
+        else:
+            _unpool_windows(g, index, out, plane, height, width, rows, columns, w)
+
+
+_MAX, _UNPOOL = Job(_max_job), Job(_unpool_job)
+
+
+@jit()
+def _unpool_all(g, index, out, planes, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+    for plane in range(planes):
+        _unpool_windows(g, index, out, plane, height, width, rows, columns, w)
+
+
+def _numbers(windows: Any) -> tuple[int, ...]:
+    kernel, stride, (top, _, left, _), dilation, _ = windows
+    return (*kernel, *stride, top, left, *dilation)
+
+
+def _run(job: Job, first: Any, second: Any, index: Any, image: Any, output: Any, w: Any) -> None:
+    planes, size = image[0] * image[1], max(1, image[2] * image[3])
+    together = max(1, _BLOCK // size)
+    is_pairs = w == (2, 2, 2, 2, 0, 0, 1, 1)
+    arguments = first, second, index, planes, together, *image[2:], *output[2:], *w, int(is_pairs)
+    run(job, arguments, -(-planes // together))
+
+
+def max_pool2d(x: Any, windows: Any) -> Any:
+    """Return the maximum of each window of float32 images, and its index in the window.
+
+    Args:
+        x: images, (batch, channels, height, width).
+        windows: kernel, stride, padding (top, bottom, left, right) and dilation, each for height
+            and width, and an algorithm, which is for convolutions.
+    """
+    kernel, stride, padding, dilation, _ = windows
+    if x.dtype != np.float32 or kernel[0] * kernel[1] > 256 or not x.size:
+        return NotImplemented
+    x = np.ascontiguousarray(x)
+    sizes = (x.shape[2] + sum(padding[:2]), x.shape[3] + sum(padding[2:]))
+    output = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
+    ]
+    shape = (*x.shape[:2], *output)
+    out, index = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+    _run(_MAX, x, out, index, x.shape, shape, _numbers(windows))
+    return out, index
+
+
+def max_pool2d_gradient(g: Any, index: Any, out: Any, windows: Any) -> Any:
+    """Write zeros to `out`, and add each element of `g` at the place that `index` gives."""
+    if not g.size or not (g.flags.c_contiguous and out.flags.c_contiguous):
+        return NotImplemented
+    w, index = _numbers(windows), np.ascontiguousarray(index)
+    if g.dtype == out.dtype == np.float32 and index.dtype == np.uint8:
+        _run(_UNPOOL, g, out, index, out.shape, g.shape, w)
+    else:
+        planes = out.shape[0] * out.shape[1]
+        flat = g.reshape(-1), index.reshape(-1), out.reshape(-1)
+        _unpool_all(*flat, planes, *out.shape[2:], *g.shape[2:], w)
+    return None
