@@ -13,6 +13,16 @@ from nn_tensor import Tensor, erf, use_kernels
 from nn_tensor.extend import kernel
 from nn_tensor.testing import Check, KernelCase, each_check, kernels_of, missing_cases
 
+
+def _with_infinities(rng: np.random.Generator, shape: tuple[int, ...]) -> Any:
+    """Return random values with one row of -inf, one with a NaN, and some -inf."""
+    x = rng.normal(0, 5, shape)
+    if x.size > 1000:
+        x[rng.random(shape) < 0.1] = -np.inf
+        x[0], x[1][..., 3] = -np.inf, np.nan
+    return x
+
+
 KERNELS = kernels_of("nn_tensor")
 CASES = [
     KernelCase(KERNELS["erf"], inputs=[((-9, 9), (3, 4))]),
@@ -73,6 +83,27 @@ CASES = [
         )
         for name, count in (("relu_forward", 1), ("mask_by_sign", 2))
         for shape in ((), (0, 3), (3, 5), (3, 50_001))
+    ),
+    *(
+        KernelCase(
+            KERNELS[name],
+            None,
+            lambda rng, shape=shape, count=count, axis=axis: [
+                *([_with_infinities(rng, shape)] if count == 1 else rng.normal(size=(2, *shape))),
+                axis,
+            ],
+            f"{shape} {axis}",
+            tolerances={"float32": 1e-5, "float64": 1e-12},
+        )
+        for name, count in (("softmax_forward", 1), ("softmax_backward", 2))
+        for shape, axis in (
+            ((0, 3), 1),
+            ((3, 5), 0),
+            ((3, 5), -1),
+            ((70, 101), 1),
+            ((4, 30, 70), 1),
+            ((3, 2, 5001), 2),
+        )
     ),
     KernelCase(
         KERNELS["add_at"],

@@ -22,10 +22,14 @@ _MODULES = {
     "conv2d": "convolution",
     "conv2d_input_gradient": "convolution",
     "conv2d_weight_gradient": "convolution",
+    "cross_entropy": "softmax",
+    "cross_entropy_gradient": "softmax",
     "max_pool2d": "pooling",
     "max_pool2d_gradient": "pooling",
     "relu": "activations",
     "select_positive": "activations",
+    "softmax": "softmax",
+    "softmax_gradient": "softmax",
 }
 
 

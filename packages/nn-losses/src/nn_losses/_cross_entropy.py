@@ -109,6 +109,9 @@ _forward_on_cuda = RowKernel(
 )
 
 
+cross_entropy_forward.cpu("cross_entropy")
+
+
 @cross_entropy_forward.cuda
 def _(cp: Any, logits: Any, classes: Any, scale: Any, smoothing: float) -> tuple[Any, Any, Any]:
     dtype = accumulation_dtype(logits.dtype) or logits.dtype
@@ -180,6 +183,9 @@ _backward_on_cuda = RowKernel(
     }
     """,
 )
+
+
+cross_entropy_backward.cpu("cross_entropy_gradient")
 
 
 @cross_entropy_backward.cuda

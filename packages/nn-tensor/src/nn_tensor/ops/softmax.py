@@ -4,7 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._convert import array_module
 from nn_tensor._dtype import accumulation_dtype
+from nn_tensor._graph import Variable
+from nn_tensor._kernel import kernel
 from nn_tensor._op import op
 from nn_tensor.ops.elementwise import exp
 from nn_tensor.ops.indexing import where
@@ -28,6 +31,12 @@ def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     >>> softmax(Tensor([1000.0, 1000.0]))
     Tensor([0.5, 0.5])
     """
+    return softmax_forward(xp, x, axis)
+
+
+@kernel
+def softmax_forward(xp: Any, x: Any, axis: int) -> Any:
+    """Return the softmax along `axis`; see `softmax`."""
     result = xp.asarray(xp.subtract(x, _shift(xp, x, axis), dtype=_floating(x)))
     xp.exp(result, out=result)
     total = _sum(xp, result, axis)
@@ -35,8 +44,26 @@ def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     return result
 
 
+softmax_forward.cpu("softmax")
+
+
 @softmax.gradient("x")
 def _(g: Any, axis: int, out: Any) -> Any:
+    if isinstance(g, Variable):
+        return _softmax_gradient(g, out, axis)
+    return softmax_backward(array_module(g), g, out, axis)
+
+
+@kernel
+def softmax_backward(xp: Any, g: Any, out: Any, axis: int) -> Any:
+    """Return the gradient of the input of `softmax`, from its output."""
+    return _softmax_gradient(g, out, axis)
+
+
+softmax_backward.cpu("softmax_gradient")
+
+
+def _softmax_gradient(g: Any, out: Any, axis: int) -> Any:
     weighted = g * out
     return weighted - out * sum(weighted, axis, keepdims=True)
 

@@ -1,0 +1,208 @@
+"""Softmax and the cross-entropy of logits and classes, with their gradients, row by row.
+
+A row stays in the cache for its three passes: the maximum, the exponentials with their sum, and
+the division. Sums run in several lanes at a time; rows are divided among the threads.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import floats, integers
+from nn_kernels._compile import Job, jit
+from nn_kernels._exponential import exp, maximum_of
+from nn_kernels._threads import run
+
+__all__ = ["cross_entropy", "cross_entropy_gradient", "softmax", "softmax_gradient"]
+
+_BLOCK = 1 << 13  # elements of a part
+_FEW = 1 << 12  # up to which NumPy is as fast
+_ZERO, _ONE = np.float32(0), np.float32(1)
+_LEAST = np.finfo(np.float32).min
+
+
+@jit("reassoc", "contract")
+def _exponentials(x, out, start, count, shift):  # type: ignore[no-untyped-def]
+    """Write the exponentials of a row minus a shift; return their sum."""
+    total = _ZERO
+    for i in range(np.uintp(count)):
+        e = exp(x[start + i] - shift)
+        out[start + i] = e
+        total += e
+    return total
+
+
+@jit("reassoc", "contract")
+def _sum(x, start, count, shift):  # type: ignore[no-untyped-def]
+    total = _ZERO
+    for i in range(np.uintp(count)):
+        total += x[start + i] - shift
+    return total
+
+
+@jit("reassoc", "contract")
+def _product(x, y, start, count):  # type: ignore[no-untyped-def]
+    total = _ZERO
+    for i in range(np.uintp(count)):
+        total += x[start + i] * y[start + i]
+    return total
+
+
+@jit()
+def _scale(x, start, count, factor):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        x[start + i] *= factor
+
+
+@jit()
+def _fill(x, start, count, value):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        x[start + i] = value
+
+
+@jit("contract")
+def _project(g, y, out, start, count, mean):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = y[start + i] * (g[start + i] - mean)
+
+
+@jit("contract")
+def _scale_and_subtract(x, out, start, count, factor, spread):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = x[start + i] * factor - spread
+
+
+def _softmax_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, out, rows, count = floats(a[2]), floats(a[3]), a[4], a[5]
+    for row in range(part * a[6], min((part + 1) * a[6], rows)):
+        start = np.uintp(row * count)
+        largest = maximum_of(x, start, count)
+        shift = _ZERO if math.isinf(largest) else largest
+        total = _exponentials(x, out, start, count, shift)
+        if total != _ZERO:
+            _scale(out, start, count, _ONE / total)
+
+
+def _softmax_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
+    g, y, out, rows, count = floats(a[2]), floats(a[3]), floats(a[4]), a[5], a[6]
+    for row in range(part * a[7], min((part + 1) * a[7], rows)):
+        start = np.uintp(row * count)
+        _project(g, y, out, start, count, _product(g, y, start, count))
+
+
+def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
+    logits, classes, scale, options = floats(a[2]), integers(a[3]), floats(a[4]), floats(a[5])
+    losses, exponentials, totals, rows, count = (
+        floats(a[6]),
+        floats(a[7]),
+        floats(a[8]),
+        a[9],
+        a[10],
+    )
+    smoothing = options[0]
+    for row in range(part * a[11], min((part + 1) * a[11], rows)):
+        start = np.uintp(row * count)
+        if a[12] and scale[row] == _ZERO:
+            _fill(exponentials, start, count, _ZERO)
+            losses[row], totals[row] = _ZERO, _ONE
+            continue
+        shift = maximum_of(logits, start, count)
+        shift = options[1] if shift < options[1] else shift  # in a row of -inf only
+        total = _exponentials(logits, exponentials, start, count, shift)
+        total = _ONE if total < _ONE else total
+        chosen = logits[start + np.uintp(classes[row])] - shift
+        if smoothing != _ZERO:
+            mean = _sum(logits, start, count, shift) / np.float32(count)
+            chosen = (_ONE - smoothing) * chosen + smoothing * mean
+        loss = np.float32(math.log(total)) - chosen
+        losses[row] = loss * scale[row] if a[12] else loss
+        totals[row] = total
+
+
+def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
+    g, exponentials, totals, classes = floats(a[2]), floats(a[3]), floats(a[4]), integers(a[5])
+    options, out, rows, count = floats(a[6]), floats(a[7]), a[8], a[9]
+    smoothing = options[0]
+    for row in range(part * a[10], min((part + 1) * a[10], rows)):
+        start = np.uintp(row * count)
+        spread = g[row] * (smoothing / np.float32(count))
+        _scale_and_subtract(exponentials, out, start, count, g[row] / totals[row], spread)
+        out[start + np.uintp(classes[row])] -= g[row] * (_ONE - smoothing)
+
+
+_SOFTMAX, _SOFTMAX_GRADIENT = Job(_softmax_job), Job(_softmax_gradient_job)
+_CROSS_ENTROPY, _CROSS_ENTROPY_GRADIENT = Job(_cross_entropy_job), Job(_cross_entropy_gradient_job)
+
+
+def _is_left(*arrays: Any) -> bool:
+    """Tell whether the reference computes these: few elements, or another dtype."""
+    few = arrays[0].size < _FEW or not arrays[0].ndim
+    return few or any(a.dtype != np.float32 or a.shape != arrays[0].shape for a in arrays)
+
+
+def _parts(rows: int, count: int) -> tuple[int, int]:
+    """Return the rows of a part, and the number of parts."""
+    together = max(1, _BLOCK // count)
+    return together, -(-rows // together)
+
+
+def softmax(x: Any, axis: int) -> Any:
+    """Return the softmax of float32 values along the last axis; zeros where all are -inf."""
+    if _is_left(x) or axis not in (-1, x.ndim - 1):
+        return NotImplemented
+    x = np.ascontiguousarray(x)
+    out, count = np.empty_like(x), x.shape[-1]
+    together, parts = _parts(x.size // count, count)
+    run(_SOFTMAX, (x, out, x.size // count, count, together), parts)
+    return out
+
+
+def softmax_gradient(g: Any, y: Any, axis: int) -> Any:
+    """Return ``y * (g - sum(g * y))`` along the last axis."""
+    if _is_left(g, y) or axis not in (-1, y.ndim - 1):
+        return NotImplemented
+    g, y = np.ascontiguousarray(g), np.ascontiguousarray(y)
+    out, count = np.empty_like(y), y.shape[-1]
+    together, parts = _parts(y.size // count, count)
+    run(_SOFTMAX_GRADIENT, (g, y, out, y.size // count, count, together), parts)
+    return out
+
+
+def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> Any:
+    """Return the losses of rows of float32 logits, their exponentials and the sums of these.
+
+    Args:
+        logits: (rows, classes).
+        classes: the index of the class of each row.
+        scale: a factor of each loss, or None; rows with 0 are ignored.
+        smoothing: the part of the target that is spread over all classes.
+    """
+    if _is_left(logits) or (scale is not None and scale.dtype != np.float32):
+        return NotImplemented
+    (rows, count), logits = logits.shape, np.ascontiguousarray(logits)
+    classes = np.ascontiguousarray(classes, np.int64)
+    factors = logits if scale is None else np.ascontiguousarray(scale)
+    losses, totals = np.empty(rows, np.float32), np.empty((rows, 1), np.float32)
+    exponentials, options = np.empty_like(logits), np.array([smoothing, _LEAST], np.float32)
+    together, parts = _parts(rows, count)
+    arrays = logits, classes, factors, options, losses, exponentials, totals
+    run(_CROSS_ENTROPY, (*arrays, rows, count, together, int(scale is not None)), parts)
+    return losses, exponentials, totals
+
+
+def cross_entropy_gradient(
+    g: Any, exponentials: Any, total: Any, classes: Any, smoothing: float
+) -> Any:
+    """Return the gradient of the logits of `cross_entropy` for that of its losses."""
+    if _is_left(exponentials) or g.dtype != np.float32 or total.dtype != np.float32:
+        return NotImplemented
+    rows, count = exponentials.shape
+    out, options = np.empty_like(exponentials, order="C"), np.array([smoothing], np.float32)
+    arrays = [np.ascontiguousarray(a) for a in (g, exponentials, total)]
+    arrays += [np.ascontiguousarray(classes, np.int64), options, out]
+    together, parts = _parts(rows, count)
+    run(_CROSS_ENTROPY_GRADIENT, (*arrays, rows, count, together), parts)
+    return out

@@ -1,0 +1,114 @@
+"""Softmax and cross-entropy equal NumPy in float64 over random shapes, infinities and strides."""
+
+import os
+
+import nn_kernels
+import numpy as np
+import pytest
+from nn_kernels._compile import compile_function
+from nn_kernels._exponential import exp
+from nn_kernels.softmax import cross_entropy, cross_entropy_gradient, softmax, softmax_gradient
+
+SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
+CLOSE = {"rtol": 2e-5, "atol": 1e-6}
+
+
+def draw(seed):
+    rng = np.random.default_rng(seed)
+    shape = int(rng.integers(1, 40)), int(rng.integers(1, 3000))
+    shape = -(-4096 // shape[1]) + shape[0], shape[1]  # at least as much as is compiled
+    x = rng.normal(0, 5, shape).astype(np.float32)
+    if shape[1] > 1:
+        x[rng.random(shape) < 0.1] = -np.inf
+        x[:, 0] = rng.normal(size=shape[0])
+    if seed % 2:
+        x = np.repeat(x, 2, axis=1)[:, ::2]
+    return rng, x
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_softmax(seed):
+    rng, x = draw(seed)
+    e = np.exp(x.astype(float) - x.max(-1, keepdims=True))
+    expected = e / e.sum(-1, keepdims=True)
+    y = softmax(x, -1)
+    np.testing.assert_allclose(y, expected, **CLOSE)
+    g = rng.standard_normal(x.shape).astype(np.float32)
+    dx = softmax_gradient(g, y, 1)
+    wanted = expected * (g - (g * expected).sum(-1, keepdims=True))
+    np.testing.assert_allclose(dx, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_cross_entropy(seed):
+    rng, x = draw(seed)
+    rows, count = x.shape
+    classes = np.zeros(rows, np.int64) if seed % 3 else rng.integers(0, count, rows)
+    scale = rng.integers(0, 3, rows).astype(np.float32) if seed % 4 < 2 else None
+    shifted = x.astype(float) - x.max(-1, keepdims=True)
+    total = np.exp(shifted).sum(-1, keepdims=True)
+    losses = np.log(total)[:, 0] - shifted[np.arange(rows), classes]
+    factor = np.ones(rows) if scale is None else scale
+    with np.errstate(invalid="ignore"):
+        losses = np.where(factor == 0, 0, losses * factor)
+    result, exponentials, sums = cross_entropy(x, classes, scale, 0.0)
+    np.testing.assert_allclose(result, losses, **CLOSE)
+    g = rng.standard_normal(rows).astype(np.float32) * factor.astype(np.float32)
+    probabilities = np.exp(shifted) / total
+    probabilities[np.arange(rows), classes] -= 1
+    dx = cross_entropy_gradient(g, exponentials, sums, classes, 0.0)
+    np.testing.assert_allclose(dx, g[:, None] * probabilities, **CLOSE)
+
+
+def test_what_is_not_finite():
+    x = np.zeros((4, 2000), np.float32)
+    x[0], x[1, 3], x[2, 5], x[3, 7] = -np.inf, np.nan, np.inf, -np.nan
+    y = softmax(x, -1)
+    assert (y[0] == 0).all()
+    assert np.isnan(y[1]).all()
+    assert np.isnan(y[3]).all()
+    assert np.isnan(y[2, 5])
+    losses = cross_entropy(x, np.array([0, 0, 0, 0]), None, 0.0)[0]
+    assert losses[0] == np.inf
+    assert np.isnan(losses[1:]).all()
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    x = np.random.default_rng(0).standard_normal((200, 300)).astype(np.float32)
+    before, results = nn_kernels.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            nn_kernels.set_num_threads(threads)
+            results.append([softmax(x, -1), *cross_entropy(x, np.arange(200), None, 0.1)])
+    finally:
+        nn_kernels.set_num_threads(before)
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+def exponentials(x, out):
+    for i in range(x.size):
+        out[i] = exp(x[i])
+
+
+def test_exponential_is_within_two_units_in_the_last_place():
+    x = np.linspace(-110, 95, 1_000_003, dtype=np.float32)
+    out = np.empty_like(x)
+    compile_function(exponentials)(x, out)
+    expected = np.exp(x.astype(float))
+    with np.errstate(over="ignore"):
+        rounded = expected.astype(np.float32)
+    np.testing.assert_array_equal(np.isinf(out), np.isinf(rounded))
+    finite = np.isfinite(rounded)
+    unit = np.spacing(np.maximum(rounded[finite], np.finfo(np.float32).tiny)).astype(float)
+    assert (np.abs(out[finite] - expected[finite]) / unit).max() < 2
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)
+    out = np.empty_like(special)
+    compile_function(exponentials)(special, out)
+    np.testing.assert_array_equal(out, [np.nan, np.inf, 0, 1, 1])
+
+
+def test_what_is_left_to_the_reference():
+    x = np.zeros((100, 100), np.float32)
+    assert softmax(x, 0) is softmax(x.astype(float), 1) is softmax(x[:3], 1) is NotImplemented
