@@ -388,7 +388,23 @@ def _scatter(vocab_size: int, count: int, dtype: Any) -> Callable[[Generator], l
     ]
 
 
+def _of_channel_kernels() -> list[KernelCase]:
+    rows = []
+    for label, shape in {"": (3, 4, 5), "one": (1, 1, 1), "large": (5, 13, 217)}.items():
+        images, vector = ("normal", shape), ("positive", (shape[1],))
+        for kernel, inputs in (
+            (normalization.batch_norm_forward, [images, 0.1]),
+            (normalization.batch_norm_backward, [images, images, vector]),
+            (normalization.batch_scale_forward, [images, vector, vector]),
+            (normalization.batch_scale_backward, [images, images, vector]),
+        ):
+            tolerances = {"float32": 1e-4, "float64": 1e-11}  # sums of 1,000 numbers near 0
+            rows.append(KernelCase(kernel, inputs=inputs, label=label, tolerances=tolerances))
+    return rows
+
+
 KERNELS = [
+    *_of_channel_kernels(),
     *_of_columns(),
     *_of_convolution_kernels(),
     *_of_pooling_kernels(),

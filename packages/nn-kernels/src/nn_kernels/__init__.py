@@ -27,9 +27,13 @@ _MODULES = {
     "max_pool2d": "pooling",
     "max_pool2d_gradient": "pooling",
     "relu": "activations",
+    "scale_channels": "normalization",
+    "scale_channels_gradient": "normalization",
     "select_positive": "activations",
     "softmax": "softmax",
     "softmax_gradient": "softmax",
+    "standardize_channels": "normalization",
+    "standardize_channels_gradient": "normalization",
 }
 
 

@@ -15,6 +15,10 @@ from nn_tensor import Tensor, square, sum
 from nn_tensor.extend import RowKernel, accumulation_dtype, array_module, kernel, op
 
 __all__ = [
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "batch_scale_backward",
+    "batch_scale_forward",
     "layer_norm_backward",
     "layer_norm_forward",
     "scale_and_shift",
@@ -63,6 +67,34 @@ def _as_rows(xp: Any, axes: Axes, *arrays: Array) -> list[Array] | None:
         return None
     count = math.prod(arrays[0].shape[axis] for axis in axes)
     return [xp.ascontiguousarray(x).reshape(-1, count) for x in arrays]
+
+
+def _planes(xp: Any, x: Array) -> Array:
+    """Return (batch, channels, ...) as (batch, channels, elements)."""
+    return xp.ascontiguousarray(x).reshape(*x.shape[:2], -1)
+
+
+@kernel
+def batch_norm_forward(xp: Any, x: Array, epsilon: float) -> tuple[Array, Array, Array, Array]:
+    """Return `x` (batch, channels, elements) standardized, channel by channel, and vectors.
+
+    These are the inverse of the standard deviation, the mean and the variance of the channels.
+    """
+    moments: list[Any] = []
+    out, inverse = layer_norm_forward.reference(xp, x, epsilon, True, (0, 2), moments)
+    return out, *(vector.reshape(-1) for vector in (inverse, *moments))
+
+
+batch_norm_forward.cpu("standardize_channels")
+
+
+@kernel
+def batch_norm_backward(xp: Any, g: Array, normal: Array, inverse: Array) -> Array:
+    """Return the gradient for `x`, from the first two results of `batch_norm_forward`."""
+    return layer_norm_backward.reference(xp, g, normal, inverse[:, None], True, (0, 2))
+
+
+batch_norm_backward.cpu("standardize_channels_gradient")
 
 
 @kernel
@@ -161,6 +193,12 @@ def standardize(
         out, inverse = layer_norm_forward(xp, *rows, epsilon, center)
         out = out.reshape(x.shape)
         inverse = inverse.reshape(*x.shape[: -len(axes)], *[1] * len(axes))
+    elif center and x.size and axes == (0, *range(2, x.ndim)) and x.ndim > 2:
+        out, *statistics = batch_norm_forward(xp, _planes(xp, x), epsilon)
+        out, shape = out.reshape(x.shape), (1, -1, *[1] * (x.ndim - 2))
+        inverse, mean, variance = (vector.reshape(shape) for vector in statistics)
+        if moments is not None:
+            moments += [mean, variance]
     else:
         out, inverse = layer_norm_forward.reference(xp, x, epsilon, center, axes, moments)
     return out.astype(dtype, copy=False), inverse
@@ -252,6 +290,9 @@ def standardize_gradient(
     if rows := _as_rows(xp, axes, g, normal):
         result = layer_norm_backward(xp, *rows, inverse.reshape(-1, 1), center)
         result = result.reshape(normal.shape)
+    elif center and normal.size and axes == (0, *range(2, normal.ndim)) and normal.ndim > 2:
+        planes = _planes(xp, g), _planes(xp, normal)
+        result = batch_norm_backward(xp, *planes, inverse.reshape(-1)).reshape(normal.shape)
     else:
         result = layer_norm_backward.reference(xp, g, normal, inverse, center, axes)
     return result.astype(dtype, copy=False)
@@ -279,11 +320,48 @@ def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
     """Return ``x * weights + bias``; the bias may be 0.0."""
     if isinstance(bias, float):
         return x * weights
+    if _is_per_channel(x, weights) and bias.shape == weights.shape:
+        out = batch_scale_forward(xp, _planes(xp, x), weights.reshape(-1), bias.reshape(-1))
+        return out.reshape(x.shape)
     return scale_and_shift_forward(xp, x, weights, bias)
+
+
+def _is_per_channel(x: Any, weights: Any) -> bool:
+    """Tell whether there is a weight for each channel of images."""
+    return x.ndim > 2 and x.size > 0 and weights.shape == (x.shape[1], *[1] * (x.ndim - 2))
+
+
+@kernel
+def batch_scale_forward(xp: Any, x: Array, weights: Array, bias: Array) -> Array:
+    """Return each channel of (batch, channels, elements) times its weight, plus its bias."""
+    return scale_and_shift_forward.reference(xp, x, weights[:, None], bias[:, None])
+
+
+batch_scale_forward.cpu("scale_channels")
+
+
+@kernel
+def batch_scale_backward(xp: Any, g: Array, x: Array, weights: Array) -> tuple[Array, Array, Array]:
+    """Return the gradients of `batch_scale_forward` for `x`, `weights` and bias."""
+    wide = accumulation_dtype(g.dtype)
+    for_weights = xp.sum(g * x, axis=(0, 2), dtype=wide)
+    return g * weights[:, None], for_weights, xp.sum(g, axis=(0, 2), dtype=wide)
+
+
+batch_scale_backward.cpu("scale_channels_gradient")
 
 
 @scale_and_shift.joint_gradient("x", "weights", "bias")
 def _(g: Any, x: Any, weights: Any, bias_shape: tuple[int, ...]) -> Any:
+    if (
+        not isinstance(g, Tensor)
+        and x.shape == g.shape
+        and bias_shape == weights.shape
+        and _is_per_channel(x, weights)
+    ):
+        xp = array_module(g)
+        out, *sums = batch_scale_backward(xp, _planes(xp, g), _planes(xp, x), weights.reshape(-1))
+        return out.reshape(x.shape), *(vector.reshape(weights.shape) for vector in sums)
     rows = None
     if (
         not isinstance(g, Tensor)

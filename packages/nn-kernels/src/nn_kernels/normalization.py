@@ -1,0 +1,188 @@
+"""Batch normalization and its gradients, channel by channel.
+
+The planes of a channel stay in the cache for the passes over them (mean, variance, result). Sums
+run in several lanes at a time, plane by plane; channels are divided among the threads.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import floats
+from nn_kernels._compile import Job, jit
+from nn_kernels._threads import run
+
+__all__ = [
+    "scale_channels",
+    "scale_channels_gradient",
+    "standardize_channels",
+    "standardize_channels_gradient",
+]
+
+_FEW = 1 << 13  # up to which NumPy is as fast
+_ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+@jit("reassoc", "contract")
+def _sum(x, start, count):  # type: ignore[no-untyped-def]
+    total = _ZERO
+    for i in range(np.uintp(count)):
+        total += x[start + i]
+    return total
+
+
+@jit("reassoc", "contract")
+def _sum_of_squares(x, start, count, mean):  # type: ignore[no-untyped-def]
+    total = _ZERO
+    for i in range(np.uintp(count)):
+        d = x[start + i] - mean
+        total += d * d
+    return total
+
+
+@jit("reassoc", "contract")
+def _product(x, y, start, count):  # type: ignore[no-untyped-def]
+    total = _ZERO
+    for i in range(np.uintp(count)):
+        total += x[start + i] * y[start + i]
+    return total
+
+
+@jit("contract")
+def _shift_and_scale(x, out, start, count, shift, factor):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = (x[start + i] - shift) * factor
+
+
+@jit("contract")
+def _scale_and_shift(x, out, start, count, factor, shift):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = x[start + i] * factor + shift
+
+
+@jit("contract")
+def _subtract(g, y, out, start, count, mean, projection, factor):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = (g[start + i] - mean - y[start + i] * projection) * factor
+
+
+def _standardize_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, out, inverse = floats(a[2]), floats(a[3]), floats(a[4])
+    means, variances, epsilon = floats(a[5]), floats(a[6]), floats(a[7])[0]
+    batch, channels, size = a[8], a[9], a[10]
+    share = _ONE / np.float32(batch * size)
+    total = 0.0
+    for n in range(batch):
+        total += _sum(x, np.uintp((n * channels + part) * size), size)
+    mean = np.float32(total * share)
+    total = 0.0
+    for n in range(batch):
+        total += _sum_of_squares(x, np.uintp((n * channels + part) * size), size, mean)
+    variance = np.float32(total * share)
+    factor = _ONE / np.float32(math.sqrt(variance + epsilon))
+    means[part], variances[part], inverse[part] = mean, variance, factor
+    for n in range(batch):
+        _shift_and_scale(x, out, np.uintp((n * channels + part) * size), size, mean, factor)
+
+
+def _gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
+    g, y, inverse, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
+    batch, channels, size = a[6], a[7], a[8]
+    share = _ONE / np.float32(batch * size)
+    total, product = 0.0, 0.0
+    for n in range(batch):
+        start = np.uintp((n * channels + part) * size)
+        total += _sum(g, start, size)
+        product += _product(g, y, start, size)
+    mean, projection = np.float32(total * share), np.float32(product * share)
+    for n in range(batch):
+        start = np.uintp((n * channels + part) * size)
+        _subtract(g, y, out, start, size, mean, projection, inverse[part])
+
+
+def _scale_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, weights, bias, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
+    batch, channels, size = a[6], a[7], a[8]
+    for n in range(batch):
+        start = np.uintp((n * channels + part) * size)
+        _scale_and_shift(x, out, start, size, weights[part], bias[part])
+
+
+def _scale_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
+    g, x, weights, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
+    for_weights, for_bias = floats(a[6]), floats(a[7])
+    batch, channels, size = a[8], a[9], a[10]
+    total, product = 0.0, 0.0
+    for n in range(batch):
+        start = np.uintp((n * channels + part) * size)
+        total += _sum(g, start, size)
+        product += _product(g, x, start, size)
+        _scale_and_shift(g, out, start, size, weights[part], _ZERO)
+    for_weights[part], for_bias[part] = product, total
+
+
+_STANDARDIZE, _GRADIENT = Job(_standardize_job), Job(_gradient_job)
+_SCALE, _SCALE_GRADIENT = Job(_scale_job), Job(_scale_gradient_job)
+
+
+def _is_left(x: Any, *arrays: Any) -> bool:
+    """Tell whether the reference computes these: few elements, or another dtype."""
+    return x.size < _FEW or any(a.dtype != np.float32 for a in (x, *arrays))
+
+
+def _vectors(count: int, number: int) -> list[Any]:
+    return [np.empty(count, np.float32) for _ in range(number)]
+
+
+def standardize_channels(x: Any, epsilon: float) -> Any:
+    """Return each channel minus its mean, divided by its standard deviation; and the statistics.
+
+    Args:
+        x: float32, (batch, channels, elements).
+        epsilon: added to the variance.
+
+    Returns:
+        The result; and for each channel the inverse of the standard deviation, mean and variance.
+    """
+    if _is_left(x):
+        return NotImplemented
+    x = np.ascontiguousarray(x)
+    out, options = np.empty_like(x), np.array([epsilon], np.float32)
+    inverse, mean, variance = _vectors(x.shape[1], 3)
+    run(_STANDARDIZE, (x, out, inverse, mean, variance, options, *x.shape), x.shape[1])
+    return out, inverse, mean, variance
+
+
+def standardize_channels_gradient(g: Any, normal: Any, inverse: Any) -> Any:
+    """Return the gradient for the input of `standardize_channels`, from its first two results."""
+    if _is_left(g, normal, inverse):
+        return NotImplemented
+    g, normal, inverse = (np.ascontiguousarray(a) for a in (g, normal, inverse))
+    out = np.empty_like(g)
+    run(_GRADIENT, (g, normal, inverse, out, *g.shape), g.shape[1])
+    return out
+
+
+def scale_channels(x: Any, weights: Any, bias: Any) -> Any:
+    """Return each channel times its weight, plus its bias; `x` is (batch, channels, elements)."""
+    if _is_left(x, weights, bias):
+        return NotImplemented
+    x, weights, bias = (np.ascontiguousarray(a) for a in (x, weights, bias))
+    out = np.empty_like(x)
+    run(_SCALE, (x, weights, bias, out, *x.shape), x.shape[1])
+    return out
+
+
+def scale_channels_gradient(g: Any, x: Any, weights: Any) -> Any:
+    """Return the gradients of `scale_channels` for its input, weights and bias."""
+    if _is_left(g, x, weights):
+        return NotImplemented
+    g, x, weights = (np.ascontiguousarray(a) for a in (g, x, weights))
+    out = np.empty_like(g)
+    for_weights, for_bias = _vectors(g.shape[1], 2)
+    arrays = g, x, weights, out, for_weights, for_bias
+    run(_SCALE_GRADIENT, (*arrays, *g.shape), g.shape[1])
+    return out, for_weights, for_bias
