@@ -2,7 +2,7 @@ r"""The exponential function of float32 that becomes vector instructions within 
 
 :math:`e^x = 2^n e^r` with :math:`n` the integer nearest to :math:`x / \ln 2`: adding
 :math:`1.5 \cdot 2^{23}` rounds to an integer and leaves it in the low bits, so that no float is
-converted to an integer, and NaN stays NaN. :math:`\ln 2` is subtracted in two parts (Cody and Waite,
+converted to an integer, and NaN stays NaN. :math:`\ln 2` is subtracted in two parts (Cody, Waite,
 *Software Manual for the Elementary Functions*, 1980), the polynomial of degree 7 is that of Cephes'
 `expf` (Moshier, 1989), and :math:`2^n` is multiplied in two halves, so that subnormal results are
 right. The largest error is about 1 unit in the last place.
