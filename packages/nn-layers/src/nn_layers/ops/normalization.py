@@ -344,7 +344,7 @@ batch_scale_forward.cpu("scale_channels")
 def batch_scale_backward(xp: Any, g: Array, x: Array, weights: Array) -> tuple[Array, Array, Array]:
     """Return the gradients of `batch_scale_forward` for `x`, `weights` and bias."""
     wide = accumulation_dtype(g.dtype)
-    for_weights = xp.sum(g * x, axis=(0, 2), dtype=wide)
+    for_weights = xp.sum(xp.multiply(g, x, dtype=wide), axis=(0, 2))
     return g * weights[:, None], for_weights, xp.sum(g, axis=(0, 2), dtype=wide)
 
 
