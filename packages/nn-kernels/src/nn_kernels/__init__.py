@@ -1,8 +1,10 @@
 """The compiled kernels of the nn packages: convolution and what surrounds it on a CPU.
 
 `find` returns the implementation of a kernel by name; nn-tensor asks for it when the kernel is
-first needed. `nn_kernels.convolution` has those of convolution. `set_num_threads` says how many
-threads share the work.
+first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.pooling` max-pooling,
+`nn_kernels.activations` ReLU, `nn_kernels.softmax` softmax and cross-entropy, and
+`nn_kernels.normalization` batch normalization. `set_num_threads` says how many threads share the
+work.
 """
 
 import sys as _sys
