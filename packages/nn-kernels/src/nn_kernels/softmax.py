@@ -138,7 +138,7 @@ _CROSS_ENTROPY, _CROSS_ENTROPY_GRADIENT = Job(_cross_entropy_job), Job(_cross_en
 
 
 def _is_left(*arrays: Any) -> bool:
-    """Tell whether the reference computes these: few elements, or another dtype."""
+    """Return whether the reference computes these: few elements, or another dtype."""
     few = arrays[0].size < _FEW or not arrays[0].ndim
     return few or any(a.dtype != np.float32 or a.shape != arrays[0].shape for a in arrays)
 

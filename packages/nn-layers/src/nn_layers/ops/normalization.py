@@ -327,7 +327,7 @@ def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
 
 
 def _is_per_channel(x: Any, weights: Any) -> bool:
-    """Tell whether there is a weight for each channel of images."""
+    """Return whether there is a weight for each channel of images."""
     return x.ndim > 2 and x.size > 0 and weights.shape == (x.shape[1], *[1] * (x.ndim - 2))
 
 
