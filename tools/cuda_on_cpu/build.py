@@ -22,6 +22,7 @@ _LIBRARY_FLAGS = "-std=c++17 -O2 -fPIC -w -march=x86-64-v3"
 _KERNEL_FLAGS = (
     "-std=c++17 -O1 -fPIC -w -march=x86-64-v3 -ffp-contract=fast -fexpensive-optimizations"
 )
+_NOT_SUPPORTED = {"cublas": 15, "cusolver": 9}  # a status of each library
 _PRECOMPILED = ("device_code.h", "cupy_kernels.h")
 
 
@@ -72,9 +73,15 @@ def _compile_into(folder, cupy, backends):
         driver = [objects[name] for name in _DRIVER]
         libcuda = _link(folder, "libcuda.so.1", *driver, "-ldl", "-lpthread")
         _link(folder, "libnvrtc.so.13", objects["nvrtc"])
-        missing = _refusals(objects["cublas"], backends, folder)
+        missing = _refusals("cublas", objects["cublas"], [_module(backends, "cublas")], folder)
         _link(folder, "libcublas.so.13", objects["cublas"], missing, libcuda, "-ldl")
         _link(folder, "libcublasLt.so.13", missing, libcuda)
+        users = [
+            _module(backends, "cusolver"),
+            next((cupy.parent / "cupyx").glob("_cusolver.*.so")),
+        ]
+        missing = _refusals("cusolver", objects["cusolver"], users, folder)
+        _link(folder, "libcusolver.so.12", objects["cusolver"], missing, libcuda, "-ldl")
         command = [*shlex.split(kernel_command(folder, cupy)), "-x", "c++-header"]
         for name in _PRECOMPILED:
             _run([*command, _INCLUDE / name, "-o", folder / f"{name}.gch"])
@@ -96,22 +103,30 @@ def _object(source, folder):
 
 
 def _link(folder, name, *inputs):
-    # CuPy asks for versioned symbols of cuBLAS
+    # CuPy asks for versioned symbols of cuBLAS and cuSOLVER
     versions = folder / "objects" / f"{name}.map"
     versions.write_text(f"{name} {{ global: *; }};\n", encoding="ascii")
-    script = [f"-Wl,--version-script={versions}"] if name.startswith("libcublas.") else []
+    script = (
+        [f"-Wl,--version-script={versions}"]
+        if name.startswith(("libcublas.", "libcusolver."))
+        else []
+    )
     target = folder / name
     _run([COMPILER, "-shared", f"-Wl,-soname,{name}", *script, *inputs, "-o", target])
     return target
 
 
-def _refusals(cublas, backends, folder):
-    """Compile functions that refuse, by name, what CuPy needs of cuBLAS and the stand-in lacks."""
-    library = next((backends / "cuda/libs").glob("cublas.*.so"))
-    needed = read_functions(library, undefined=True)
-    missing = set(filter(re.compile("cublas").match, needed)) - set(read_functions(cublas))
-    source = folder / "objects" / "missing.cpp"
-    body = 'EXPORT int {0}() {{ return standin_refuse("{0}"), 15; }}\n'
+def _module(backends, name):
+    """Return the module of CuPy that is linked with a library."""
+    return next((backends / "cuda/libs").glob(f"{name}.*.so"))
+
+
+def _refusals(name, given, users, folder):
+    """Compile functions that refuse, by name, what CuPy needs of a library and is not given."""
+    needed = {function for path in users for function in read_functions(path, undefined=True)}
+    missing = set(filter(re.compile(name).match, needed)) - set(read_functions(given))
+    source = folder / "objects" / f"missing_{name}.cpp"
+    body = f'EXPORT int {{0}}() {{{{ return standin_refuse("{{0}}"), {_NOT_SUPPORTED[name]}; }}}}\n'
     lines = ['#include "driver.h"\n', *(body.format(name) for name in sorted(missing))]
     source.write_text("".join(lines), encoding="ascii")
     return _object(source, folder)

@@ -15,6 +15,13 @@ from cuda_on_cpu import build, redirect, refusals, thrust
 __all__ = ["driver", "find_problem", "install", "install_on_import", "is_installed"]
 
 WHEEL, VERSION = "cupy-cuda13x", "14.2."
+_NAMES = (
+    "libcuda.so.1",
+    "libnvrtc.so.13",
+    "libcublasLt.so.13",
+    "libcublas.so.13",
+    "libcusolver.so.12",
+)
 _libraries = []  # libcuda first; loaded for as long as the process lives
 
 
@@ -65,7 +72,7 @@ def install():
     cupy, backends = _folder("cupy"), _folder("cupy_backends")
     home = build.build(cupy, backends)
     _set_environment(home, cupy)
-    for name in ("libcuda.so.1", "libnvrtc.so.13", "libcublasLt.so.13", "libcublas.so.13"):
+    for name in _NAMES:
         _libraries.append(ctypes.CDLL(str(home / name), mode=ctypes.RTLD_GLOBAL))
     _libraries[0].standin_count.restype = ctypes.c_longlong
     refusals.install_refusals()

@@ -4,6 +4,7 @@ Their modules in CuPy would load what is compiled for GPUs, if it is there, and 
 look whether their launches worked: they would return whatever the memory holds.
 """
 
+import ctypes
 import importlib.abc
 import importlib.machinery
 import sys
@@ -17,7 +18,6 @@ _LIBRARIES = {
     "cupy.cuda.jitify": "Jitify",
     "cupy.random._generator_api": "cuRAND",
     "cupy_backends.cuda.libs.curand": "cuRAND",
-    "cupy_backends.cuda.libs.cusolver": "cuSOLVER",
     "cupy_backends.cuda.libs.cusparse": "cuSPARSE",
     "cupy_backends.cuda.libs.cutensor": "cuTENSOR",
 }
@@ -92,4 +92,10 @@ def install_refusals():
 
     refused = {name.rpartition(".")[2] for name in _LIBRARIES}
     load = pathfinder.load_nvidia_dynamic_lib
-    pathfinder.load_nvidia_dynamic_lib = lambda name: None if name in refused else load(name)
+
+    def load_or_refuse(name):
+        if name == "cusolver":  # without the libraries that NVIDIA's needs
+            return types.SimpleNamespace(_handle_uint=ctypes.CDLL("libcusolver.so.12")._handle)
+        return None if name in refused else load(name)
+
+    pathfinder.load_nvidia_dynamic_lib = load_or_refuse

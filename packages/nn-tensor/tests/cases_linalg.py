@@ -9,6 +9,7 @@ from typing import Any
 import nn_tensor as nt
 import numpy as np
 from nn_tensor import linalg
+from nn_tensor.extend import array_module
 
 from .cases import Row
 
@@ -99,10 +100,8 @@ def _definite(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function of positive definite matrices take any matrices."""
 
     def call(x: Any) -> Any:
-        eye = np.eye(x.shape[-1], dtype=x.dtype)
-        return function(
-            x @ x.swapaxes(-1, -2) + (nt.Tensor(eye, x.device) if isinstance(x, nt.Tensor) else eye)
-        )
+        eye = array_module(x).eye(x.shape[-1], dtype=x.dtype)
+        return function(x @ x.swapaxes(-1, -2) + eye)
 
     return call
 

@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "driver.h"
+#include "lapack.h"
 
 namespace {
 enum Status { BLAS_SUCCESS = 0, BLAS_EXECUTION_FAILED = 13, BLAS_NOT_SUPPORTED = 15 };
@@ -262,6 +263,41 @@ FUNCTIONS(S, float)
 FUNCTIONS(D, double)
 FUNCTIONS(C, ComplexFloat)
 FUNCTIONS(Z, ComplexDouble)
+
+// Matrices that are decomposed by LAPACK; `info` of getrs is on the host.
+#define DECOMPOSITIONS(L, T)                                                                       \
+  EXPORT int cublas##L##getrfBatched(Handle* handle, int n, T* const* a, int lda, int* pivots,     \
+                                     int* info, int count) {                                       \
+    return run(handle, "cublas" #L "getrfBatched", [=] {                                           \
+      for (int64_t i = 0; i < count; ++i)                                                          \
+        info[i] = Lapack<T>::getrf(n, n, a[i], lda, pivots ? pivots + i * n : nullptr);            \
+    });                                                                                            \
+  }                                                                                                \
+  EXPORT int cublas##L##getrsBatched(Handle* handle, int operation, int n, int columns,            \
+                                     const T* const* a, int lda, const int* pivots, T* const* b,   \
+                                     int ldb, int* info, int count) {                              \
+    *info = 0;                                                                                     \
+    return run(handle, "cublas" #L "getrsBatched", [=] {                                           \
+      for (int64_t i = 0; i < count; ++i)                                                          \
+        Lapack<T>::getrs(operation, n, columns, a[i], lda, pivots + i * n, b[i], ldb);             \
+    });                                                                                            \
+  }                                                                                                \
+  EXPORT int cublas##L##getriBatched(Handle* handle, int n, const T* const* a, int lda,            \
+                                     const int* pivots, T* const* c, int ldc, int* info,           \
+                                     int count) {                                                  \
+    return run(handle, "cublas" #L "getriBatched", [=] {                                           \
+      for (int64_t i = 0; i < count; ++i) {                                                        \
+        for (int64_t j = 0; j < n; ++j)                                                            \
+          for (int64_t k = 0; k < n; ++k) c[i][k + j * ldc] = T(j == k);                           \
+        info[i] = 0;                                                                               \
+        for (int64_t j = n - 1; j >= 0; --j)                                                       \
+          if (a[i][j + j * lda] == 0) info[i] = j + 1;                                             \
+        Lapack<T>::getrs(0, n, n, a[i], lda, pivots + i * n, c[i], ldc);                           \
+      }                                                                                            \
+    });                                                                                            \
+  }
+DECOMPOSITIONS(S, float)
+DECOMPOSITIONS(D, double)
 
 // With the pointer mode HOST the call waits for its result.
 #define DOT(NAME, T, CONJUGATED)                                                                  \

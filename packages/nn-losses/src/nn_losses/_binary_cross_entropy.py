@@ -27,7 +27,7 @@ def _min_divisor(dtype: np.dtype[Any]) -> float:
     return max(1e-12, float(np.finfo(dtype).tiny))
 
 
-@op
+@op(precision="full")
 def clamped_log(xp: Any, x: Any, /) -> Any:
     """Return the logarithm of the probability `x`, at least -100."""
     with np.errstate(divide="ignore"):
@@ -39,7 +39,7 @@ def _(g: Any, x: Any) -> Any:
     return g / maximum(x, _min_divisor(x.dtype))
 
 
-@op
+@op(precision="full")
 def binary_cross_entropy(xp: Any, p: Any, y: Any, /) -> Any:
     """Return ``-(y log(p) + (1 - y) log(1 - p))`` with logarithms clamped to -100."""
     with np.errstate(divide="ignore"):
@@ -101,7 +101,7 @@ class BCELoss(Loss):
         return self.reduce(binary_cross_entropy(prediction, expected))
 
 
-@op
+@op(precision="full")
 def binary_cross_entropy_with_logits(xp: Any, x: Any, y: Any, /, pos_weight: Any = None) -> Any:
     """Return ``y softplus(-x) w + (1 - y) softplus(x)`` with ``w`` the `pos_weight`."""
     positive = y if pos_weight is None else y * pos_weight

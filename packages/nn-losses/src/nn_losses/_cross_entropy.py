@@ -43,7 +43,7 @@ def _total(xp: Any, exponentials: Any) -> Any:
 # total is left to the backward pass, which multiplies each row anyway.
 
 
-@op(keeps=("exponentials", "total"))
+@op(keeps=("exponentials", "total"), precision="full")
 def cross_entropy_with_indices(
     xp: Any, logits: Any, classes: Any, /, scale: Any = None, smoothing: float = 0.0
 ) -> Any:
@@ -217,7 +217,7 @@ def _(g: Any, grad_output: Any, exponentials: Any, total: Any) -> Any:
     return g * exponentials * (-grad_output[:, None] / (total * total))
 
 
-@op(keeps=("error",))
+@op(keeps=("error",), precision="full")
 def cross_entropy_with_probabilities(xp: Any, logits: Any, target: Any, /) -> Any:
     """Return the negative sum of `target` times the log-softmax of `logits`."""
     error = _shift(xp, logits)

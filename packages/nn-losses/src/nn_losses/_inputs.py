@@ -6,7 +6,13 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import accumulation_dtype, check_range, describe, device_of
+from nn_tensor.extend import (
+    accumulation_dtype,
+    check_range,
+    describe,
+    device_of,
+    is_autocast_dtype,
+)
 
 __all__ = [
     "check_indices",
@@ -31,7 +37,7 @@ def read_prediction(prediction: Any) -> Tensor:
     scores = prediction if isinstance(prediction, Tensor) else Tensor(prediction)
     if scores.dtype.kind != "f":
         raise TypeError(f"prediction: expected a floating dtype, got {scores.dtype}")
-    return scores
+    return scores.astype(np.float32) if is_autocast_dtype(scores.dtype) else scores
 
 
 def read_logits(prediction: Any) -> Tensor:

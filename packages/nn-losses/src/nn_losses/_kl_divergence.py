@@ -15,7 +15,7 @@ from nn_losses._loss import Loss, Reduction
 __all__ = ["KLDivLoss"]
 
 
-@op
+@op(precision="full")
 def kl_divergence(xp: Any, x: Any, y: Any, /) -> Any:
     """Return ``y (log(y) - x)`` for log-probabilities `x`; 0 where `y` is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -36,7 +36,7 @@ def _(g: Any, x: Any, y: Any) -> Any:
     return g * (clamped_log(y) - x + 1)
 
 
-@op
+@op(precision="full")
 def kl_divergence_with_log_target(xp: Any, x: Any, z: Any, /) -> Any:
     """Return ``e**z (z - x)`` for log-probabilities `x` and `z`; 0 where `z` is -inf."""
     with np.errstate(invalid="ignore"):

@@ -78,7 +78,7 @@ class L1Loss(Loss):
         return self.reduce(abs(_difference(prediction, target)))
 
 
-@op
+@op(precision="full")
 def huber(xp: Any, x: Any, /, delta: float) -> Any:
     """Return half the square of `x` up to `delta`, and beyond the line that continues it."""
     size = xp.abs(x)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nn_tensor import creation, ops
 from nn_tensor import linalg as linalg
+from nn_tensor._autocast import autocast as autocast
 from nn_tensor._device import has_cuda as _has_cuda
 from nn_tensor._device import parse_device as parse_device
 from nn_tensor._dtype import parse_dtype as parse_dtype
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 else:  # type checkers follow the imports above, and cannot follow these sums
     __all__ = [
         "Tensor",
+        "autocast",
         "detect_anomaly",
         "enable_grad",
         "grad",

@@ -1,4 +1,4 @@
-"""What a thread has switched on: recording of gradients, detection of NaN, and kernel choice.
+"""What a thread has switched on: recording, detection of NaN, kernel choice, mixed precision.
 
 The switches are `threading.local` and not context variables: a new thread starts with the
 defaults in every build of CPython.
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 __all__ = [
+    "AUTOCAST",
     "CHECK",
     "RECORD",
     "Switch",
@@ -28,12 +29,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 RECORD = 1  # a bit of `modes.call`: calls record what `backward` needs
 CHECK = 2  # a bit of `modes.call`: calls are checked for NaN, and where they were is remembered
+AUTOCAST = 4  # a bit of `modes.call`: inputs are cast to the precision of the operation
 
 
 class _Modes(threading.local):
     def __init__(self) -> None:
         self.call = RECORD  # one number, which the fast path of a call reads once
         self.kernels = "auto"
+        self.autocast: Any = None  # the casts of the innermost block, where AUTOCAST is set
         self.saved: list[tuple[str, Any]] = []
 
     @property
@@ -110,7 +113,16 @@ class enable_grad(_CallSwitch):  # noqa: N801
     _set = RECORD
 
 
-_RECORDED, _UNRECORDED = enable_grad(), no_grad()
+class _BackwardPass(_CallSwitch):
+    """Recorded or not, and in the dtypes that the forward pass has chosen."""
+
+    _cleared = AUTOCAST | RECORD
+
+    def __init__(self, recorded: bool) -> None:
+        self._set = RECORD if recorded else 0
+
+
+_RECORDED, _UNRECORDED = _BackwardPass(True), _BackwardPass(False)
 
 
 def recording(create_graph: bool) -> Switch:

@@ -47,11 +47,12 @@ from typing import Any, Concatenate, ParamSpec, overload
 import numpy as np
 
 from nn_tensor._anomaly import check_result
+from nn_tensor._autocast import PRECISIONS, Precision, cast_inputs
 from nn_tensor._convert import as_input, as_output, shape_of
 from nn_tensor._device import common_device_scope, device_of
 from nn_tensor._errors import describe, describe_call, explain
 from nn_tensor._graph import Edge, Node, Parent, Variable, as_variable, new_variable, next_sequence
-from nn_tensor._modes import CHECK, RECORD, modes
+from nn_tensor._modes import AUTOCAST, CHECK, RECORD, modes
 from nn_tensor._op_type import Decorator, Op
 from nn_tensor._versions import versions
 
@@ -89,8 +90,14 @@ class Rule:
 class Declaration:
     """What is known of an operation: its forward, inputs, options, kept values and rules."""
 
-    def __init__(self, forward: Callable[..., Any], keeps: Sequence[str]) -> None:
+    def __init__(
+        self, forward: Callable[..., Any], keeps: Sequence[str], precision: Precision
+    ) -> None:
         self.name = forward.__name__.lstrip("_")
+        if precision not in PRECISIONS:
+            expected = f"expected one of {PRECISIONS}, got {precision!r}"
+            raise ValueError(f"op {self.name}: precision: {expected}")
+        self.precision = precision
         self.forward = forward
         self.rules: list[Rule] = []
         self.x_rule: Rule | None = None  # of the first input, for the fast path
@@ -229,8 +236,10 @@ def _selector(places: Sequence[int]) -> Selector:
 @overload
 def op(forward: Callable[Concatenate[Any, P], Any]) -> Op[P]: ...
 @overload
-def op(*, keeps: tuple[str, ...]) -> Callable[[Callable[Concatenate[Any, P], Any]], Op[P]]: ...
-def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
+def op(
+    *, keeps: tuple[str, ...] = ..., precision: Precision = ...
+) -> Callable[[Callable[Concatenate[Any, P], Any]], Op[P]]: ...
+def op(forward: Any = None, *, keeps: tuple[str, ...] = (), precision: Precision = "same") -> Any:
     """Declare an operation from its forward function on arrays; see `nn_tensor.extend`.
 
     Args:
@@ -238,10 +247,13 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = ()) -> Any:
         keeps: names of values that the forward returns after its output for the rules to use.
             What follows smoothly from the inputs needs a `kept` function, which recomputes it
             with operations when a higher derivative asks; masks and indices are constants.
+        precision: what `nn_tensor.autocast` does with float32 and half-precision inputs: ``"low"``
+            casts them to half precision (matrix products), ``"full"`` to float32 (exponentials,
+            sums, losses), ``"same"`` leaves them.
     """
     if forward is None:
-        return functools.partial(op, keeps=keeps)
-    info = Declaration(forward, keeps)
+        return functools.partial(op, keeps=keeps, precision=precision)
+    info = Declaration(forward, keeps, precision)
     apply = _callable(info)
     functools.update_wrapper(apply, forward)
     del apply.__wrapped__
@@ -318,6 +330,9 @@ def _callable(info: Declaration) -> Any:
 
 def call(info: Declaration, inputs: Values, given: Values, named: Options) -> Any:
     """Compute one operation, and record it if a variable among `inputs` requires a gradient."""
+    mode = modes.call
+    if mode & AUTOCAST:
+        inputs = cast_inputs(info.precision, inputs)
     values: list[Any] = []
     variables = needs_grad = elsewhere = False
     for x in inputs:
@@ -344,7 +359,6 @@ def call(info: Declaration, inputs: Values, given: Values, named: Options) -> An
         return out
     if type(out) is not _ndarray:
         out = as_output(info.name, out)
-    mode = modes.call
     edges: tuple[Edge, ...] = ()
     if needs_grad and mode & RECORD:
         filled = {**info.options, **named} if named else info.options

@@ -29,6 +29,7 @@ them with `nn_tensor.testing.gradcheck`. Hot loops go into a `kernel`.
 Tensor([12.])
 """
 
+from nn_tensor._autocast import is_autocast_dtype
 from nn_tensor._checks import (
     check_bool,
     check_choice,
@@ -64,6 +65,7 @@ __all__ = [
     "add_at",
     "apply_dropout",
     "array_module",
+    "is_autocast_dtype",
     "check_bool",
     "check_choice",
     "check_floating_dtype",

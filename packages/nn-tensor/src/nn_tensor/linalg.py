@@ -100,9 +100,11 @@ def solve(a: Any, b: Any, /) -> Tensor:
     return _solve(a, b)
 
 
-@op
+@op(precision="full")
 def _solve(xp: Any, a: Any, b: Any, /) -> Any:
-    result = xp.linalg.solve(_wide(a), _wide(b))
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # CuPy does not broadcast by itself
+    wide = (xp.broadcast_to(_wide(x), (*stack, *x.shape[-2:])) for x in (a, b))
+    result = xp.linalg.solve(*wide)
     dtype = np.result_type(a, b)
     return result.astype(dtype, copy=False) if dtype.kind == "f" else result
 
@@ -133,7 +135,7 @@ def inv(a: Any, /) -> Tensor:
     return _inv(a)
 
 
-@op
+@op(precision="full")
 def _inv(xp: Any, a: Any, /) -> Any:
     return _narrow(xp.linalg.inv(_wide(a)), a)
 
@@ -162,7 +164,7 @@ def det(a: Any, /) -> Tensor:
     return _det(a)
 
 
-@op
+@op(precision="full")
 def _det(xp: Any, a: Any, /) -> Any:
     return _narrow(xp.asarray(xp.linalg.det(_wide(a))), a)
 
@@ -218,7 +220,7 @@ def cholesky(a: Any, /, *, upper: bool = False) -> Tensor:
     return _mT(lower) if upper else lower
 
 
-@op
+@op(precision="full")
 def _cholesky(xp: Any, a: Any, /) -> Any:
     return _narrow(xp.linalg.cholesky(_wide(a)), a)
 
@@ -277,7 +279,7 @@ def eigh(a: Any, /, UPLO: str = "L") -> EighResult[Any]:
     return EighResult(packed[..., 0, :], packed[..., 1:, :])
 
 
-@op
+@op(precision="full")
 def _eigh(xp: Any, a: Any, /, uplo: str) -> Any:
     """Return the eigenvalues as a row above the eigenvectors: an operation has one output."""
     values, vectors = xp.linalg.eigh(_wide(a), uplo)
@@ -386,7 +388,7 @@ def svd(
     return SVDResult(u, s, vh)
 
 
-@op
+@op(precision="full")
 def _svd(xp: Any, a: Any, /, full: bool) -> Any:
     """Return the singular values as a row, above left and right singular vectors as columns."""
     u, s, vh = xp.linalg.svd(_wide(a), full_matrices=full)

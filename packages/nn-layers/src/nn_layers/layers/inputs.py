@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import check_shape
+from nn_tensor.extend import check_shape, is_autocast_dtype
 
 from nn_layers.ops.windows import Pair
 
@@ -37,7 +37,8 @@ def floating_input(x: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
     if x.dtype.kind != "f":
         wanted = "float32" if dtype is None else dtype
         raise TypeError(f"input is {x.dtype}, expected floats; convert it with .astype('{wanted}')")
-    return x if dtype is None else x.astype(dtype)
+    # in mixed precision the operation casts the parameters
+    return x if dtype is None or is_autocast_dtype(x.dtype) else x.astype(dtype)
 
 
 def image_size(shape: tuple[int, ...]) -> Pair:

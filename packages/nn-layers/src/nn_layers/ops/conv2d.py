@@ -179,7 +179,7 @@ def _(cp: Any, x: Array, w: Array, bias: Array | float, windows: Windows, groups
     return conv2d_forward.reference(cp, x, w, bias, windows, groups, max_columns)
 
 
-@op
+@op(precision="low")
 def conv2d(xp: Any, x: Any, w: Any, bias: Any, /, windows: Windows, groups: int = 1) -> Any:
     """Return the cross-correlation of images with weights, plus a bias, which may be 0.0.
 
@@ -272,7 +272,7 @@ def _(cp: Any, g: Array, w: Array, size: Pair, windows: Windows, groups: int) ->
     return conv2d_backward_input.reference(cp, g, w, size, windows, groups, max_columns)
 
 
-@op
+@op(precision="low")
 def conv2d_input_gradient(
     xp: Any, values: Any, w: Any, /, size: Pair, windows: Windows, groups: int = 1
 ) -> Any:

@@ -10,7 +10,7 @@ from nn_tensor.extend import op
 __all__ = ["linear"]
 
 
-@op
+@op(precision="low")
 def linear(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
     """Return ``x @ weights + bias`` for `x` of any number of dimensions."""
     out = xp.matmul(_as_matrix(x), weights)

@@ -168,7 +168,7 @@ def _(cp: Any, x: Array, epsilon: float, center: bool) -> tuple[Array, Array]:
     return out, inverse
 
 
-@op(keeps=("inverse",))
+@op(keeps=("inverse",), precision="full")
 def standardize(
     xp: Any,
     x: Any,

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from nn_layers import Base_Layer
 from nn_tensor import Tensor, random_generator, zeros
-from nn_tensor.extend import Device, check_integer, describe
+from nn_tensor.extend import Device, check_integer, describe, is_autocast_dtype
 
 from nn_recurrent.layers.initialization import RecurrentInitialization, draw_weights
 from nn_recurrent.ops.steps import Steps
@@ -28,7 +28,8 @@ def as_floating(x: Any, dtype: np.dtype[Any]) -> Tensor:
         return x
     if x.dtype.kind != "f":
         raise TypeError(f"input is {x.dtype}, expected floats; convert it with .astype('{dtype}')")
-    return x.astype(dtype)
+    # in mixed precision the operation casts the weights
+    return x if is_autocast_dtype(x.dtype) else x.astype(dtype)
 
 
 def check_state(name: str, state: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:
@@ -43,7 +44,9 @@ def check_state(name: str, state: Any, shape: tuple[int, ...], dtype: np.dtype[A
         raise ValueError(f"{name}: expected shape {shape}, got {tensor.shape}")
     if tensor.dtype.kind != "f":
         raise TypeError(f"{name}: expected floats, got {describe(state)}")
-    return tensor if tensor.dtype == dtype else tensor.astype(dtype)
+    return (
+        tensor if tensor.dtype == dtype or is_autocast_dtype(tensor.dtype) else tensor.astype(dtype)
+    )
 
 
 class RecurrentCell(Base_Layer, ABC):

@@ -30,7 +30,7 @@ def _is_compiled_product(xp: Any, mask: Any, steps: Steps, size: int) -> bool:
     return 3 * size * size * steps.batch <= MAX_COMPILED_PRODUCT
 
 
-@op(keeps=("gates", "candidates", "hidden"))
+@op(keeps=("gates", "candidates", "hidden"), precision="low")
 def gru(
     xp: Any,
     x: Any,

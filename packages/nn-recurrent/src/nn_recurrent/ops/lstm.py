@@ -29,7 +29,7 @@ def _is_compiled_product(steps: Steps, size: int) -> bool:
     return 4 * size * size * steps.batch <= MAX_COMPILED_PRODUCT
 
 
-@op(keeps=("gates", "cells", "activated", "hidden"))
+@op(keeps=("gates", "cells", "activated", "hidden"), precision="low")
 def lstm(
     xp: Any,
     x: Any,

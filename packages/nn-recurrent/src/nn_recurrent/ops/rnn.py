@@ -15,7 +15,7 @@ from nn_recurrent.ops.steps import Steps
 __all__ = ["rnn"]
 
 
-@op(keeps=("hidden",))
+@op(keeps=("hidden",), precision="low")
 def rnn(
     xp: Any,
     x: Any,

@@ -91,7 +91,7 @@ def _(g: Any, out: Any) -> Any:
     return g * (out * (1 - out))
 
 
-@op
+@op(precision="full")
 def softplus(xp: Any, x: Any, /) -> Any:
     r"""Return :math:`\log(1 + e^x)`, a smooth `relu`, without overflow.
 

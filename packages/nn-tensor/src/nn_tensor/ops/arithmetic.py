@@ -135,7 +135,7 @@ def _(g: Any, x: Any, y: Any) -> Any:
     return -g * floor_divide(x, y)
 
 
-@op
+@op(precision="full")
 def power(xp: Any, x: Any, y: Any, /) -> Any:
     """Return ``x`` to the power ``y``.
 
@@ -181,7 +181,7 @@ def _(g: Any) -> Any:
     return -g
 
 
-@op
+@op(precision="full")
 def reciprocal(xp: Any, x: Any, /) -> Any:
     """Return ``1 / x``.
 
@@ -197,7 +197,7 @@ def _(g: Any, out: Any) -> Any:
     return -g * out * out
 
 
-@op
+@op(precision="full")
 def square(xp: Any, x: Any, /) -> Any:
     """Return ``x * x``.
 

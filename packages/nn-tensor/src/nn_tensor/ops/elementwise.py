@@ -62,7 +62,7 @@ LN10 = math.log(10.0)
 # Exponents and logarithms
 
 
-@op
+@op(precision="full")
 def exp(xp: Any, x: Any, /) -> Any:
     """Return ``e**x``.
 
@@ -78,7 +78,7 @@ def _(g: Any, out: Any) -> Any:
     return g * out
 
 
-@op
+@op(precision="full")
 def exp2(xp: Any, x: Any, /) -> Any:
     """Return ``2**x``.
 
@@ -94,7 +94,7 @@ def _(g: Any, out: Any) -> Any:
     return g * out * LN2
 
 
-@op
+@op(precision="full")
 def expm1(xp: Any, x: Any, /) -> Any:
     """Return ``e**x - 1``, accurate near 0.
 
@@ -110,7 +110,7 @@ def _(g: Any, out: Any) -> Any:
     return g * (out + 1)
 
 
-@op
+@op(precision="full")
 def log(xp: Any, x: Any, /) -> Any:
     """Return the natural logarithm.
 
@@ -126,7 +126,7 @@ def _(g: Any, x: Any) -> Any:
     return g / x
 
 
-@op
+@op(precision="full")
 def log2(xp: Any, x: Any, /) -> Any:
     """Return the logarithm to base 2.
 
@@ -142,7 +142,7 @@ def _(g: Any, x: Any) -> Any:
     return g / (x * LN2)
 
 
-@op
+@op(precision="full")
 def log10(xp: Any, x: Any, /) -> Any:
     """Return the logarithm to base 10.
 
@@ -158,7 +158,7 @@ def _(g: Any, x: Any) -> Any:
     return g / (x * LN10)
 
 
-@op
+@op(precision="full")
 def log1p(xp: Any, x: Any, /) -> Any:
     """Return ``log(1 + x)``, accurate near 0.
 
@@ -174,7 +174,7 @@ def _(g: Any, x: Any) -> Any:
     return g / (1 + x)
 
 
-@op
+@op(precision="full")
 def logaddexp(xp: Any, x: Any, y: Any, /) -> Any:
     r"""Return :math:`\log(e^x + e^y)` without overflow.
 
@@ -256,7 +256,7 @@ def _(g: Any, x: Any) -> Any:
     return -g * sin(x)
 
 
-@op
+@op(precision="full")
 def tan(xp: Any, x: Any, /) -> Any:
     """Return the tangent of `x` in radians.
 
@@ -272,7 +272,7 @@ def _(g: Any, out: Any) -> Any:
     return g * (1 + out * out)
 
 
-@op
+@op(precision="full")
 def arcsin(xp: Any, x: Any, /) -> Any:
     """Return the angle in [-pi/2, pi/2] whose sine is `x`.
 
@@ -288,7 +288,7 @@ def _(g: Any, x: Any) -> Any:
     return g / sqrt((1 - x) * (1 + x))
 
 
-@op
+@op(precision="full")
 def arccos(xp: Any, x: Any, /) -> Any:
     """Return the angle in [0, pi] whose cosine is `x`.
 
@@ -351,7 +351,7 @@ def _distance(x: Any, y: Any) -> Any:
     return where(length == 0, 1, length)
 
 
-@op
+@op(precision="full")
 def hypot(xp: Any, x: Any, y: Any, /) -> Any:
     r"""Return :math:`\sqrt{x^2 + y^2}` without overflow; its gradient at (0, 0) is 0.
 
@@ -375,7 +375,7 @@ def _(g: Any, y: Any, out: Any) -> Any:
 # Hyperbolic functions
 
 
-@op
+@op(precision="full")
 def sinh(xp: Any, x: Any, /) -> Any:
     """Return the hyperbolic sine.
 
@@ -391,7 +391,7 @@ def _(g: Any, x: Any) -> Any:
     return g * cosh(x)
 
 
-@op
+@op(precision="full")
 def cosh(xp: Any, x: Any, /) -> Any:
     """Return the hyperbolic cosine.
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["dot", "einsum", "matmul", "outer", "tensordot"]
 
 
-@op
+@op(precision="low")
 def _matmul(xp: Any, x: Any, y: Any, /) -> Any:
     if y.ndim == 2 and x.ndim > 2:  # one large product instead of many small ones
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
@@ -152,7 +152,7 @@ def tensordot(a: Any, b: Any, /, axes: int | Sequence[Any] = 2) -> Tensor:
     return reshape(_matmul(rows, columns), shape)
 
 
-@op
+@op(precision="low")
 def _einsum(xp: Any, *xs: Any, terms: tuple[str, ...], result: str, optimize: Any = True) -> Any:
     dtype = np.result_type(*xs)
     if accumulation_dtype(dtype) is not None:

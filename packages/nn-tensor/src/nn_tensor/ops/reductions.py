@@ -111,7 +111,7 @@ def sum(
     return _sum(x, axis, dtype, keepdims)
 
 
-@op
+@op(precision="full")
 def _sum(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     if dtype is None and x.dtype.char != "e":
         return xp.sum(x, axis=axis if x.ndim else axis_of(x, axis), keepdims=keepdims)
@@ -148,7 +148,7 @@ def mean(
     return _mean(x, axis, dtype, keepdims)
 
 
-@op
+@op(precision="full")
 def _mean(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     if dtype is not None:
         return _accumulated(xp.mean, x, dtype, axis=axis_of(x, axis), keepdims=keepdims)
@@ -242,7 +242,7 @@ def prod(
     return _prod(x, axis, dtype, keepdims)
 
 
-@op
+@op(precision="full")
 def _prod(xp: Any, x: Any, /, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Any:
     return _accumulated(xp.prod, x, dtype, axis=axis_of(x, axis), keepdims=keepdims)
 
@@ -358,7 +358,7 @@ def cumsum(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = No
     return _cumsum(x, axis, dtype)
 
 
-@op
+@op(precision="full")
 def _cumsum(xp: Any, x: Any, /, axis: int | None = None, dtype: Any = None) -> Any:
     return _accumulated(xp.cumsum, x, dtype, axis=axis)
 
@@ -385,7 +385,7 @@ def cumprod(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = N
     return _cumprod(x, axis, dtype)
 
 
-@op
+@op(precision="full")
 def _cumprod(xp: Any, x: Any, /, axis: int | None = None, dtype: Any = None) -> Any:
     return _accumulated(xp.cumprod, x, dtype, axis=axis)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from nn_tensor import _device
+from nn_tensor._autocast import use_cast
 from nn_tensor._checks import keyword_only
 from nn_tensor._convert import refuse_masked, shape_of
 from nn_tensor._dtype import parse_dtype
@@ -529,10 +530,15 @@ def _(g: Any) -> Any:
     return g
 
 
+@use_cast
 @op
-def cast(xp: Any, x: Any, /, dtype: Any) -> Any:
-    """Return `x` in another data type; `Tensor.astype` is the way to call it."""
-    return xp.asarray(x).astype(parse_dtype(dtype))
+def cast(xp: Any, x: Any, /, dtype: Any, kept: Any = None) -> Any:
+    """Return `x` in another data type; `Tensor.astype` is the way to call it.
+
+    Args:
+        kept: what an earlier call returned, if it is known.
+    """
+    return xp.asarray(x).astype(parse_dtype(dtype)) if kept is None else kept
 
 
 @cast.gradient("x")

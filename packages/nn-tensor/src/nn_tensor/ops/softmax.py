@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 
-@op
+@op(precision="full")
 def softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     r"""Return :math:`e^{x_i} / \sum_j e^{x_j}` along `axis`, without overflow.
 
@@ -68,7 +68,7 @@ def _softmax_gradient(g: Any, out: Any, axis: int) -> Any:
     return weighted - out * sum(weighted, axis, keepdims=True)
 
 
-@op
+@op(precision="full")
 def log_softmax(xp: Any, x: Any, /, axis: int = -1) -> Any:
     r"""Return :math:`x_i - \log \sum_j e^{x_j}` along `axis`, accurate for any size of `x`.
 
@@ -87,7 +87,7 @@ def _(g: Any, axis: int, out: Any) -> Any:
     return g - exp(out) * sum(g, axis, keepdims=True)
 
 
-@op
+@op(precision="full")
 def logsumexp(xp: Any, x: Any, /, axis: Any = None, keepdims: bool = False) -> Any:
     r"""Return :math:`\log \sum e^x` over `axis`, without overflow; -inf over nothing or -inf only.
 
