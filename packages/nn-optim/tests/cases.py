@@ -332,3 +332,13 @@ SCHEDULES = [
         name="SequentialSchedules",
     ),
 ]
+
+KERNELS += [
+    KernelCase(
+        _KERNELS["unscale_arrays"],
+        None,
+        lambda rng, shapes=shapes: [0.25, *(rng.normal(size=shape) for shape in shapes)],
+        label,
+    )
+    for label, shapes in _SHAPES.items()
+]

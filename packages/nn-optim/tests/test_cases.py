@@ -12,6 +12,7 @@ CASES = [*OPTIMIZERS, *SCHEDULES, *KERNELS]
 NAMES = {*nn_optim.__all__, *ops_of("nn_optim"), *kernels_of("nn_optim")}
 EXEMPT = {
     "Group": "holds options: test_groups.py",
+    "LossScaler": "changes gradients and a scale: test_loss_scaler.py",
     "Optimizer": "abstract: its subclasses have rows",
     "ReduceOnPlateau": "is not a function of the step: test_schedules.py",
     "Schedule": "abstract: its subclasses have rows",

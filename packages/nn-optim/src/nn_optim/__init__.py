@@ -13,6 +13,7 @@ from nn_optim._adam import Adam, AdamW
 from nn_optim._clip import clip_gradients_by_norm, clip_gradients_by_value
 from nn_optim._group import Group
 from nn_optim._lion import Lion
+from nn_optim._loss_scaler import LossScaler
 from nn_optim._optimizer import Optimizer
 from nn_optim._rmsprop import RMSprop
 from nn_optim._schedules import ChainedSchedules as ChainedSchedules
@@ -42,6 +43,7 @@ __all__ = [
     "InverseSquareRoot",
     "LinearWarmup",
     "Lion",
+    "LossScaler",
     "MultiStepSchedule",
     "OneCycle",
     "Optimizer",
@@ -61,9 +63,14 @@ _ELSEWHERE = """
     SequentialLR=SequentialSchedules; ChainedScheduler=ChainedSchedules;
     LambdaLR=a subclass of Schedule; lr_scheduler=nn_optim; CosineDecay=CosineSchedule;
     ExponentialDecay=ExponentialSchedule; RMSProp=RMSprop;
+    GradScaler=LossScaler; LossScaleOptimizer=LossScaler;
     clip_grad_norm_=clip_gradients_by_norm; clip_grad_value_=clip_gradients_by_value
 """
 _names_elsewhere("get_last_lr=schedule.optimizer.lr; last_epoch=steps; base_lrs=rate")(Schedule)
+_names_elsewhere(
+    "update=step, which also changes the scale; unscale_=step(optimizer, clip_norm=...); "
+    "get_scale=loss_scale"
+)(LossScaler)
 _names_elsewhere(
     "param_groups=groups; add_param_group=add_group; learning_rate=lr; state=state_dict(); "
     "minimize=loss.backward() and step(); apply_gradients=step"

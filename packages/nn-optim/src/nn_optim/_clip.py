@@ -13,7 +13,15 @@ from nn_tensor.extend import check_bool, check_number, device_scope, kernel, key
 from nn_optim._group import check_tensors
 from nn_optim._multi_tensor import MultiTensorKernel
 
-__all__ = ["clip_gradients_by_norm", "clip_gradients_by_value"]
+__all__ = [
+    "Found",
+    "by_device",
+    "clip_gradients_by_norm",
+    "clip_gradients_by_value",
+    "find_gradients",
+    "scale_arrays",
+    "sum_of_squares",
+]
 
 
 def clip_gradients_by_value(parameters: Tensor | Iterable[Tensor], limit: float) -> None:
@@ -41,7 +49,7 @@ def clip_gradients_by_value(parameters: Tensor | Iterable[Tensor], limit: float)
     Tensor([ 2., -3.])
     """
     bound = check_number("limit", limit, minimum=0)
-    for _, parameter, gradient in _gradients(parameters):
+    for _, parameter, gradient in find_gradients(parameters):
         with device_scope(gradient.data):
             parameter.grad = Tensor(gradient.xp.clip(gradient.data, -bound, bound))
 
@@ -88,7 +96,7 @@ def clip_gradients_by_norm(
     """
     bound = check_number("max_norm", max_norm, minimum=0, allow_infinite=True)
     strict = check_bool("error_if_nonfinite", error_if_nonfinite)
-    found = _gradients(parameters)
+    found = find_gradients(parameters)
     norm = _norm(found)
     if strict and not math.isfinite(norm):
         wrong = [f"parameters[{n}]" for n, _, g in found if not isfinite(g).all().item()]
@@ -98,7 +106,7 @@ def clip_gradients_by_norm(
         raise FloatingPointError(f"parameters: {expected}{where}{cure}")
     factor = bound / (norm + 1e-6)
     if factor < 1.0 or math.isnan(factor):
-        for xp, group in _by_device(found):
+        for xp, group in by_device(found):
             arrays = [gradient.data for _, _, gradient in group]
             with device_scope(arrays[0]), np.errstate(invalid="ignore"):
                 scaled = scale_arrays(xp, factor, *arrays)
@@ -110,7 +118,7 @@ def clip_gradients_by_norm(
 Found = list[tuple[int, Tensor, Tensor]]
 
 
-def _by_device(found: Found) -> list[tuple[Any, Found]]:
+def by_device(found: Found) -> list[tuple[Any, Found]]:
     """Return the gradients on each device, with the module that computes there."""
     groups: dict[Any, Found] = {}
     for position, parameter, gradient in found:
@@ -122,7 +130,7 @@ def _by_device(found: Found) -> list[tuple[Any, Found]]:
 def _norm(found: Found) -> float:
     """Return the root of the sum of all squares; one transfer for each device and dtype."""
     total = 0.0
-    for xp, group in _by_device(found):
+    for xp, group in by_device(found):
         arrays = [gradient.data for _, _, gradient in group]
         with device_scope(arrays[0]):
             total += float(total_of_squares(xp, *arrays))
@@ -202,7 +210,7 @@ def _(row):  # type: ignore[no-untyped-def]
     return total
 
 
-def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[int, Tensor, Tensor]]:
+def find_gradients(parameters: Tensor | Iterable[Tensor]) -> list[tuple[int, Tensor, Tensor]]:
     """Return position, parameter and gradient of each parameter that has one, once."""
     found: dict[int, tuple[int, Tensor, Tensor]] = {}
     for position, parameter in enumerate(check_tensors("parameters", parameters)):
