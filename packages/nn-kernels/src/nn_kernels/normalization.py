@@ -129,7 +129,7 @@ _SCALE, _SCALE_GRADIENT = Job(_scale_job), Job(_scale_gradient_job)
 
 
 def _is_left(x: Any, *arrays: Any) -> bool:
-    """Tell whether the reference computes these: few elements, or another dtype."""
+    """Return whether the reference computes these: few elements, or another dtype."""
     return x.size < _FEW or any(a.dtype != np.float32 for a in (x, *arrays))
 
 

@@ -255,7 +255,7 @@ def _find(optimizers: tuple[Any, ...]) -> Found:
 
 
 def _all_finite(found: Found) -> bool:
-    """Tell whether all elements are finite, where the sum of their squares is not.
+    """Return whether all elements are finite, where the sum of their squares is not.
 
     In float32 one follows from the other.
     """

@@ -13,11 +13,17 @@ from nn_tensor._graph import Variable
 from nn_tensor._modes import AUTOCAST, Switch, modes
 from nn_tensor._versions import versions
 
-__all__ = ["PRECISIONS", "Precision", "autocast", "is_autocast_dtype", "cast_inputs", "use_cast"]
+__all__ = [
+    "Precision",
+    "autocast",
+    "cast_inputs",
+    "is_autocast_dtype",
+    "parse_precision",
+    "use_cast",
+]
 
 T = TypeVar("T")
 Precision = Literal["low", "full", "same"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
 
 
 class autocast(Switch):  # noqa: N801 - a context manager, as no_grad
@@ -115,6 +121,14 @@ class _Casts:
         return result
 
 
+def parse_precision(name: str, precision: Precision) -> Precision:
+    """Return the `precision` of the operation `name`, or raise."""
+    if precision not in get_args(Precision):
+        expected = f"expected one of {get_args(Precision)}, got {precision!r}"
+        raise ValueError(f"op {name}: precision: {expected}")
+    return precision
+
+
 def cast_inputs(precision: Precision, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the inputs of an operation in the dtype that its precision asks for."""
     if precision == "same" or not any(isinstance(x, Variable) for x in inputs):
@@ -129,7 +143,7 @@ def cast_inputs(precision: Precision, inputs: tuple[Any, ...]) -> tuple[Any, ...
 
 
 def is_autocast_dtype(dtype: Any) -> bool:
-    """Tell whether `dtype` is the half-precision dtype of `nn_tensor.autocast` in this thread.
+    """Return whether `dtype` is the half-precision dtype of `nn_tensor.autocast` in this thread.
 
     A layer leaves such input as it is: its operations cast the parameters.
 

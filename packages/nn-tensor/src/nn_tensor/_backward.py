@@ -60,8 +60,7 @@ class _BackwardPass:
     def run(self, targets: set[Parent]) -> dict[Parent, Gradient]:
         """Visit the nodes from the latest to the first; return the gradients that were asked."""
         results: dict[Parent, Gradient] = {}
-        waiting = self.waiting
-        while waiting:
+        while waiting := self.waiting:
             node = waiting.pop()
             grad = self.totals.pop(node)
             if type(grad) is _ndarray and not node._hooks and not targets:

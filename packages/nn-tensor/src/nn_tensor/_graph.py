@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -86,14 +86,11 @@ _new = object.__new__
 tensor_class: type[Variable] = Variable
 """The class of the variables that users see."""
 
-T = TypeVar("T", bound=type[Variable])
 
-
-def use_tensor_class(cls: T) -> T:
-    """Make the decorated class the one of all variables that operations and hooks produce."""
+def use_tensor_class(cls: type[Variable]) -> None:
+    """Make `cls` the class of all variables that operations and hooks produce."""
     global tensor_class
     tensor_class = cls
-    return cls
 
 
 def new_variable(array: Array) -> Variable:

@@ -47,11 +47,11 @@ from typing import Any, Concatenate, ParamSpec, overload
 import numpy as np
 
 from nn_tensor._anomaly import check_result
-from nn_tensor._autocast import PRECISIONS, Precision, cast_inputs
+from nn_tensor._autocast import Precision, cast_inputs, parse_precision
 from nn_tensor._convert import as_input, as_output, shape_of
 from nn_tensor._device import common_device_scope, device_of
 from nn_tensor._errors import describe, describe_call, explain
-from nn_tensor._graph import Edge, Node, Parent, Variable, as_variable, new_variable, next_sequence
+from nn_tensor._graph import Edge, Node, Variable, as_variable, new_variable, next_sequence
 from nn_tensor._modes import AUTOCAST, CHECK, RECORD, modes
 from nn_tensor._op_type import Decorator, Op
 from nn_tensor._versions import versions
@@ -60,7 +60,6 @@ __all__ = ["Declaration", "Rule", "op"]
 
 P = ParamSpec("P")
 Values = tuple[Any, ...]
-Options = dict[str, Any]
 Selector = Callable[[Any], Values]
 
 _ON_HOST = frozenset({np.ndarray, float, int, bool})
@@ -90,14 +89,9 @@ class Rule:
 class Declaration:
     """What is known of an operation: its forward, inputs, options, kept values and rules."""
 
-    def __init__(
-        self, forward: Callable[..., Any], keeps: Sequence[str], precision: Precision
-    ) -> None:
+    def __init__(self, forward: Any, keeps: Sequence[str], precision: Precision) -> None:
         self.name = forward.__name__.lstrip("_")
-        if precision not in PRECISIONS:
-            expected = f"expected one of {PRECISIONS}, got {precision!r}"
-            raise ValueError(f"op {self.name}: precision: {expected}")
-        self.precision = precision
+        self.precision = parse_precision(self.name, precision)
         self.forward = forward
         self.rules: list[Rule] = []
         self.x_rule: Rule | None = None  # of the first input, for the fast path
@@ -328,7 +322,7 @@ def _callable(info: Declaration) -> Any:
     return unary if arity == 1 else binary
 
 
-def call(info: Declaration, inputs: Values, given: Values, named: Options) -> Any:
+def call(info: Declaration, inputs: Values, given: Values, named: dict[str, Any]) -> Any:
     """Compute one operation, and record it if a variable among `inputs` requires a gradient."""
     mode = modes.call
     if mode & AUTOCAST:
@@ -373,7 +367,7 @@ def call(info: Declaration, inputs: Values, given: Values, named: Options) -> An
 
 def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]:
     """Return an edge for each rule with an input that requires a gradient."""
-    parents: list[Parent | None] = []
+    parents = []
     for x in inputs:
         parents.append(x._parent() if isinstance(x, Variable) and x._requires_grad else None)
     edges: tuple[Edge, ...] = ()

@@ -68,7 +68,6 @@ def _in_place(sign: str, operation: Callable[..., Tensor]) -> Callable[[Any, Arr
     "requires_grad_=the attribute requires_grad; cat=nn_tensor.concatenate; "
     "add_=the operator +=; mul_=the operator *=; zero_=x[...] = 0"
 )
-@use_tensor_class
 class Tensor(Variable):
     """An array on a device that records the operations applied to it, for `backward`.
 
@@ -745,6 +744,9 @@ class Tensor(Variable):
 
 def _restore(array: Array, device: str, requires_grad: bool) -> Tensor:
     return Tensor(array, device=device, requires_grad=requires_grad)
+
+
+use_tensor_class(Tensor)
 
 
 def _one_or_many(values: tuple[Any, ...]) -> Any:
