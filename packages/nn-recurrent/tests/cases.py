@@ -9,10 +9,12 @@ import nn_recurrent as nr
 import numpy as np
 from nn_recurrent.ops import packing
 from nn_recurrent.ops.gru import gru
+from nn_recurrent.ops.gru_before_steps import gru_before_backward_steps, gru_before_forward_steps
 from nn_recurrent.ops.gru_steps import gru_backward_steps, gru_forward_steps
 from nn_recurrent.ops.lstm import lstm
 from nn_recurrent.ops.lstm_steps import lstm_backward_steps, lstm_forward_steps
 from nn_recurrent.ops.rnn import rnn
+from nn_recurrent.ops.rnn_steps import rnn_backward_steps, rnn_forward_steps
 from nn_recurrent.ops.steps import Steps
 from nn_tensor.testing import KernelCase, LayerCase, OpCase
 
@@ -191,15 +193,16 @@ def _lstm_kernel(
             return rng.normal(size=shape)
 
         last = len(sizes) if multiply else min(1, len(sizes))
-        common = steps.spans, 0, last, multiply
+        common: list[Any] = [steps.spans, 0, last]
         if backward:
+            common.append(multiply)
             gates = rng.uniform(size=(rows, 4 * size))
             return [
                 np.zeros((rows, 4 * size)),
                 normal(batch, size),
                 normal(batch, size),
                 normal(rows, size),
-                normal(4 * size, size),
+                normal(4 * size, size) / np.sqrt(size),
                 gates,
                 normal(batch + rows, size),
                 rng.uniform(-1, 1, (rows, size)),
@@ -207,8 +210,8 @@ def _lstm_kernel(
             ]
         return [
             3 * normal(rows, 4 * size),
-            normal(batch, 4 * size),
-            normal(size, 4 * size),
+            None if multiply else normal(batch, 4 * size),
+            normal(size, 4 * size) / np.sqrt(size),
             normal(4 * size),
             normal(batch + rows, size),
             normal(rows, size),
@@ -230,13 +233,14 @@ def _gru_kernel(
             return rng.normal(size=shape)
 
         last = len(sizes) if multiply else min(1, len(sizes))
-        common = steps.spans, 0, last, multiply
+        common: list[Any] = [steps.spans, 0, last]
         if backward:
+            common.append(multiply)
             return [
                 np.zeros((rows, 4 * size)),
                 normal(batch, size),
                 normal(rows, size),
-                normal(3 * size, size),
+                normal(3 * size, size) / np.sqrt(size),
                 rng.uniform(size=(rows, 3 * size)),
                 normal(rows, size),
                 normal(batch + rows, size),
@@ -244,8 +248,8 @@ def _gru_kernel(
             ]
         return [
             3 * normal(rows, 3 * size),
-            normal(batch, 3 * size),
-            normal(size, 3 * size),
+            None if multiply else normal(batch, 3 * size),
+            normal(size, 3 * size) / np.sqrt(size),
             normal(4 * size),
             normal(rows, size),
             normal(batch + rows, size),
@@ -255,6 +259,68 @@ def _gru_kernel(
     return draw
 
 
+def _gru_before_kernel(
+    sizes: list[int], batch: int, size: int, masked: bool, backward: bool
+) -> Callable[[Generator], list[Any]]:
+    steps = Steps(sizes, batch)
+    rows = steps.total
+
+    def draw(rng: Generator) -> list[Any]:
+        def normal(*shape: int) -> Array:
+            return rng.normal(size=shape)
+
+        mask = normal(batch, size) if masked else 1.0
+        if backward:
+            grads = np.zeros((rows, 4 * size)), normal(batch, size), normal(rows, size)
+            read = normal(3 * size, size) / np.sqrt(size), rng.uniform(size=(rows, 3 * size))
+            grad_mask = np.zeros((batch, size)) if masked else None
+            return [*grads, *read, normal(batch + rows, size), mask, grad_mask, steps.spans]
+        written = normal(rows, size), normal(batch + rows, size)
+        return [
+            3 * normal(rows, 3 * size),
+            normal(size, 3 * size) / np.sqrt(size),
+            normal(4 * size),
+            *written,
+            mask,
+            steps.spans,
+        ]
+
+    return draw
+
+
+def _rnn_kernel(nonlinearity: str) -> Any:
+    def kernel(
+        sizes: list[int], batch: int, size: int, masked: bool, backward: bool
+    ) -> Callable[[Generator], list[Any]]:
+        steps = Steps(sizes, batch)
+        rows = steps.total
+
+        def draw(rng: Generator) -> list[Any]:
+            def normal(*shape: int) -> Array:
+                return rng.normal(size=shape)
+
+            mask = normal(batch, size) if masked else 1.0
+            if backward:
+                grads = np.zeros((rows, size)), normal(batch, size), normal(rows, size)
+                hidden = rng.uniform(-1, 1, (batch + rows, size))
+                grad_mask = np.zeros((batch, size)) if masked else None
+                common = mask, grad_mask, steps.spans, nonlinearity
+                return [*grads, normal(size, size) / np.sqrt(size), hidden, *common]
+            hidden = normal(batch + rows, size)
+            return [
+                hidden,
+                normal(size, size) / np.sqrt(size),
+                mask,
+                steps.spans,
+                batch,
+                nonlinearity,
+            ]
+
+        return draw
+
+    return kernel
+
+
 _TOLERANCES = {"float32": 5e-6}
 
 KERNELS = [
@@ -262,18 +328,23 @@ KERNELS = [
         kernel,
         None,
         draw(sizes, batch, size, multiply, backward),
-        f"{label} {'with products' if multiply else ''}".strip(),
+        f"{label} {' '.join(kind.split() if multiply else kind.split()[:-1])}".strip(),
         tolerances=_TOLERANCES,
     )
-    for draw, kernels in (
-        (_lstm_kernel, (lstm_forward_steps, lstm_backward_steps)),
-        (_gru_kernel, (gru_forward_steps, gru_backward_steps)),
+    for draw, kernels, kind in (
+        (_lstm_kernel, (lstm_forward_steps, lstm_backward_steps), "products"),
+        (_gru_kernel, (gru_forward_steps, gru_backward_steps), "products"),
+        (_gru_before_kernel, (gru_before_forward_steps, gru_before_backward_steps), "masked"),
+        (_rnn_kernel("tanh"), (rnn_forward_steps, rnn_backward_steps), "masked"),
+        (_rnn_kernel("relu"), (rnn_forward_steps, rnn_backward_steps), "relu masked"),
     )
     for backward, kernel in enumerate(kernels)
     for label, sizes, batch, size in (
         ("", [2, 2, 2], 2, 4),
         ("ragged, odd", [3, 2, 1], 4, 5),
         ("wide", [2, 2], 2, 19),
+        ("many", [19, 18, 9, 1], 19, 16),
+        ("widest", [10, 10], 11, 76),
         ("no sequences", [0, 0], 0, 3),
     )
     for multiply in (False, True)

@@ -1,10 +1,10 @@
-"""The compiled kernels of the nn packages: convolution and what surrounds it on a CPU.
+"""The compiled kernels of the nn packages on a CPU: convolution, the steps of recurrent layers.
 
 `find` returns the implementation of a kernel by name; nn-tensor asks for it when the kernel is
 first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.pooling` max-pooling,
-`nn_kernels.activations` ReLU, `nn_kernels.softmax` softmax and cross-entropy, and
-`nn_kernels.normalization` batch normalization. `set_num_threads` says how many threads share the
-work.
+`nn_kernels.recurrent` the steps of recurrent layers, `nn_kernels.activations` ReLU,
+`nn_kernels.softmax` softmax and cross-entropy, and `nn_kernels.normalization` batch normalization.
+`set_num_threads` says how many threads share the work.
 """
 
 import sys as _sys
@@ -26,9 +26,17 @@ _MODULES = {
     "conv2d_weight_gradient": "convolution",
     "cross_entropy": "softmax",
     "cross_entropy_gradient": "softmax",
+    "gru_backward_steps": "recurrent",
+    "gru_before_backward_steps": "recurrent",
+    "gru_before_forward_steps": "recurrent",
+    "gru_forward_steps": "recurrent",
+    "lstm_backward_steps": "recurrent",
+    "lstm_forward_steps": "recurrent",
     "max_pool2d": "pooling",
     "max_pool2d_gradient": "pooling",
     "relu": "activations",
+    "rnn_backward_steps": "recurrent",
+    "rnn_forward_steps": "recurrent",
     "scale_channels": "normalization",
     "scale_channels_gradient": "normalization",
     "select_positive": "activations",

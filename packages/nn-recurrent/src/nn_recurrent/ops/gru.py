@@ -10,24 +10,18 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
 from nn_tensor import Tensor, concatenate, sigmoid, tanh
 from nn_tensor.extend import array_module, op
 
-from nn_recurrent.ops.gru_steps import gru_backward_steps, gru_forward_steps, sigmoid_over
+from nn_recurrent.ops.gru_before_steps import gru_before_backward_steps, gru_before_forward_steps
+from nn_recurrent.ops.gru_steps import add_masked, gru_backward_steps, gru_forward_steps
 from nn_recurrent.ops.recorded import gradients_of
-from nn_recurrent.ops.shared import MAX_COMPILED_PRODUCT, masked_before, split, widen
+from nn_recurrent.ops.shared import masked_before, split, widen
 from nn_recurrent.ops.steps import Steps
 
 __all__ = ["gru"]
 
 Array = Any
-
-
-def _is_compiled_product(xp: Any, mask: Any, steps: Steps, size: int) -> bool:
-    if xp is not np or not isinstance(mask, float):
-        return False
-    return 3 * size * size * steps.batch <= MAX_COMPILED_PRODUCT
 
 
 @op(keeps=("gates", "candidates", "hidden"), precision="low")
@@ -74,54 +68,22 @@ def gru(
     hidden = result[: rows * size].reshape(rows, size)
     hidden[:batch] = hidden0
     candidates = xp.empty((steps.total, size), wide)
-    product, recurrent = xp.empty((batch, 3 * size), wide), xp.ascontiguousarray(recurrent)
-    arrays = gates, product, recurrent, biases, candidates, hidden
+    recurrent = xp.ascontiguousarray(recurrent)
+    arrays = recurrent, biases, candidates, hidden
     spans, count = steps.spans, len(steps.spans)
     if not reset_after:
-        _forward_reset_before(xp, *arrays, mask, spans)
-    elif _is_compiled_product(xp, mask, steps, size):
-        gru_forward_steps(xp, *arrays, spans, 0, count, True)
+        gru_before_forward_steps(xp, gates, *arrays, mask, spans)
+    elif isinstance(mask, float):
+        gru_forward_steps(xp, gates, None, *arrays, spans, 0, count)
     else:
+        product = xp.empty((batch, 3 * size), wide)
         for t, (before, _, n) in enumerate(spans.tolist()):
             previous = hidden[before : before + n]
-            if not isinstance(mask, float):
-                previous = previous * mask[:n]
-            xp.matmul(previous, recurrent, out=product[:n])
-            gru_forward_steps(xp, *arrays, spans, t, t + 1, False)
+            xp.matmul(previous * mask[:n], recurrent, out=product[:n])
+            gru_forward_steps(xp, gates, product, *arrays, spans, t, t + 1)
     out = result[batch * size :]
     steps.final(hidden, split(out, steps, size)[1])
     return out.astype(dtype, copy=False), gates, candidates, hidden
-
-
-def _forward_reset_before(
-    xp: Any,
-    gates: Array,
-    product: Array,
-    recurrent: Array,
-    bias: Array,
-    candidates: Array,
-    hidden: Array,
-    mask: Array | float,
-    spans: Array,
-) -> None:
-    """Compute all steps of the variant in which `candidates` are the states times the reset."""
-    size = hidden.shape[1]
-    batch = len(hidden) - len(gates)
-    both, new_weights = recurrent[:, : 2 * size], xp.ascontiguousarray(recurrent[:, 2 * size :])
-    gates += bias[: 3 * size]
-    for before, start, n in spans.tolist():
-        rows = slice(start - batch, start - batch + n)
-        previous, state = hidden[before : before + n], hidden[start : start + n]
-        masked = previous if isinstance(mask, float) else previous * mask[:n]
-        z, new = gates[rows, : 2 * size], gates[rows, 2 * size :]
-        z += masked @ both
-        sigmoid_over(xp, z)
-        xp.multiply(z[:, :size], masked, out=candidates[rows])
-        new += candidates[rows] @ new_weights
-        xp.tanh(new, out=new)
-        xp.subtract(previous, new, out=state)
-        state *= z[:, size:]
-        state += new
 
 
 @gru.joint_gradient("x", "weights", "recurrent", "bias", "recurrent_bias", "hidden0", "mask")
@@ -156,8 +118,19 @@ def _(
     arrays = grad_gates, grad_hidden, grad_outputs, transposed, gates, candidates, hidden
     spans, count = steps.spans, len(steps.spans)
     if not reset_after:
-        _backward_reset_before(xp, *arrays, mask, grad_mask, spans)
-    elif _is_compiled_product(xp, mask, steps, size):
+        gru_before_backward_steps(
+            xp,
+            grad_gates,
+            grad_hidden,
+            grad_outputs,
+            transposed,
+            gates,
+            hidden,
+            mask,
+            grad_mask,
+            spans,
+        )
+    elif isinstance(mask, float) and grad_mask is None:
         gru_backward_steps(xp, *arrays, spans, 0, count, True)
     else:
         product = xp.empty((batch, size), gates.dtype)
@@ -166,7 +139,7 @@ def _(
             rows = slice(start - batch, start - batch + n)
             gru_backward_steps(xp, *arrays, spans, t, t + 1, False)
             xp.matmul(grad_gates[rows, : 3 * size], transposed, out=product[:n])
-            _add_masked(product[:n], grad_hidden, hidden[before : before + n], mask, grad_mask)
+            add_masked(product[:n], grad_hidden, hidden[before : before + n], mask, grad_mask)
     gated, scaled, new = (
         grad_gates[:, : 2 * size],
         grad_gates[:, 2 * size : 3 * size],
@@ -201,55 +174,6 @@ def _(
         grad_hidden if wanted[5] else None,
         grad_mask,
     )
-
-
-def _add_masked(
-    product: Array, grad_hidden: Array, previous: Array, mask: Any, grad_mask: Any
-) -> None:
-    """Add the gradient of masked states to that of the states, and to that of the mask."""
-    n = len(product)
-    if grad_mask is not None:
-        grad_mask[:n] += product * previous
-    if not isinstance(mask, float):
-        product *= mask[:n]
-    grad_hidden[:n] += product
-
-
-def _backward_reset_before(
-    xp: Any,
-    grad_gates: Array,
-    grad_hidden: Array,
-    grad_outputs: Array,
-    recurrent: Array,
-    gates: Array,
-    candidates: Array,
-    hidden: Array,
-    mask: Array | float,
-    grad_mask: Any,
-    spans: Array,
-) -> None:
-    """Compute the backward pass of all steps of the variant with the reset before the product."""
-    size = hidden.shape[1]
-    batch = len(hidden) - len(gates)
-    for before, start, n in reversed(spans.tolist()):
-        rows = slice(start - batch, start - batch + n)
-        previous, z, dz, dh = (
-            hidden[before : before + n],
-            gates[rows],
-            grad_gates[rows],
-            grad_hidden[:n],
-        )
-        masked = previous if isinstance(mask, float) else previous * mask[:n]
-        r, u, new = (z[:, k * size : (k + 1) * size] for k in range(3))
-        dr, du, scaled, dn = (dz[:, k * size : (k + 1) * size] for k in range(4))
-        dh += grad_outputs[rows]
-        xp.multiply(dh * (previous - new), u * (1 - u), out=du)
-        xp.multiply(dh * (1 - u), 1 - new * new, out=dn)
-        xp.matmul(dn, recurrent[2 * size :], out=scaled)  # the gradient of the candidates
-        xp.multiply(scaled * masked, r * (1 - r), out=dr)
-        dh *= u
-        product = scaled * r + dz[:, : 2 * size] @ recurrent[: 2 * size]
-        _add_masked(product, grad_hidden, previous, mask, grad_mask)
 
 
 def _reference(

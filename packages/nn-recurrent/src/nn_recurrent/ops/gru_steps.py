@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
 from nn_tensor.extend import kernel
 
-from nn_recurrent.ops.tanh import LIMIT, P, Q
-
-__all__ = ["gru_backward_steps", "gru_forward_steps", "sigmoid_over"]
+__all__ = ["add_masked", "gru_backward_steps", "gru_forward_steps", "sigmoid_over"]
 
 Array = Any
 
@@ -23,11 +20,23 @@ def sigmoid_over(xp: Any, x: Array) -> None:
     x += 0.5
 
 
+def add_masked(
+    product: Array, grad_hidden: Array, previous: Array, mask: Any, grad_mask: Any
+) -> None:
+    """Add the gradient of masked states to that of the states, and to that of the mask."""
+    n = len(product)
+    if grad_mask is not None:
+        grad_mask[:n] += product * previous
+    if not isinstance(mask, float):
+        product *= mask[:n]
+    grad_hidden[:n] += product
+
+
 @kernel
 def gru_forward_steps(
     xp: Any,
     gates: Array,
-    product: Array,
+    product: Array | None,
     recurrent: Array,
     bias: Array,
     candidates: Array,
@@ -35,7 +44,6 @@ def gru_forward_steps(
     spans: Array,
     first: int,
     last: int,
-    multiply: bool,
 ) -> None:
     """Compute the steps from `first` until before `last`, where the reset gate acts afterwards.
 
@@ -43,7 +51,8 @@ def gru_forward_steps(
         xp: the array module.
         gates: (rows, 3 * size), on entry the products with the inputs, on return the gates: reset,
             update, new.
-        product: (batch, 3 * size), the product of the states with `recurrent`, or room for it.
+        product: (batch, 3 * size), the product of the states with `recurrent`, or None: it is
+            computed here.
         recurrent: (size, 3 * size).
         bias: (4 * size,): of the gates, and of the part of `product` that the reset gate scales.
         candidates: (rows, size), for that part with its bias.
@@ -51,10 +60,12 @@ def gru_forward_steps(
         spans: those of `Steps`.
         first: the first step.
         last: the step to stop before.
-        multiply: whether to compute `product`.
     """
     size = hidden.shape[1]
     batch = len(hidden) - len(gates)
+    multiply = product is None
+    if product is None:
+        product = xp.empty((batch, 3 * size), gates.dtype)
     for t in range(first, last):
         before, start, n = (int(number) for number in spans[t])
         rows = slice(start - batch, start - batch + n)
@@ -73,72 +84,14 @@ def gru_forward_steps(
         state += new
 
 
-@gru_forward_steps.cpu
-def _(  # type: ignore[no-untyped-def]
-    gates, product, recurrent, bias, candidates, hidden, spans, first, last, multiply
-):
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
-    double = gates.itemsize == 8
-    half, limit = gates.dtype.type(0.5), gates.dtype.type(LIMIT)
-    for t in range(first, last):
-        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
-        for s in range(n):
-            z, p = gates[start - batch + s], product[s]
-            h = hidden[before + s]
-            if multiply:
-                p[:] = 0
-                for k in range(0, size - 3, 4):
-                    h0, h1, h2, h3 = h[k], h[k + 1], h[k + 2], h[k + 3]
-                    r0, r1 = recurrent[k], recurrent[k + 1]
-                    r2, r3 = recurrent[k + 2], recurrent[k + 3]
-                    for j in range(3 * size):
-                        p[j] += h0 * r0[j] + h1 * r1[j] + h2 * r2[j] + h3 * r3[j]
-                for k in range(size - size % 4, size):
-                    h0, r0 = h[k], recurrent[k]
-                    for j in range(3 * size):
-                        p[j] += h0 * r0[j]
-            for j in range(2 * size):
-                z[j] += p[j] + bias[j]
-            r, u, new = z[:size], z[size : 2 * size], z[2 * size :]
-            kept, state = candidates[start - batch + s], hidden[start + s]
-            last_product, last_bias, new_bias = p[2 * size :], bias[3 * size :], bias[2 * size :]
-            for j in range(size):
-                kept[j] = last_product[j] + last_bias[j]
-            if double:
-                for j in range(2 * size):
-                    z[j] = half * math.tanh(half * z[j]) + half
-                for j in range(size):
-                    new[j] = math.tanh(new[j] + new_bias[j] + r[j] * kept[j])
-            else:
-                for j in range(2 * size):
-                    v = half * z[j]
-                    v = limit if v > limit else v
-                    v = -limit if v < -limit else v
-                    w = v * v
-                    a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
-                    a = ((a * w + P[5]) * w + P[6]) * v
-                    b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
-                    z[j] = half * (a / b) + half
-                for j in range(size):
-                    new[j] += new_bias[j] + r[j] * kept[j]
-                for j in range(size):
-                    v = new[j]
-                    v = limit if v > limit else v
-                    v = -limit if v < -limit else v
-                    w = v * v
-                    a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
-                    a = ((a * w + P[5]) * w + P[6]) * v
-                    b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
-                    new[j] = a / b
-            for j in range(size):
-                state[j] = new[j] + u[j] * (h[j] - new[j])
+gru_forward_steps.cpu("gru_forward_steps")
 
 
 @gru_forward_steps.cuda
 def _(
     cp: Any,
     gates: Array,
-    product: Array,
+    product: Array | None,
     recurrent: Array,
     bias: Array,
     candidates: Array,
@@ -146,9 +99,11 @@ def _(
     spans: Array,
     first: int,
     last: int,
-    multiply: bool,
 ) -> None:
     size, batch = hidden.shape[1], len(hidden) - len(gates)
+    multiply = product is None
+    if product is None:
+        product = cp.empty((batch, 3 * size), gates.dtype)
     for t in range(first, last):
         before, start, n = (int(number) for number in spans[t])
         rows, previous = slice(start - batch, start - batch + n), hidden[before : before + n]
@@ -236,48 +191,7 @@ def gru_backward_steps(
             dh += xp.matmul(dz[:, : 3 * size], recurrent)
 
 
-@gru_backward_steps.cpu
-def _(  # type: ignore[no-untyped-def]
-    grad_gates,
-    grad_hidden,
-    grad_outputs,
-    recurrent,
-    gates,
-    candidates,
-    hidden,
-    spans,
-    first,
-    last,
-    multiply,
-):
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
-    one = gates.dtype.type(1)
-    for t in range(last - 1, first - 1, -1):
-        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
-        for s in range(n):
-            row = start - batch + s
-            z, dz, kept, old = gates[row], grad_gates[row], candidates[row], hidden[before + s]
-            dh, given = grad_hidden[s], grad_outputs[row]
-            r, u, new = z[:size], z[size : 2 * size], z[2 * size :]
-            dr, du = dz[:size], dz[size : 2 * size]
-            scaled, dn = dz[2 * size : 3 * size], dz[3 * size :]
-            for j in range(size):
-                dh[j] += given[j]
-            for j in range(size):
-                du[j] = dh[j] * (old[j] - new[j]) * u[j] * (one - u[j])
-            for j in range(size):
-                dn[j] = dh[j] * (one - u[j]) * (one - new[j] * new[j])
-            for j in range(size):
-                scaled[j] = dn[j] * r[j]
-            for j in range(size):
-                dr[j] = dn[j] * kept[j] * r[j] * (one - r[j])
-            for j in range(size):
-                dh[j] *= u[j]
-            if multiply:
-                for k in range(3 * size):
-                    z0, r0 = dz[k], recurrent[k]
-                    for j in range(size):
-                        dh[j] += z0 * r0[j]
+gru_backward_steps.cpu("gru_backward_steps")
 
 
 @gru_backward_steps.cuda

@@ -11,22 +11,17 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import numpy as np
 from nn_tensor import Tensor, concatenate, sigmoid, tanh
 from nn_tensor.extend import array_module, op
 
 from nn_recurrent.ops.lstm_steps import lstm_backward_steps, lstm_forward_steps
 from nn_recurrent.ops.recorded import gradients_of
-from nn_recurrent.ops.shared import MAX_COMPILED_PRODUCT, masked_before, split, widen
+from nn_recurrent.ops.shared import masked_before, split, widen
 from nn_recurrent.ops.steps import Steps
 
 __all__ = ["lstm"]
 
 Array = Any
-
-
-def _is_compiled_product(steps: Steps, size: int) -> bool:
-    return 4 * size * size * steps.batch <= MAX_COMPILED_PRODUCT
 
 
 @op(keeps=("gates", "cells", "activated", "hidden"), precision="low")
@@ -73,21 +68,21 @@ def lstm(
     hidden = result[:states].reshape(rows, state_size)
     cells, activated = xp.empty((rows, size), wide), xp.empty((steps.total, size), wide)
     hidden[:batch], cells[:batch] = hidden0, cell0
-    product = xp.empty((batch, 4 * size), wide)
     recurrent = xp.ascontiguousarray(recurrent)
     projected, masked = not isinstance(projection, float), not isinstance(mask, float)
-    arrays = gates, product, recurrent, bias, cells, activated
+    arrays = recurrent, bias, cells, activated
     spans, count = steps.spans, len(steps.spans)
-    if not projected and not masked and xp is np and _is_compiled_product(steps, size):
-        lstm_forward_steps(xp, *arrays, hidden, spans, 0, count, True)
+    if not projected and not masked:
+        lstm_forward_steps(xp, gates, None, *arrays, hidden, spans, 0, count)
     else:
+        product = xp.empty((batch, 4 * size), wide)
         own = xp.empty((batch, size), wide) if projected else hidden
         for t, (before, start, n) in enumerate(spans.tolist()):
             previous = hidden[before : before + n]
             if masked:
                 previous = previous * mask[:n]
             xp.matmul(previous, recurrent, out=product[:n])
-            lstm_forward_steps(xp, *arrays, own, spans, t, t + 1, False)
+            lstm_forward_steps(xp, gates, product, *arrays, own, spans, t, t + 1)
             if projected:
                 xp.matmul(own[:n], projection, out=hidden[start : start + n])
     out = result[batch * state_size :]
@@ -131,7 +126,7 @@ def _(
     saved = transposed, gates, cells, activated
     spans, count = steps.spans, len(steps.spans)
     grad_mask = xp.zeros_like(hidden0) if wanted[6] else None
-    if not projected and not masked and xp is np and _is_compiled_product(steps, size):
+    if not projected and not masked and grad_mask is None:
         lstm_backward_steps(
             xp, grad_gates, grad_hidden, grad_cells, grad_outputs, *saved, spans, 0, count, True
         )

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any
 
-import numpy as np
 from nn_tensor.extend import kernel
-
-from nn_recurrent.ops.tanh import LIMIT, P, Q
 
 __all__ = ["lstm_backward_steps", "lstm_forward_steps"]
 
@@ -20,7 +16,7 @@ Array = Any
 def lstm_forward_steps(
     xp: Any,
     gates: Array,
-    product: Array,
+    product: Array | None,
     recurrent: Array,
     bias: Array,
     cells: Array,
@@ -29,7 +25,6 @@ def lstm_forward_steps(
     spans: Array,
     first: int,
     last: int,
-    multiply: bool,
 ) -> None:
     """Compute the steps from `first` until before `last`.
 
@@ -37,7 +32,8 @@ def lstm_forward_steps(
         xp: the array module.
         gates: (rows, 4 * size), on entry the products with the inputs, on return the gates: input,
             forget, cell, output.
-        product: (batch, 4 * size), the product of the states with `recurrent`, or room for it.
+        product: (batch, 4 * size), the product of the states with `recurrent`, or None: it is
+            computed here.
         recurrent: (size, 4 * size).
         bias: (4 * size,).
         cells: (batch + rows, size), the cells, of which the initial ones are given.
@@ -46,10 +42,12 @@ def lstm_forward_steps(
         spans: those of `Steps`.
         first: the first step.
         last: the step to stop before.
-        multiply: whether to compute `product`.
     """
     size = cells.shape[1]
     batch = len(cells) - len(gates)
+    multiply = product is None
+    if product is None:
+        product = xp.empty((batch, 4 * size), gates.dtype)
     for t in range(first, last):
         before, start, n = (int(number) for number in spans[t])
         rows = slice(start - batch, start - batch + n)
@@ -76,90 +74,14 @@ def lstm_forward_steps(
         )
 
 
-@lstm_forward_steps.cpu
-def _(  # type: ignore[no-untyped-def]
-    gates, product, recurrent, bias, cells, activated, hidden, spans, first, last, multiply
-):
-    size, batch = cells.shape[1], len(cells) - len(gates)
-    double = gates.itemsize == 8
-    half, one, limit = gates.dtype.type(0.5), gates.dtype.type(1), gates.dtype.type(LIMIT)
-    whole = multiply or len(hidden) > batch
-    for t in range(first, last):
-        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
-        for s in range(n):
-            z, p = gates[start - batch + s], product[s]
-            if multiply:
-                h = hidden[before + s]
-                p[:] = 0
-                for k in range(0, size - 3, 4):
-                    h0, h1, h2, h3 = h[k], h[k + 1], h[k + 2], h[k + 3]
-                    r0, r1, r2, r3 = (
-                        recurrent[k],
-                        recurrent[k + 1],
-                        recurrent[k + 2],
-                        recurrent[k + 3],
-                    )
-                    for j in range(4 * size):
-                        p[j] += h0 * r0[j] + h1 * r1[j] + h2 * r2[j] + h3 * r3[j]
-                for k in range(size - size % 4, size):
-                    h0, r0 = h[k], recurrent[k]
-                    for j in range(4 * size):
-                        p[j] += h0 * r0[j]
-            for j in range(4 * size):
-                z[j] += p[j] + bias[j]
-            if double:
-                for j in range(4 * size):
-                    if j < 2 * size or j >= 3 * size:
-                        z[j] = half * math.tanh(half * z[j]) + half
-                    else:
-                        z[j] = math.tanh(z[j])
-            else:
-                for part in range(3):  # input and forget gate, cell, output gate
-                    low, high = (
-                        (0, 2 * size)
-                        if part == 0
-                        else ((2 * size, 3 * size) if part == 1 else (3 * size, 4 * size))
-                    )
-                    scale = one if part == 1 else half
-                    shift = one - scale
-                    block = z[low:high]
-                    for j in range(high - low):
-                        v = scale * block[j]
-                        v = limit if v > limit else v
-                        v = -limit if v < -limit else v
-                        w = v * v
-                        a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
-                        a = ((a * w + P[5]) * w + P[6]) * v
-                        b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
-                        block[j] = scale * (a / b) + shift
-            i, f, g, o = z[:size], z[size : 2 * size], z[2 * size : 3 * size], z[3 * size :]
-            old, cell = cells[before + s], cells[start + s]
-            out = activated[start - batch + s]
-            for j in range(size):
-                cell[j] = f[j] * old[j] + i[j] * g[j]
-            if double:
-                for j in range(size):
-                    out[j] = math.tanh(cell[j])
-            else:
-                for j in range(size):
-                    v = cell[j]
-                    v = limit if v > limit else v
-                    v = -limit if v < -limit else v
-                    w = v * v
-                    a = (((P[0] * w + P[1]) * w + P[2]) * w + P[3]) * w + P[4]
-                    a = ((a * w + P[5]) * w + P[6]) * v
-                    b = ((Q[0] * w + Q[1]) * w + Q[2]) * w + Q[3]
-                    out[j] = a / b
-            state = hidden[start + s] if whole else hidden[s]
-            for j in range(size):
-                state[j] = o[j] * out[j]
+lstm_forward_steps.cpu("lstm_forward_steps")
 
 
 @lstm_forward_steps.cuda
 def _(
     cp: Any,
     gates: Array,
-    product: Array,
+    product: Array | None,
     recurrent: Array,
     bias: Array,
     cells: Array,
@@ -168,9 +90,11 @@ def _(
     spans: Array,
     first: int,
     last: int,
-    multiply: bool,
 ) -> None:
     size, batch = cells.shape[1], len(cells) - len(gates)
+    multiply = product is None
+    if product is None:
+        product = cp.empty((batch, 4 * size), gates.dtype)
     for t in range(first, last):
         before, start, n = (int(number) for number in spans[t])
         rows, states = slice(start - batch, start - batch + n), slice(start, start + n)
@@ -265,59 +189,7 @@ def lstm_backward_steps(
             xp.matmul(dz, recurrent, out=grad_hidden[:n])
 
 
-@lstm_backward_steps.cpu
-def _(  # type: ignore[no-untyped-def]
-    grad_gates,
-    grad_hidden,
-    grad_cells,
-    grad_outputs,
-    recurrent,
-    gates,
-    cells,
-    activated,
-    spans,
-    first,
-    last,
-    multiply,
-):
-    size, batch = cells.shape[1], len(cells) - len(gates)
-    one = gates.dtype.type(1)
-    dh = np.empty(size, gates.dtype)
-    for t in range(last - 1, first - 1, -1):
-        before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
-        for s in range(n):
-            row = start - batch + s
-            z, dz, out, old = gates[row], grad_gates[row], activated[row], cells[before + s]
-            incoming, given, dc = grad_hidden[s], grad_outputs[row], grad_cells[s]
-            i, f, g, o = z[:size], z[size : 2 * size], z[2 * size : 3 * size], z[3 * size :]
-            di, df = dz[:size], dz[size : 2 * size]
-            dg, do = dz[2 * size : 3 * size], dz[3 * size :]
-            for j in range(size):
-                dh[j] = incoming[j] + given[j]
-            for j in range(size):
-                dc[j] += dh[j] * o[j] * (one - out[j] * out[j])
-            for j in range(size):
-                do[j] = dh[j] * out[j] * o[j] * (one - o[j])
-            for j in range(size):
-                di[j] = dc[j] * g[j] * i[j] * (one - i[j])
-            for j in range(size):
-                dg[j] = dc[j] * i[j] * (one - g[j] * g[j])
-            for j in range(size):
-                df[j] = dc[j] * old[j] * f[j] * (one - f[j])
-            for j in range(size):
-                dc[j] *= f[j]
-            if multiply:
-                incoming[:] = 0
-                for k in range(0, 4 * size, 4):
-                    z0, z1, z2, z3 = dz[k], dz[k + 1], dz[k + 2], dz[k + 3]
-                    r0, r1, r2, r3 = (
-                        recurrent[k],
-                        recurrent[k + 1],
-                        recurrent[k + 2],
-                        recurrent[k + 3],
-                    )
-                    for j in range(size):
-                        incoming[j] += z0 * r0[j] + z1 * r1[j] + z2 * r2[j] + z3 * r3[j]
+lstm_backward_steps.cpu("lstm_backward_steps")
 
 
 @lstm_backward_steps.cuda

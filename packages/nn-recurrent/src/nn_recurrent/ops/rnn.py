@@ -9,6 +9,7 @@ from nn_tensor import Tensor, concatenate, relu, tanh
 from nn_tensor.extend import array_module, op
 
 from nn_recurrent.ops.recorded import gradients_of
+from nn_recurrent.ops.rnn_steps import rnn_backward_steps, rnn_forward_steps
 from nn_recurrent.ops.shared import masked_before, split, widen
 from nn_recurrent.ops.steps import Steps
 
@@ -51,16 +52,8 @@ def rnn(
     hidden[:batch] = hidden0
     xp.matmul(x, weights, out=hidden[batch:])
     hidden[batch:] += bias
-    product = xp.empty((batch, size), x.dtype)
-    for before, start, n in steps.spans.tolist():
-        previous, state = hidden[before : before + n], hidden[start : start + n]
-        if not isinstance(mask, float):
-            previous = previous * mask[:n]
-        state += xp.matmul(previous, recurrent, out=product[:n])
-        if nonlinearity == "tanh":
-            xp.tanh(state, out=state)
-        else:
-            xp.maximum(state, 0, out=state)
+    recurrent = xp.ascontiguousarray(recurrent)
+    rnn_forward_steps(xp, hidden, recurrent, mask, steps.spans, batch, nonlinearity)
     out = result[batch * size :]
     steps.final(hidden, split(out, steps, size)[1])
     return out.astype(dtype, copy=False), hidden
@@ -86,27 +79,23 @@ def _(
         return gradients_of(reference, g, inputs, wanted)
     xp = array_module(g)
     g, x, weights, recurrent, bias, hidden0, mask = widen(g, *inputs)
-    batch, size = hidden0.shape
+    size = hidden0.shape[1]
     grad_outputs, grad_hidden = split(xp.ascontiguousarray(g), steps, size)
     grad_hidden = grad_hidden.copy()
-    states = hidden[batch:]
-    derivative = 1 - states * states if nonlinearity == "tanh" else states > 0
-    grad_sums = xp.empty_like(states)
+    grad_sums = xp.empty((steps.total, size), hidden.dtype)
     grad_mask = xp.zeros_like(hidden0) if wanted[5] else None
-    transposed = xp.ascontiguousarray(recurrent.T)
-    for before, start, n in reversed(steps.spans.tolist()):
-        rows = slice(start - batch, start - batch + n)
-        target, grad_sum = grad_hidden[:n], grad_sums[rows]
-        xp.add(target, grad_outputs[rows], out=grad_sum)
-        if nonlinearity == "tanh":
-            grad_sum *= derivative[rows]
-        else:  # a product would make NaN of an infinite gradient
-            xp.copyto(grad_sum, 0, where=~derivative[rows])
-        xp.matmul(grad_sum, transposed, out=target)
-        if grad_mask is not None:
-            grad_mask[:n] += target * hidden[before : before + n]
-        if not isinstance(mask, float):
-            target *= mask[:n]
+    rnn_backward_steps(
+        xp,
+        grad_sums,
+        grad_hidden,
+        grad_outputs,
+        xp.ascontiguousarray(recurrent.T),
+        hidden,
+        mask,
+        grad_mask,
+        steps.spans,
+        nonlinearity,
+    )
     return (
         xp.matmul(grad_sums, weights.T) if wanted[0] else None,
         xp.matmul(x.T, grad_sums) if wanted[1] else None,

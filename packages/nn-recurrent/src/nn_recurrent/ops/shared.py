@@ -9,13 +9,9 @@ from nn_tensor.extend import accumulation_dtype
 
 from nn_recurrent.ops.steps import Steps
 
-__all__ = ["MAX_COMPILED_PRODUCT", "masked_before", "split", "widen"]
+__all__ = ["masked_before", "split", "widen"]
 
 Array = Any
-
-# Up to so many multiplications in a step, a loop of a compiled kernel is faster than a call of a
-# library for products of matrices.
-MAX_COMPILED_PRODUCT = 1 << 18
 
 
 def widen(*arrays: Any) -> list[Any]:
