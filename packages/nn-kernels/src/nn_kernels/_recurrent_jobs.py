@@ -5,13 +5,14 @@ last without waiting for others. A step is a product of the states of `ROWS` seq
 recurrent weights, in blocks that stay in registers (see `_products`), and a pass over the gates of
 each sequence, while all of it is in the cache.
 
-Everything is float32. The rows of weights have room for whole vectors of 16 columns.
+Everything is float32, and weights are given as `panels`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba.core import types
 
@@ -32,12 +33,14 @@ from nn_kernels._recurrent_rows import (
 from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
 
 __all__ = [
+    "ROWS",
     "gru_backward",
     "gru_before_backward",
     "gru_before_forward",
     "gru_forward",
     "lstm_backward",
     "lstm_forward",
+    "panels",
     "rnn_backward",
     "rnn_forward",
 ]
@@ -106,38 +109,61 @@ def _product(rows: int, vectors: int) -> Any:
 
 ROWS = 8 if WIDE else 4  # sequences of a part
 _VECTORS = 3 if WIDE else 1
-_ROW_VECTORS = 8 if WIDE else 4
 _rows_3, _rows_2, _rows_1 = (_product(ROWS, min(n, _VECTORS)) for n in (3, 2, 1))
-_row_8, _row_1 = _product(1, _ROW_VECTORS), _product(1, 1)
+_row_3, _row_2, _row_1 = (_product(1, min(n, _VECTORS)) for n in (3, 2, 1))
+
+
+@jit()
+def _width(rest):  # type: ignore[no-untyped-def]
+    """Return how many of the vectors that are left are multiplied together."""
+    if rest >= _VECTORS and rest != _VECTORS + 1:
+        return _VECTORS
+    return min(2, rest, _VECTORS)
+
+
+def panels(weights: Any) -> Any:
+    """Return weights as `_multiply` reads them: blocks of columns, each contiguous.
+
+    The rows of a matrix are far apart, often by a power of two: most of a cache would be unused.
+    """
+    taps, columns = weights.shape
+    vectors = -(-columns // LANES)
+    out = np.zeros(taps * vectors * LANES, np.float32)
+    v = 0
+    while v < vectors:
+        first, last = LANES * v, LANES * (v + _width(vectors - v))
+        block = out[taps * first : taps * last].reshape(taps, last - first)
+        part = weights[:, first:last]
+        block[:, : part.shape[1]] = part
+        v += _width(vectors - v)
+    return out
 
 
 @jit()
 def _multiply(x, x0, x_step, n, taps, weights, columns, product):  # type: ignore[no-untyped-def]
-    """Write the product of `n` rows of x, or of `ROWS` of them, with weights."""
-    vectors = columns // 16
+    """Write the product of `n` rows of x, or of `ROWS` of them, with weights in `panels`."""
+    vectors = columns // LANES
     v = 0
-    if n > ROWS // 4:
-        while v < vectors:
-            rest, c = vectors - v, 16 * v
-            if rest >= _VECTORS and rest != _VECTORS + 1:
-                _rows_3(x, x0, x_step, n, weights, c, columns, taps, product, c, columns)
-                v += _VECTORS
-            elif rest >= 2 and _VECTORS >= 2:
-                _rows_2(x, x0, x_step, n, weights, c, columns, taps, product, c, columns)
-                v += 2
-            else:
-                _rows_1(x, x0, x_step, n, weights, c, columns, taps, product, c, columns)
-                v += 1
-        return
     while v < vectors:
-        rest, c = vectors - v, 16 * v
-        for s in range(n):
-            x1, p1 = x0 + s * x_step, s * columns + c
-            if rest >= _ROW_VECTORS:
-                _row_8(x, x1, x_step, 1, weights, c, columns, taps, product, p1, columns)
+        width = _width(vectors - v)
+        c, b, step = LANES * v, LANES * v * taps, LANES * width
+        v += width
+        if n > ROWS // 4:
+            if width == 3:
+                _rows_3(x, x0, x_step, n, weights, b, step, taps, product, c, columns)
+            elif width == 2:
+                _rows_2(x, x0, x_step, n, weights, b, step, taps, product, c, columns)
             else:
-                _row_1(x, x1, x_step, 1, weights, c, columns, taps, product, p1, columns)
-        v += _ROW_VECTORS if rest >= _ROW_VECTORS else 1
+                _rows_1(x, x0, x_step, n, weights, b, step, taps, product, c, columns)
+            continue
+        for s in range(n):
+            x1, c1 = x0 + s * x_step, s * columns + c
+            if width == 3:
+                _row_3(x, x1, x_step, 1, weights, b, step, taps, product, c1, columns)
+            elif width == 2:
+                _row_2(x, x1, x_step, 1, weights, b, step, taps, product, c1, columns)
+            else:
+                _row_1(x, x1, x_step, 1, weights, b, step, taps, product, c1, columns)
 
 
 def _lstm_forward(a, part, thread):  # type: ignore[no-untyped-def]

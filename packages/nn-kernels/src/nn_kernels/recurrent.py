@@ -13,6 +13,7 @@ import numpy as np
 from nn_kernels import _recurrent_jobs as jobs
 from nn_kernels import _recurrent_steps as steps
 from nn_kernels._threads import run
+from nn_kernels._vectors import LANES
 
 __all__ = [
     "gru_backward_steps",
@@ -36,14 +37,9 @@ def _is_job(*arrays: Array) -> bool:
     return all(x.dtype == np.float32 and x.size and x.flags.c_contiguous for x in arrays)
 
 
-def _with_room(weights: Array) -> Array:
-    """Return weights whose rows are contiguous and have room for whole vectors."""
-    columns = -(-weights.shape[1] // 16) * 16
-    if columns == weights.shape[1]:
-        return np.ascontiguousarray(weights)
-    wide = np.zeros((len(weights), columns), np.float32)
-    wide[:, : weights.shape[1]] = weights
-    return wide
+def _room(columns: int) -> int:
+    """Return a number of columns rounded up to whole vectors."""
+    return -(-columns // LANES) * LANES
 
 
 def _run(job: Any, spans: Array, batch: int, columns: int, *arguments: Any) -> None:
@@ -69,8 +65,8 @@ def lstm_forward_steps(
     arrays = gates, hidden, cells, activated
     multiply = product is None
     if multiply and _is_job(*arrays, recurrent, bias):
-        weights = _with_room(recurrent)
-        columns = weights.shape[1]
+        weights = jobs.panels(recurrent)
+        columns = _room(recurrent.shape[1])
         given = size, columns, *arrays, weights, bias
         _run(jobs.lstm_forward, spans[first:last], batch, columns, *given)
         return
@@ -105,8 +101,8 @@ def lstm_backward_steps(
     read = gates, cells, activated
     grads = grad_gates, grad_hidden, grad_cells, grad_outputs
     if multiply and _is_job(*read, *grads, recurrent):
-        weights = _with_room(recurrent)
-        columns = weights.shape[1]
+        weights = jobs.panels(recurrent)
+        columns = _room(recurrent.shape[1])
         given = size, columns, *read, weights, *grads
         _run(jobs.lstm_backward, spans[first:last], batch, columns, *given)
         return
@@ -135,8 +131,8 @@ def gru_forward_steps(
     size, batch = hidden.shape[1], len(hidden) - len(gates)
     multiply = product is None
     if multiply and _is_job(gates, hidden, candidates, recurrent, bias):
-        weights = _with_room(recurrent)
-        columns = weights.shape[1]
+        weights = jobs.panels(recurrent)
+        columns = _room(recurrent.shape[1])
         given = size, columns, gates, hidden, candidates, weights, bias
         _run(jobs.gru_forward, spans[first:last], batch, columns, *given)
         return
@@ -169,8 +165,8 @@ def gru_backward_steps(
     size, batch = hidden.shape[1], len(hidden) - len(gates)
     grads, read = (grad_gates, grad_hidden, grad_outputs), (gates, candidates, hidden)
     if multiply and _is_job(*grads, *read, recurrent):
-        weights = _with_room(recurrent)
-        columns = weights.shape[1]
+        weights = jobs.panels(recurrent)
+        columns = _room(recurrent.shape[1])
         given = size, columns, gates, hidden, candidates, weights, *grads
         _run(jobs.gru_backward, spans[first:last], batch, columns, *given)
         return
@@ -197,10 +193,9 @@ def gru_before_forward_steps(
     if not isinstance(mask, float) or not _is_job(gates, hidden, candidates, recurrent, bias):
         return NotImplemented
     size, batch = hidden.shape[1], len(hidden) - len(gates)
-    weights, new_weights = (
-        _with_room(part) for part in (recurrent[:, : 2 * size], recurrent[:, 2 * size :])
-    )
-    columns, new_columns = weights.shape[1], new_weights.shape[1]
+    weights = jobs.panels(recurrent[:, : 2 * size])
+    new_weights = jobs.panels(recurrent[:, 2 * size :])
+    columns, new_columns = _room(2 * size), _room(size)
     given = size, columns, gates, hidden, candidates, weights, new_weights, new_columns, bias
     _run(jobs.gru_before_forward, spans, batch, columns, *given)
     return None
@@ -223,8 +218,8 @@ def gru_before_backward_steps(
     if masked or not _is_job(*grads, gates, hidden, recurrent):
         return NotImplemented
     size, batch = hidden.shape[1], len(hidden) - len(gates)
-    weights, new_weights = _with_room(recurrent[: 2 * size]), _with_room(recurrent[2 * size :])
-    columns = weights.shape[1]
+    weights, new_weights = jobs.panels(recurrent[: 2 * size]), jobs.panels(recurrent[2 * size :])
+    columns = _room(recurrent.shape[1])
     given = size, columns, gates, hidden, weights, new_weights, *grads
     _run(jobs.gru_before_backward, spans, batch, columns, *given)
     return None
@@ -236,8 +231,8 @@ def rnn_forward_steps(
     """Compute all steps of a simple recurrent network."""
     if not isinstance(mask, float) or not _is_job(hidden, recurrent):
         return NotImplemented
-    weights = _with_room(recurrent)
-    columns = weights.shape[1]
+    weights = jobs.panels(recurrent)
+    columns = _room(recurrent.shape[1])
     given = hidden.shape[1], columns, hidden, weights, int(nonlinearity == "tanh")
     _run(jobs.rnn_forward, spans, batch, columns, *given)
     return None
@@ -259,8 +254,8 @@ def rnn_backward_steps(
     masked = grad_mask is not None or not isinstance(mask, float)
     if masked or not _is_job(*grads, hidden, recurrent):
         return NotImplemented
-    weights = _with_room(recurrent)
-    columns = weights.shape[1]
+    weights = jobs.panels(recurrent)
+    columns = _room(recurrent.shape[1])
     given = hidden.shape[1], columns, hidden, weights, int(nonlinearity == "tanh"), *grads
     _run(jobs.rnn_backward, spans, len(grad_hidden), columns, *given)
     return None
