@@ -33,7 +33,7 @@ _MAX_LOOPS = 1 << 18
 
 
 def _is_job(*arrays: Array) -> bool:
-    """Tell whether all arrays are contiguous float32 with elements."""
+    """Return whether all arrays are contiguous float32 with elements."""
     return all(x.dtype == np.float32 and x.size and x.flags.c_contiguous for x in arrays)
 
 

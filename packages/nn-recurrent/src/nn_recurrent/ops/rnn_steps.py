@@ -71,7 +71,7 @@ def rnn_backward_steps(
         grad_outputs: (rows, size), the gradient of the hidden states as outputs.
         recurrent: (size, size), the recurrent weights transposed.
         hidden: as `rnn_forward_steps` left them.
-        mask: likewise.
+        mask: as in `rnn_forward_steps`.
         grad_mask: zeros, for the gradient of the mask, or None.
         spans: those of `Steps`.
         nonlinearity: ``'tanh'`` or ``'relu'``.
