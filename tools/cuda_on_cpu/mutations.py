@@ -93,7 +93,7 @@ MUTATIONS = [
     Mutation(_SCALED, "min(entry[1]", "min(entry[1] - 1"),
     Mutation(_SCALED, "<= blockIdx.x", "< blockIdx.x"),
     Mutation("nn_optim_adam_step", "square_ *= coefficient", "square_ += coefficient"),
-    Mutation("nn_optim_adam_step", "np_sqrt(square_)", "square_"),
+    Mutation("nn_optim_adam_step", "np_sqrt(second_)", "second_"),
     Mutation(_SEVERAL, "square_ *= coefficient", "square_ += coefficient", _TOGETHER),
     Mutation(_SEVERAL, "store(mean, i, mean_); ", "", _TOGETHER),
     Mutation("nn_optim_lion_step", "x > 0 ? T(1)", "x >= 0 ? T(1)"),

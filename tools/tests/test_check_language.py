@@ -36,7 +36,7 @@ def test_a_lost_backslash_in_a_docstring_is_found():
         "zeros behind the end of a sequence",
         "for layers of your own",
         "the kernel is turned by half a turn",
-        '    """Return whether it is one.',
+        '    """Tell whether it is one.',
         "produced NaN from inputs without one",
         "the file was cut short",
         "the share of the samples",
