@@ -11,7 +11,7 @@ from nn_tensor._deferred_errors import check_range
 from nn_tensor._device import is_array, same_device
 from nn_tensor._graph import Variable
 
-__all__ = ["check_integers", "is_basic", "plain_index", "write_item"]
+__all__ = ["check_integers", "is_basic", "last_written", "plain_index", "write_item"]
 
 _PLAIN = frozenset({int, slice, type(None), type(Ellipsis)})
 
@@ -96,13 +96,45 @@ def write_item(xp: Any, target: Any, index: Any, value: Any) -> Any:
         raise TypeError(f"item assignment: {value.dtype} does not fit into {target.dtype}")
     try:
         plain = plain_index(xp, index, target.shape)
-        target[plain] = value
+        if xp is np or not _may_repeat(plain):
+            target[plain] = value
+        else:
+            _write_in_order(xp, target, plain, value)
     except (ValueError, IndexError) as error:
         raise type(error)(
             f"item assignment: a value of shape {np.shape(value)} at {index!r} into shape "
             f"{target.shape}: {error}"
         ) from None
     return plain
+
+
+def _may_repeat(index: Any) -> bool:
+    """Return whether one place can be indexed twice: by arrays of integers."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(is_array(p) and getattr(p, "ndim", 0) > 0 and p.dtype.kind in "iu" for p in parts)
+
+
+def _write_in_order(xp: Any, target: Any, index: Any, value: Any) -> None:
+    """Write `value` as NumPy does, the last one where a place is repeated; CUDA has no order."""
+    last, order = last_written(xp, target.shape, index)
+    values = xp.broadcast_to(xp.asarray(value, dtype=target.dtype), order.shape).reshape(-1)
+    if values.size:
+        xp.copyto(target, values[xp.maximum(last, 0)], where=last >= 0)
+
+
+def last_written(xp: Any, shape: tuple[int, ...], index: Any) -> tuple[Any, Any]:
+    """Return which value an assignment writes last to each place, -1 for none, and all of them.
+
+    The values are numbered in the shape of an array of `shape` at `index`.
+    """
+    last = xp.full(shape, -1, dtype=np.int64)
+    selected = last[index]
+    order = xp.arange(selected.size).reshape(selected.shape)
+    if xp is np or not _may_repeat(index):
+        last[index] = order
+    else:
+        xp.maximum.at(last, index, order)
+    return last, order
 
 
 def check_integers(xp: Any, name: str, indices: Any, length: int | None, least: int = 0) -> Any:

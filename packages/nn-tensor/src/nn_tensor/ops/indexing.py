@@ -17,7 +17,7 @@ from nn_tensor._convert import array_module
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
 from nn_tensor._fit import IndexedGradient
 from nn_tensor._graph import Variable
-from nn_tensor._indices import check_integers, is_basic, plain_index, write_item
+from nn_tensor._indices import check_integers, is_basic, last_written, plain_index, write_item
 from nn_tensor._kernel import kernel
 from nn_tensor._numpy_options import refuse
 from nn_tensor._op import op
@@ -88,9 +88,7 @@ def _(g: Any, plain: Any, x_shape: tuple[int, ...]) -> Any:
     if is_basic(plain):
         return get_item(g, plain)
     # of several values for one place only the one that was written last had an effect
-    last = xp.zeros(x_shape, dtype=np.intp)
-    order = xp.arange(last[plain].size).reshape(last[plain].shape)
-    last[plain] = order
+    last, order = last_written(xp, x_shape, plain)
     return keep_where(last[plain] == order, get_item(g, plain))
 
 
