@@ -1,6 +1,7 @@
 """Training with all packages: against the loop by hand, and resumed against never stopped."""
 
 import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -21,6 +22,14 @@ from training_run import Event, build
 rng = np.random.default_rng(0)
 X = rng.normal(size=(100, 6)).astype(np.float32)
 Y = rng.integers(0, 3, 100)
+
+
+@pytest.fixture(autouse=True)
+def default_interrupt():
+    """Handle Ctrl-C as Python does, also where the process was started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def net(drop=0.3):

@@ -58,6 +58,7 @@ import os, signal, threading, warnings
 import numpy as np
 import nn_kernels
 from nn_kernels.convolution import conv2d
+signal.signal(signal.SIGINT, signal.default_int_handler)  # perhaps ignored in the background
 nn_kernels.set_num_threads(2)
 rng = np.random.default_rng(0)
 x = rng.standard_normal((4, 32, 16, 16)).astype(np.float32)
