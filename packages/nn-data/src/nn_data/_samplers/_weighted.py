@@ -18,7 +18,7 @@ class Weighted(Sampler):
 
     Args:
         weights: of each sample, not negative; they need not add up to 1.
-        num_samples: how many make an epoch; by default as many as there are weights.
+        num_samples: the number of samples in an epoch; by default the number of weights.
         replacement: whether a sample may occur again within an epoch.
 
     Raises:

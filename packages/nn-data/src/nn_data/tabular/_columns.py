@@ -44,7 +44,7 @@ class ColumnTransformer:
             self.columns[name] = chain
 
     def fit(self, table: Any) -> Self:
-        """Fit every transform to training data, each to what the one before it makes of it.
+        """Fit the transforms to training data in sequence, each to the output of those before it.
 
         Args:
             table: a dict of columns, or a data frame.

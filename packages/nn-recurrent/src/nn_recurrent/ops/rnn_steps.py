@@ -21,7 +21,7 @@ def rnn_forward_steps(
     batch: int,
     nonlinearity: str,
 ) -> None:
-    """Compute all steps.
+    """Compute all steps of the forward pass.
 
     Args:
         xp: the array module.

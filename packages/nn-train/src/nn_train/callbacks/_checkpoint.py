@@ -25,7 +25,7 @@ class Checkpoint(Callback):
     the one from before.
 
     Args:
-        folder: where the files go; it is made if it is not there.
+        folder: where the files are written; it is created if it is missing.
         every: after how many epochs a file is written.
         every_steps: after how many steps of the optimizer a file is written as well.
         keep: how many files are kept, the newest.
