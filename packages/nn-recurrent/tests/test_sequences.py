@@ -352,5 +352,5 @@ def test_inactive_units_get_no_gradient_whatever_comes(device: str) -> None:
     x = Tensor(np.ones((1, 1, 1)), device, requires_grad=True)
     y, _ = layer(x)
     assert y.tolist() == [[[1, 0]]]
-    y.backward(np.array([[[2.0, np.inf]]]))
+    y.backward(Tensor(np.array([[[2.0, np.inf]]]), device))
     assert x.grad.tolist() == [[[2]]]
