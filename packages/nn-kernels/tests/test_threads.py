@@ -8,6 +8,7 @@ import threading
 import nn_kernels
 import numpy as np
 import pytest
+from nn_kernels import _threads
 from nn_kernels.convolution import conv2d
 
 WINDOWS = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"
@@ -23,7 +24,7 @@ def two_threads():
 
 def arrays(seed):
     rng = np.random.default_rng(seed)
-    shapes = (4, 32, 16, 16), (32, 32, 3, 3)
+    shapes = (16, 32, 16, 16), (32, 32, 3, 3)
     return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
@@ -53,6 +54,16 @@ def test_callers_in_several_threads_get_their_own_results():
     assert not wrong
 
 
+def test_short_jobs_are_done_by_their_caller(monkeypatch):
+    monkeypatch.undo()
+    x, w = arrays(0)
+    jobs = _threads._get_pool().jobs
+    conv2d(x[:1, :, :4, :4], w, 0.0, WINDOWS, 1)
+    assert _threads._get_pool().jobs == jobs
+    conv2d(x, w, 0.0, WINDOWS, 1)
+    assert _threads._get_pool().jobs > jobs
+
+
 _START = """
 import os, signal, threading, warnings
 import numpy as np
@@ -61,7 +72,7 @@ from nn_kernels.convolution import conv2d
 signal.signal(signal.SIGINT, signal.default_int_handler)  # perhaps ignored in the background
 nn_kernels.set_num_threads(2)
 rng = np.random.default_rng(0)
-x = rng.standard_normal((4, 32, 16, 16)).astype(np.float32)
+x = rng.standard_normal((16, 32, 16, 16)).astype(np.float32)
 w = rng.standard_normal((32, 32, 3, 3)).astype(np.float32)
 arguments = x, w, 0.0, ((3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"), 1
 expected = conv2d(*arguments)

@@ -28,6 +28,7 @@ from nn_kernels._planes import (
     spread,
 )
 from nn_kernels._products import (
+    PER_NANOSECOND,
     ROWS,
     VECTORS,
     multiply_1,
@@ -216,12 +217,8 @@ def _products(
         batch, per_part, planes.line, group_size, planes.size, height, width,
         *target, step, shared, *planes[:7], planes.plane,
     )  # fmt: skip
-    run(
-        _convolve,
-        arguments,
-        -(-units // per_part),
-        memory + 256,
-    )
+    work = batch * target[2] * target[5] * count * groups * offsets.size // PER_NANOSECOND
+    run(_convolve, arguments, -(-units // per_part), memory + 256, work)
 
 
 def convolve(

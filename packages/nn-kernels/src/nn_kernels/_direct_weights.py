@@ -14,7 +14,14 @@ import numpy as np
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
 from nn_kernels._planes import PARTS, SPREAD, input_taps, is_shared, lay_out, planes_of, spread
-from nn_kernels._products import DOT_ROWS, TAPS, TAPS_1, dot_products, dot_products_1
+from nn_kernels._products import (
+    DOT_ROWS,
+    PER_NANOSECOND,
+    TAPS,
+    TAPS_1,
+    dot_products,
+    dot_products_1,
+)
 from nn_kernels._threads import run
 
 __all__ = ["convolve_weight_gradient"]
@@ -126,12 +133,8 @@ def convolve_weight_gradient(
         group_size, planes.size, row_count, column_count, lines.plane, shared,
         *planes[:7], g_size, planes.plane,
     )  # fmt: skip
-    run(
-        _weight_gradient,
-        arguments,
-        parts,
-        memory + 256,
-    )
+    work = dw.size * batch * row_count * column_count // PER_NANOSECOND
+    run(_weight_gradient, arguments, parts, memory + 256, work)
     total = d[0] if shared or parts == 1 else np.add.reduce(d[:parts], 0)
     size = channels * kh * kw
     dw.reshape(groups, count, size)[...] = total[:, :count, :size]

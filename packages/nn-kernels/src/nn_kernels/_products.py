@@ -22,6 +22,7 @@ from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
 
 __all__ = [
     "DOT_ROWS",
+    "PER_NANOSECOND",
     "ROWS",
     "TAPS",
     "TAPS_1",
@@ -41,6 +42,7 @@ VECTORS = 3 if WIDE else 1  # of 16 columns, in the widest block
 TAPS = 6 if WIDE else 2  # columns of a block of dot products
 TAPS_1 = 9 if WIDE else 3
 DOT_ROWS = 4 if WIDE else 2
+PER_NANOSECOND = 24 if WIDE else 12  # multiplications of a thread, about
 
 
 def _panel_product(rows: int, vectors: int) -> Any:

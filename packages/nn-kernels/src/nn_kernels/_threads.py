@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from ctypes import addressof, c_char
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,13 @@ import numpy as np
 from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
 from nn_kernels._compile import Job, jit
 
-__all__ = ["get_num_threads", "run", "set_num_threads"]
+__all__ = ["address", "get_num_threads", "run", "set_num_threads"]
 
 _TICKET, _ADDRESS, _ARGUMENTS, _DONE, _WORDS = 0, 8, 9, 16, 32  # each group on its own cache line
 _POLLS = 20_000  # about 50 microseconds
+# Nanoseconds. While threads of BLAS wait for their next product they keep the processors busy, and
+# a worker that has taken a part gets its turn late: a shorter job is done sooner by its caller.
+_SHORT = 100_000
 
 
 @jit()
@@ -207,20 +211,32 @@ def _workspace(size: int) -> Any:
     return memory
 
 
+def address(x: Any) -> int:
+    """Return where the elements of a contiguous array begin, faster than by its interface."""
+    try:
+        return addressof(c_char.from_buffer(x))
+    except (TypeError, ValueError):  # read-only, or empty
+        return int(x.__array_interface__["data"][0])
+
+
 def _run_with(
     function: Any, job: Job, arguments: Sequence[Any], parts: int, memory: int, threads: int
 ) -> None:
     memory += -memory % 16 + 16  # threads do not share a cache line
     values = [_workspace(memory * threads), memory, *arguments]
-    numbers = np.array(
-        [x.__array_interface__["data"][0] if isinstance(x, np.ndarray) else x for x in values],
-        np.int64,
-    )
-    function(job.address, numbers.__array_interface__["data"][0], parts)
+    numbers = np.array([address(x) if isinstance(x, np.ndarray) else x for x in values], np.int64)
+    function(job.address, address(numbers), parts)
 
 
-def run(job: Job, arguments: Sequence[Any], parts: int, memory: int = 0) -> None:
-    """Run the parts of a job, on several threads if no other caller uses them.
+def _estimate(arguments: Sequence[Any]) -> int:
+    """Return about how long one pass over the arrays takes."""
+    return sum(x.size for x in arguments if isinstance(x, np.ndarray)) // 3
+
+
+def run(
+    job: Job, arguments: Sequence[Any], parts: int, memory: int = 0, work: int | None = None
+) -> None:
+    """Run the parts of a job, on several threads if it is long and no other caller uses them.
 
     Args:
         job: what to run. It reads a workspace's address, the distance in elements between those of
@@ -228,8 +244,11 @@ def run(job: Job, arguments: Sequence[Any], parts: int, memory: int = 0) -> None
         arguments: integers, and contiguous arrays, of which the job gets the addresses.
         parts: the number of parts.
         memory: how many float32 elements of workspace a thread needs.
+        work: about how many nanoseconds one thread needs; by default those of one pass over the
+            arrays.
     """
-    if parts > 1 and get_num_threads() > 1:
+    shared = parts > 1 and get_num_threads() > 1
+    if shared and (_estimate(arguments) if work is None else work) >= _SHORT:
         pool = _get_pool()
         if pool.lock.acquire(blocking=False):
             try:

@@ -17,7 +17,7 @@ import numpy as np
 
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
-from nn_kernels._products import ROWS, dot_block, multiply_1, multiply_2
+from nn_kernels._products import PER_NANOSECOND, ROWS, dot_block, multiply_1, multiply_2
 from nn_kernels._threads import run
 from nn_kernels._vectors import WIDE
 from nn_kernels._winograd_transforms import (
@@ -250,12 +250,8 @@ def convolve(
         x, u, bias, out, channels, height, width, *padding, count, rows, columns, panels,
         block, total, *places,
     )  # fmt: skip
-    run(
-        _convolve,
-        arguments,
-        -(-total // block),
-        places[-1] + m_size,
-    )
+    work = 3 * out.size * channels // PER_NANOSECOND  # with the transforms
+    run(_convolve, arguments, -(-total // block), places[-1] + m_size, work)
 
 
 def convolve_weight_gradient(x: Any, g: Any, dw: Any, padding: tuple[int, int]) -> None:
@@ -279,10 +275,6 @@ def convolve_weight_gradient(x: Any, g: Any, dw: Any, padding: tuple[int, int]) 
         x, g, du, channels, height, width, *padding, count, rows, columns,
         block, total, parts, *places,
     )  # fmt: skip
-    run(
-        _weight_gradient,
-        arguments,
-        parts,
-        places[-1] + z_size,
-    )
+    work = 3 * g.size * channels // PER_NANOSECOND
+    run(_weight_gradient, arguments, parts, places[-1] + z_size, work)
     run(_sum, (du, dw, parts, size, count, channels, channel_blocks), output_blocks)

@@ -17,7 +17,7 @@ from nn_kernels._threads import run
 __all__ = ["relu", "select_positive"]
 
 _BLOCK = 1 << 14  # elements of a part, which stay in the cache
-_FEW = 1 << 15  # up to which NumPy is as fast as the hand-over
+_FEW = 1 << 17  # up to which NumPy is as fast as the hand-over
 
 
 @jit()

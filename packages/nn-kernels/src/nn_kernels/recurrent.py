@@ -45,7 +45,8 @@ def _room(columns: int) -> int:
 def _run(job: Any, spans: Array, batch: int, columns: int, *arguments: Any) -> None:
     """Run the steps of a job, a part for each `ROWS` sequences, with room for their products."""
     given = [np.ascontiguousarray(spans), len(spans), batch, *arguments]
-    run(job, given, -(-batch // jobs.ROWS), jobs.ROWS * columns)
+    work = len(spans) * batch * arguments[0] * columns // 8  # with the activations
+    run(job, given, -(-batch // jobs.ROWS), jobs.ROWS * columns, work)
 
 
 def lstm_forward_steps(

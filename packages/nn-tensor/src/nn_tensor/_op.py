@@ -46,6 +46,7 @@ from typing import Any, Concatenate, ParamSpec, overload
 
 import numpy as np
 
+from nn_tensor import _graph as graph
 from nn_tensor._anomaly import check_result
 from nn_tensor._autocast import Precision, cast_inputs, parse_precision
 from nn_tensor._convert import as_input, as_output, shape_of
@@ -260,7 +261,7 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = (), precision: Precision
 
 def _callable(info: Declaration) -> Any:
     """Return the function that users call for an operation."""
-    arity = len(info.inputs)
+    arity, forward = len(info.inputs), info.forward
 
     def general(*arguments: Any, **options: Any) -> Any:
         if len(arguments) == arity or info.variadic:
@@ -279,15 +280,14 @@ def _callable(info: Declaration) -> Any:
         if type(a) is not _ndarray or mode > info.fast_mode or options:
             return call(info, (x,), (), options)
         try:
-            out = info.forward(np, a)
+            out = forward(np, a)
         except _EXPLAINED as error:
             raise explain(info, (a,), error) from error
         if type(out) is not _ndarray:
             out = as_output(info.name, out)
         if x._requires_grad and mode and (rule := info.x_rule) is not None:
-            known, node = (out, a), x._node
-            edge = (rule, rule.save(known), x if node is None else node)
-            return _recorded(info, (edge,), known)
+            known = (out, a)
+            return _recorded(info, ((rule, rule.save(known), x._node or x),), known)
         return new_variable(out)
 
     def binary(x: Any, y: Any, /, **options: Any) -> Any:
@@ -299,7 +299,7 @@ def _callable(info: Declaration) -> Any:
         if (type(b) is not _ndarray and type(b) not in _ON_HOST) or (a is x and b is y) or options:
             return call(info, (x, y), (), options)
         try:
-            out = info.forward(np, a, b)
+            out = forward(np, a, b)
         except _EXPLAINED as error:
             raise explain(info, (a, b), error) from error
         if type(out) is not _ndarray:
@@ -308,11 +308,9 @@ def _callable(info: Declaration) -> Any:
             known = (out, a, b)
             edges: tuple[Edge, ...] = ()
             if a is not x and x._requires_grad and (rule := info.x_rule) is not None:
-                node = x._node
-                edges = ((rule, rule.save(known), x if node is None else node),)
+                edges = ((rule, rule.save(known), x._node or x),)
             if b is not y and y._requires_grad and (rule := info.y_rule) is not None:
-                node = y._node
-                edges += ((rule, rule.save(known), y if node is None else node),)
+                edges += ((rule, rule.save(known), y._node or y),)
             if edges:
                 return _recorded(info, edges, known)
         return new_variable(out)
@@ -380,9 +378,7 @@ def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]
 
 def _recorded(info: Declaration, edges: tuple[Edge, ...], known: Values) -> Variable:
     """Return the output of a call as a variable with its place in the graph."""
-    out = known[0]
-    result = new_variable(out)
-    dtype = out.dtype
+    out, dtype = known[0], known[0].dtype
     if dtype.kind == "f":
         node = _new(Node)
         node.op = info
@@ -393,11 +389,15 @@ def _recorded(info: Declaration, edges: tuple[Edge, ...], known: Values) -> Vari
         node.version = versions.current
         node.recipe = info.recompute.save(known) if info.recompute is not None else None
         node._hooks = node.debug = None
+        result = _new(graph.tensor_class)
+        result._data = out
         result._node = node
+        result._grad = result._hooks = None
         result._requires_grad = True
-    elif dtype.kind == "c":
+        return result
+    if dtype.kind == "c":
         raise TypeError(
             f"{info.name}: the result is complex, and gradients are not defined through complex "
             "numbers here; use no_grad() or .detach()"
         )
-    return result
+    return new_variable(out)

@@ -86,11 +86,12 @@ class Dense(WeightedLayer):
 
     def forward(self, x: Any) -> Tensor:
         """Return ``x @ weights + bias``."""
-        x = as_tensor(x)
-        if x.ndim == 0 or x.shape[-1] != self.input_size:
-            raise ValueError(self._mismatch(x.shape))
-        x = floating_input(x, self.dtype)
-        return x @ self.weights if self.bias is None else linear(x, self.weights, self.bias)
+        x, weights, bias = as_tensor(x), self.weights, self.bias
+        shape = x.shape
+        if not shape or shape[-1] != weights.shape[0]:
+            raise ValueError(self._mismatch(shape))
+        x = floating_input(x, weights.dtype)
+        return x @ weights if bias is None else linear(x, weights, bias)
 
     def _mismatch(self, shape: tuple[int, ...]) -> str:
         features = f"{shape[-1]} features" if shape else "no dimensions"

@@ -15,7 +15,7 @@ __all__ = [
     "softplus",
 ]
 
-_FEW = 1 << 15  # elements, for which a compiled kernel saves less than its call costs
+_FEW = 1 << 17  # elements, for which a compiled kernel saves less than its call costs
 
 
 @op

@@ -107,7 +107,8 @@ def sum(
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([4., 6.])
     """
-    refuse("sum", out=out, initial=initial, where=where)
+    if not (out is initial is where is None):
+        refuse("sum", out=out, initial=initial, where=where)  # type: ignore[unreachable]
     return _sum(x, axis, dtype, keepdims)
 
 
@@ -144,7 +145,8 @@ def mean(
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([2., 3.])
     """
-    refuse("mean", out=out, where=where)
+    if not (out is where is None):
+        refuse("mean", out=out, where=where)  # type: ignore[unreachable]
     return _mean(x, axis, dtype, keepdims)
 
 
@@ -183,7 +185,8 @@ def max(
     >>> max(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([5., 4.])
     """
-    refuse("max", out=out, initial=initial, where=where)
+    if not (out is initial is where is None):
+        refuse("max", out=out, initial=initial, where=where)  # type: ignore[unreachable]
     return _max(x, axis, keepdims)
 
 
@@ -204,7 +207,8 @@ def min(
     >>> min(Tensor([[1.0, 5.0], [3.0, 4.0]]), axis=1)
     Tensor([1., 3.])
     """
-    refuse("min", out=out, initial=initial, where=where)
+    if not (out is initial is where is None):
+        refuse("min", out=out, initial=initial, where=where)  # type: ignore[unreachable]
     return _min(x, axis, keepdims)
 
 
@@ -238,7 +242,8 @@ def prod(
     >>> prod(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
     Tensor([3., 8.])
     """
-    refuse("prod", out=out, initial=initial, where=where)
+    if not (out is initial is where is None):
+        refuse("prod", out=out, initial=initial, where=where)  # type: ignore[unreachable]
     return _prod(x, axis, dtype, keepdims)
 
 
