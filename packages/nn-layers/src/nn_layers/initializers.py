@@ -104,7 +104,7 @@ def initialize(
     """Return new weights: a Tensor of `shape` that requires a gradient.
 
     Args:
-        initialization: how to draw them.
+        initialization: the distribution that they are drawn from.
 
             - ``'xavier'``: uniform with variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010);
               ``'xavier_normal'``: normal.
@@ -120,7 +120,7 @@ def initialize(
         fan_in: the number of inputs that an output sums over.
         fan_out: the number of outputs that an input goes into.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        device: where the weights go; they are drawn on the host.
+        device: the device of the weights, which are drawn on the host.
         dtype: a floating dtype.
 
     Raises:

@@ -41,7 +41,7 @@ class Activation(Base_Layer, ABC):
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
 
     Raises:
-        ValueError: for another spelling of `device`.
+        ValueError: if `device` is not one of these.
 
     >>> class Square(Activation):
     ...     def forward(self, inputs):
@@ -129,7 +129,7 @@ class Softmax(_AxisActivation):
 
     Args:
         axis: the axis along which the outputs sum to 1.
-        device: as for every `Activation`.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
 
     Raises:
         ValueError: when called, if the input has no such axis.
@@ -150,7 +150,7 @@ class LogSoftmax(_AxisActivation):
 
     Args:
         axis: the axis along which the exponentials of the outputs sum to 1.
-        device: as for every `Activation`.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
 
     Raises:
         ValueError: when called, if the input has no such axis.
@@ -169,7 +169,7 @@ class LeakyReLU(Activation):
 
     Args:
         alpha: the derivative for negative inputs and at 0.
-        device: as for every `Activation`.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
 
     Raises:
         ValueError: if `alpha` is infinite or NaN.
@@ -200,8 +200,8 @@ class ELU(Activation):
     :math:`\alpha`.
 
     Args:
-        alpha: minus the limit for very negative inputs.
-        device: as for every `Activation`.
+        alpha: the output tends to ``-alpha`` for very negative inputs.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
 
     Raises:
         ValueError: if `alpha` is infinite or NaN.
@@ -233,11 +233,11 @@ class GELU(Activation):
 
     Args:
         approximate: ``'none'``, or ``'tanh'`` for :math:`\frac{x}{2} \bigl(1 + \tanh(\sqrt{2 / \pi}
-            \, (x + 0.044715 x^3))\bigr)`, which older models were trained with.
-        device: as for every `Activation`.
+            \, (x + 0.044715 x^3))\bigr)`, which GPT-2 and other older models use.
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
 
     Raises:
-        ValueError: for another `approximate`.
+        ValueError: if `approximate` is neither.
 
     >>> GELU()(Tensor([-1000.0, 0.0, 1000.0]))
     Tensor([  -0.,    0., 1000.])

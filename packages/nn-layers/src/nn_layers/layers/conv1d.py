@@ -18,7 +18,7 @@ __all__ = ["Conv1D"]
 
 
 class Conv1D(Convolution):
-    r"""The convolutional layer for sequences: weighted sums over windows of time.
+    r"""The convolutional layer for sequences: weighted sums over windows of time steps.
 
     .. math:: y_{nop} = b_o + \sum_{c,\, i} w_{oci} \; x_{nc,\; p s + i d - q}
 
@@ -27,8 +27,8 @@ class Conv1D(Convolution):
     `Conv2D` of images with one row.
 
     Shapes: ``(batch, in_channels, time)`` to ``(batch, out_channels, windows)``, with ``windows =
-    (time + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1``. What comes as
-    ``(batch, time, features)`` goes through ``.swapaxes(1, 2)``.
+    (time + 2 * padding - dilation * (kernel_size - 1) - 1) // stride + 1``. Transpose inputs of
+    shape ``(batch, time, features)`` first: ``x.swapaxes(1, 2)``.
 
     Args:
         in_channels: the number of channels of the input.
@@ -38,17 +38,18 @@ class Conv1D(Convolution):
         padding: the number of zeros at each end; ``'valid'`` for none; ``'same'`` for as many as
             give ``windows = ceil(time / stride)``, the length of the input for stride 1: that is
             ``max((windows - 1) * stride + dilation * (kernel_size - 1) + 1 - time, 0)``, as in
-            TensorFlow and Keras, and of an odd number the last zero is at the end, as in PyTorch;
+            TensorFlow and Keras, and if it is odd, the extra zero is at the end, as in PyTorch;
             ``'causal'`` for ``dilation * (kernel_size - 1)``, all at the beginning, so that no
             output depends on later input (van den Oord et al., "WaveNet", 2016).
         dilation: the distance between the elements of a window.
         groups: the number of groups of channels; divides both numbers of channels.
-        initialization: how the weights are drawn, see `initialize`; the bias starts at 0.
-        bias: whether there is a bias.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        initialization: the distribution of the initial weights, see `initialize`; the bias starts
+            at 0.
+        bias: whether the layer has a bias.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(out_channels, in_channels / groups, kernel_size)``.

@@ -39,28 +39,29 @@ class Conv2D(Convolution):
     Args:
         in_channels: the number of channels of the input.
         out_channels: the number of channels of the output.
-        kernel_size: the size of the windows: one number, or height and width, as for the next two.
+        kernel_size: the size of the windows: one number, or a pair (height, width).
         stride: the distance between windows.
-        padding: the rows and columns of zeros around the image; ``'valid'`` for none, or
-            ``'same'`` for as many as give ``out_height = ceil(height / stride)``, the size of the
-            input for stride 1. That is ``max((out_height - 1) * stride + dilation * (kernel_size -
-            1) + 1 - height, 0)``, as in TensorFlow and Keras; of an odd number the last row or
-            column is at the bottom or right, as in PyTorch.
-        dilation: the distance between the elements of a window: one number, or height and width.
+        padding: the rows and columns of zeros on each side of the image: one number, or a pair;
+            ``'valid'`` for none, or ``'same'`` for as many as give ``out_height = ceil(height /
+            stride)``, the size of the input for stride 1. That is ``max((out_height - 1) * stride +
+            dilation * (kernel_size - 1) + 1 - height, 0)``, as in TensorFlow and Keras; if it is
+            odd, the extra row or column is at the bottom or right, as in PyTorch.
+        dilation: the distance between the elements of a window: one number, or a pair.
         groups: the number of groups of channels; divides both numbers of channels.
-        initialization: how the weights are drawn, see `initialize`, where an output sums over
-            ``in_channels / groups * kernel height * kernel width`` inputs and an input goes into
-            ``out_channels / groups * kernel height * kernel width`` outputs; the bias starts at 0.
-        bias: whether there is a bias.
+        initialization: the distribution of the initial weights, see `initialize`, where an output
+            sums over ``in_channels / groups * kernel height * kernel width`` inputs and an input
+            goes into ``out_channels / groups * kernel height * kernel width`` outputs; the bias
+            starts at 0.
+        bias: whether the layer has a bias.
         algorithm: how the ``fast`` extra of nn-tensor computes float32 on the CPU: ``'winograd'``
             has a quarter of the multiplications, for kernels 3×3 with stride 1 (Lavin and Gray,
             "Fast Algorithms for Convolutional Neural Networks", 2016); its error is about 2e-6 of
             the largest output, and an infinity in the input becomes NaN in a tile of 4×4 outputs.
             ``'direct'`` errs by 1e-6. ``'auto'`` takes Winograd's where it is faster.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(out_channels, in_channels / groups, kernel height, kernel width)``.

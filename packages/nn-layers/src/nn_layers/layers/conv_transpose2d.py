@@ -35,19 +35,20 @@ class ConvTranspose2D(Convolution):
     Args:
         in_channels: the number of channels of the input.
         out_channels: the number of channels of the output.
-        kernel_size: the size of the windows: one number, or height and width, as for the next.
-        stride: the distance between windows in the output.
-        padding: the rows and columns that are cut off on each side of the output.
-        output_padding: rows and columns added at the bottom and right, less than stride or
-            dilation: which of the sizes that a strided convolution brings to the same.
+        kernel_size: the size of the windows: one number, or a pair (height, width).
+        stride: the distance between windows in the output: one number, or a pair.
+        padding: the rows and columns removed on each side of the output: one number, or a pair.
+        output_padding: the rows and columns added at the bottom and right, less than stride or
+            dilation: it selects one of the input sizes that `Conv2D` maps to the same output size.
         dilation: the distance between the elements of a window.
         groups: the number of groups of channels; divides both numbers of channels.
-        initialization: how the weights are drawn, see `initialize`; the bias starts at 0.
-        bias: whether there is a bias.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        initialization: the distribution of the initial weights, see `initialize`; the bias starts
+            at 0.
+        bias: whether the layer has a bias.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(in_channels, out_channels / groups, kernel height, kernel width)``.
@@ -55,8 +56,8 @@ class ConvTranspose2D(Convolution):
 
     Raises:
         ValueError: if an option is out of range or `initialization` unknown; when called, if the
-            input does not have four dimensions and `in_channels` channels, or nothing is left of
-            the output.
+            input does not have four dimensions and `in_channels` channels, or the output would be
+            empty.
         TypeError: if an option is of the wrong type or `dtype` not floating; when called, if the
             input is not floating.
 

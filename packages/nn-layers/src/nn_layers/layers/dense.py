@@ -20,21 +20,22 @@ __all__ = ["Dense"]
 class Dense(WeightedLayer):
     r"""The fully connected layer, :math:`y = x W + b`.
 
+    Shapes: ``(..., input_size)`` to ``(..., output_size)``.
+
     Args:
         input_size: the number of features of the input.
         output_size: the number of features of the output.
-        initialization: how the weights are drawn, see `initialize`; the bias starts at 0.
-        bias: whether there is a bias.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        initialization: the distribution of the initial weights, see `initialize`; the bias starts
+            at 0.
+        bias: whether the layer has a bias.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(input_size, output_size)``.
         bias: ``(output_size,)``, or None.
-
-    Shapes: ``(..., input_size)`` to ``(..., output_size)``.
 
     Raises:
         ValueError: if a size is less than 1 or `initialization` is unknown; when called, if the

@@ -31,10 +31,10 @@ class Dropout(Base_Layer):
     Args:
         p: the probability of an element to be set to 0.
         rng: a NumPy generator, a seed, or None for unpredictable masks.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
-        p: as given.
+        p: the dropout probability.
         rng: the generator.
 
     Raises:

@@ -21,7 +21,7 @@ class Embedding(Base_Layer):
     .. math:: y_{\ldots j} = W_{x_{\ldots} j}
 
     (Bengio et al., "A Neural Probabilistic Language Model", 2003, section 2: the matrix C.) The
-    gradient of a row is the sum over all places where its token occurs.
+    gradient of a row is the sum of the output gradients of all occurrences of its token.
 
     Shapes: token ids of any integer dtype and any shape ``(...)``, from 0 to `vocab_size` - 1, as a
     Tensor, array or list, to ``(..., d_model)`` in the dtype of the weights.
@@ -34,7 +34,7 @@ class Embedding(Base_Layer):
         rng: a NumPy generator, a seed, or None for unpredictable weights. They are drawn from
             N(0, 1), as in PyTorch's ``Embedding``, on the host and in float64: the same seed gives
             the same weights on every device, and in every dtype up to its precision.
-        name: shown in descriptions.
+        name: the name shown by ``repr`` and in errors.
         padding_idx: the padding token: its vector starts as zeros and gets no gradient.
 
     Attributes:

@@ -26,7 +26,7 @@ def floating_input(x: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
         dtype: None for a layer without parameters, which keeps the dtype of its input.
 
     Raises:
-        TypeError: for integers, which only layers that look something up take, and complex input.
+        TypeError: if the input is an integer, which only `Embedding` takes, or complex.
 
     >>> floating_input([[1.0, 2.0]], np.dtype("float64")).dtype
     dtype('float64')

@@ -132,15 +132,15 @@ class LayerNorm(_NormOverLastAxes):
     Args:
         normalized_shape: the sizes of the dimensions to normalize over, or the size of the last.
         epsilon: added to the variance.
-        affine: whether there are weights.
-        bias: whether there is a bias too.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
-        name: shown in the description and in errors.
+        affine: whether the layer has weights.
+        bias: whether it has a bias as well.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
-        weights: of `normalized_shape`, initially 1; or None.
-        bias: of `normalized_shape`, initially 0; or None.
+        weights: shape `normalized_shape`, initially 1; or None.
+        bias: shape `normalized_shape`, initially 0; or None.
 
     Raises:
         ValueError: if a size is less than 1 or `epsilon` negative; when called, if the shape of
@@ -194,13 +194,13 @@ class RMSNorm(_NormOverLastAxes):
         normalized_shape: the sizes of the dimensions to normalize over, or the size of the last.
         epsilon: added to the mean square; None for the distance from 1 to the next number of the
             dtype (float32 for half precision), as in PyTorch.
-        affine: whether there are weights.
-        device: where they are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
-        name: shown in the description and in errors.
+        affine: whether the layer has weights.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
-        weights: of `normalized_shape`, initially 1; or None.
+        weights: shape `normalized_shape`, initially 1; or None.
 
     Raises:
         ValueError: if a size is less than 1 or `epsilon` negative; when called, if the shape of
@@ -252,10 +252,10 @@ class GroupNorm(_Normalization):
         num_groups: the number of groups of consecutive channels.
         num_channels: the number of channels.
         epsilon: added to the variance.
-        affine: whether there are weights and a bias.
-        device: where they are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
-        name: shown in the description and in errors.
+        affine: whether the layer has weights and a bias.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(num_channels,)``, initially 1; or None.
@@ -423,11 +423,12 @@ class BatchNorm1D(_BatchNorm):
     Args:
         num_features: the number of features, or channels.
         epsilon: added to the variance.
-        momentum: of the running averages; None for the cumulative mean over all batches.
-        affine: whether there are weights and a bias.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
-        name: shown in the description and in errors.
+        momentum: the weight of the new batch in the running averages; None for the cumulative mean
+            over all batches.
+        affine: whether the layer has weights and a bias.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(num_features,)``, initially 1; or None.
@@ -461,11 +462,35 @@ class BatchNorm2D(_BatchNorm):
     .. math:: y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}} \, w + b
 
     with mean :math:`\mu` and (biased) variance :math:`\sigma^2` of the channel over the batch and
-    all positions (Ioffe and Szegedy, 2015, algorithm 1 and section 3.2).
+    all positions (Ioffe and Szegedy, 2015, algorithm 1 and section 3.2). The running averages of
+    `eval` mode are those of `BatchNorm1D`.
 
-    Shapes: ``(batch, num_features, height, width)`` to the same.
+    Shapes: ``(batch, num_features, height, width)`` to the same. Half precision is
+    summed in float32.
 
-    `eval` mode, dtypes, arguments, attributes and errors: as for `BatchNorm1D`.
+    Args:
+        num_features: the number of channels.
+        epsilon: added to the variance.
+        momentum: the weight of the new batch in the running averages; None for the cumulative mean
+            over all batches.
+        affine: whether the layer has weights and a bias.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
+        name: the name shown by ``repr`` and in errors.
+
+    Attributes:
+        weights: ``(num_features,)``, initially 1; or None.
+        bias: ``(num_features,)``, initially 0; or None.
+        running_mean: ``(num_features,)``, initially 0; not trained, but saved.
+        running_var: ``(num_features,)``, initially 1; not trained, but saved.
+        num_batches_tracked: the number of batches seen in training; saved.
+
+    Raises:
+        ValueError: if `num_features` is less than 1, `epsilon` negative or `momentum` outside
+            [0, 1]; when called, if the input has another number of dimensions or channels or is on
+            another device, or in training a single value for each channel.
+        TypeError: if `num_features` is not an integer or `dtype` not floating; when called, if
+            the input is not floating.
 
     >>> from nn_tensor import ones
     >>> layer = BatchNorm2D(3)

@@ -65,10 +65,11 @@ class MaxPool2D(_Pool2D):
     ``out_height = (height + 2 * padding - kernel_size) // stride + 1``. The dtype is kept.
 
     Args:
-        kernel_size: the size of the windows: one number, or height and width.
+        kernel_size: the size of the windows: one number, or a pair (height, width).
         stride: the distance between windows: one number, a pair, or None for `kernel_size`.
-        padding: the rows and columns around the image, up to half of `kernel_size`.
-        name: shown in the description and in errors.
+        padding: the rows and columns on each side of the image, up to half of `kernel_size`: one
+            number, or a pair.
+        name: the name shown by ``repr`` and in errors.
 
     Raises:
         ValueError: if an option is out of range; when called, if the input does not have four
@@ -105,10 +106,11 @@ class AvgPool2D(_Pool2D):
     kept.
 
     Args:
-        kernel_size: the size of the windows: one number, or height and width.
+        kernel_size: the size of the windows: one number, or a pair (height, width).
         stride: the distance between windows: one number, a pair, or None for `kernel_size`.
-        padding: the rows and columns around the image, up to half of `kernel_size`.
-        name: shown in the description and in errors.
+        padding: the rows and columns on each side of the image, up to half of `kernel_size`: one
+            number, or a pair.
+        name: the name shown by ``repr`` and in errors.
 
     Raises:
         ValueError: if an option is out of range; when called, if the input does not have four

@@ -65,7 +65,7 @@ class MaxPool1D(_Pool1D):
         kernel_size: the length of the windows.
         stride: the distance between windows, or None for `kernel_size`.
         padding: the number of elements at each end, up to half of `kernel_size`.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Raises:
         ValueError: if an option is out of range; when called, if the input does not have three
@@ -95,7 +95,7 @@ class AvgPool1D(_Pool1D):
         kernel_size: the length of the windows.
         stride: the distance between windows, or None for `kernel_size`.
         padding: the number of elements at each end, up to half of `kernel_size`.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Raises:
         ValueError: if an option is out of range; when called, if the input does not have three

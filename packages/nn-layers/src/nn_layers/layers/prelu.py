@@ -29,11 +29,11 @@ class PReLU(Base_Layer):
     ...)``. Floating input of another dtype than the parameters' is converted to it.
 
     Args:
-        num_parameters: 1, or the number of channels for one parameter each.
+        num_parameters: 1, or the number of channels, for one parameter per channel.
         alpha: the initial value.
-        device: where the parameters are.
-        dtype: their floating dtype.
-        name: shown in the description and in errors.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(num_parameters,)``.

@@ -41,7 +41,7 @@ class Reshape(Base_Layer):
 
     Args:
         shape: the sizes of the dimensions after the batch. One may be -1: it is inferred.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Raises:
         ValueError: if a size is less than 1, or more than one is -1; when called, if the input

@@ -17,7 +17,7 @@ __all__ = ["Upsample"]
 
 
 class Upsample(Base_Layer):
-    """Enlarges images by whole factors.
+    """Enlarges images by integer factors.
 
     ``'nearest'`` repeats each pixel, ``'bilinear'`` interpolates linearly along both axes; the
     values are those of PyTorch's layer of this name.
@@ -26,11 +26,11 @@ class Upsample(Base_Layer):
     scale)``. Floating; the dtype is kept.
 
     Args:
-        scale: the factor: one number, or those of height and width.
+        scale: the factor, an integer, or a pair for height and width.
         mode: ``'nearest'`` or ``'bilinear'``.
         align_corners: for ``'bilinear'``: whether the centers of the corner pixels of both images
             coincide, instead of the corners of the images.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Raises:
         ValueError: if an option is out of range; when called, if the input does not have four

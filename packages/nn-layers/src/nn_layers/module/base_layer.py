@@ -62,7 +62,7 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     - Tensors under the attributes named in `buffers` or `unsaved` are not parameters even where
       they are frozen: `summary` counts them apart, running means for example.
     - The result of a recorded operation is never state; nor is a plain array.
-    - What is reachable by several paths (tied weights) counts once, under the first.
+    - A Tensor that is reachable by several paths (tied weights) counts once, under the first.
 
     >>> from nn_tensor import ones
     >>> class Scale(Base_Layer):
@@ -197,7 +197,7 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     def unfreeze(self) -> Self:
         """Undo `freeze` in the module and all inside it, and set `train` mode there; return it.
 
-        Tensors that did not require a gradient before do not do so afterwards.
+        Tensors that did not require a gradient before `freeze` do not require one afterwards.
 
         >>> from nn_layers import Dense
         >>> layer = Dense(4, 3)
@@ -238,7 +238,7 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     def set_device(self, device: str | Device) -> None:
         """Move all Tensors; they stay the same objects, so optimizers keep pointing at them.
 
-        Modules that hold an attribute ``device`` get the new one.
+        Modules that have an attribute ``device`` get the new one.
 
         Raises:
             ValueError: if `device` is not ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
@@ -255,7 +255,7 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
     def set_dtype(self, dtype: Any) -> None:
         """Convert all floating Tensors, which stay the same objects; integers stay as they are.
 
-        Modules that hold an attribute ``dtype`` get the new one.
+        Modules that have an attribute ``dtype`` get the new one.
 
         Raises:
             TypeError: if `dtype` is not a floating type.
@@ -275,7 +275,7 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
                 module.dtype = parsed  # type: ignore[attr-defined]
 
     def to(self, device: str | Device | None = None, dtype: Any = None) -> Self:
-        """Do `set_device` and `set_dtype` for what is given; return the module itself."""
+        """Move to a device, convert to a dtype, or both; return the module itself."""
         if device is not None:
             xp_for(parse_device(device))  # before the dtype is changed
         if dtype is not None:
@@ -303,13 +303,15 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
         return state_dict(self)
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Write saved values into the Tensors, which keep their dtype and device.
+        """Load values into the Tensors, which keep their dtype and device.
 
-        Everything is checked first: if anything does not fit, nothing is changed. To load a part
-        only, complete it: ``model.load_state_dict({**model.state_dict(), **part})``.
+        Everything is checked first: if anything does not fit, nothing is changed. To load only some
+        entries, take the others from the model: ``model.load_state_dict({**model.state_dict(),
+        **part})``.
 
         Args:
-            state: what `state_dict` returned, here or elsewhere; ``'__metadata__'`` is optional.
+            state: a mapping from paths to arrays, as `state_dict` returns it; ``'__metadata__'`` is
+                optional.
 
         Raises:
             ValueError: listing every key that is missing, unexpected, of another shape, or whose
@@ -345,7 +347,8 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
 
         Args:
             input_shapes: the shape of each input, with its batch dimension.
-            dtype: of the inputs; by default that of the first floating Tensor in the model.
+            dtype: the dtype of the inputs; by default that of the first floating Tensor in the
+                model.
 
         Raises:
             TypeError: if a shape is not a tuple or list of sizes.

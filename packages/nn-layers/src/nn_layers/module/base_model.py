@@ -11,7 +11,7 @@ class BaseModel(Base_Layer):
     """The base class of models: assign layers to attributes, compute in `forward`.
 
     Layers, Tensors and other models are found among the attributes, and in lists, tuples and dicts
-    there, by the rules of `Base_Layer`. A layer that is used twice is shared.
+    there, by the rules of `Base_Layer`. A layer that is used twice shares its parameters.
 
     >>> from nn_layers import Dense, ReLU
     >>> from nn_tensor import ones

@@ -22,10 +22,10 @@ class Sequential(BaseModel):
 
     Args:
         layers: the layers, or one list or other iterable of them.
-        device: where to move all of them; by default each stays where it is.
+        device: the device that all layers are moved to; by default each stays on its own.
 
     Raises:
-        TypeError: if something is not a layer; the message names its position.
+        TypeError: if an element is not a layer; the message names its position.
 
     An index gives a layer, a slice a `Sequential` of the same layers; without layers it returns its
     input.

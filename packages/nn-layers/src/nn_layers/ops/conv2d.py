@@ -187,8 +187,8 @@ def conv2d(xp: Any, x: Any, w: Any, bias: Any, /, windows: Windows, groups: int 
         x: images, (batch, in_channels, height, width).
         w: weights, (out_channels, in_channels / groups, kernel height, kernel width).
         bias: (out_channels,), or 0.0. The dtype of the result is that of `x` and `w`.
-        windows: where the windows lie.
-        groups: the number of parts into which the channels fall.
+        windows: the size, stride, padding and dilation of the windows.
+        groups: the number of groups of channels.
     """
     return conv2d_forward(xp, x, w, bias, windows, groups)
 

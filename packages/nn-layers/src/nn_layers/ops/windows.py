@@ -15,7 +15,7 @@ class Windows(NamedTuple):
     Args:
         kernel: height and width of a window, in elements.
         stride: the distance between neighboring windows.
-        padding: the rows and columns around the image: top, bottom, left, right.
+        padding: the rows and columns added to the image: top, bottom, left, right.
         dilation: the distance between neighboring elements of a window.
         algorithm: how nn-kernels computes a convolution on the CPU: ``"auto"``, ``"direct"`` or
             ``"winograd"``, see `nn_layers.Conv2D`.
@@ -42,7 +42,7 @@ class Windows(NamedTuple):
         return all(s > d * (k - 1) for k, s, d in axes)
 
     def padded_same(self, size: Pair) -> Windows:
-        """Return these windows with as much padding as gives ``ceil(size / stride)`` of them.
+        """Return these windows with the padding that gives ``ceil(size / stride)`` of them.
 
         >>> Windows((3, 3), stride=(2, 2)).padded_same((28, 28)).padding
         (0, 1, 0, 1)
