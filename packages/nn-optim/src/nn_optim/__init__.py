@@ -1,6 +1,6 @@
 """Optimizers for nn-tensor, schedules of their learning rates, and gradient clipping.
 
-What you need to write your own is in `nn_optim.extend`.
+The API for custom optimizers and schedules is `nn_optim.extend`.
 """
 
 from typing import TYPE_CHECKING

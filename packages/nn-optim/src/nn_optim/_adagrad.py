@@ -39,7 +39,7 @@ class Adagrad(Optimizer):
         parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
         lr: the learning rate, the largest change of an element in the first step, finite and >= 0.
         epsilon: added to the denominator, >= 0.
-        decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
+        decay: the time-based decay of the learning rate by `decay_lr`, >= 0; see `Optimizer`.
         weight_decay: the coefficient of the L2 penalty, added to the gradient, >= 0.
         initial_accumulator_value: the sum of squares before the first step, >= 0.
 

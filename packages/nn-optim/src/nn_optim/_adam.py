@@ -65,7 +65,7 @@ class Adam(Optimizer):
         beta1: the decay rate of the first moment, >= 0 and < 1.
         beta2: the decay rate of the second moment, >= 0 and < 1.
         epsilon: added to the denominator, >= 0.
-        decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
+        decay: the time-based decay of the learning rate by `decay_lr`, >= 0; see `Optimizer`.
         weight_decay: the coefficient of the L2 penalty, added to the gradient, >= 0.
         amsgrad: divide by the largest second moment so far.
 
@@ -121,7 +121,7 @@ class AdamW(Adam):
         beta1: the decay rate of the first moment, >= 0 and < 1.
         beta2: the decay rate of the second moment, >= 0 and < 1.
         epsilon: added to the denominator, >= 0.
-        decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
+        decay: the time-based decay of the learning rate by `decay_lr`, >= 0; see `Optimizer`.
         weight_decay: the factor :math:`\lambda` of the decay of the parameters, >= 0.
         amsgrad: divide by the largest second moment so far.
 

@@ -78,12 +78,12 @@ def clip_gradients_by_norm(
             0 and infinite ones NaN, and with NaN all become NaN.
 
     Returns:
-        The norm before, 0 if there are no gradients.
+        The total norm before clipping, 0 if there are no gradients.
 
     Raises:
         ValueError: if `max_norm` is out of range.
         FloatingPointError: if the norm is not finite; then no gradient was changed.
-        TypeError: if one of the parameters is not a Tensor, or an argument has another type.
+        TypeError: if one of the parameters is not a Tensor, or an argument has the wrong type.
 
     >>> from nn_optim import clip_gradients_by_norm
     >>> from nn_tensor import Tensor

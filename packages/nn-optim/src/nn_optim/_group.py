@@ -159,7 +159,7 @@ class Group:
     Raises:
         KeyError: for an option that the optimizer does not have.
         ValueError: for a value out of range.
-        TypeError: for a value of another type.
+        TypeError: for a value of the wrong type.
 
     >>> from nn_optim import SGD
     >>> from nn_tensor import zeros
@@ -210,7 +210,8 @@ class Group:
     def base_lr(self) -> float:
         """Return the learning rate that a new schedule starts from.
 
-        That is the current one, unless another schedule set it: then it is that schedule's base.
+        That is the current one, unless another schedule set it: then it is the base of that
+        schedule.
         """
         lr: float = self._options["lr"]
         return self._scheduled.get(lr, lr)

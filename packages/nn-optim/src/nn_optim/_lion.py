@@ -22,7 +22,7 @@ def lion_step(parameter, gradient, mean, /, lr, beta1, beta2, weight_decay):  # 
 
 
 class Lion(Optimizer):
-    r"""Lion (evolved sign momentum): steps of size `lr` against the sign of a running average.
+    r"""Lion (evolved sign momentum): steps of size `lr` by the sign of a running average.
 
     .. math::
         c_t &= \beta_1 m_{t-1} + (1 - \beta_1)\, g_t \\
@@ -39,9 +39,9 @@ class Lion(Optimizer):
     Args:
         parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
         lr: the learning rate, the change of an element in one step, finite and >= 0.
-        beta1: the weight of the average in the direction of a step, >= 0 and < 1.
+        beta1: the weight of the running average in the update, >= 0 and < 1.
         beta2: the decay rate of the average, >= 0 and < 1.
-        decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
+        decay: the time-based decay of the learning rate by `decay_lr`, >= 0; see `Optimizer`.
         weight_decay: the factor :math:`\lambda` of the decay of the parameters, >= 0.
 
     Raises:

@@ -35,9 +35,9 @@ _MANY_SKIPS = 20  # in a row: then a smaller scale is no cure
 class LossScaler:
     r"""Scales the loss, so that small gradients do not underflow in float16.
 
-    The gradients of the scaled loss are scaled as well; `step` divides them by the scale before
-    the optimizer uses them. If one is infinite or NaN the step is skipped and the scale lowered;
-    after `growth_interval` steps without that it is raised:
+    The gradients of the scaled loss are scaled as well; `step` divides them by the scale before the
+    optimizer uses them. If one is infinite or NaN the step is skipped and the scale decreased;
+    after `growth_interval` consecutive steps without infinity or NaN it is increased:
 
     .. math:: s \leftarrow s \cdot \text{backoff\_factor} \quad\text{or}\quad
         s \leftarrow s \cdot \text{growth\_factor}
@@ -46,20 +46,22 @@ class LossScaler:
     PyTorch's ``GradScaler``.) Parameters are float32; `nn_tensor.autocast` computes in float16.
 
     Args:
-        init_scale: the scale at first, > 0.
-        growth_factor: what the scale is multiplied with to raise it, > 1.
-        backoff_factor: what the scale is multiplied with to lower it, between 0 and 1.
-        growth_interval: the number of steps in a row without infinity and NaN that raise it.
-        enabled: if False the loss is not scaled, and no step skipped.
+        init_scale: the initial scale, > 0.
+        growth_factor: the factor by which the scale is increased, > 1.
+        backoff_factor: the factor by which the scale is decreased after a skipped step, between 0
+            and 1.
+        growth_interval: the number of consecutive steps without infinity or NaN after which the
+            scale is increased.
+        enabled: whether to scale the loss; if False, no step is skipped either.
 
     Attributes:
         loss_scale: the scale of the next loss.
         growth_tracker: the number of steps since the scale last changed.
-        skipped_steps: the number of steps in a row, up to the last one, that were skipped.
+        skipped_steps: the number of consecutive skipped steps, up to the last step.
 
     Raises:
         ValueError: if a number is out of range.
-        TypeError: if an argument has another type.
+        TypeError: if an argument has the wrong type.
 
     >>> from nn_optim import SGD, LossScaler
     >>> from nn_tensor import Tensor, autocast
@@ -110,13 +112,13 @@ class LossScaler:
     def step(self, *optimizers: Optimizer, clip_norm: float | None = None) -> bool:
         """Unscale the gradients and step the optimizers, or skip the step and lower the scale.
 
-        All optimizers step, or none. If the step is skipped parameters, gradients and optimizers
-        stay as they are; clear the gradients as after any other step. One value is read from each
-        device. After 20 skipped steps in a row a warning of the logger ``nn_optim`` names the
-        parameters whose gradients are not finite.
+        Either all optimizers step, or none does. If the step is skipped, parameters, gradients and
+        optimizers stay as they are; clear the gradients as after any other step. One value is read
+        from each device. After 20 consecutive skipped steps a warning of the logger ``nn_optim``
+        names the parameters whose gradients are not finite.
 
         Args:
-            optimizers: those whose parameters have gradients of losses that were scaled.
+            optimizers: the optimizers whose parameters have gradients of the scaled losses.
             clip_norm: the largest norm of the unscaled gradients of all optimizers together, as
                 for `clip_gradients_by_norm`; None for no limit.
 
@@ -125,7 +127,7 @@ class LossScaler:
 
         Raises:
             TypeError: if there is no optimizer, if one is not an Optimizer, or for float16
-                parameters: their gradients do not hold small numbers without the scale.
+                parameters, whose unscaled gradients would underflow.
             ValueError: if `clip_norm` is out of range.
         """
         bound = math.inf

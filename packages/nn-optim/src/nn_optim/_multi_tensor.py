@@ -52,10 +52,10 @@ class MultiTensorKernel:
     ``store(array, i, value)`` writes it.
 
     Args:
-        name: of the kernel, as profilers show it.
+        name: the name of the kernel, as profilers show it.
         arrays: the names of the arrays of a tensor in the body.
         scalars: the names of numbers, of the type ``T``, or declarations of other types.
-        body: what a thread does.
+        body: the source code that each thread runs.
         preamble: source code before the kernel.
     """
 
@@ -105,8 +105,8 @@ class MultiTensorKernel:
 
         Args:
             cp: CuPy.
-            tensors: for each tensor its arrays: contiguous, of one size, in all tensors of the
-                same dtypes, on the current device.
+            tensors: the arrays of each tensor: contiguous, of one size, of the same dtypes for all
+                tensors, on the current device.
             *scalars: float for the type ``T``, or CuPy arrays for pointers.
         """
         tensors = [arrays for arrays in tensors if arrays[0].size]

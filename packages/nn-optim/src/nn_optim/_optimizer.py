@@ -39,8 +39,8 @@ class Optimizer(Configured):
     as the time-based decay of Keras (its optimizers' `decay` argument, today
     ``InverseTimeDecay`` with one decay step). Nothing decays without that call.
 
-    Parameters may come in groups, each with options of its own; what a group does not say it
-    takes from the optimizer's arguments::
+    Parameters may come in groups with their own options; options that a group does not set are
+    those of the optimizer::
 
         Adam([{"parameters": weights, "weight_decay": 0.1}, {"parameters": biases}], lr=0.001)
 
@@ -56,7 +56,7 @@ class Optimizer(Configured):
             dicts with ``"parameters"`` and options. One that occurs several times in a group
             counts once.
         lr: the learning rate, finite and >= 0.
-        decay: how fast `decay_lr` lowers it, finite and >= 0.
+        decay: the time-based decay of the learning rate by `decay_lr`, finite and >= 0.
 
     Raises:
         ValueError: if there are no parameters, if one is in two groups, is not a leaf or requires
@@ -172,8 +172,8 @@ class Optimizer(Configured):
     def step(self) -> None:
         """Update every parameter that has a gradient, in place.
 
-        If none has one nothing changes, and a warning of the logger ``nn_optim`` says so, once. So
-        does one if a parameter becomes NaN on the CPU, as far as its first element shows.
+        If no parameter has a gradient, nothing changes and the logger ``nn_optim`` warns once. It
+        also warns when the first element of a parameter on the CPU has become NaN.
 
         Raises:
             ValueError: if a parameter cannot be updated (its array is read-only, or has another
@@ -229,11 +229,11 @@ class Optimizer(Configured):
         return {} if self.rule is None else dict.fromkeys(self.rule.state, 0.0)
 
     def update(self, parameter: Array, gradient: Array, state: State, options: Options) -> None:
-        """Update one parameter in place. By default the rule does.
+        """Update one parameter in place, by default with the update rule.
 
         Args:
             parameter: a C-contiguous array, to be written into; float16 comes as float32.
-            gradient: of its shape, dtype and device, not to be written into.
+            gradient: an array of the same shape, dtype and device, not to be written into.
             state: the arrays of this parameter, and its count of steps.
             options: the options by name; ``lr`` is the decayed learning rate.
         """
@@ -261,13 +261,12 @@ class Optimizer(Configured):
             mark_dirty(state.array)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next steps depend on, but the parameters, as a flat mapping.
+        """Return the options and the state arrays, without the parameters, as a flat mapping.
 
-        The keys are ``groups.<group>.<option>``, ``groups.<group>.decays``, and for each
-        parameter ``<position>.step`` and ``<position>.<array>``, the positions counted through
-        all groups; their values are host arrays that are not shared. ``__metadata__`` names
-        the class and the number of parameters in each group. With the parameters and this,
-        training continues bit for bit.
+        The keys are ``groups.<group>.<option>``, ``groups.<group>.decays``, and for each parameter
+        ``<position>.step`` and ``<position>.<array>``, the positions counted through all groups;
+        the values are copies on the host. ``__metadata__`` names the class and the number of
+        parameters in each group. With the same parameters, training continues from it bit for bit.
 
         >>> from nn_optim import SGD
         >>> from nn_tensor import zeros

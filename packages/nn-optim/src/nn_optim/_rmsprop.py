@@ -58,7 +58,7 @@ class RMSprop(Optimizer):
         epsilon: added to the denominator, >= 0.
         momentum: the factor of the velocity b in each step, >= 0 and < 1.
         centered: divide by the standard deviation instead of the root mean square.
-        decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
+        decay: the time-based decay of the learning rate by `decay_lr`, >= 0; see `Optimizer`.
         weight_decay: the coefficient of the L2 penalty, added to the gradient, >= 0.
 
     Raises:

@@ -34,9 +34,10 @@ class Schedule(Configured):
     """Sets the learning rate of every group of an optimizer: a function of the step.
 
     The rate after :math:`t` calls of `step` is the pure function `rate` of :math:`t`, of the
-    options and of the base of the group, which is the learning rate that it had before its first
-    schedule. The rate of :math:`t = 0` is set at once. Step it after the optimizer, once an epoch
-    or once a batch. Setting ``lr`` restarts the `decay` of the optimizer, so use one of the two.
+    options and of the base learning rate of the group, the one that it had before its first
+    schedule. The rate for :math:`t = 0` is set by the constructor. Call `step` after that of the
+    optimizer, once per epoch or once per batch. Setting ``lr`` restarts the `decay` of the
+    optimizer, so use one of the two.
 
     A custom schedule declares its options and has a `rate`: see `nn_optim.extend`.
 
@@ -44,7 +45,7 @@ class Schedule(Configured):
         optimizer: the optimizer whose learning rate is set.
 
     Raises:
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
         ValueError: for an option out of range.
     """
 
@@ -71,7 +72,7 @@ class Schedule(Configured):
 
     @property
     def steps(self) -> int:
-        """How often `step` was called; 0 for a schedule that follows a metric."""
+        """The number of calls of `step`; 0 for a schedule that follows a metric."""
         return int(self._progress.get("steps", 0))
 
     @property
@@ -114,7 +115,7 @@ class Schedule(Configured):
         yield prefix, self
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its options and its progress, as a flat mapping to host arrays.
+        """Return the options and the progress, as a flat mapping to host arrays.
 
         >>> from nn_optim import SGD, ExponentialSchedule
         >>> from nn_tensor import zeros
@@ -187,7 +188,7 @@ class StepSchedule(Schedule):
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import SGD, StepSchedule
     >>> from nn_tensor import zeros
@@ -224,7 +225,7 @@ class MultiStepSchedule(Schedule):
 
     Raises:
         ValueError: for an option out of range, or milestones that do not increase.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import SGD, MultiStepSchedule
     >>> from nn_tensor import zeros
@@ -260,7 +261,7 @@ class ExponentialSchedule(Schedule):
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import SGD, ExponentialSchedule
     >>> from nn_tensor import zeros
@@ -298,11 +299,11 @@ class CosineSchedule(Schedule):
         period: the number of steps of the (first) descent, 1 or more.
         min_lr: the minimum learning rate, finite and >= 0.
         restarts: start again from the base after each period.
-        T_mult: how many times as long each period is as the one before, 1 or more.
+        T_mult: the factor by which each period is longer than the one before, 1 or more.
 
     Raises:
         ValueError: for an option out of range, or `T_mult` without `restarts`.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import SGD, CosineSchedule
     >>> from nn_tensor import zeros
@@ -356,7 +357,7 @@ class LinearWarmup(Schedule):
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import SGD, LinearWarmup
     >>> from nn_tensor import zeros
@@ -392,15 +393,15 @@ class OneCycle(Schedule):
         \end{cases}
 
     with :math:`t_1 = \text{pct\_start} \cdot \text{total\_steps} - 1`, :math:`t_2 =
-    \text{total\_steps} - 1` and :math:`b(x, y, u) = y + \frac{1}{2} (x - y) (1 + \cos \pi u)`, or
-    a straight line if `linear` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural
-    Networks Using Large Learning Rates", 2018, section 3; in the form of PyTorch's
-    ``OneCycleLR``). The base, the optimizer's learning rate, is the maximum. After :math:`t_2` the
-    rate stays. Momentum is not changed.
+    \text{total\_steps} - 1` and :math:`b(x, y, u) = y + \frac{1}{2} (x - y) (1 + \cos \pi u)`, or a
+    straight line if `linear` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural
+    Networks Using Large Learning Rates", 2018, section 3; in the form of PyTorch's ``OneCycleLR``).
+    The base, the optimizer's learning rate, is the maximum. After :math:`t_2` the rate is constant.
+    Momentum is not changed.
 
     Args:
         optimizer: the optimizer whose learning rate is set.
-        total_steps: the number of steps of the cycle, at least one of them in each direction.
+        total_steps: the number of steps of the cycle, at least one increasing and one decreasing.
         pct_start: the fraction of the steps in which the rate increases, >= 0 and < 1.
         div_factor: the maximum divided by the first rate, 1 or more.
         final_div_factor: the first rate divided by the last, 1 or more.
@@ -408,7 +409,7 @@ class OneCycle(Schedule):
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import SGD, OneCycle
     >>> from nn_tensor import zeros
@@ -468,7 +469,7 @@ class InverseSquareRoot(Schedule):
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import Adam, InverseSquareRoot
     >>> from nn_tensor import zeros
@@ -502,23 +503,25 @@ class ReduceOnPlateau(Schedule):
     .. math:: \text{lr} \leftarrow \max(\gamma\, \text{lr},\; \text{min\_lr})
 
     in each group, and the next `cooldown` values are not counted. As PyTorch's
-    ``ReduceLROnPlateau`` (for a negative best, where that one demands a value *worse* by the
-    threshold, this one still demands a better one). NaN is never better.
+    ``ReduceLROnPlateau``, except that with a negative best value and a relative threshold PyTorch
+    accepts values that are slightly *worse*, and this class does not. NaN is never better.
 
     Args:
         optimizer: the optimizer whose learning rate is set.
         gamma: the factor, >= 0 and < 1.
-        patience: how many values in a row may fail to be better, 0 or more.
-        threshold: by how much a value must be better, finite and >= 0.
+        patience: the number of consecutive values without improvement that are tolerated, 0 or
+            more.
+        threshold: the minimum improvement, finite and >= 0.
         relative: whether the threshold is relative to the best value, or absolute.
-        cooldown: for how many values after a change nothing is counted, 0 or more.
+        cooldown: the number of values after a reduction that are not counted, 0 or more.
         min_lr: the minimum learning rate, finite and >= 0.
-        epsilon: a change of the rate that is not larger is not made, finite and >= 0.
+        epsilon: the minimum change of a learning rate: smaller ones are not applied, finite and >=
+            0.
         maximize: whether larger values are better.
 
     Raises:
         ValueError: for an option out of range.
-        TypeError: if `optimizer` is not an Optimizer, or for an option of another type.
+        TypeError: if `optimizer` is not an Optimizer, or for an option of the wrong type.
 
     >>> from nn_optim import SGD, ReduceOnPlateau
     >>> from nn_tensor import zeros
@@ -549,7 +552,7 @@ class ReduceOnPlateau(Schedule):
         return None if math.isnan(best) else best
 
     def step(self, value: SupportsFloat) -> None:  # type: ignore[override]
-        """Take the next value of the metric, and lower the learning rates if it is time.
+        """Take the next value of the metric, and reduce the learning rates if `patience` is exceeded.
 
         Args:
             value: a number, or a Tensor with one element.
@@ -632,7 +635,7 @@ class ChainedSchedules(_Composite):
     .. math:: \text{lr}_t = f_n(\dots f_2(f_1(\text{lr}_0, t), t) \dots, t)
 
     For schedules that multiply by a factor this is the product of the factors, as PyTorch's
-    ``ChainedScheduler``. Step it, and not its parts.
+    ``ChainedScheduler``. Call its `step`, not that of its parts.
 
     Args:
         schedules: the schedules, made for one optimizer.
@@ -667,15 +670,15 @@ class SequentialSchedules(_Composite):
     .. math:: \text{lr}_t = f_k(\text{lr}_0, t - \tau_k), \qquad \tau_k \le t < \tau_{k+1}
 
     with :math:`\tau_0 = 0` and the `milestones` :math:`\tau_1 < \tau_2 < \dots`, as PyTorch's
-    ``SequentialLR``. Step it, and not its parts.
+    ``SequentialLR``. Call its `step`, not that of its parts.
 
     Args:
         schedules: the schedules, made for one optimizer.
         milestones: the steps at which the second and each later schedule begins.
 
     Raises:
-        ValueError: if there are no schedules, if they have several optimizers, or if there is not
-            one milestone less than schedules, in increasing order.
+        ValueError: if there are no schedules, if they have several optimizers, or unless there is
+            one milestone fewer than schedules, in increasing order.
         TypeError: if one of them is not a schedule whose rate depends on the step alone, or a
             milestone is not an integer.
 

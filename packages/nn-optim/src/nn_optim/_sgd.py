@@ -47,7 +47,7 @@ class SGD(Optimizer):
         parameters: leaf Tensors that require a gradient, or groups of them; see `Optimizer`.
         lr: the learning rate, finite and >= 0.
         momentum: the factor of the velocity in each step, >= 0 and < 1.
-        decay: how fast `decay_lr` lowers the learning rate, >= 0; see `Optimizer`.
+        decay: the time-based decay of the learning rate by `decay_lr`, >= 0; see `Optimizer`.
         nesterov: use Nesterov's momentum; needs momentum.
         weight_decay: the coefficient of the L2 penalty, added to the gradient, >= 0.
 

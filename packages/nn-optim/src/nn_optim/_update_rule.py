@@ -38,7 +38,7 @@ class UpdateRule(Kernel):
 
     Attributes:
         arrays: the arguments that are arrays, in order.
-        state: those of them that are kept from step to step, all but parameter and gradient.
+        state: the names of those that are kept from step to step: all but parameter and gradient.
         several: a kernel of several parameters: ``(xp, tensors, *options)``, for each tensor its
             arrays; parameter and gradient may be half precision. On CUDA it is one launch.
         options: the arguments that are numbers, in order.
@@ -94,10 +94,10 @@ class UpdateRule(Kernel):
 def update_rule(function: Callable[..., None]) -> UpdateRule:
     """Derive the NumPy, CPU and CUDA implementations of the decorated function.
 
-    It says what happens to one element. Its arguments before the ``/`` are the parameter, its
-    gradient and the state arrays, all of one shape and dtype; those after it are numbers. The
-    parameter and the state arrays are changed in place (``mean += ...``), and nothing else is. A
-    state array that is not kept (see `Optimizer.init_state`) is None.
+    The function describes the update of one element. Its arguments before the ``/`` are the
+    parameter, its gradient and the state arrays, all of one shape and dtype; those after it are
+    numbers. The parameter and the state arrays are changed in place (``mean += ...``), and nothing
+    else is. A state array that is not kept (see `Optimizer.init_state`) is None.
 
     On NumPy arrays the function itself runs. A loop for numba and a CUDA kernel are translated
     from its source, which may have ``+ - * /``, ``<`` and ``>``, local variables, ``np.abs``,
