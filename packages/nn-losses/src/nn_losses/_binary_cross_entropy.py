@@ -82,8 +82,8 @@ class BCELoss(Loss):
         reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
 
     Raises:
-        ValueError: for another reduction; when called, if prediction or target is outside [0, 1],
-            or their shapes or devices differ.
+        ValueError: if `reduction` is not one of these; when called, if prediction or target is
+            outside [0, 1], or their shapes or devices differ.
         TypeError: when called, if the prediction is not floating or the target not numeric.
 
     >>> from nn_losses import BCELoss
@@ -155,8 +155,8 @@ class BCEWithLogitsLoss(Loss):
             number of positive ones balances both.
 
     Raises:
-        ValueError: if a weight is negative or not finite, or for another reduction; when called,
-            if a target is outside [0, 1], `pos_weight` does not broadcast, or the shapes or
+        ValueError: if a weight is negative or not finite, or `reduction` is not one of these; when
+            called, if a target is outside [0, 1], `pos_weight` does not broadcast, or the shapes or
             devices differ.
         TypeError: if a weight is not a number; when called, if the prediction is not floating or
             the target not numeric.

@@ -49,8 +49,8 @@ def cross_entropy_with_indices(
 ) -> Any:
     """Return `-scale` times the log-softmax of `logits` at `classes`.
 
-    Rows with a scale of 0 may hold anything. `smoothing` is the part of the target that is spread
-    over all classes.
+    Rows with a scale of 0 may hold anything. `smoothing` is the fraction of the target that is
+    distributed uniformly over all classes.
     """
     return cross_entropy_forward(xp, logits, classes, scale, smoothing)
 
@@ -272,8 +272,8 @@ class CrossEntropy(Loss):
         reduction: ``'mean'`` over all examples, their ``'sum'``, or ``'none'``.
 
     Raises:
-        ValueError: for another reduction; when called, if the shapes or devices differ or a
-            probability is outside [0, 1].
+        ValueError: if `reduction` is not one of these; when called, if the shapes or devices differ
+            or a probability is outside [0, 1].
         TypeError: when called, if the prediction is not floating or the target not numeric.
 
     >>> from nn_losses import CrossEntropy
@@ -325,16 +325,16 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
         weight: the class weights, C numbers.
         ignore_index: examples with this index (of padding, for example) are ignored, whatever
             their logits: their loss and gradient are 0. By default every index must be a class.
-        label_smoothing: the part of each target that is spread over all classes,
+        label_smoothing: the fraction of each target that is distributed uniformly over all classes,
             :math:`y' = (1 - s)\, y + s / C` (Szegedy et al., *Rethinking the Inception
             Architecture for Computer Vision*, 2016, section 7).
 
     Raises:
-        ValueError: for another reduction, a negative weight, or a `label_smoothing` outside [0, 1];
-            when called, if the shapes do not fit, a probability is outside [0, 1], there are not C
-            weights, probabilities come with an `ignore_index`, or prediction and target are on
-            different devices.
-        TypeError: for an option of another type; when called, if the prediction or the indices
+        ValueError: if `reduction` is not one of these, a weight is negative, or `label_smoothing`
+            is outside [0, 1]; when called, if the shapes do not fit, a probability is outside [0,
+            1], there are not C weights, probabilities come with an `ignore_index`, or prediction
+            and target are on different devices.
+        TypeError: for an option of the wrong type; when called, if the prediction or the indices
             have the wrong kind of dtype.
         IndexError: when called, if a class index is negative or not less than C.
 

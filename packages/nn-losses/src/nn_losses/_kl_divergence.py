@@ -77,8 +77,8 @@ class KLDivLoss(Loss):
         log_target: whether the target holds log-probabilities too.
 
     Raises:
-        ValueError: for another reduction; when called, if a probability is outside [0, 1], the
-            shapes or devices differ, or ``'batchmean'`` finds no batch dimension.
+        ValueError: if `reduction` is not one of these; when called, if a probability is outside [0,
+            1], the shapes or devices differ, or ``'batchmean'`` finds no batch dimension.
         TypeError: if `log_target` is not a boolean; when called, if the prediction is not floating
             or the target not numeric.
 
@@ -119,7 +119,7 @@ class KLDivLoss(Loss):
         return sum(losses) / len(losses) if len(losses) else sum(losses) + np.nan
 
     def sum_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
-        """Return the sum of the losses, and what `reduction` divides it by."""
+        """Return the sum of the losses, and the number that `reduction` divides it by."""
         total, weight = super().sum_and_weight(prediction, target)
         if self.reduction == "batchmean":
             weight = self.mean_and_weight(prediction, target)[1]

@@ -18,20 +18,20 @@ Reduction = Literal["mean", "sum", "none"]
 class Loss(ABC):
     r"""A loss between predictions and targets, as a Tensor to call `backward` on.
 
-    A custom loss writes `forward` and ends it with `reduce`::
+    A custom loss defines `forward`, which returns the result of `reduce`::
 
         class AbsoluteLoss(Loss):
             def forward(self, prediction, target):
                 return self.reduce(nn_tensor.abs(prediction - target))
 
-    The mean of no losses is NaN, as in NumPy and PyTorch, and has a gradient of zeros.
+    The mean over an empty batch is NaN, as in NumPy and PyTorch, and has a gradient of zeros.
 
     Args:
         reduction: ``'mean'`` or ``'sum'`` over the losses of all examples, or ``'none'``, which
             returns them unreduced.
 
     Raises:
-        ValueError: for another reduction.
+        ValueError: if `reduction` is not one of these.
 
     >>> from nn_losses import MSELoss
     >>> MSELoss("sum")([1.0, 2.0], [1.0, 4.0])
@@ -56,10 +56,10 @@ class Loss(ABC):
         """Return the loss of `prediction` against `target`, reduced."""
 
     def mean_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
-        """Return the loss, and the number of items that its mean divides by.
+        """Return the loss, and the number of items in its mean.
 
-        The number is that of the losses, without those that are ignored; with class weights it is
-        the sum of the weights. Means of several batches add up by it.
+        Ignored items are not counted; with class weights the number is the sum of the weights. It
+        is the weight of the batch in a mean over several batches.
 
         Raises:
             ValueError: for ``reduction='none'``.
@@ -72,7 +72,7 @@ class Loss(ABC):
         return self._with_weight(self.reduction, prediction, target)
 
     def sum_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
-        """Return the sum of the losses, and the number of items that a mean divides it by.
+        """Return the sum of the losses, and the number of items in their mean.
 
         >>> from nn_losses import MSELoss
         >>> MSELoss().sum_and_weight([1.0, 2.0], [1.0, 4.0])
@@ -102,7 +102,7 @@ class Loss(ABC):
 
         Args:
             losses: the losses of all examples.
-            count: what the mean divides the sum by, a number or an array on the device of
+            count: the number that the mean divides the sum by, or an array with it on the device of
                 `losses`; by default the number of losses.
         """
         self._note_count(losses.size if count is None else count)

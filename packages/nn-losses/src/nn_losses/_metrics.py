@@ -272,8 +272,8 @@ class _ClassMetric(RunningMetric):
 
         Args:
             hits: the number of true positives of each class.
-            support: how often each class is the target.
-            predicted: how often each class is predicted.
+            support: the number of examples of each class.
+            predicted: the number of predictions of each class.
         """
 
     def __repr__(self) -> str:
@@ -282,7 +282,7 @@ class _ClassMetric(RunningMetric):
 
 
 class Precision(_ClassMetric):
-    r"""The fraction of correct ones among the predictions of a class, averaged over classes.
+    r"""Precision: the fraction of a class's predictions that are correct, averaged over classes.
 
     .. math:: P_c = \frac{TP_c}{TP_c + FP_c}
 
@@ -306,8 +306,8 @@ class Precision(_ClassMetric):
         When called, a Python float, or a NumPy array of C floats for ``average='none'``.
 
     Raises:
-        ValueError: for another average; when called, if the shapes do not fit, there are
-            no examples, only one class, or a probability outside [0, 1].
+        ValueError: if `average` is not one of these; when called, if the shapes do not fit, there
+            are no examples, only one class, or a probability outside [0, 1].
         TypeError: if `zero_division` is not a number; when called, if the prediction or the
             indices have the wrong kind of dtype.
         IndexError: when called, if a class index is negative or not less than C.
@@ -325,7 +325,7 @@ class Precision(_ClassMetric):
 
 
 class Recall(_ClassMetric):
-    r"""The fraction of a class's examples that were predicted as such, averaged over classes.
+    r"""Recall: the fraction of a class's examples predicted correctly, averaged over classes.
 
     .. math:: R_c = \frac{TP_c}{TP_c + FN_c}
 

@@ -13,14 +13,14 @@ __all__ = ["NLLLoss"]
 
 
 class NLLLoss(ClassLoss):
-    r"""The negative log-likelihood: minus the predicted log-probability of the target class.
+    r"""The negative log-likelihood: the negated log-probability of the target class.
 
     .. math:: \ell_n = -w_{k_n} x_{n k_n}
 
-    with log-probabilities :math:`x`, class indices :math:`k` and class weights :math:`w`, 1
-    unless given (Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108), in
-    nats. Of the result of `nn_tensor.log_softmax` it is `SoftmaxCrossEntropyLoss` of the logits,
-    which is faster.
+    with log-probabilities :math:`x`, class indices :math:`k` and class weights :math:`w`, 1 unless
+    given (Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 4.108), in nats.
+    Applied to `nn_tensor.log_softmax` of logits it equals `SoftmaxCrossEntropyLoss` of these
+    logits, which is faster.
 
     Prediction: log-probabilities of shape ``(..., C)``, floating. Target: a Tensor or array of
     integer class indices, of shape ``(...)``. The result is a scalar, or has shape ``(...)``
@@ -33,9 +33,10 @@ class NLLLoss(ClassLoss):
         ignore_index: examples with this index are ignored: their loss and gradient are 0.
 
     Raises:
-        ValueError: for another reduction or a negative weight; when called, if the shapes do not
-            fit, there are not C weights, or prediction and target are on different devices.
-        TypeError: for an option of another type; when called, if the prediction or the indices
+        ValueError: if `reduction` is not one of these or a weight is negative; when called, if the
+            shapes do not fit, there are not C weights, or prediction and target are on different
+            devices.
+        TypeError: for an option of the wrong type; when called, if the prediction or the indices
             have the wrong kind of dtype.
         IndexError: when called, if a class index is negative or not less than C.
 

@@ -57,12 +57,13 @@ class _RankingMetric(RunningMetric):
 
 
 class ROCAUC(_RankingMetric):
-    r"""The area under the receiver operating characteristic: how often a positive scores higher.
+    r"""The area under the receiver operating characteristic (ROC) curve.
 
     .. math:: \frac{1}{PN} \sum_{p, n} [x_p > x_n] + \tfrac{1}{2} [x_p = x_n]
 
-    over all pairs of a positive and a negative example (Fawcett, "An introduction to ROC analysis",
-    2006). With one class only it is NaN.
+    the fraction of the pairs of a positive and a negative example in which the positive one has the
+    higher score (Fawcett, "An introduction to ROC analysis", 2006). If all examples are of one
+    class it is NaN.
 
     Prediction: scores of any shape, floating: logits or probabilities of the positive class.
     Target: 0 and 1, of exactly that shape. The scores of all batches are kept.
@@ -95,7 +96,7 @@ class AveragePrecision(_RankingMetric):
     .. math:: \sum_k (R_k - R_{k-1}) P_k
 
     as in scikit-learn, without interpolation (Zhu, "Recall, precision and average precision",
-    2004). Without a positive example it is NaN.
+    2004). If there is no positive example it is NaN.
 
     Shapes, returns and errors: as for `ROCAUC`.
 

@@ -24,7 +24,7 @@ class MSELoss(Loss):
     .. math:: \ell_i = (x_i - y_i)^2
 
     (Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 1.2, without its factor
-    1/2.) The unit is the square of the prediction's.
+    1/2.)
 
     Prediction: floating, of any shape. Target: a Tensor or array of exactly that shape (nothing is
     broadcast), cast to the prediction's dtype; if it requires a gradient, it gets one. The result
@@ -35,7 +35,8 @@ class MSELoss(Loss):
         reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
 
     Raises:
-        ValueError: for another reduction; when called, if the shapes or the devices differ.
+        ValueError: if `reduction` is not one of these; when called, if the shapes or the devices
+            differ.
         TypeError: when called, if the prediction is not floating or the target not numeric.
 
     >>> from nn_losses import MSELoss
@@ -64,7 +65,8 @@ class L1Loss(Loss):
         reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
 
     Raises:
-        ValueError: for another reduction; when called, if the shapes or the devices differ.
+        ValueError: if `reduction` is not one of these; when called, if the shapes or the devices
+            differ.
         TypeError: when called, if the prediction is not floating or the target not numeric.
 
     >>> from nn_losses import L1Loss
@@ -108,8 +110,8 @@ class HuberLoss(Loss):
         delta: the absolute error up to which the loss is quadratic.
 
     Raises:
-        ValueError: if `delta` is not a finite number above 0, or for another reduction; when
-            called, if the shapes or the devices differ.
+        ValueError: if `delta` is not a finite number above 0, or `reduction` is not one of these;
+            when called, if the shapes or the devices differ.
         TypeError: if `delta` is not a number; when called, if the prediction is not floating or
             the target not numeric.
 

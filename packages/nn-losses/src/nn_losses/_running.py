@@ -14,10 +14,10 @@ Sums = dict[str, Any]
 
 
 class RunningMetric(ABC):
-    """A metric of one batch when called, and of many by `update`, `result` and `reset`.
+    """A metric: of one batch when called, of many batches by `update`, `result` and `reset`.
 
-    It accumulates sums, or the scores themselves where the metric ranks them. The
-    result is that of all examples together, not a mean of the results of batches.
+    It accumulates sums or, for metrics that rank scores, the scores themselves. The result is
+    computed over all examples together; it is not the mean of the results of the batches.
     """
 
     _sums: Sums | None = None
@@ -35,7 +35,7 @@ class RunningMetric(ABC):
         """Return the metric of all batches since `reset`.
 
         Raises:
-            ValueError: if there was none.
+            ValueError: if there was no batch.
         """
         if self._sums is None:
             raise ValueError(f"{type(self).__name__}: no batch since reset(); call update() first")
