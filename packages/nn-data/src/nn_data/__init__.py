@@ -1,6 +1,6 @@
-"""Batches that cost as much as an index, in an order that is exact and can be resumed.
+"""Data loading: batches of arrays, tables and files, in a reproducible order that can be resumed.
 
-`Loader` gives batches of arrays, data frames, sequences and files. `nn_data.transforms` augments
+`Loader` makes batches of arrays, data frames, sequences and files. `nn_data.transforms` augments
 batches of images, `nn_data.tabular` prepares tables, `nn_data.text` has vocabularies.
 """
 

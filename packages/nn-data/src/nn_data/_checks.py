@@ -109,7 +109,7 @@ def check_value(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
     Floating values are rounded.
 
     Raises:
-        ValueError: if it would become another value, such as 300 as a byte.
+        ValueError: if the dtype cannot represent it, such as 300 in uint8.
 
     >>> check_value("value", -1, np.dtype("uint8"))
     Traceback (most recent call last):
@@ -129,7 +129,7 @@ def check_value(name: str, value: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def distinct(name: str, labels: Any) -> tuple[NDArray[Any], NDArray[np.intp]]:
-    """Return the different labels, sorted, and for each label which of them it is.
+    """Return the different labels, sorted, and for each label its index among them.
 
     Raises:
         TypeError: for labels that cannot be sorted.

@@ -57,7 +57,7 @@ def stack(samples: Sequence[Any]) -> Any:
     Numbers and arrays become an array, strings and bytes stay a list.
 
     Args:
-        samples: at least one.
+        samples: the samples, at least one.
 
     Returns:
         a batch of the structure of the samples.
@@ -99,17 +99,18 @@ def _as_array(sample: Any) -> NDArray[Any]:
 class Pad:
     """Pad sequences of unequal lengths to one array, and return a mask of the real values.
 
-    To be given as ``Loader(..., collate=Pad())``, or called. Where samples are tuples or dicts,
-    each part is collated by itself: sequences are padded, numbers stacked, strings listed.
+    Use it as ``Loader(..., collate=Pad())``, or call it with a list of samples. Where samples are
+    tuples or dicts, each part is collated by itself: sequences are padded, numbers stacked, strings
+    listed.
 
     Args:
         value: the padding value.
-        side: where they are, ``'right'`` or ``'left'``.
-        multiple: the padded length is a multiple of this; the fewer lengths there are, the fewer
-            sizes of memory are asked for.
+        side: the side of the padding, ``'right'`` or ``'left'``.
+        multiple: the padded length is a multiple of this number, so that arrays of fewer different
+            sizes are allocated.
 
     Raises:
-        ValueError: for another side, or a multiple less than 1.
+        ValueError: if `side` is not one of these, or `multiple` is less than 1.
 
     >>> values, mask = Pad(value=-1)([[5, 6, 7], [8]])
     >>> values

@@ -34,8 +34,8 @@ def generator(seed: int, purpose: int, epoch: int = 0, index: int = 0) -> np.ran
     are the upper half of its counter, so that each address has 2¹³⁰ random words of its own.
 
     Args:
-        seed: of everything random.
-        purpose: what is drawn; `ORDER`, `TRANSFORM` or `SPLIT`.
+        seed: the seed.
+        purpose: the purpose of the numbers; `ORDER`, `TRANSFORM` or `SPLIT`.
         epoch: the number of the epoch.
         index: the number of the batch.
 

@@ -27,10 +27,10 @@ def split(
     evenly as whole samples allow.
 
     Args:
-        data: what a `Loader` takes.
-        fractions: of each part, adding up to 1.
+        data: the data, as for `Loader`.
+        fractions: the fraction of each part; they add up to 1.
         stratify: the class of each sample.
-        seed: which split; the same seed gives the same one.
+        seed: the seed; the same seed gives the same split.
 
     Returns:
         a `Subset` for each fraction, with indices in increasing order; ``part[:]`` is one batch.

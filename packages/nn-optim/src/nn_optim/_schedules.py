@@ -552,7 +552,7 @@ class ReduceOnPlateau(Schedule):
         return None if math.isnan(best) else best
 
     def step(self, value: SupportsFloat) -> None:  # type: ignore[override]
-        """Take the next value of the metric, and reduce the learning rates if `patience` is exceeded.
+        """Take the next value of the metric; reduce the rates if `patience` is exceeded.
 
         Args:
             value: a number, or a Tensor with one element.

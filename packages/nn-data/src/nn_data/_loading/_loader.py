@@ -49,39 +49,42 @@ class Loader:
     Each ``for`` loop over the loader is the next epoch. Whole batches are indexed at once: they are
     fresh arrays, or read-only views of the data where nothing is shuffled.
 
-    A batch is a function of the seed, the number of the epoch and the number of the
-    batch. Threads, ranks and interruptions change nothing about it, and `state_dict` is three
-    integers and a description of the data.
+    A batch depends only on the seed, the epoch and the batch index, and not on threads, ranks or
+    interruptions; `state_dict` is three integers and a description of the data.
 
     Args:
         data: an array (in memory or mapped from a file), a data frame or series of pandas or
             polars, a sequence of samples, a `Source`, or a tuple or dict of these, of one length.
             Batches have the same structure; a data frame gives a dict of its columns.
-        batch_size: how many samples make a batch; 32 by default.
-        shuffle: whether the samples come in random order, another one in each epoch.
-        drop_last: whether a last batch with fewer samples is left out.
+        batch_size: the number of samples in a batch; 32 by default.
+        shuffle: whether the samples come in random order, a different one in each epoch.
+        drop_last: whether to drop the last batch if it has fewer samples.
         sampler: a `Sampler`, or a sequence of indices, in place of `shuffle`.
-        batch_sampler: a `BatchSampler`, or a sequence of sequences of indices, in place of these
-            four.
-        collate: makes a batch of a list of samples, for sequences: `Pad`, or a function.
+        batch_sampler: a `BatchSampler`, or a sequence of sequences of indices, in place of
+            `batch_size`, `shuffle`, `drop_last` and `sampler`.
+        collate: the function that makes a batch of a list of samples, for data that is read sample
+            by sample; `Pad`, for example.
         transform: a function of the batch; a tuple or dict with one for each part, or None; or a
             list of these, applied in turn. One with a parameter called ``rng`` gets a
             `numpy.random.Generator` for its batch.
         convert: a function of an array, such as ``Tensor``, that is applied to every array of the
-            batch at last; or a tuple or dict with one for each part.
-        seed: of order and transforms.
-        workers: how many threads read and transform; with 0 the loop does it itself.
-        prefetch: how many batches may be ready before they are asked for; 2 for each worker.
+            batch at the end; or a tuple or dict with one for each part.
+        seed: the seed of the order and of the transforms.
+        workers: the number of threads that read and transform; with 0 it is done in the thread of
+            the loop.
+        prefetch: the number of batches that are prepared ahead; by default 2 for each worker.
         shard: ``(rank, size)``, where several processes share each epoch: of every `size` batches
             each rank has one.
-        uneven: what to do if the batches do not divide by the ranks. ``'weight'``: each rank has
-            as many, and each batch one more part, the number of its samples that count, 0 in one
-            that only keeps the ranks in step. ``'drop'``: the last batches are left out.
-            ``'repeat'``: the first batches once more.
+        uneven: what to do if the number of batches is not divisible by the number of ranks.
+            ``'weight'``: all ranks have the same number of batches, and each batch has one more
+            part, its weight: the number of its samples, or 0 for a repeated batch that only keeps
+            the ranks synchronized. ``'drop'``: the last batches are left out. ``'repeat'``: the
+            first batches are repeated.
 
     Raises:
-        TypeError: for data that cannot be batched, and arguments of another type.
-        ValueError: for an empty loader, parts of unequal lengths, options that exclude each other.
+        TypeError: for data that cannot be batched, and arguments of the wrong type.
+        ValueError: for an empty loader, parts of unequal lengths, and options that exclude each
+            other.
         IndexError: for a sampler with an index out of range.
 
     >>> import numpy as np
@@ -198,11 +201,11 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The number of the epoch that the last ``for`` loop is in, or of the next one after it."""
+        """The epoch that the current ``for`` loop is in or, after it, that of the next loop."""
         return self._position.epoch
 
     def __len__(self) -> int:
-        """Return the number of batches of the present epoch, for this rank."""
+        """Return the number of batches of the current epoch, for this rank."""
         return self._shard.steps(len(self._batches_of(self.epoch)))
 
     def __iter__(self) -> Iterator[Any]:
@@ -254,7 +257,7 @@ class Loader:
         )
 
     def peek(self) -> Any:
-        """Return the first batch of the present epoch, without a weight; the position stays."""
+        """Return the first batch of the current epoch without its weight, and keep the position."""
         epoch = self.epoch
         batch = self._task(epoch, self._batches_of(epoch))(0)
         return batch if self._convert is None else self._convert(batch)
@@ -342,7 +345,8 @@ class Loader:
     def close(self) -> None:
         """Stop all workers, and wait until they have ended.
 
-        A loop that is under way raises a RuntimeError if it goes on. The loader can be used again.
+        A loop that is still running raises a RuntimeError at its next batch. The loader can be used
+        again.
         """
         for prefetch in list(self._running):
             prefetch.close()

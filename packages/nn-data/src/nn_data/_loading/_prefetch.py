@@ -78,11 +78,11 @@ class Prefetch:
     begin with `start`, so that what may have to close this knows it before there are any.
 
     Args:
-        load: called by several threads at once.
+        load: the function, called by several threads at once.
         start: the first step.
-        stop: where to end.
-        workers: how many threads.
-        ahead: how many steps may be loaded or loading before they are asked for.
+        stop: the step to stop before.
+        workers: the number of threads.
+        ahead: the number of steps that may be loaded or loading before they are needed.
     """
 
     def __init__(

@@ -22,7 +22,7 @@ def transform_steps(transform: Any, name: str = "transform") -> list[tuple[str, 
     Args:
         transform: a callable for the whole batch; a tuple or a dict with one for each part; or a
             list of these, applied in turn. None leaves as it is.
-        name: of the argument.
+        name: the name of the argument.
 
     Raises:
         TypeError: for something else.

@@ -33,13 +33,13 @@ def read_csv(
     values are NaN among numbers, which makes the column float64, and ``''`` among strings.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         delimiter: the character between two values.
         header: whether the first row names the columns; without, they are called ``'0'``, ``'1'``
             and so on.
-        columns: which to return, in this order; by default all.
-        missing: what stands for a missing value.
-        encoding: of its text.
+        columns: the names of the columns to return, in this order; by default all.
+        missing: the strings that stand for a missing value.
+        encoding: the encoding of the text.
 
     Raises:
         OSError: if it cannot be read.

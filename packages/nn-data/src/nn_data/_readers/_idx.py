@@ -28,9 +28,9 @@ def read_idx(path: PathLike, *, ndim: int | None = None, dtype: Any = None) -> N
     """Return the values of an IDX file, plain or compressed with gzip.
 
     Args:
-        path: of the file.
-        ndim: how many dimensions are expected; by default any number.
-        dtype: which values are expected; by default any.
+        path: the path of the file.
+        ndim: the expected number of dimensions; by default any.
+        dtype: the expected dtype; by default any.
 
     Raises:
         OSError: if it cannot be read.
@@ -92,16 +92,16 @@ def read_idx_folder(
     """Return the images and labels of a folder with MNIST's files, plain or compressed.
 
     Args:
-        folder: with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the same with
-            ``t10k``; one of the two sets may be missing. A dot may stand before ``idx``, and
-            ``.gz`` at the end.
+        folder: the folder with ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte`` and the
+            same with ``t10k``; one of the two sets may be missing. A dot may stand before ``idx``,
+            and ``.gz`` at the end.
 
     Returns:
         images (n, height, width) and labels (n,), of the training set first, then of the test set.
 
     Raises:
         OSError: if a file cannot be read.
-        ValueError: if the files are not as they should be; it names what is wrong.
+        ValueError: if a file is missing, damaged or does not fit the others; it says which.
     """
     folder = Path(folder)
     if not folder.is_dir():

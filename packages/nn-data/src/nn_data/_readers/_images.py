@@ -22,16 +22,16 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", 
 class ImageFolder(ItemSource):
     """Images in folders that are named after their classes: ``root/cat/1.png``.
 
-    A sample is an image and the number of its class. Images are decoded when they are asked for,
-    so a loader with workers decodes several at once. Needs Pillow: ``pip install nn-data[image]``.
+    A sample is an image and its class index. Images are decoded when they are read, so a loader
+    with workers decodes several at once. Needs Pillow: ``pip install nn-data[image]``.
 
     Args:
         root: the folder with a folder for each class.
-        size: (height, width) that images are resized to, bilinearly; by default they are left as
-            they are, and must be of one size to make a batch.
+        size: (height, width) that images are resized to, bilinearly; by default they keep their
+            sizes, which must be equal within a batch.
         mode: ``'RGB'`` or ``'L'`` for gray.
-        layout: of a batch, ``'nchw'`` or ``'nhwc'``.
-        suffixes: of the files that are images.
+        layout: the layout of a batch, ``'nchw'`` or ``'nhwc'``.
+        suffixes: the suffixes of image files.
 
     Raises:
         ImportError: without Pillow.
@@ -79,7 +79,7 @@ class ImageFolder(ItemSource):
         return len(self.paths)
 
     def read(self, index: int) -> tuple[NDArray[np.uint8], int]:
-        """Return an image as bytes, and the number of its class.
+        """Return an image as uint8, and its class index.
 
         Raises:
             ValueError: for a file that is not an image, naming it.

@@ -15,8 +15,8 @@ def read_text(path: PathLike, *, encoding: str = "utf-8") -> str:
     Line endings ``\r\n`` and ``\r`` become ``\n``; a byte order mark is left out.
 
     Args:
-        path: of the file.
-        encoding: of its text.
+        path: the path of the file.
+        encoding: the encoding of the text.
 
     Raises:
         OSError: if it cannot be read.
@@ -40,8 +40,8 @@ def read_lines(path: PathLike, *, encoding: str = "utf-8") -> list[str]:
     belong together stay together: ``str.splitlines`` splits at rarer characters too.
 
     Args:
-        path: of the file.
-        encoding: of its text.
+        path: the path of the file.
+        encoding: the encoding of the text.
 
     Raises:
         OSError: if it cannot be read.

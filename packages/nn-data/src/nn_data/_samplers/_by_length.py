@@ -20,16 +20,16 @@ class ByLength(BatchSampler):
 
     The padded size of a batch, the number of sequences times the longest of them, is at most
     `max_tokens`. Each sample is in exactly one batch. With `shuffle` the lengths are sorted after
-    each was multiplied by a random factor between 1 and 1.1, so that other samples meet in each
-    epoch, and the batches come in random order; without it they come from short to long, always
-    the same.
+    each was multiplied by a random factor between 1 and 1.1, so that the batches are composed
+    differently in each epoch, and the batches come in random order; without it the order is from
+    short to long in every epoch.
 
     Args:
-        lengths: of each sample; of shape (n, k) where a sample has several sequences, such as a
-            sentence and its translation, each of which keeps to `max_tokens`.
-        max_tokens: at most so many tokens in a batch, padding included.
-        max_samples: at most so many samples in a batch.
-        shuffle: whether epochs differ.
+        lengths: the length of each sample, shape (n,); or (n, k) where a sample has several
+            sequences, such as a sentence and its translation, each of which keeps to `max_tokens`.
+        max_tokens: the maximum number of tokens in a batch, padding included.
+        max_samples: the maximum number of samples in a batch.
+        shuffle: whether the batches are drawn anew in each epoch.
 
     Raises:
         TypeError: for lengths that are not integers.

@@ -13,10 +13,10 @@ __all__ = ["BatchSampler", "Sampler"]
 
 
 class Sampler(ABC):
-    """The order of the samples in an epoch, drawn anew for each.
+    """The base class of samplers: the order of the samples in each epoch.
 
-    A subclass has one method, whose result follows from `rng` alone: the loader hands it a
-    generator that depends on seed and epoch.
+    A subclass defines one method, whose result depends on `rng` alone: the loader passes a
+    generator that depends on the seed and the epoch.
 
     >>> class Backwards(Sampler):
     ...     def indices(self, rng):
@@ -32,10 +32,10 @@ class Sampler(ABC):
 
 
 class BatchSampler(ABC):
-    """The batches of an epoch, drawn anew for each.
+    """The base class of batch samplers: the batches of each epoch.
 
-    A subclass has one method, whose result follows from `rng` alone: the loader hands it a
-    generator that depends on seed and epoch.
+    A subclass defines one method, whose result depends on `rng` alone: the loader passes a
+    generator that depends on the seed and the epoch.
     """
 
     population: int | None = None

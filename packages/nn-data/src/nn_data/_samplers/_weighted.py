@@ -17,14 +17,14 @@ class Weighted(Sampler):
     """Draw samples with probabilities proportional to weights.
 
     Args:
-        weights: of each sample, not negative; they need not add up to 1.
+        weights: the weight of each sample, >= 0; they need not add up to 1.
         num_samples: the number of samples in an epoch; by default the number of weights.
         replacement: whether a sample may occur again within an epoch.
 
     Raises:
         TypeError: for weights that are not numbers.
-        ValueError: for weights that are negative, not finite or all zero, or where fewer samples
-            than `num_samples` have a weight and none may occur again.
+        ValueError: for weights that are negative, not finite or all zero, or if fewer than
+            `num_samples` samples have a positive weight and `replacement` is False.
 
     >>> sampler = Weighted([0.0, 1.0, 0.0], num_samples=4)
     >>> sampler.indices(np.random.default_rng(0))
@@ -78,12 +78,12 @@ class Balanced(Sampler):
     """Draw each class equally often.
 
     Within a class, every sample is drawn once before one is drawn again: small classes are repeated
-    and large ones shortened, by other samples in each epoch.
+    and large ones subsampled, differently in each epoch.
 
     Args:
         labels: the class of each sample: integers, strings or bools.
-        num_samples: how many make an epoch; by default as many as there are labels. What does not
-            divide by the number of classes goes to classes drawn at random.
+        num_samples: the number of samples in an epoch; by default the number of labels. If it is
+            not divisible by the number of classes, the remainder goes to classes drawn at random.
 
     Raises:
         TypeError: for labels of several kinds.

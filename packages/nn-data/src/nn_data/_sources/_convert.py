@@ -23,7 +23,7 @@ def as_source(data: Any, name: str = "data") -> Source:
     Args:
         data: an array, a data frame or series, a sequence, a `Source`, or tuples and dicts of
             these.
-        name: what errors call it.
+        name: the name of the argument, for errors.
 
     Raises:
         TypeError: for something else, and for object arrays.

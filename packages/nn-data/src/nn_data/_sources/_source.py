@@ -23,8 +23,8 @@ Batch: TypeAlias = Any
 class Source(ABC):
     """Samples that are read by index, many at a time.
 
-    A database or a file format becomes data for a `Loader` by a subclass with two methods. `take`
-    is called from several threads at once where the loader has workers.
+    A database or a file format becomes data for a `Loader` by a subclass with two methods. If the
+    loader has workers, `take` is called by several threads at once.
 
     >>> class Squares(Source):
     ...     def __len__(self):
@@ -85,7 +85,7 @@ class ItemSource(Source):
     """Samples that are read one at a time, and collated.
 
     Args:
-        collate: what makes a batch of a list of samples; by default they are stacked.
+        collate: the function that makes a batch of a list of samples; by default they are stacked.
     """
 
     def __init__(self, collate: Collate | None = None) -> None:

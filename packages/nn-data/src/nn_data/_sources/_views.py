@@ -22,8 +22,8 @@ class Subset(Source):
     ``subset[:]`` is all of it as one batch.
 
     Args:
-        data: what a `Loader` takes.
-        indices: which samples, as integers, or as one bool for each sample.
+        data: the data, as for `Loader`.
+        indices: the indices of the samples: integers, or one boolean for each sample.
 
     Raises:
         IndexError: for an index out of range.
@@ -90,7 +90,7 @@ class Concat(Source):
     """The concatenation of several sources; nothing is copied.
 
     Args:
-        parts: what a `Loader` takes, at least one.
+        parts: the data, each as for `Loader`, at least one.
 
     Raises:
         ValueError: without parts.

@@ -1,4 +1,4 @@
-"""Preprocessing of tables: statistics are fitted once and belong into the checkpoint."""
+"""Preprocessing of tables: statistics are fitted once and belong in the checkpoint."""
 
 from nn_data.tabular._columns import ColumnTransformer as ColumnTransformer
 from nn_data.tabular._fitted import Fitted as Fitted

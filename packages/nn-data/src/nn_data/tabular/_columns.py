@@ -18,11 +18,12 @@ class ColumnTransformer:
     """Apply transforms to the columns of a table, and concatenate the results.
 
     Args:
-        columns: for the name of each column that is used a transform, a list of transforms that are
-            applied in turn, or None for the column as it is. Their order is that of the result.
+        columns: a dict from the names of columns to a transform, a list of transforms that are
+            applied in turn, or None to leave the column unchanged. The result has the same order;
+            other columns are dropped.
 
     Raises:
-        TypeError: for something that is not a transform.
+        TypeError: for a value that is not a transform.
 
     >>> from nn_data.tabular import Impute, OneHot, Standardize
     >>> table = {"age": np.array([30.0, np.nan, 50.0]), "city": np.array(["Rome", "Oslo", "Rome"])}

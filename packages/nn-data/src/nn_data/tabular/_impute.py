@@ -23,10 +23,11 @@ class Impute(Fitted):
     Args:
         strategy: ``'mean'``, ``'median'`` or ``'most_frequent'`` of each feature in the training
             data (of several most frequent values the smallest), or ``'constant'``.
-        value: what ``'constant'`` fills in.
+        value: the value for ``'constant'``.
 
     Raises:
-        ValueError: for another strategy, or a value where none is needed or the other way round.
+        ValueError: if `strategy` is not one of these, or `value` is given for another strategy than
+            ``'constant'`` or missing for it.
 
     >>> Impute("median").fit([1.0, 2.0, np.nan, 9.0])([np.nan, 5.0])
     array([2., 5.])

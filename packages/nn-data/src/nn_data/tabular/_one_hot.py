@@ -19,11 +19,11 @@ class OneHot(Fitted):
     """One-hot encode categorical features, in float32: a column for each category.
 
     Args:
-        unknown: for a category that was not in the training data: ``'error'``, or ``'ignore'``,
-            which makes all of its columns 0.
+        unknown: what to do with a category that was not in the training data: ``'error'`` to raise,
+            or ``'ignore'`` to set all of its columns to 0.
 
     Raises:
-        ValueError: for another choice.
+        ValueError: if `unknown` is neither.
 
     >>> one_hot = OneHot().fit(["red", "blue", "red"])
     >>> one_hot.categories[0].tolist()

@@ -18,8 +18,8 @@ __all__ = ["Standardize"]
 class Standardize(Fitted):
     r"""Subtract the mean of each feature, and divide by its standard deviation.
 
-    :math:`(x - \mu)/\sigma`, with the statistics of the training data, in float32. NaN counts
-    neither for them nor is it changed. A feature that is constant becomes 0.
+    :math:`(x - \mu)/\sigma`, with the statistics of the training data, in float32. NaN is ignored
+    in the statistics and stays NaN. A constant feature becomes 0.
 
     >>> standardize = Standardize().fit([[0.0, 5.0], [4.0, 5.0]])
     >>> standardize([[2.0, 5.0], [6.0, 5.0]])

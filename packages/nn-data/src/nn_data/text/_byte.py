@@ -34,7 +34,7 @@ class ByteVocabulary(Vocabulary):
         self._set_tokens([chr(byte) for byte in range(256)])
 
     def fit(self, texts: str | Iterable[str]) -> Self:
-        """Return the vocabulary itself: its tokens are always the same."""
+        """Return the vocabulary itself: its tokens are fixed."""
         return self
 
     def encode(self, text: str) -> NDArray[np.int64]:

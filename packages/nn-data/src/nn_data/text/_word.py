@@ -22,13 +22,13 @@ _WORD = re.compile(r"\w+|[^\w\s]")
 class WordVocabulary(Vocabulary):
     """Words and punctuation marks, the most frequent first.
 
-    Text is cut into runs of letters, digits and underscores, and other characters by themselves;
+    Text is split into runs of letters, digits and underscores, and other single characters;
     `decode` puts spaces between them.
 
     Args:
-        max_size: at most so many tokens, special ones included.
-        min_count: only words that occur so often.
-        lowercase: whether all text becomes lower case.
+        max_size: the maximum number of tokens, special ones included.
+        min_count: the minimum number of occurrences of a word.
+        lowercase: whether to convert text to lower case.
         specials: tokens that are not text, with the first indices.
         unknown: the special token for words that are not in the vocabulary; None makes them an
             error.

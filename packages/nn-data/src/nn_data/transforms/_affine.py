@@ -23,14 +23,14 @@ class RandomAffine(Transform):
     The pixel at :math:`p` moves to :math:`c + s\,R(\alpha)(p - c) + t`, with the center :math:`c`;
     positive angles turn clockwise. A pixel that comes from outside of the image gets `value`;
     between the border and the centers of the pixels next to it, these are repeated, as in Pillow's
-    ``Image.transform``. Bytes are rounded.
+    ``Image.transform``. uint8 images are rounded.
 
     Args:
         degrees: angles are drawn from ± this number, or from (low, high).
         translate: shifts are drawn from ± this fraction of the height and of the width; one number,
             or one for each.
         scale: factors are drawn from 1 ± this number, or from (low, high).
-        value: of pixels from outside.
+        value: the value of pixels from outside of the image.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 
     Raises:

@@ -23,8 +23,8 @@ class ColorJitter(Transform):
 
     With the factors :math:`b` and :math:`c` and the mean :math:`m` of the image's gray values, a
     pixel :math:`x` becomes :math:`c\,b\,x + (1 - c)\,b\,m`: brightness, then contrast. Three
-    channels are red, green and blue. Bytes are rounded and clipped to 0 to 255, floating values are
-    not clipped.
+    channels are red, green and blue. uint8 images are rounded and clipped to 0 to 255, floating
+    values are not clipped.
 
     Args:
         brightness: factors are drawn from 1 ± this number, or from (low, high).

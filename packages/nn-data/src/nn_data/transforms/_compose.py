@@ -22,10 +22,10 @@ class Compose:
 
     Args:
         transforms: functions of a batch; those with a parameter called ``rng`` get the generator.
-        layout: of the batch, for all of them; by default each keeps its own.
+        layout: the layout of the batch, for all transforms; by default each keeps its own.
 
     Raises:
-        TypeError: for something that cannot be called.
+        TypeError: for a value that is not callable.
 
     >>> from nn_data.transforms import Normalize, RandomCrop, RandomFlip
     >>> parts = RandomCrop(32, padding=4), RandomFlip(), Normalize(128, 64)
@@ -48,7 +48,7 @@ class Compose:
 
         Args:
             x: the batch.
-            rng: draws the parameters of all of them, in turn.
+            rng: the generator of the parameters of all transforms.
         """
         for transform, random in zip(self.transforms, self._random, strict=True):
             x = transform(x, rng=rng) if random else transform(x)
@@ -77,7 +77,7 @@ class RandomApply(Transform):
     The transform must keep shape and dtype.
 
     Args:
-        transform: what may be applied.
+        transform: the transform.
         p: the probability.
 
     >>> from nn_data.transforms import GaussianNoise

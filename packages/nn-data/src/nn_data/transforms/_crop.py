@@ -19,11 +19,11 @@ class RandomCrop(Transform):
     """Crop each image at a random location, after padding it.
 
     Args:
-        size: of the window: (height, width), or one number for both.
+        size: the size of the window: (height, width), or one number for both.
         padding: the number of pixels added on each side before cropping.
         padding_mode: ``'constant'`` fills them with `value`, ``'edge'`` with the nearest pixel,
             ``'reflect'`` mirrors the image.
-        value: of the added pixels.
+        value: the value of the added pixels.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 
     Raises:

@@ -22,8 +22,8 @@ class Cutout(Transform):
     Taylor, "Improved regularization of convolutional neural networks with Cutout", 2017).
 
     Args:
-        size: of the square: (height, width), or one number for both.
-        value: what it is overwritten with.
+        size: the size of the square: (height, width), or one number for both.
+        value: the value that the square is filled with.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 
     >>> Cutout(2, layout="nhw")(np.ones((1, 3, 3), int), params={"top": [-1], "left": [1]})

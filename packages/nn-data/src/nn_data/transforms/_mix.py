@@ -46,14 +46,15 @@ class _Mix(ABC):
 
         Args:
             batch: a tuple of inputs and targets: classes (n,), or probabilities (n, num_classes).
-            rng: draws the parameters.
-            params: are used in place of drawn ones.
+            rng: the generator of the parameters.
+            params: the parameters to use in place of drawn ones.
 
         Returns:
             the inputs, and probabilities (n, num_classes) in float32.
 
         Raises:
-            TypeError: for another batch; without `rng` and without `params`, or with both.
+            TypeError: if the batch is not such a tuple, or unless exactly one of `rng` and `params`
+                is given.
             ValueError: for classes out of range.
         """
         name = type(self).__name__
@@ -92,14 +93,15 @@ def _probabilities(
 class MixUp(_Mix):
     r"""Mix each sample and its target with another one of the batch (mixup).
 
-    :math:`\tilde x_i = \lambda_i x_i + (1 - \lambda_i) x_{j}` with
-    :math:`\lambda_i \sim \mathrm{Beta}(\alpha, \alpha)` for each sample (Zhang, Cisse, Dauphin and
-    Lopez-Paz, "mixup: Beyond empirical risk minimization", 2018). Takes inputs of any shape; bytes
-    and other integers become float32.
+    :math:`\tilde x_i = \lambda_i x_i + (1 - \lambda_i) x_{j}` with :math:`\lambda_i \sim
+    \mathrm{Beta}(\alpha, \alpha)` for each sample (Zhang, Cisse, Dauphin and Lopez-Paz, "mixup:
+    Beyond empirical risk minimization", 2018). Takes inputs of any shape; uint8 and other integers
+    become float32.
 
     Args:
-        num_classes: of the targets.
-        alpha: the smaller, the nearer the mixtures are to one of their two samples.
+        num_classes: the number of classes.
+        alpha: the parameter of the Beta distribution; the smaller, the closer each mixture is to
+            one of its two samples.
 
     Raises:
         ValueError: for an `alpha` that is not positive.
@@ -137,7 +139,7 @@ class CutMix(_Mix):
     "CutMix: Regularization strategy to train strong classifiers with localizable features", 2019).
 
     Args:
-        num_classes: of the targets.
+        num_classes: the number of classes.
         alpha: :math:`\lambda \sim \mathrm{Beta}(\alpha, \alpha)` for each image.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 

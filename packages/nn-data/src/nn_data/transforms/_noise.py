@@ -17,7 +17,7 @@ __all__ = ["GaussianNoise"]
 class GaussianNoise(Transform):
     """Add normally distributed noise.
 
-    Takes batches of any shape. Bytes are rounded and clipped to 0 to 255.
+    Takes batches of any shape. uint8 images are rounded and clipped to 0 to 255.
 
     Args:
         sigma: the standard deviation, in units of the batch; (low, high) draws one for each sample.

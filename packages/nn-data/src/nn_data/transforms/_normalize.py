@@ -20,8 +20,8 @@ class Normalize:
     multiplication and one addition. Integers and float32 become float32; float64 stays.
 
     Args:
-        mean: of each channel, or of all.
-        std: of each channel, or of all.
+        mean: the mean of each channel, or one number for all.
+        std: the standard deviation of each channel, or one number for all.
         scale: the factor of the pixels, applied first: 1/255 if mean and standard deviation are
             those of pixels from 0 to 1.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.

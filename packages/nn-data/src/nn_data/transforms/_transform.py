@@ -22,8 +22,8 @@ class Transform(ABC):
     """A function of a batch of images, and of parameters that are drawn for each sample.
 
     A subclass draws the parameters in `draw` and uses them in `apply`, which is a pure function:
-    the same parameters move an image and its mask alike, and tests give them. The batch that comes
-    in is not changed.
+    the same parameters transform an image and its segmentation mask in the same way, and tests can
+    choose them. The input is not changed.
 
     Args:
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
@@ -59,12 +59,12 @@ class Transform(ABC):
 
         Args:
             x: the batch.
-            rng: draws the parameters.
-            params: are used in place of drawn ones.
+            rng: the generator of the parameters.
+            params: the parameters to use in place of drawn ones.
 
         Raises:
-            TypeError: without `rng` and without `params`, or with both; for parameters of another
-                kind.
+            TypeError: unless exactly one of `rng` and `params` is given; for parameters of another
+                transform.
             ValueError: for a batch of another shape than `layout` says, or parameters that do not
                 fit it.
         """
