@@ -22,8 +22,8 @@ class BoundedReader:
     """Reads a stream of known size: a length beyond its end is refused before allocating.
 
     Args:
-        file: the stream, which stands at its start.
-        size: how many bytes it has.
+        file: the stream, at its start.
+        size: its size in bytes.
     """
 
     def __init__(self, file: IO[bytes], size: int) -> None:
@@ -66,7 +66,7 @@ class BoundedReader:
         return content
 
     def read_line(self, limit: int, what: str) -> bytes:
-        """Return the next line of at most `limit` bytes, without its end."""
+        """Return the next line of at most `limit` bytes, without the line ending."""
         line = self.file.readline(min(limit, self.left))
         self.left -= len(line)
         if not line.endswith(b"\n"):

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on, in one file."""
+"""Checkpoints: everything that a run needs to resume, in one file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ONLY = "generator"  # the name of a generator that was given by itself
 
 @runtime_checkable
 class LoadsStateDict(HasStateDict, Protocol):
-    """Anything that returns its state as a flat mapping, and takes it back."""
+    """Anything that returns its state as a flat mapping, and loads it."""
 
     def load_state_dict(self, state: Mapping[str, Any], /) -> Any:
         """Load a state dict."""
@@ -36,7 +36,7 @@ class LoadsStateDict(HasStateDict, Protocol):
 
 @runtime_checkable
 class HasGenerators(Protocol):
-    """A model that tells which generators of random numbers live in it, each once."""
+    """A model that lists its random generators, each once."""
 
     def named_generators(self) -> Iterable[tuple[str, Any]]:
         """Return path and generator of each."""
@@ -47,11 +47,11 @@ Generators = np.random.Generator | Mapping[str, np.random.Generator]
 
 
 class Checkpoint(NamedTuple):
-    """The step and the notes of a checkpoint, beside the states.
+    """The result of `load_checkpoint`: the step and the extra values.
 
     Attributes:
-        step: how many steps were done, or None.
-        extra: notes.
+        step: the number of training steps done, or None.
+        extra: the extra values.
 
     >>> Checkpoint(step=100, extra={"loss": 0.5}).step
     100
@@ -81,21 +81,20 @@ def save_checkpoint(
     Args:
         path: the file; its suffix selects the format: ``.safetensors``, ``.npz`` or ``.pkl``.
         model: anything with ``state_dict()``. If it has ``named_generators()``, as the models of
-            nn-layers, the states of the generators that live in it, such as those of its Dropout
-            layers, are saved with it, by path, shared ones once.
+            nn-layers, the states of its random generators, such as those of Dropout layers, are
+            saved with it, by path, shared ones once.
         optimizer: anything with ``state_dict()``.
         schedule: anything with ``state_dict()``.
-        loader: anything whose ``state_dict()`` is made of what JSON can represent, such as the
-            loader of nn-data.
+        loader: anything whose ``state_dict()`` consists of JSON values, such as `nn_data.Loader`.
         parts: anything else with ``state_dict()``, by name: history, callbacks, a loss scaler.
-        rng: a NumPy generator, or a mapping from names to several. The exact state is kept, with
-            the name of the bit generator, but not the seed sequence that ``spawn`` counts on.
-        step: how many steps were done.
-        extra: a mapping of what JSON can represent; tuples in it become lists.
+        rng: a NumPy generator, or a mapping from names to several. The exact state is saved, with
+            the name of the bit generator, but not the seed sequence that ``spawn`` uses.
+        step: the number of training steps done.
+        extra: a mapping of further JSON values, such as the loss; tuples become lists.
 
     Raises:
-        TypeError: naming the argument or the key, for what cannot be saved.
-        ValueError: naming the argument or the key, for what cannot be saved, or if there is
+        TypeError: for a value of a type that cannot be saved; it names the argument or the key.
+        ValueError: for a value that cannot be saved, naming the argument or the key, or if there is
             nothing to save.
         OSError: naming the file, where writing fails; the file that was there before is intact.
 
@@ -165,32 +164,32 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Restore model, optimizer, schedule and generators from a checkpoint, or change nothing.
 
-    What the file holds beyond that is not used, so that a model can be loaded alone. The file, its
-    entries and the generators' states are checked before anything is changed. Should a part then
-    refuse its state, all parts get back the state that they had.
+    Entries of the file for which no argument is given are ignored, so that a model can be loaded
+    alone. The file, its entries and the generators' states are checked before anything is changed.
+    If a part then refuses its state, all parts get back the state that they had.
 
     Args:
         path: the file.
-        model: anything with ``state_dict()`` and ``load_state_dict()``. The generators that live
-            in it continue as well.
+        model: anything with ``state_dict()`` and ``load_state_dict()``. The states of its random
+            generators are loaded as well.
         optimizer: anything with ``state_dict()`` and ``load_state_dict()``.
         schedule: anything with ``state_dict()`` and ``load_state_dict()``.
         loader: anything with ``state_dict()`` and ``load_state_dict()``, loaded last.
         parts: anything with ``state_dict()`` and ``load_state_dict()``, by the names that were
             saved.
         rng: a NumPy generator, or a mapping from names to several, as was saved.
-        generators: False leaves the generators in the model alone: for weights that another model
-            takes over.
+        generators: whether to load the states of the generators in the model; False when only the
+            weights are wanted.
 
     Returns:
         The `step` and `extra` that were saved.
 
     Raises:
         FileFormatError: naming the file, where it is damaged or not a checkpoint.
-        ValueError: where the file holds nothing for an argument, a generator is of another kind,
-            or the generators that live in the model are not those of the file. What the
+        ValueError: where the file has nothing for an argument, a generator has another bit
+            generator, or the model does not have the generators of the file. What the
             ``load_state_dict`` of a part raises has the file's name as a note.
-        TypeError: for a wrong argument.
+        TypeError: for an argument of the wrong type.
         OSError: where the file cannot be read.
 
     >>> import numpy as np, pathlib, tempfile
@@ -383,7 +382,7 @@ def _load_inside(file: str, inside: dict[str, np.random.Generator], saved: _Cont
 
 @contextmanager
 def _prefixed_value(prefix: str) -> Iterator[None]:
-    """Put a prefix in front of the message of a ValueError."""
+    """Prepend a prefix to the message of a ValueError."""
     try:
         yield
     except ValueError as error:

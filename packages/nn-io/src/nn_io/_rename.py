@@ -21,24 +21,24 @@ def rename_state(
     *,
     transpose: Iterable[Name] = (),
 ) -> dict[str, Any]:
-    r"""Return a state dict with other names, for ``load_state_dict``.
+    r"""Return a state dict with its entries renamed, for ``load_state_dict``.
 
     Args:
-        state: a mapping from names to arrays, or anything with ``state_dict()``; it stays as it is.
+        state: a mapping from names to arrays, or anything with ``state_dict()``; it is not changed.
         names: new names by old ones. A key is a str, one name, or a compiled pattern, which must
             match a whole name, and its new name may refer to the groups of the match, as in
-            ``re.sub``. Names go before patterns, and the first pattern that matches counts. None
-            leaves an entry out.
-        transpose: *new* names, or patterns for them, of matrices that are transposed.
+            ``re.sub``. Names take precedence over patterns, and the first pattern that matches is
+            used. None drops an entry.
+        transpose: the *new* names of matrices to transpose, or patterns for them.
 
     Returns:
-        Copies by new name. Metadata are left out: they describe what the other program had.
+        Copies of the arrays by new name. Metadata are dropped: they describe the other program.
 
     Raises:
         ValueError: listing the names, for an entry that `names` does not match, one of `names` or
             `transpose` that matches nothing, two entries that get one name, and a transposed array
             that is not a matrix.
-        TypeError: for an argument of another type.
+        TypeError: for an argument of the wrong type.
 
     A ``torch.nn.Linear`` keeps its weight as (outputs, inputs), a ``Dense`` of nn-layers its
     weights as (inputs, outputs):

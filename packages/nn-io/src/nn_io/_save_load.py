@@ -23,14 +23,14 @@ def save_model_parameters(
     format.
 
     Args:
-        model: anything with ``state_dict()``, or a mapping from names to arrays. Configuration may
-            stand under ``"__metadata__"``, as a mapping of what JSON can represent; tuples in it
+        model: anything with ``state_dict()``, or a mapping from names to arrays. The key
+            ``"__metadata__"`` may hold configuration: a mapping of JSON values, in which tuples
             become lists.
         path: the file; its suffix selects the format: ``.safetensors``, ``.npz`` or ``.pkl``.
 
     Raises:
-        TypeError: naming the key, for what cannot be saved.
-        ValueError: naming the key, for what cannot be saved, or for an unknown suffix.
+        TypeError: for a value of a type that cannot be saved; it names the key.
+        ValueError: for a value that cannot be saved, naming the key, or for an unknown suffix.
         OSError: naming the file, where writing fails; the file that was there before is intact.
 
     >>> import numpy as np, pathlib, tempfile
@@ -51,8 +51,8 @@ def load_state_dict_from_file(path: str | os.PathLike[str]) -> dict[str, Any]:
 
     Files of other programs are read too, as long as they hold a flat mapping of numeric arrays;
     bfloat16 becomes float32, which is exact. A pickle may be of any protocol, also from
-    ``pickle.dump(model.state_dict(), file)``; names under which it stored one array share one
-    array.
+    ``pickle.dump(model.state_dict(), file)``; names that referred to one array share one array
+    after loading.
 
     Args:
         path: the file; its suffix selects the format.
