@@ -1,4 +1,4 @@
-"""`Bidirectional`: a layer that reads forward beside one that reads backward."""
+"""`Bidirectional`: a layer for each direction, with merged outputs."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ _MERGES = ("concat", "sum", "mul", "mean")
 
 
 class Bidirectional(Base_Layer):
-    """Two layers over the same sequences, of which one reads from their ends.
+    """Two layers over the same sequences, of which the second processes them in reverse.
 
-    (Schuster and Paliwal, "Bidirectional Recurrent Neural Networks", 1997.) For several layers
-    that are each bidirectional, use ``LSTM(..., bidirectional=True)``: here the two stacks see
-    each other's outputs only at the end.
+    (Schuster and Paliwal, "Bidirectional Recurrent Neural Networks", 1997.) For several layers that
+    are each bidirectional, use ``LSTM(..., bidirectional=True)``: here the outputs of the two
+    stacks are merged only after their last layers.
 
     Shapes: those of `layer`; with ``merge='concat'`` twice as many output features. The state is
     a pair, that of `layer` and that of `backward`.
 
     Args:
-        layer: an `LSTM`, `GRU` or `RNN` that reads forward.
-        backward: one that reads backward, with ``reverse=True``; by default one like `layer`, with
-            weights of its own.
-        merge: ``'concat'``, or ``'sum'``, ``'mul'`` or ``'mean'`` of the outputs.
-        rng: for the weights of the default of `backward`: a NumPy generator, a seed, or None.
-        name: shown in the description and in errors.
+        layer: the layer for the forward direction, an `LSTM`, `GRU` or `RNN`.
+        backward: the layer for the reverse direction, made with ``reverse=True``; by default one
+            like `layer`, with other weights.
+        merge: how the outputs are merged: ``'concat'``, ``'sum'``, ``'mul'`` or ``'mean'``.
+        rng: a NumPy generator, a seed, or None, for the weights of the default of `backward`.
+        name: the name shown by ``repr`` and in errors.
 
     Raises:
-        ValueError: if `merge` is unknown, a layer reads the other way, or their sizes do not fit.
+        ValueError: if `merge` is unknown, a layer has the wrong direction, or their sizes do not
+            fit.
         TypeError: if a layer is not a recurrent layer.
 
     >>> from nn_recurrent import GRU, Bidirectional
@@ -81,9 +82,9 @@ class Bidirectional(Base_Layer):
         """Return the merged outputs of all steps, and the states of both layers.
 
         Args:
-            x: (batch, time, input_size).
+            x: ``(batch, time, input_size)``.
             state: a pair of initial states, of `layer` and of `backward`; zeros by default.
-            lengths: as for the layers.
+            lengths: as for `LSTM`.
 
         Raises:
             ValueError: if a shape does not fit, or a length is out of range.

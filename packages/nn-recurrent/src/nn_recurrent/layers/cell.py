@@ -52,8 +52,8 @@ def check_state(name: str, state: Any, shape: tuple[int, ...], dtype: np.dtype[A
 class RecurrentCell(Base_Layer, ABC):
     """The weights of one layer in one direction, and one step of it.
 
-    A subclass says in `gates` how many blocks of columns its weights have and in `states` what its
-    states are called, and computes in `run`.
+    A subclass sets `gates`, the number of blocks of columns of its weights, and `states`, the names
+    of its states, and computes in `run`.
     """
 
     gates: ClassVar[int]
@@ -128,9 +128,9 @@ class RecurrentCell(Base_Layer, ABC):
 
         Args:
             x: packed inputs.
-            states: the initial states, each (batch, features).
+            states: the initial states, each ``(batch, features)``.
             steps: how the sequences are packed.
-            mask: of the recurrent dropout, (batch, output_size), or 1.0.
+            mask: the mask of the recurrent dropout, ``(batch, output_size)``, or 1.0.
         """
 
     def initial_states(self, batch: int) -> list[Tensor]:
@@ -141,8 +141,8 @@ class RecurrentCell(Base_Layer, ABC):
         """Return the state after one step.
 
         Args:
-            x: the input of the step, (batch, input_size).
-            state: the state before, as this returns it; zeros by default.
+            x: the input of the step, ``(batch, input_size)``.
+            state: the previous state, of the form of the returned one; zeros by default.
 
         Raises:
             ValueError: if a shape does not fit.

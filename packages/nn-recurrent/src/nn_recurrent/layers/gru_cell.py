@@ -34,13 +34,14 @@ class GRUCell(RecurrentCell):
         input_size: the number of features of the input.
         hidden_size: the number of units.
         reset_after: whether the reset gate acts after the product with the recurrent weights.
-        bias: whether there are biases.
-        initialization: of the weights, see `nn_layers.initialize`, gate by gate; the recurrent
-            weights are orthogonal. ``'torch'`` for PyTorch's initialization.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        bias: whether the layer has biases.
+        initialization: the distribution of the initial input weights, gate by gate, see
+            `nn_layers.initialize`; the recurrent weights are orthogonal. ``'torch'`` for PyTorch's
+            initialization.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(input_size, 3 * hidden_size)``: reset gate, update gate (z), new state (n).

@@ -31,12 +31,12 @@ def draw_weights(
     ones are orthogonal (Saxe, McClelland and Ganguli, 2014).
 
     Args:
-        initialization: of the weights, a name of `nn_layers.initialize`; or ``'torch'``: both
-            uniform up to ``1 / sqrt(size)``, as in PyTorch.
+        initialization: a name of `nn_layers.initialize`, for the input weights; or ``'torch'``:
+            both uniform in ± ``1 / sqrt(size)``, as in PyTorch.
         gates: the number of gates.
         sizes: input_size, state_size and size.
         rng: a NumPy generator, a seed, or None.
-        device: where the weights go.
+        device: the device of the weights.
         dtype: a floating dtype.
     """
     input_size, state_size, size = sizes

@@ -21,33 +21,35 @@ class LSTM(RecurrentLayer):
     Each step is that of `LSTMCell`; the whole sequence is one operation, with a backward pass of
     its own.
 
-    Shapes: ``(batch, time, input_size)`` to the outputs ``(batch, time, output_size)`` and the
-    state ``(h, c)`` after the last step of each sequence, each ``(num_layers * directions, batch,
-    hidden_size)``; `h` and the outputs have `projection` features instead where it is given. With
-    `lengths`, outputs after the end of a sequence are 0, and the state of a sequence of length 0
-    is its initial state.
+    Shapes: ``(batch, time, input_size)`` to the outputs ``(batch, time, directions * hidden_size)``
+    and the state ``(h, c)`` after the last step of each sequence, each ``(num_layers * directions,
+    batch, hidden_size)``; `h` and the outputs have `projection` features instead where it is given.
+    With `lengths`, outputs after the end of a sequence are 0, and the state of a sequence of length
+    0 is its initial state.
 
     Args:
         input_size: the number of features of the input.
         hidden_size: the number of units of each layer and direction.
-        num_layers: the number of layers, each of which reads the outputs of the one below.
-        bidirectional: whether each layer reads the sequences in both directions, and has the
-            outputs of both side by side.
-        reverse: whether to read the sequences from their ends; the outputs keep their places.
+        num_layers: the number of stacked layers; the input of each is the output of the one below.
+        bidirectional: whether each layer processes the sequences in both directions, with the
+            outputs of both concatenated.
+        reverse: whether to process the sequences in reverse; each output stays at the time step of
+            its input.
         dropout: the dropout probability of the outputs of each layer but the last.
         recurrent_dropout: the dropout probability of the hidden states in the products with the
             recurrent weights, with one mask for all steps of a sequence (Gal and Ghahramani, "A
             Theoretically Grounded Application of Dropout in Recurrent Neural Networks", 2016).
-        bias: whether there are biases.
+        bias: whether the layer has biases.
         forget_bias: the initial bias of the forget gates; by default 1, or 0 on top of the bias
             that ``initialization='torch'`` draws.
         projection: the number of features that the hidden states are projected to, or None.
-        initialization: of the weights, see `nn_layers.initialize`, gate by gate; the recurrent
-            weights are orthogonal. ``'torch'`` for PyTorch's initialization.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        initialization: the distribution of the initial input weights, gate by gate, see
+            `nn_layers.initialize`; the recurrent weights are orthogonal. ``'torch'`` for PyTorch's
+            initialization.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights and masks.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         layers: the cells, a dict of directions for each layer: the weights have paths like

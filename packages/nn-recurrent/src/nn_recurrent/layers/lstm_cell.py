@@ -36,17 +36,18 @@ class LSTMCell(RecurrentCell):
     Args:
         input_size: the number of features of the input.
         hidden_size: the number of units.
-        bias: whether there is a bias.
-        forget_bias: the initial bias of the forget gate; 1 lets gradients pass in the beginning
-            (Jozefowicz, Zaremba and Sutskever, 2015). By default 1, or 0 on top of the bias that
-            ``initialization='torch'`` draws.
+        bias: whether the layer has a bias.
+        forget_bias: the initial bias of the forget gate; 1 lets gradients flow at the beginning of
+            training (Jozefowicz, Zaremba and Sutskever, 2015). By default 1, or 0 on top of the
+            bias that ``initialization='torch'`` draws.
         projection: the number of features that the hidden state is projected to, or None.
-        initialization: of the weights, see `nn_layers.initialize`, gate by gate; the recurrent
-            weights are orthogonal. ``'torch'`` for PyTorch's initialization.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        initialization: the distribution of the initial input weights, gate by gate, see
+            `nn_layers.initialize`; the recurrent weights are orthogonal. ``'torch'`` for PyTorch's
+            initialization.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(input_size, 4 * hidden_size)``: input, forget, cell (g) and output gate.

@@ -116,11 +116,11 @@ class RecurrentLayer(Base_Layer, ABC):
         """Return the outputs of all steps, and the state after the last step of each sequence.
 
         Args:
-            x: (batch, time, input_size).
-            state: the initial state, as this returns it; zeros by default.
-            lengths: the length of each sequence, in any order: integers as a list, array or
-                Tensor, or a boolean mask (batch, time) that is False at the padding on the right.
-                What comes after the end of a sequence has no influence, even NaN.
+            x: ``(batch, time, input_size)``.
+            state: the initial state, of the form of the returned one; zeros by default.
+            lengths: the length of each sequence, in any order: integers as a list, array or Tensor,
+                or a boolean mask ``(batch, time)`` that is False at the padding on the right. Steps
+                after the end of a sequence are never read, so they may be NaN.
 
         Raises:
             ValueError: if a shape does not fit, or a length is out of range.

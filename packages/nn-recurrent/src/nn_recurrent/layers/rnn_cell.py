@@ -29,13 +29,13 @@ class RNNCell(RecurrentCell):
         input_size: the number of features of the input.
         hidden_size: the number of units.
         nonlinearity: ``'tanh'`` or ``'relu'``.
-        bias: whether there is a bias.
-        initialization: of the weights, see `nn_layers.initialize`; the recurrent weights are
-            orthogonal. ``'torch'`` for PyTorch's initialization.
-        device: where the parameters are.
-        dtype: their floating dtype; floating input of another dtype is converted to it.
+        bias: whether the layer has a bias.
+        initialization: the distribution of the initial input weights, see `nn_layers.initialize`;
+            the recurrent weights are orthogonal. ``'torch'`` for PyTorch's initialization.
+        device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
+        dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.
-        name: shown in the description and in errors.
+        name: the name shown by ``repr`` and in errors.
 
     Attributes:
         weights: ``(input_size, hidden_size)``.

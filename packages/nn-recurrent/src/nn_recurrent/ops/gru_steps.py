@@ -57,7 +57,7 @@ def gru_forward_steps(
         bias: (4 * size,): of the gates, and of the part of `product` that the reset gate scales.
         candidates: (rows, size), for that part with its bias.
         hidden: (batch + rows, size), the hidden states, of which the initial ones are given.
-        spans: those of `Steps`.
+        spans: `Steps.spans`.
         first: the first step.
         last: the step to stop before.
     """
@@ -164,7 +164,7 @@ def gru_backward_steps(
         gates: as `gru_forward_steps` left them.
         candidates: as `gru_forward_steps` left them.
         hidden: as `gru_forward_steps` left them.
-        spans: those of `Steps`.
+        spans: `Steps.spans`.
         first: the first step.
         last: the step after those.
         multiply: whether to add the products with `recurrent` to `grad_hidden`.

@@ -39,7 +39,7 @@ def lstm_forward_steps(
         cells: (batch + rows, size), the cells, of which the initial ones are given.
         activated: (rows, size), for their hyperbolic tangent.
         hidden: (batch + rows, size), the hidden states; or (batch, size), for those of one step.
-        spans: those of `Steps`.
+        spans: `Steps.spans`.
         first: the first step.
         last: the step to stop before.
     """
@@ -159,7 +159,7 @@ def lstm_backward_steps(
         gates: as `lstm_forward_steps` left them.
         cells: as `lstm_forward_steps` left them.
         activated: as `lstm_forward_steps` left them.
-        spans: those of `Steps`.
+        spans: `Steps.spans`.
         first: the first step.
         last: the step after those.
         multiply: whether to multiply with `recurrent`; otherwise `grad_hidden` is left as it is.

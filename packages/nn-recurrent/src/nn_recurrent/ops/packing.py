@@ -44,13 +44,14 @@ def _(g: Any, index: Any) -> Any:
 class Packing:
     """How the sequences of a batch are packed, see `Steps`, and unpacked.
 
-    What comes after the end of a sequence is never read.
+    Steps after the end of a sequence are never read.
 
     Args:
         batch: the number of sequences.
-        time: their length with the padding.
-        lengths: the length of each without it, in any order; None where there is no padding.
-        device: where the sequences are.
+        time: their common length, padding included.
+        lengths: the length of each sequence without padding, in any order; None if there is no
+            padding.
+        device: the device of the sequences.
 
     >>> from nn_tensor import Tensor
     >>> packing = Packing(2, 3, np.array([1, 3]), "cpu")

@@ -29,7 +29,7 @@ def rnn_forward_steps(
             inputs plus the bias, on return the hidden states.
         recurrent: (size, size).
         mask: (batch, size), a factor of the states in the products with `recurrent`, or 1.0.
-        spans: those of `Steps`.
+        spans: `Steps.spans`.
         batch: the number of sequences.
         nonlinearity: ``'tanh'`` or ``'relu'``.
     """
@@ -73,7 +73,7 @@ def rnn_backward_steps(
         hidden: as `rnn_forward_steps` left them.
         mask: as in `rnn_forward_steps`.
         grad_mask: zeros, for the gradient of the mask, or None.
-        spans: those of `Steps`.
+        spans: `Steps.spans`.
         nonlinearity: ``'tanh'`` or ``'relu'``.
     """
     batch = len(hidden) - len(grad_sums)

@@ -29,9 +29,9 @@ def reorder_gates(array: Array, layer: str, source: str, target: str, axis: int 
     Args:
         array: the blocks of all gates, of the same size, are next to each other along `axis`.
         layer: ``'LSTM'``, ``'GRU'`` or ``'RNN'``.
-        source: the library whose order they have: a key of `GATE_ORDERS`.
-        target: the library whose order they get.
-        axis: the axis.
+        source: the library of the current order: a key of `GATE_ORDERS`.
+        target: the library of the new order.
+        axis: the axis of the gates.
 
     Raises:
         ValueError: if a name is unknown, or the gates do not divide the axis.

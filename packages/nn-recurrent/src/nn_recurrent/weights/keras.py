@@ -17,7 +17,7 @@ __all__ = ["from_keras_recurrent", "to_keras_recurrent"]
 
 
 def from_keras_recurrent(weights: Sequence[Any]) -> dict[str, Any]:
-    """Return the state dict of a layer from what ``get_weights()`` of Keras's layer gives.
+    """Return the state dict of a layer from the result of ``get_weights()`` of Keras's layer.
 
     Those of a ``Bidirectional`` around it, twice as many, give a bidirectional layer. Which layer
     it is follows from the shapes; the gates of a GRU are reordered. A GRU with one row of biases
@@ -83,12 +83,12 @@ def _cell(caller: str, arrays: list[Any], start: int) -> dict[str, Any]:
 
 
 def to_keras_recurrent(layer: RecurrentLayer) -> list[Any]:
-    """Return what ``set_weights()`` of Keras's layer takes, from a layer of one level.
+    """Return the arrays for ``set_weights()`` of Keras's layer, from a layer with ``num_layers=1``.
 
     Those of a bidirectional layer are for a ``Bidirectional`` around it.
 
     Args:
-        layer: an `LSTM`, `GRU` or `RNN` with one layer, and without projection.
+        layer: an `LSTM`, `GRU` or `RNN` with ``num_layers=1`` and without projection.
 
     Raises:
         ValueError: if it has several layers or a projection.

@@ -22,9 +22,9 @@ def from_onnx_recurrent(w: Any, r: Any, b: Any = None) -> dict[str, Any]:
     operator has ``linear_before_reset=1``. Peephole weights have no counterpart.
 
     Args:
-        w: (directions, gates * hidden_size, input_size).
-        r: (directions, gates * hidden_size, hidden_size).
-        b: (directions, 2 * gates * hidden_size), or None.
+        w: ``(directions, gates * hidden_size, input_size)``.
+        r: ``(directions, gates * hidden_size, hidden_size)``.
+        b: ``(directions, 2 * gates * hidden_size)``, or None.
 
     Raises:
         ValueError: if a shape does not fit.
@@ -70,12 +70,12 @@ def from_onnx_recurrent(w: Any, r: Any, b: Any = None) -> dict[str, Any]:
 
 
 def to_onnx_recurrent(layer: RecurrentLayer) -> dict[str, Any]:
-    """Return the inputs ``W``, ``R`` and ``B`` of the ONNX operator, from a layer of one level.
+    """Return the inputs ``W``, ``R`` and ``B`` of the ONNX operator, from one layer.
 
     A GRU needs the attribute ``linear_before_reset``: 1 with `reset_after`, 0 without.
 
     Args:
-        layer: an `LSTM`, `GRU` or `RNN` with one layer, and without projection.
+        layer: an `LSTM`, `GRU` or `RNN` with ``num_layers=1`` and without projection.
 
     Raises:
         ValueError: if it has several layers or a projection.

@@ -179,7 +179,7 @@ def to_torch_recurrent(layer: RecurrentLayer) -> dict[str, Any]:
         layer: the layer.
 
     Raises:
-        ValueError: if it reads backward only or is a GRU with ``reset_after=False``: PyTorch has
+        ValueError: if it has ``reverse=True`` or is a GRU with ``reset_after=False``: PyTorch has
             neither.
         TypeError: if it is not a recurrent layer.
 
