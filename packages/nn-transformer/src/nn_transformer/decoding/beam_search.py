@@ -43,7 +43,7 @@ def beam_search(
         model: a `LanguageModel` or a `Transformer`.
         prompt: the tokens to continue, as for `generate`.
         max_new_tokens: the maximum number of new tokens of each row.
-        source: for a `Transformer`, its source tokens, as for `generate`.
+        source: the source tokens of a `Transformer`, as for `generate`.
         num_beams: the number of hypotheses of each row.
         length_penalty: :math:`\alpha`; the larger, the better the score of long hypotheses.
         stop_tokens: one token or several, at which a row ends.
@@ -56,7 +56,7 @@ def beam_search(
         ValueError: for an empty prompt, more positions than `max_seq_len`, an option out of range,
             or a source that is missing, not expected, or has another number of rows.
         IndexError: for a token that is not in the vocabulary.
-        TypeError: for another model, or tokens that are not integers.
+        TypeError: if `model` is neither, or for tokens that are not integers.
 
     >>> from nn_transformer import Transformer, beam_search
     >>> model = Transformer(10, 12, d_model=8, num_heads=2, num_layers=1, padding_idx=0, rng=0)
@@ -154,7 +154,7 @@ def top_log_probabilities(logits: Tensor, count: int) -> tuple[np.ndarray, np.nd
 
     Args:
         logits: ``(rows, vocab_size)``.
-        count: how many; all if there are fewer.
+        count: the number of tokens; all if there are fewer.
     """
     values = logits.data
     xp = array_module(values)

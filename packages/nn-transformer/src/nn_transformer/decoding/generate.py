@@ -51,7 +51,7 @@ def generate(
         prompt: the tokens to continue, for a `Transformer` those of the target: lists, one for each
             row, of any lengths; an array or Tensor ``(rows, length)``; or the tokens of one row.
         max_new_tokens: the maximum number of new tokens of each row.
-        source: for a `Transformer`, its source tokens, as many rows as `prompt` has; shorter lists
+        source: the source tokens of a `Transformer`, with as many rows as `prompt`; shorter lists
             are padded with the model's `padding_idx`.
         temperature: :math:`T`; 0 for greedy decoding.
         top_k: the number of tokens to sample from.
@@ -60,7 +60,8 @@ def generate(
         use_cache: whether to use a KV cache. Without it all positions are recomputed at each step;
             the tokens are the same.
         rng: a NumPy generator, a seed, or None for unpredictable numbers.
-        on_token: called as ``on_token(row, token)`` for each new token as soon as it is known.
+        on_token: a function that is called as ``on_token(row, token)`` for each new token, as soon
+            as it is known.
 
     Returns:
         The new tokens of each row, without the stop token: a list of lists, for one row too.
@@ -70,7 +71,7 @@ def generate(
             logits that are NaN or whose largest is infinite, or a source that is missing, not
             expected, or has another number of rows.
         IndexError: for a token that is not in the vocabulary.
-        TypeError: for another model, or tokens that are not integers.
+        TypeError: if `model` is neither, or for tokens that are not integers.
 
     >>> from nn_transformer import LanguageModel, generate
     >>> model = LanguageModel(10, d_model=8, num_heads=2, num_layers=1, max_seq_len=32, rng=0)

@@ -56,7 +56,7 @@ def top_k_mask(values: Array, k: Array) -> Array:
 
     Args:
         values: ``(rows, n)``.
-        k: from 1 to n: one number, or one for each row, ``(rows,)``.
+        k: the number of values, from 1 to n: one number, or one for each row, ``(rows,)``.
     """
     rows, n = values.shape
     k = np.broadcast_to(k, rows)

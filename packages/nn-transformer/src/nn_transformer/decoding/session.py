@@ -32,7 +32,7 @@ def inference_mode(model: GenerativeModel) -> Iterator[None]:
 class DecodingSession:
     """A batch that is being decoded: it takes the next tokens and returns the logits after them.
 
-    It hides how the kinds of models differ, and whether there is a KV cache.
+    It is the same for both kinds of models, with and without a KV cache.
     """
 
     def __init__(self, model: GenerativeModel, prompts: Prompts, use_cache: bool) -> None:
@@ -67,8 +67,8 @@ class DecodingSession:
         """Keep these rows, in this order.
 
         Args:
-            rows: their indices; a row may be repeated.
-            same_sources: whether each new row has the same source as the row that was at its place.
+            rows: the indices of the rows; a row may be repeated.
+            same_sources: whether each new row has the same source as the row that it replaces.
         """
         self._padding = self._padding[rows]
         if self._cache is None:

@@ -45,7 +45,7 @@ class LanguageModel(TransformerStack):
         num_layers: the number of layers.
         d_ff: the hidden dimension of the feed-forward networks, by default four times `d_model`.
         tie_weights: whether the output projection shares the weights of the embedding, or has
-            weights of its own (and no bias).
+            separate weights (and no bias).
         **options: `StackOptions`, by name. Other defaults are ``max_seq_len=1024``,
             ``activation='gelu'``, ``norm_first=True`` and ``positions='learned'``.
 
@@ -108,8 +108,10 @@ class LanguageModel(TransformerStack):
 
         Args:
             tokens: integers ``(batch, length)``.
-            mask: in place of the causal mask and the padding mask, see `MultiHeadAttention`.
-            cache: what was computed before `tokens`, see `new_cache`; it says what is padding.
+            mask: the mask that replaces the causal mask and the padding mask, see
+                `MultiHeadAttention`.
+            cache: the KV cache of the tokens before, see `new_cache`; it also determines what is
+                padding.
         """
         tokens = as_token_ids(tokens, self.device)
         x, rotation = self._embed(tokens, cache)
@@ -122,7 +124,7 @@ class LanguageModel(TransformerStack):
         """Return an empty cache, with which a sequence is processed in parts.
 
         Args:
-            padding: for each row of the batch, the number of padding tokens at its beginning:
+            padding: the number of padding tokens at the beginning of each row of the batch:
                 nothing attends to them, and positions are counted from there.
         """
         return DecoderCache(len(self.layers), self.max_seq_len, padding)

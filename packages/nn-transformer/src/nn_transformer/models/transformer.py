@@ -121,7 +121,7 @@ class Transformer(BaseModel):
             tgt_tokens: integers ``(batch, targets)``.
             src_mask: the mask of the source, in the encoder and for the cross-attention, see
                 `MultiHeadAttention`; by default padding tokens are masked.
-            tgt_mask: in place of the decoder's causal mask and padding mask.
+            tgt_mask: the mask that replaces the decoder's causal mask and padding mask.
         """
         if src_mask is None:
             src_mask = self.source_mask(src_tokens)
@@ -152,9 +152,9 @@ class Transformer(BaseModel):
         Args:
             tgt_tokens: integers ``(batch, targets)``.
             memory: the result of `encode`.
-            tgt_mask: in place of the decoder's causal mask and padding mask.
-            memory_mask: for the cross-attention, such as the result of `source_mask`.
-            cache: what was computed before `tgt_tokens`, see `new_cache`.
+            tgt_mask: the mask that replaces the decoder's causal mask and padding mask.
+            memory_mask: the mask of the cross-attention, such as the result of `source_mask`.
+            cache: the KV cache of the tokens before, see `new_cache`.
         """
         hidden: Tensor = self.decoder(tgt_tokens, memory, tgt_mask, memory_mask, cache)
         if self.output is None:

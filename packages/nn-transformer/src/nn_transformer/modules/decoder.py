@@ -17,8 +17,8 @@ __all__ = ["Decoder"]
 class Decoder(TransformerStack):
     """The decoder of a transformer: a stack of causal layers with cross-attention.
 
-    Arguments, errors and source as for `Encoder`, without segments. A position attends to itself
-    and to earlier ones, and to all of the encoder's output.
+    A position attends to itself and to earlier ones, and to all positions of the encoder's output.
+    The arguments are those of `Encoder`, without `num_segments`.
 
     >>> from nn_tensor import ones
     >>> from nn_transformer import Decoder
@@ -42,9 +42,11 @@ class Decoder(TransformerStack):
         Args:
             tokens: integers ``(batch, targets)``.
             memory: the encoder's output, ``(batch, sources, d_model)``.
-            mask: for the self-attention, in place of the causal mask and the padding mask.
-            memory_mask: for the cross-attention, such as the `padding_mask` of the source.
-            cache: what was computed before `tokens`, see `new_cache`; it says what is padding.
+            mask: the mask of the self-attention, which replaces the causal mask and the padding
+                mask.
+            memory_mask: the mask of the cross-attention, such as the `padding_mask` of the source.
+            cache: the KV cache of the tokens before, see `new_cache`; it also determines what is
+                padding.
         """
         tokens = as_token_ids(tokens, self.device)
         x, rotation = self._embed(tokens, cache)
@@ -58,7 +60,7 @@ class Decoder(TransformerStack):
         """Return an empty cache, with which a sequence is decoded in parts.
 
         Args:
-            padding: for each row of the batch, the number of padding tokens at its beginning:
+            padding: the number of padding tokens at the beginning of each row of the batch:
                 nothing attends to them, and positions are counted from there.
         """
         return DecoderCache(len(self.layers), self.max_seq_len, padding)

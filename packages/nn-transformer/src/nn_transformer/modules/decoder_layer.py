@@ -53,10 +53,10 @@ class DecoderLayer(TransformerLayer):
         Args:
             x: ``(batch, targets, d_model)``.
             memory: the encoder's output, ``(batch, sources, d_model)``.
-            mask: for the self-attention, see `MultiHeadAttention`.
-            memory_mask: for the cross-attention.
-            causal: for the self-attention.
-            rotation: for the self-attention.
+            mask: the mask of the self-attention, see `MultiHeadAttention`.
+            memory_mask: the mask of the cross-attention.
+            causal: whether the self-attention is causal.
+            rotation: the rotary embedding of the self-attention, see `RotaryPositions`.
             cache: keys and values of earlier positions, and those of `memory` after the first call.
         """
 

@@ -167,9 +167,9 @@ class DecoderCache:
         """Keep these rows of the batch, in this order, as beam search does.
 
         Args:
-            rows: their indices; a row may be repeated.
+            rows: the indices of the rows; a row may be repeated.
             memory: whether to select the rows of the encoder's output too; False where each new row
-                has the same source as the row that was at its place.
+                has the same source as the row that it replaces.
         """
         rows = np.asarray(rows)
         count = self.batch if self.padding is None else len(self.padding)

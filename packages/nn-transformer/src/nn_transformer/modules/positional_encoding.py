@@ -103,7 +103,7 @@ class PositionalEncoding(_AddedPositions):
         dropout: the dropout probability of the sum.
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
         dtype: the floating dtype of the table.
-        rng: for the dropout: a NumPy generator, a seed, or None.
+        rng: a NumPy generator, a seed, or None, for the dropout.
 
     Raises:
         ValueError: if a size is less than 1; when called, if the sequence is longer than

@@ -105,7 +105,7 @@ def scaled_dot_product_attention(
             are the last of the positions that the keys have.
         scale: the factor of the scores, :math:`1 / \sqrt{d}` by default.
         dropout: the dropout probability of the attention weights.
-        rng: for the dropout: a NumPy generator, a seed, or None for unpredictable numbers.
+        rng: a NumPy generator, a seed, or None for unpredictable numbers, for the dropout.
 
     Returns:
         ``(..., targets, e)``.

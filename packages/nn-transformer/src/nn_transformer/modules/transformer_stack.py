@@ -177,7 +177,7 @@ class TransformerStack(BaseModel):
             x: ``(batch, length, d_model)``.
             *args: the further arguments of each layer, see `EncoderLayer.forward` and
                 `DecoderLayer.forward`: a mask, or the encoder's output and two masks.
-            cache: what was computed before `x`.
+            cache: the KV cache of the positions before.
             **options: ``causal`` and ``rotation``, or any of `args` by name.
         """
         caches = [None] * len(self.layers) if cache is None else cache.layers

@@ -46,9 +46,9 @@ def from_bert(state: Mapping[str, Any], ignore: Iterable[str] = _HEADS) -> dict[
 
     Args:
         state: as for `from_torch_attention`.
-        ignore: first parts of names, after ``bert.``, of what has no counterpart in an `Encoder`:
-            by default the pooler and the heads of the pre-training. ``ignore=()`` leaves out
-            nothing, and so refuses them.
+        ignore: first components of names, after ``bert.``, to leave out, since an `Encoder` has no
+            counterpart: by default the pooler and the pre-training heads. With ``ignore=()`` such
+            names raise.
 
     Returns:
         New arrays of the same dtypes, for ``load_state_dict`` of an
@@ -86,10 +86,10 @@ def from_bert(state: Mapping[str, Any], ignore: Iterable[str] = _HEADS) -> dict[
 def bert_settings(
     state: Mapping[str, Any], num_heads: int, ignore: Iterable[str] = _HEADS
 ) -> dict[str, Any]:
-    """Return the arguments of the `Encoder` that is the BERT of `state`.
+    """Return the arguments of an `Encoder` that can load the BERT weights in `state`.
 
     The sizes come from the shapes. ``activation`` (gelu), ``norm_epsilon`` (1e-12) and the rest are
-    those of BERT: where a file's ``config.json`` says otherwise, so must you.
+    those of BERT: if the file's ``config.json`` differs, give its values instead.
 
     Args:
         state: as for `from_bert`.

@@ -60,7 +60,7 @@ def from_gpt2(state: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[str,
 
     Args:
         state: as for `from_torch_attention`.
-        ignore: first parts of names, after ``transformer.``, of what is to be left out.
+        ignore: first components of names, after ``transformer.``, to leave out.
 
     Returns:
         New arrays of the same dtypes, for ``load_state_dict`` of a
@@ -94,10 +94,10 @@ def from_gpt2(state: Mapping[str, Any], ignore: Iterable[str] = ()) -> dict[str,
 def gpt2_settings(
     state: Mapping[str, Any], num_heads: int, ignore: Iterable[str] = ()
 ) -> dict[str, Any]:
-    """Return the arguments of the `LanguageModel` that is the GPT-2 of `state`.
+    """Return the arguments of a `LanguageModel` that can load the GPT-2 weights in `state`.
 
     The sizes come from the shapes. ``activation`` (gelu_tanh), ``norm_epsilon`` (1e-5) and the rest
-    are those of GPT-2: where a file's ``config.json`` says otherwise, so must you.
+    are those of GPT-2: if the file's ``config.json`` differs, give its values instead.
 
     Args:
         state: as for `from_gpt2`.

@@ -51,7 +51,7 @@ TORCH_ATTENTION = WeightMap(_ATTENTION, unsupported=_UNSUPPORTED)
 
 
 def torch_transformer_map(names: Iterable[str]) -> WeightMap:
-    """Return the map of the one of PyTorch's transformer modules that has these names."""
+    """Return the weight map of the PyTorch module whose state dict has these names."""
     names = [name for name in names if isinstance(name, str)]
     parts = [part for part in ("encoder.", "decoder.") if any(n.startswith(part) for n in names)]
     weights: tuple[Weight, ...] = ()
@@ -112,8 +112,8 @@ def from_torch_transformer(state: Mapping[str, Any]) -> dict[str, Any]:
     PyTorch's ``Transformer`` gives what `Transformer` has under ``encoder`` and ``decoder``;
     ``TransformerEncoder`` and ``TransformerDecoder`` give the layers and the final norm of
     `Encoder` and `Decoder`, ``TransformerEncoderLayer`` and ``TransformerDecoderLayer`` an
-    `EncoderLayer` or a `DecoderLayer`. It is recognized by its names. PyTorch's modules have
-    neither embeddings nor an output projection: complete the state dict by
+    `EncoderLayer` or a `DecoderLayer`. The module is recognized by the names. PyTorch's modules
+    have neither embeddings nor an output projection: complete the state dict by
     ``{**model.state_dict(), **from_torch_transformer(state)}``. Matrices are transposed to
     ``(inputs, outputs)``.
 
