@@ -1,6 +1,6 @@
 """Training of models: steps and whole runs, history, early stopping, checkpoints, exact resume.
 
-`Trainer` asks models, losses, optimizers and loaders for methods, never for classes.
+`Trainer` requires methods of models, losses, optimizers and loaders, not base classes.
 `nn_train.callbacks` has the callbacks.
 """
 

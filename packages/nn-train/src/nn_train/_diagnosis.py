@@ -17,8 +17,9 @@ class NonFiniteError(FloatingPointError):
 
     Attributes:
         step: the number of the step, counted from 1.
-        where: the first place that is not finite.
-        indices: which samples made the batch, or None if the loader does not tell.
+        where: the first input, parameter or layer that is not finite.
+        indices: the indices of the samples of the batch, or None if the loader does not provide
+            them.
     """
 
     def __init__(self, message: str, step: int, where: str, indices: Any = None) -> None:

@@ -24,10 +24,10 @@ class History(Sequence[Row]):
 
     ``history["loss"]`` is the list of all epochs, ``history[-1]`` the last epoch, ``history[5:]``
     the later ones, ``history[5:, "loss"]`` a part of a column and ``history[:, ("loss", "lr")]``
-    tuples of two. An epoch that has no number of the name has NaN there.
+    tuples of two. An epoch without a value in a column has NaN there.
 
     Args:
-        rows: what is already known.
+        rows: the rows to begin with.
 
     >>> history = History([{"epoch": 1, "loss": 0.5}, {"epoch": 2, "loss": 0.25}])
     >>> history["loss"], history[-1], len(history)
@@ -45,7 +45,7 @@ class History(Sequence[Row]):
 
     @property
     def names(self) -> list[str]:
-        """The names of all columns, in the order in which they came."""
+        """The names of all columns, in the order in which they were added."""
         return list(dict.fromkeys(name for row in self._rows for name in row))
 
     def __len__(self) -> int:
@@ -79,7 +79,7 @@ class History(Sequence[Row]):
         return History(self._rows[key]) if isinstance(key, slice) else self._rows[key]
 
     def column(self, name: str) -> list[float]:
-        """Return the numbers of a name.
+        """Return the values of a column.
 
         Raises:
             KeyError: if no epoch has it, with the nearest name.
@@ -112,7 +112,7 @@ class History(Sequence[Row]):
         """Draw the columns against the epoch, with matplotlib, and return its axes.
 
         Args:
-            names: what to draw; by default all but ``epoch`` and ``lr``.
+            names: the columns to draw; by default all but ``epoch`` and ``lr``.
             ax: the axes to draw into; by default new ones.
 
         Raises:

@@ -10,7 +10,7 @@ __all__ = ["HasState", "Metric", "Model", "Optimizer", "Schedule"]
 
 @runtime_checkable
 class HasState(Protocol):
-    """Anything that returns its state as a flat mapping, and takes it back."""
+    """Anything that returns its state as a flat mapping, and loads it."""
 
     def state_dict(self) -> Mapping[str, Any]:
         """Return the state."""
@@ -35,11 +35,11 @@ class Model(HasState, Protocol):
         ...
 
     def train(self) -> Any:
-        """Switch to training."""
+        """Switch to train mode."""
         ...
 
     def eval(self) -> Any:
-        """Switch to evaluation."""
+        """Switch to eval mode."""
         ...
 
     def zero_grad(self) -> Any:
@@ -49,21 +49,21 @@ class Model(HasState, Protocol):
 
 @runtime_checkable
 class Optimizer(HasState, Protocol):
-    """What changes the parameters of a model by their gradients."""
+    """An optimizer: it updates parameters by their gradients."""
 
     @property
     def parameters(self) -> Any:
-        """The Tensors that it changes."""
+        """The Tensors that it updates."""
         ...
 
     def step(self) -> Any:
-        """Change the parameters; False says that it did not."""
+        """Update the parameters; return False if the step was skipped."""
         ...
 
 
 @runtime_checkable
 class Schedule(HasState, Protocol):
-    """What sets the learning rate of an optimizer from step to step."""
+    """A learning rate schedule."""
 
     def step(self, *value: Any) -> Any:
         """Set the learning rate for the next step, or by the value that is monitored."""

@@ -1,4 +1,4 @@
-"""`Trainer`: the step, and what repeats it."""
+"""`Trainer`: the training step, and runs of many epochs."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Forward(NamedTuple):
         loss: the mean of the batch, a scalar Tensor.
         weight: the number of items of that mean: examples, tokens that are not ignored, or the sum
             of their weights.
-        prediction: what the metrics get, or None.
-        target: what the metrics get, or None.
+        prediction: the prediction for the metrics, or None.
+        target: the target for the metrics, or None.
     """
 
     loss: Tensor
@@ -70,8 +70,8 @@ class StepResult(NamedTuple):
 class Trainer:
     """Trains a model: `fit` for whole runs, `step` for a custom loop.
 
-    It asks for methods, never for classes: anything that has those of `Model`, `Optimizer`,
-    `Schedule` and `Metric` will do.
+    It requires methods, not base classes: any objects with those of the protocols `Model`,
+    `Optimizer`, `Schedule` and `Metric` will do.
 
     A batch is a tuple of the inputs and, last, the target. For anything else, override
     `forward_loss`::
@@ -81,31 +81,32 @@ class Trainer:
                 return Forward(self.loss(self.model(batch), batch), len(batch))
 
     Args:
-        model: what is trained, called with the inputs.
+        model: the model to train, which is called with the inputs.
         loss: a function of prediction and target. A loss of nn-losses says how many items its mean
             counts (``mean_and_weight``); of any other function the examples are counted.
-        optimizer: what changes the parameters.
-        metrics: by name, objects with ``update``, ``result`` and ``reset``, or functions of
-            prediction and target, whose mean is weighted by the examples of each batch.
-        schedule: what sets the learning rate.
-        schedule_every: when the schedule steps: after each ``'step'`` of the optimizer, or after
+        optimizer: the optimizer of its parameters.
+        metrics: a dict from names to objects with ``update``, ``result`` and ``reset``, or to
+            functions of prediction and target, whose mean is weighted by the number of examples of
+            each batch.
+        schedule: the learning rate schedule.
+        schedule_every: whether the schedule steps after each ``'step'`` of the optimizer or after
             each ``'epoch'``.
-        schedule_monitor: the name of the number that ``schedule.step`` gets after each epoch.
+        schedule_monitor: the name of the value that ``schedule.step`` gets after each epoch.
         clip_norm: the largest norm of all gradients together; needs nn-optim.
-        accumulate: how many batches make a step. They count as one batch of all their items; a
-            last group of an epoch that is not complete is applied as well.
+        accumulate: the number of batches per optimizer step. They count as one batch of all their
+            items; the last group of an epoch may have fewer.
 
     Attributes:
         history: a row of numbers for each epoch.
-        steps: how often the optimizer stepped.
-        epoch: the number of epochs that are done.
-        batches_done: the number of batches that are done of the next one.
-        epoch_over: whether these are all of its batches.
+        steps: the number of optimizer steps.
+        epoch: the number of completed epochs.
+        batches_done: the number of completed batches of the current epoch.
+        epoch_over: whether these are all batches of the epoch.
         stop_reason: why the last run ended.
 
     Raises:
         TypeError: for an argument that lacks a method that is needed.
-        ValueError: for a number out of range, a name of a metric that is taken, or a loss with
+        ValueError: for a number out of range, a reserved metric name, or a loss with
             ``reduction='none'``.
     """
 
@@ -279,27 +280,28 @@ class Trainer:
     ) -> History:
         """Train for some epochs, and return what was recorded.
 
-        A run begins anew, with an empty history, unless it is resumed; the model and the optimizer
-        go on from where they are. The first Ctrl-C ends it after the step, the second at once. The
-        training mode of the model is restored.
+        A run starts with an empty history unless it is resumed; the model and the optimizer
+        continue from their current state. The first Ctrl-C ends it after the step, the second at
+        once. The training mode of the model is restored.
 
         Args:
             data: a loader, or any iterable of batches that can be iterated over again; or a tuple
                 (or dict) of arrays, or a `Source`, which need nn-data.
-            epochs: how many epochs the run has, those before it was resumed included.
-            validation: what is evaluated after each epoch: the same.
-            callbacks: what is called at the hooks of `Callback`.
-            resume: a folder of `Checkpoint`, or a file in it. The run goes on from the newest bit
-                for bit; a folder without one begins the run anew.
-            batch_size: for arrays.
-            shuffle: for arrays: whether the order is another one in each epoch.
-            seed: for arrays: of the order.
+            epochs: the total number of epochs of the run, those before it was resumed included.
+            validation: data of the same form that is evaluated after each epoch.
+            callbacks: the callbacks, objects with methods of `Callback`.
+            resume: a folder of `Checkpoint`, or a file in it. The run continues from the newest
+                checkpoint, bit for bit; if the folder has none, a new run starts.
+            batch_size: the batch size, for arrays.
+            shuffle: whether to shuffle the samples in each epoch, for arrays.
+            seed: the seed of the order, for arrays.
             progress: False prints nothing; True a line for each epoch and, with tqdm, a bar; None
                 a bar only in a terminal.
 
         Raises:
             NonFiniteError: if the loss is NaN or infinite.
-            ValueError: for a monitor that is not recorded, and a resumed run that differs.
+            ValueError: if a monitored name is not recorded, or the checkpoint is of a run that
+                differs.
         """
         epochs = check_integer("epochs", epochs, minimum=1)
         if progress is not None:
@@ -324,11 +326,11 @@ class Trainer:
 
     @keyword_only
     def evaluate(self, data: Any, *, batch_size: int = 32) -> dict[str, float]:
-        """Return loss and metrics over all batches, in evaluation mode and without recording.
+        """Return loss and metrics over all batches, in eval mode and without recording.
 
         Args:
-            data: as for `fit`.
-            batch_size: for arrays.
+            data: the data, as for `fit`.
+            batch_size: the batch size, for arrays.
         """
         options = {"batch_size": batch_size, "seed": 0, "device": self._device()}
         batches = as_batches("data", data, shuffle=False, **options)
@@ -346,11 +348,11 @@ class Trainer:
 
     @keyword_only
     def predict(self, data: Any, *, batch_size: int = 256) -> Any:
-        """Return the predictions for all inputs as an array, in evaluation mode.
+        """Return the predictions for all inputs as an array, in eval mode.
 
         Args:
             data: an array of inputs, or an iterable of inputs, in tuples where there are several.
-            batch_size: for an array.
+            batch_size: the batch size, for an array.
 
         Raises:
             ValueError: if there are no inputs.

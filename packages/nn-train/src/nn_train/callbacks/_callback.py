@@ -49,22 +49,22 @@ class Callback:
     last: ClassVar[bool] = False  # called after all others, and first of all when the run ends
 
     def on_fit_begin(self, trainer: Any) -> Stop | None:
-        """Before the first step, after a state was loaded."""
+        """Called before the first step, after a state was loaded."""
 
     def on_epoch_begin(self, trainer: Any) -> Stop | None:
-        """Before the first batch of an epoch."""
+        """Called before the first batch of an epoch."""
 
     def on_step_end(self, trainer: Any) -> Stop | None:
-        """After each step of the optimizer."""
+        """Called after each step of the optimizer."""
 
     def on_validation_end(self, trainer: Any) -> Stop | None:
-        """After the validation of an epoch, whose numbers are in ``trainer.values``."""
+        """Called after the validation of an epoch, whose values are in ``trainer.values``."""
 
     def on_epoch_end(self, trainer: Any) -> Stop | None:
-        """After an epoch, which is in ``trainer.history``."""
+        """Called after an epoch, whose row is in ``trainer.history``."""
 
     def on_fit_end(self, trainer: Any, reason: str) -> None:
-        """When the run ends, however it ends.
+        """Called when the run ends, for whatever reason.
 
         Args:
             trainer: the trainer.

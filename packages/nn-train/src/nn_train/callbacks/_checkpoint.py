@@ -1,4 +1,4 @@
-"""`Checkpoint`: files of all that a run is, while it goes on."""
+"""`Checkpoint`: files of the complete state of a run, while it trains."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Checkpoint(Callback):
     the one from before.
 
     Args:
-        folder: where the files are written; it is created if it is missing.
-        every: after how many epochs a file is written.
-        every_steps: after how many steps of the optimizer a file is written as well.
-        keep: how many files are kept, the newest.
-        best: the name of a number in the history; ``best.safetensors`` is the checkpoint of the
+        folder: the folder for the files; it is created if it is missing.
+        every: the number of epochs between two files.
+        every_steps: the number of optimizer steps between further files, or None.
+        keep: the number of files to keep, the newest.
+        best: the name of a value in the history; ``best.safetensors`` is the checkpoint of the
             epoch where it was best.
-        mode: ``'min'`` or ``'max'``; ``'auto'`` takes it from the name `best`.
+        mode: ``'min'`` or ``'max'``; ``'auto'`` infers it from the name.
 
     Raises:
         ValueError: for an option out of range; when the run begins, for a name `best` that it will
             not record, and for a folder that holds the files of another run.
-        TypeError: for an option of another type.
+        TypeError: for an option of the wrong type.
         ModuleNotFoundError: without nn-io, when the run begins.
 
     >>> Checkpoint("run", every=5, keep=2, best="val_accuracy")

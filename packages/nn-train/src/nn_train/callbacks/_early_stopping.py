@@ -22,22 +22,22 @@ class EarlyStopping(Callback):
     But When?", 1998.)
 
     Args:
-        monitor: the name of a number in the history.
-        patience: how many epochs without an improvement are waited for before the run stops.
-        min_delta: by more than how much a number has to be better.
-        mode: ``'min'`` or ``'max'``; ``'auto'`` takes it from the name of the number.
-        restore: whether the model gets its best weights back when the run ends, however it ends:
-            by itself, by another callback, by an error or by Ctrl-C.
+        monitor: the name of a value in the history.
+        patience: the number of epochs without improvement after which the run stops.
+        min_delta: the minimum improvement: a value must be better by more than this.
+        mode: ``'min'`` or ``'max'``; ``'auto'`` infers it from the name.
+        restore: whether the model gets its best weights back when the run ends, for whatever
+            reason: by itself, by another callback, by an error or by Ctrl-C.
 
     Attributes:
-        best: the best number so far, or None.
+        best: the best value so far, or None.
         best_epoch: its epoch, counted from 1, or None.
-        wait: the number of epochs since.
+        wait: the number of epochs since the best.
 
     Raises:
         ValueError: for an option out of range; when the run begins, for a monitor that it will not
             record.
-        TypeError: for an option of another type.
+        TypeError: for an option of the wrong type.
 
     >>> EarlyStopping("val_loss", patience=3)
     EarlyStopping('val_loss', patience=3, mode='min')
@@ -67,7 +67,7 @@ class EarlyStopping(Callback):
         self._weights: dict[str, Any] | None = None
 
     def on_fit_begin(self, trainer: Any) -> Stop | None:
-        """Check the name; begin anew, unless the run is resumed."""
+        """Check the name; start over, unless the run is resumed."""
         self._comparison.check(trainer.names)
         if not trainer.resumed:
             self._reset()
