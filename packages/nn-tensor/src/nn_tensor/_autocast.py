@@ -31,9 +31,10 @@ class autocast(Switch):  # noqa: N801 - a context manager, as no_grad
 
     Operations on Tensors cast their float32 and half-precision inputs: matrix products,
     convolutions and recurrent layers to `dtype`; exponentials, logarithms, powers, sums, softmax,
-    normalization and losses to float32. The others take what they get, and promote as NumPy does.
-    Parameters stay float32, and so do their gradients. The cast of a parameter is kept until it
-    changes or the outermost block ends. Float64 is left alone, and so are plain arrays.
+    normalization and losses to float32. All other operations leave their inputs as they are, and
+    promote them by NumPy's rules. Parameters stay float32, and so do their gradients. The cast of a
+    parameter is cached until the parameter changes or the outermost block ends. Float64 Tensors and
+    plain arrays are not cast.
 
     The backward pass computes in the dtypes of the forward pass, inside the block or outside. Small
     gradients underflow in float16: see `nn_optim.LossScaler`. On the CPU half precision saves no

@@ -64,10 +64,10 @@ _DEVICE_PATTERN = re.compile(r"cpu|cuda(?::(\d+))?")
 def parse_device(device: str | Device) -> Device:
     """Parse ``'cpu'``, ``'cuda'`` or ``'cuda:N'`` (``'cuda'`` is ``'cuda:0'``).
 
-    The spelling alone is checked here; whether the device answers is checked when it is used.
+    The spelling alone is checked here; whether the device is available is checked when it is used.
 
     Raises:
-        ValueError: for another spelling.
+        ValueError: if it is none of these names.
         TypeError: for anything but a string or a `Device`.
 
     >>> str(parse_device("cuda:1")), parse_device("cuda:0") == parse_device("cuda")
@@ -122,7 +122,7 @@ def _cuda_problem() -> str | None:
 
 
 def has_cuda() -> bool:
-    """Return whether CuPy imports and a CUDA device answers (asked once, then remembered)."""
+    """Return whether CuPy can be imported and a CUDA device is available (determined once)."""
     return _cuda_problem() is None
 
 

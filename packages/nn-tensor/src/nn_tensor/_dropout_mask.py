@@ -27,8 +27,8 @@ def dropout_mask(
 
     Args:
         xp: the array module.
-        shape: of the result.
-        dtype: of the result, floating.
+        shape: the shape of the result.
+        dtype: the floating dtype of the result.
         p: the probability of 0, from 0 to 1.
         key: two integers of 64 bits.
 

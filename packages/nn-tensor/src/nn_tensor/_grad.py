@@ -48,7 +48,8 @@ def grad(
     Args:
         outputs: a Tensor, or several whose derivatives are summed.
         inputs: a leaf or intermediate Tensor, or a sequence of them.
-        gradient: as for `Tensor.backward`; a sequence of as many if `outputs` is a sequence.
+        gradient: the gradient of the outputs, as for `Tensor.backward`; a sequence of them if
+            `outputs` is a sequence.
         retain_graph: keep the graph for another backward pass; by default as `create_graph`.
         create_graph: record, so that the result can be differentiated again.
 

@@ -141,7 +141,7 @@ def check_integers(xp: Any, name: str, indices: Any, length: int | None, least: 
     """Return `indices` as an array of integers between `least` and `length` - 1, or raise.
 
     Args:
-        name: of the operation, for an error that comes when it has been called.
+        name: the name of the operation, for an error that is raised after it has been called.
         length: None to compare them with nothing.
     """
     if not is_array(indices):

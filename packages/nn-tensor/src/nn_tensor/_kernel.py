@@ -61,9 +61,9 @@ class Kernel:
         """Declare the decorated function, called without `xp`, as the numba implementation.
 
         Args:
-            function: in numba's subset of Python; or the name of an implementation in nn-kernels,
-                as ``conv2d_forward.cpu("conv2d")``, which may return NotImplemented for arguments
-                that it leaves to the reference.
+            function: a function in numba's subset of Python; or the name of an implementation in
+                nn-kernels, as ``conv2d_forward.cpu("conv2d")``, which may return NotImplemented for
+                arguments that it leaves to the reference.
             reassociate: whether sums may be added up in another order, several at a time, as
                 ``@kernel.cpu(reassociate=True)``: a sum over a row is then many times as fast. NaN
                 and infinity stay what they are.
@@ -116,7 +116,7 @@ class use_kernels(Switch):  # noqa: N801 - a context manager, as no_grad
     """Choose the implementation that kernels run in this thread: ``"auto"`` or ``"reference"``.
 
     Raises:
-        ValueError: for another choice.
+        ValueError: if it is neither.
 
     >>> from nn_tensor import Tensor, erf, use_kernels
     >>> with use_kernels("reference"):

@@ -84,9 +84,9 @@ class _CallSwitch(Switch):
 
 
 class no_grad(_CallSwitch):  # noqa: N801 - the name that users of every framework know
-    """Switch recording off in this thread, as a context manager or a decorator.
+    """Disable the recording of gradients in this thread, as a context manager or a decorator.
 
-    Blocks nest, and an exception restores what was before.
+    Blocks nest, and the previous state is restored after an exception too.
 
     >>> from nn_tensor import Tensor, no_grad
     >>> x = Tensor([1.0, 2.0], requires_grad=True)
@@ -100,7 +100,7 @@ class no_grad(_CallSwitch):  # noqa: N801 - the name that users of every framewo
 
 
 class enable_grad(_CallSwitch):  # noqa: N801
-    """Switch recording on again inside a `no_grad` block, in this thread.
+    """Enable the recording of gradients inside a `no_grad` block, in this thread.
 
     >>> from nn_tensor import Tensor, enable_grad, no_grad
     >>> x = Tensor([1.0], requires_grad=True)

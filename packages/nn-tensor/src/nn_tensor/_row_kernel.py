@@ -55,9 +55,9 @@ class RowKernel:
     the values of all threads of the row; every thread must call them.
 
     Args:
-        name: of the kernel, as profilers show it.
+        name: the name of the kernel, as profilers show it.
         arguments: the declarations of its arguments in C++.
-        body: what to do with a row.
+        body: the source code that is run for a row.
 
     >>> from nn_tensor.extend import RowKernel
     >>> total = RowKernel("total", "const T *x, T *out", '''

@@ -141,7 +141,7 @@ class Tensor(Variable):
 
     @property
     def data(self) -> np.ndarray[Any, Any]:  # CuPy's, which no checker knows, are used like these
-        """The NumPy or CuPy array itself; what is written into it is not recorded."""
+        """The NumPy or CuPy array itself; changes made through it are not recorded."""
         return self._data
 
     @data.setter
@@ -164,7 +164,7 @@ class Tensor(Variable):
 
     @property
     def device(self) -> str:
-        """Where the data is: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``."""
+        """The device of the data: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``."""
         return str(device_of(self._data))
 
     @property
@@ -220,7 +220,7 @@ class Tensor(Variable):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it was made by the user and not by a recorded operation."""
+        """Whether it was created by the user and not by a recorded operation."""
         return self._node is None
 
     @property
@@ -247,7 +247,7 @@ class Tensor(Variable):
 
     @property
     def has_grad(self) -> bool:
-        """Whether a gradient is there; without one ``grad`` of a leaf reads as zeros.
+        """Whether there is a gradient; without one the ``grad`` of a leaf reads as zeros.
 
         >>> x = Tensor([1.0], requires_grad=True)
         >>> x.has_grad, x.grad
@@ -278,17 +278,17 @@ class Tensor(Variable):
         return ops.swapaxes(self, -1, -2)
 
     def detach(self) -> Tensor:
-        """Return a Tensor of the same memory that has no history and requires no gradient."""
+        """Return a Tensor that shares the memory, has no graph and requires no gradient."""
         return Tensor(self._data)
 
     def copy(self) -> Tensor:
-        """Return a copy in memory of its own; gradients flow through it."""
+        """Return a copy that owns its memory; gradients flow through it."""
         return ops.copy(self)
 
     # Where and in which type it lives
 
     def to(self, device: str | Device | None = None, dtype: Any = None) -> Tensor:
-        """Return it on `device`, and in `dtype` if given; gradients flow back to where it was.
+        """Return it on `device`, and in `dtype` if given; gradients flow back to this Tensor.
 
         Raises:
             RuntimeError: if the device cannot be used; the message says what is missing.
@@ -311,7 +311,7 @@ class Tensor(Variable):
         return self if parsed == self._data.dtype else ops.cast(self, parsed)
 
     def set_device(self, device: str | Device) -> None:
-        """Move this very Tensor, and its gradient, so that all references see the move."""
+        """Move this Tensor and its gradient in place, so that all references to it see the move."""
         target = parse_device(device)
         data = put(self._data, target)
         grad = None if self._grad is None else Tensor(put(self._grad._data, target))
@@ -319,7 +319,7 @@ class Tensor(Variable):
         self._grad = grad
 
     def set_dtype(self, dtype: Any) -> None:
-        """Convert this very Tensor, and its gradient, to another data type."""
+        """Convert this Tensor and its gradient to another data type in place."""
         parsed = parse_dtype(dtype)
         grad = None if self._grad is None else self._grad.detach().astype(parsed)
         self.data = _cast(self._data, parsed)
@@ -333,11 +333,11 @@ class Tensor(Variable):
         retain_graph: bool | None = None,
         create_graph: bool = False,
     ) -> None:
-        """Accumulate into ``grad`` of every leaf the derivative of this Tensor.
+        """Accumulate the derivative of this Tensor into the ``grad`` of every leaf.
 
         Args:
-            gradient: the derivative of the final value with respect to this Tensor; it
-                broadcasts to this Tensor's shape. Optional for a single element, where it is 1.
+            gradient: the derivative of the final value with respect to this Tensor; it broadcasts
+                to this Tensor's shape. Optional for a single element, with 1 as the default.
             retain_graph: keep the graph for another `backward`; by default as `create_graph`.
             create_graph: record the gradients themselves, so that they can be differentiated. A
                 leaf and its ``grad`` then refer to each other until `zero_grad`.
@@ -634,7 +634,7 @@ class Tensor(Variable):
     # Those that take lengths or axes one by one as well
 
     def reshape(self, *shape: int | Sequence[int]) -> Tensor:
-        """See `nn_tensor.reshape`; the lengths may be given one by one or as a tuple."""
+        """See `nn_tensor.reshape`; the sizes may be given one by one or as a tuple."""
         return ops.reshape(self, _one_or_many(shape))
 
     def transpose(self, *axes: int | Sequence[int] | None) -> Tensor:

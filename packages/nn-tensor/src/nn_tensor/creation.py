@@ -256,7 +256,7 @@ def arange(
     device: DeviceLike = "cpu",
     requires_grad: bool = False,
 ) -> Tensor:
-    """Return ``start, start + step, ...`` up to, but without, `stop`; ``arange(n)`` from 0.
+    """Return ``start, start + step, ...`` up to and excluding `stop`; ``arange(n)`` starts at 0.
 
     Integers give int64, floats give float32.
 
@@ -314,7 +314,7 @@ def linspace(
 
     Args:
         endpoint: False to leave `stop` out.
-        retstep: also return the distance between two numbers; NaN if there are less than two.
+        retstep: also return the spacing; NaN if there are fewer than two numbers.
 
     >>> linspace(0, 1, 3)
     Tensor([0. , 0.5, 1. ])
@@ -340,7 +340,7 @@ def eye(
     """Return a matrix of `N` rows with ones on a diagonal; square if `M`, of columns, is None.
 
     Args:
-        k: which diagonal: 0 the main one, positive ones above it, negative ones below.
+        k: the index of the diagonal: 0 for the main one, positive above it, negative below.
 
     >>> eye(2)
     Tensor([[1., 0.],
@@ -404,7 +404,7 @@ def randint(
     rng: Rng = None,
     device: DeviceLike = "cpu",
 ) -> Tensor:
-    """Return integers drawn uniformly from `low` up to, but without, `high`; from 0 if it is None.
+    """Return integers drawn uniformly from [`low`, `high`), or from [0, `low`) if `high` is None.
 
     Args:
         size: the shape of the result.
@@ -441,8 +441,8 @@ def from_dlpack(x: Any, /, *, device: DeviceLike | None = None, copy: bool | Non
     """Return a Tensor that shares the memory of another framework's array or tensor.
 
     Args:
-        device: where to put it; by default where it is.
-        copy: True for memory of its own, False to raise where it cannot be shared.
+        device: the device of the result; by default that of `x`.
+        copy: True to copy, False to raise if the memory cannot be shared, None to copy only then.
 
     Raises:
         TypeError: if `x` does not offer DLPack, or holds no numbers.

@@ -1,4 +1,4 @@
-"""Linear algebra, by the names of `numpy.linalg`: norms, solutions, decompositions.
+"""Linear algebra, by the names of `numpy.linalg`: norms, linear systems, decompositions.
 
 Matrices are the last two axes; the others are stacks of them, and broadcast. float16 is computed
 in float32, integers in float64, as NumPy computes them.
@@ -150,8 +150,8 @@ def _(g: Any, out: Any) -> Any:
 def det(a: Any, /) -> Tensor:
     r"""Return the determinant of square matrices.
 
-    Its gradient, the matrix of cofactors, is right for singular matrices too; a second derivative
-    needs a regular matrix.
+    Its gradient, the matrix of cofactors, is correct for singular matrices too; a second derivative
+    needs an invertible matrix.
 
     Raises:
         numpy.linalg.LinAlgError: if a matrix is not square.
@@ -259,11 +259,11 @@ def eigh(a: Any, /, UPLO: str = "L") -> EighResult[Any]:
     r"""Return the eigenvalues and eigenvectors of symmetric matrices, :math:`a = V \Lambda V^T`.
 
     Only one triangle of `a` is read; the gradient is symmetric, as `a` is. The gradient of
-    eigenvectors is undefined where eigenvalues are equal (infinite or NaN), and depends on no sign
-    of theirs only if the result does not.
+    eigenvectors is undefined (infinite or NaN) where eigenvalues are equal, and meaningful only for
+    results that do not depend on the signs of the eigenvectors.
 
     Args:
-        UPLO: which triangle is read: "L" the lower, "U" the upper one.
+        UPLO: the triangle that is read: "L" the lower, "U" the upper one.
 
     Raises:
         numpy.linalg.LinAlgError: if a matrix is not square, or the algorithm does not converge.
@@ -344,14 +344,14 @@ def svd(
 ) -> Any:
     r"""Return the singular value decomposition, :math:`a = U \operatorname{diag}(S) V^T`.
 
-    The gradient of singular vectors is undefined where singular values are equal (infinite or
-    NaN), and depends on no sign of theirs only if the result does not.
+    The gradient of singular vectors is undefined (infinite or NaN) where singular values are equal,
+    and meaningful only for results that do not depend on the signs of the singular vectors.
 
     Args:
         a: matrices (..., m, n); with k the smaller of m and n.
-        full_matrices: return `U` and `Vh` with all m and n vectors. The further ones are arbitrary
-            and have no derivative: pass False for matrices that are not square and that require a
-            gradient.
+        full_matrices: return `U` and `Vh` with all m and n vectors. The additional ones are
+            arbitrary and have no derivative: pass False for matrices that are not square and that
+            require a gradient.
         compute_uv: False to return the singular values alone.
         hermitian: must be False; see `eigh`.
 

@@ -105,7 +105,7 @@ def _(g: Any, y: Any, out: Any) -> Any:
 
 @op
 def floor_divide(xp: Any, x: Any, y: Any, /) -> Any:
-    """Return the largest integer at most ``x / y``; piecewise constant, so it has no gradient.
+    """Return the largest integer <= ``x / y``; piecewise constant, so it has no gradient.
 
     >>> from nn_tensor import Tensor, floor_divide
     >>> floor_divide(Tensor([7.0, -7.0]), 2)

@@ -476,7 +476,7 @@ def _(g: Any, x: Any) -> Any:
 
 @op
 def floor(xp: Any, x: Any, /) -> Any:
-    """Return the largest integer at most `x`.
+    """Return the largest integer <= `x`.
 
     >>> from nn_tensor import Tensor, floor
     >>> floor(Tensor([1.5, -1.5]))
@@ -487,7 +487,7 @@ def floor(xp: Any, x: Any, /) -> Any:
 
 @op
 def ceil(xp: Any, x: Any, /) -> Any:
-    """Return the smallest integer at least `x`.
+    """Return the smallest integer >= `x`.
 
     >>> from nn_tensor import Tensor, ceil
     >>> ceil(Tensor([1.5, -1.5]))
@@ -523,7 +523,7 @@ def round(xp: Any, x: Any, /, decimals: int = 0) -> Any:
 
 @op
 def maximum(xp: Any, x: Any, y: Any, /) -> Any:
-    """Return the larger of both; NaN wins. Where they are equal each gets half the gradient.
+    """Return the larger of both; NaN propagates. Where they are equal each gets half the gradient.
 
     >>> from nn_tensor import Tensor, maximum
     >>> maximum(Tensor([1.0, 3.0]), 2)
@@ -544,7 +544,7 @@ def _(g: Any, x: Any, y: Any) -> Any:
 
 @op
 def minimum(xp: Any, x: Any, y: Any, /) -> Any:
-    """Return the smaller of both; NaN wins. Where they are equal each gets half the gradient.
+    """Return the smaller of both; NaN propagates. Where they are equal each gets half the gradient.
 
     >>> from nn_tensor import Tensor, minimum
     >>> minimum(Tensor([1.0, 3.0]), 2)
@@ -636,9 +636,10 @@ def nan_to_num(
 
     Args:
         copy: must be True: `x` itself is not changed.
-        nan: what replaces NaN.
-        posinf: what replaces infinity; the largest number of the dtype if it is None.
-        neginf: what replaces minus infinity; the smallest number of the dtype if it is None.
+        nan: the value that replaces NaN.
+        posinf: the value that replaces infinity; the largest number of the dtype if it is None.
+        neginf: the value that replaces negative infinity; the lowest number of the dtype if it is
+            None.
 
     >>> from nn_tensor import Tensor, nan_to_num
     >>> nan_to_num(Tensor([1.0, float("nan")]))

@@ -153,7 +153,7 @@ def take(
     Args:
         indices: integers of any shape, which takes the place of the axis in the result; negative
             ones count from the end.
-        mode: what happens to indices out of bounds: "raise", "wrap" (they count around) or
+        mode: the treatment of indices out of bounds: "raise", "wrap" (modulo the length) or
             "clip" (the first or last element is taken).
 
     Raises:
@@ -307,7 +307,7 @@ def scatter_add(xp: Any, x: Any, indices: Any, values: Any, /, axis: int = -1) -
 
     Args:
         indices: integers, as many axes as `x`, none but `axis` longer.
-        values: what to add, of the shape of `indices` or broadcasting to it.
+        values: the values to add, of the shape of `indices` or broadcasting to it.
 
     Raises:
         IndexError: if an index is negative or too large.
@@ -345,8 +345,8 @@ def one_hot(
 
     Args:
         indices: integers of any shape.
-        num_classes: the length of the new axis; by default one more than the largest index.
-        dtype: of the result.
+        num_classes: the size of the new axis; by default one more than the largest index.
+        dtype: the dtype of the result.
 
     Raises:
         IndexError: if an index is negative or not less than `num_classes`.

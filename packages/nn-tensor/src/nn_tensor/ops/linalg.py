@@ -1,4 +1,4 @@
-"""Products of matrices and of arrays of any number of axes."""
+"""Products of matrices and of arrays with any number of axes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def matmul(x: Any, y: Any, /) -> Tensor:
     gone from the result.
 
     Raises:
-        ValueError: if an operand has no axes, or the inner lengths differ.
+        ValueError: if an operand has no axes, or the inner dimensions differ.
 
     >>> from nn_tensor import Tensor, matmul
     >>> matmul(Tensor([[1.0, 2.0], [3.0, 4.0]]), Tensor([1.0, 10.0]))
@@ -114,7 +114,7 @@ def tensordot(a: Any, b: Any, /, axes: int | Sequence[Any] = 2) -> Tensor:
             sequences of axes.
 
     Raises:
-        ValueError: if the axes do not exist or have different lengths.
+        ValueError: if the axes do not exist or have different sizes.
 
     >>> from nn_tensor import ones, tensordot
     >>> tensordot(ones((2, 3, 4)), ones((4, 3, 5)), ([1, 2], [1, 0])).shape

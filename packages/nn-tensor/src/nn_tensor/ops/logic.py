@@ -129,7 +129,7 @@ def logical_xor(xp: Any, x: Any, y: Any, /) -> Any:
 
 @op
 def logical_not(xp: Any, x: Any, /) -> Any:
-    """Return the truth of ``x == 0``, element by element, as booleans.
+    """Return whether ``x == 0``, element by element.
 
     >>> from nn_tensor import Tensor, logical_not
     >>> logical_not(Tensor([True, False]))

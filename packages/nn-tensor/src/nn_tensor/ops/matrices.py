@@ -106,7 +106,7 @@ def trace(
 
     Args:
         offset: the index along `axis2` less that along `axis1`.
-        dtype: in which to add, and that of the result.
+        dtype: the dtype of the sum and of the result.
 
     >>> from nn_tensor import Tensor, trace
     >>> trace(Tensor([[1.0, 2.0], [3.0, 4.0]]))

@@ -24,9 +24,10 @@ def pad(x: Any, /, pad_width: Any, mode: str = "constant", *, constant_values: A
     Args:
         pad_width: as in `numpy.pad`: a number, a pair for every axis, one pair per axis, or pairs
             by axis.
-        mode: what is added: "constant", or values of `x`, "edge", "reflect", "symmetric" or
-            "wrap".
-        constant_values: for "constant": a number, a pair for every axis, or one pair per axis.
+        mode: the elements that are added: "constant", or values of `x`: "edge", "reflect",
+            "symmetric" or "wrap".
+        constant_values: the values for "constant": a number, a pair for every axis, or one pair per
+            axis.
 
     >>> from nn_tensor import Tensor, pad
     >>> pad(Tensor([1.0, 2.0]), (1, 2))

@@ -1,4 +1,4 @@
-"""Reductions: sums, products, extrema and running sums over axes.
+"""Reductions: sums, products, extrema and cumulative sums over axes.
 
 `axis` is None for all axes, an integer or a tuple of integers, as in NumPy.
 """
@@ -101,7 +101,7 @@ def sum(
     """Return the sum over `axis`. Booleans and integers are counted in int64, as in NumPy.
 
     Args:
-        dtype: in which to add, and that of the result.
+        dtype: the dtype of the sum and of the result.
 
     >>> from nn_tensor import Tensor, sum
     >>> sum(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
@@ -139,7 +139,7 @@ def mean(
     """Return the arithmetic mean over `axis`; NaN, with NumPy's warning, over nothing.
 
     Args:
-        dtype: in which to add, and that of the result.
+        dtype: the dtype of the sum and of the result.
 
     >>> from nn_tensor import Tensor, mean
     >>> mean(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
@@ -236,7 +236,7 @@ def prod(
     """Return the product over `axis`; its gradient is right where elements are zero, too.
 
     Args:
-        dtype: in which to multiply, and that of the result.
+        dtype: the dtype of the product and of the result.
 
     >>> from nn_tensor import Tensor, prod
     >>> prod(Tensor([[1.0, 2.0], [3.0, 4.0]]), axis=0)
@@ -353,7 +353,7 @@ def cumsum(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = No
     """Return the cumulative sum along `axis`, or of all elements in order if it is None.
 
     Args:
-        dtype: in which to add, and that of the result.
+        dtype: the dtype of the sum and of the result.
 
     >>> from nn_tensor import Tensor, cumsum
     >>> cumsum(Tensor([1.0, 2.0, 3.0]))
@@ -380,7 +380,7 @@ def cumprod(x: Any, /, axis: int | None = None, dtype: Any = None, out: None = N
     """Return the cumulative product along `axis`, or of all elements in order if it is None.
 
     Args:
-        dtype: in which to multiply, and that of the result.
+        dtype: the dtype of the product and of the result.
 
     >>> from nn_tensor import Tensor, cumprod
     >>> cumprod(Tensor([1.0, 2.0, 3.0]))

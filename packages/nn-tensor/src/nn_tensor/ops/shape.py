@@ -56,7 +56,7 @@ __all__ = [
 
 @op
 def reshape(xp: Any, x: Any, /, shape: int | Sequence[int]) -> Any:
-    """Return the elements of `x`, in the same order, in another `shape`; one length may be -1.
+    """Return the elements of `x`, in the same order, in another `shape`; one size may be -1.
 
     >>> from nn_tensor import Tensor, reshape
     >>> reshape(Tensor([1.0, 2.0, 3.0, 4.0]), (2, -1))
@@ -230,7 +230,7 @@ def concatenate(
     """Return `arrays` joined along an existing axis; flattened first if `axis` is None.
 
     Args:
-        dtype: of the result.
+        dtype: the dtype of the result.
 
     >>> from nn_tensor import Tensor, concatenate
     >>> concatenate([Tensor([1.0]), Tensor([2.0, 3.0])])
@@ -253,7 +253,7 @@ def stack(arrays: Sequence[Any], /, axis: int = 0, out: None = None, *, dtype: A
     """Return `arrays`, all of one shape, joined along a new axis.
 
     Args:
-        dtype: of the result.
+        dtype: the dtype of the result.
 
     >>> from nn_tensor import Tensor, stack
     >>> stack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])], axis=1)
@@ -277,7 +277,7 @@ def vstack(arrays: Sequence[Any], /, *, dtype: Any = None) -> Any:
     """Return `arrays` joined along the first of two or more axes; vectors are rows.
 
     Args:
-        dtype: of the result.
+        dtype: the dtype of the result.
 
     >>> from nn_tensor import Tensor, vstack
     >>> vstack([Tensor([1.0, 2.0]), Tensor([3.0, 4.0])])
@@ -296,7 +296,7 @@ def hstack(arrays: Sequence[Any], /, *, dtype: Any = None) -> Any:
     """Return `arrays` joined along the second axis, or the first if they have only one.
 
     Args:
-        dtype: of the result.
+        dtype: the dtype of the result.
 
     >>> from nn_tensor import Tensor, hstack
     >>> hstack([Tensor([1.0, 2.0]), Tensor([3.0])])
@@ -324,10 +324,11 @@ def split(ary: Data, /, indices_or_sections: int | Sequence[int], axis: int = 0)
 def split(ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]: ...
 @keyword_only
 def split(ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """Return `ary` cut along `axis`: into so many equal parts, or before the indices given.
+    """Return `ary` split along `axis`: into so many equal parts, or before the given indices.
 
     Raises:
-        ValueError: if a number of sections does not divide the length (see `array_split`).
+        ValueError: if the number of sections does not divide the size of the axis (see
+            `array_split`).
 
     >>> from nn_tensor import Tensor, split
     >>> split(Tensor([1.0, 2.0, 3.0]), [1])
@@ -352,10 +353,10 @@ def array_split(
     ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0
 ) -> list[Any]: ...
 def array_split(ary: Any, /, indices_or_sections: int | Sequence[int], axis: int = 0) -> list[Any]:
-    """Return `ary` cut along `axis` as `split`; parts may differ in length, by 1 at most.
+    """Return `ary` split along `axis`, as `split` does; the sizes of parts may differ by 1.
 
     Raises:
-        ValueError: if there are less than 1 sections.
+        ValueError: if there are fewer than 1 sections.
 
     >>> from nn_tensor import Tensor, array_split
     >>> array_split(Tensor([1.0, 2.0, 3.0]), 2)
@@ -401,10 +402,10 @@ def _(g: Any, axis: Any) -> Any:
 
 @function
 def roll(x: Any, /, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Tensor:
-    """Return `x` with its elements moved by `shift` along `axis`; the last become the first.
+    """Return `x` with its elements rolled by `shift` along `axis`; the last become the first.
 
     Args:
-        shift: how far; a tuple for several axes.
+        shift: the number of places; a tuple for several axes.
         axis: None to move the elements of the flattened `x`.
 
     >>> from nn_tensor import Tensor, roll
@@ -536,7 +537,7 @@ def cast(xp: Any, x: Any, /, dtype: Any, kept: Any = None) -> Any:
     """Return `x` in another data type; `Tensor.astype` is the way to call it.
 
     Args:
-        kept: what an earlier call returned, if it is known.
+        kept: the result of an earlier call, if it is known.
     """
     return xp.asarray(x).astype(parse_dtype(dtype)) if kept is None else kept
 

@@ -39,7 +39,7 @@ def sort(
 
     Args:
         kind: the algorithm that NumPy would use; sorts here are always stable.
-        stable: accepted for NumPy's sake, as `kind`.
+        stable: accepted for compatibility with NumPy, as `kind`.
 
     >>> from nn_tensor import Tensor, sort
     >>> sort(Tensor([[3.0, 1.0, 2.0]]))
@@ -63,7 +63,7 @@ def argsort(
     Args:
         axis: None for the flattened `x`.
         kind: the algorithm that NumPy would use; sorts here are always stable.
-        stable: accepted for NumPy's sake, as `kind`.
+        stable: accepted for compatibility with NumPy, as `kind`.
 
     >>> from nn_tensor import Tensor, argsort
     >>> argsort(Tensor([3.0, 1.0, 2.0]))
@@ -100,7 +100,7 @@ def topk(x: Any, /, k: int, axis: int = -1, *, largest: bool = True) -> TopK[Any
         largest: False for the smallest elements, in ascending order.
 
     Raises:
-        ValueError: if there are less than `k` elements.
+        ValueError: if there are fewer than `k` elements.
 
     >>> from nn_tensor import Tensor, topk
     >>> values, indices = topk(Tensor([1.0, 3.0, 2.0]), 2)

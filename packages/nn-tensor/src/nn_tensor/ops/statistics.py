@@ -48,7 +48,7 @@ def var(
     r"""Return the variance over `axis`, :math:`\frac{1}{n - d} \sum (x - \bar x)^2`.
 
     Args:
-        dtype: in which to compute, and that of the result.
+        dtype: the dtype of the computation and of the result.
         ddof: the :math:`d` of the formula; 0 as in NumPy (PyTorch's default is 1).
         mean: the mean with its dimensions kept, where it is known already.
         correction: the name of `ddof` in the array API.
@@ -268,12 +268,13 @@ def average(
     r"""Return the weighted mean over `axis`, :math:`\sum w_i x_i / \sum w_i`.
 
     Args:
-        weights: of the shape of `x`, or of its sizes along `axis`; without them it is the `mean`.
+        weights: the weights, of the shape of `x` or of its size along `axis`; without them the
+            result is the `mean`.
         returned: also return the sum of the weights.
 
     Raises:
         ValueError: if the shape of `weights` does not fit.
-        ZeroDivisionError: if weights add up to 0.
+        ZeroDivisionError: if the weights add up to 0.
 
     >>> from nn_tensor import Tensor, average
     >>> average(Tensor([1.0, 3.0]), weights=[3, 1])

@@ -42,7 +42,7 @@ def assert_close(
         rtol: the allowed error relative to `expected`; by default, as `atol`, that of the less
             precise of both dtypes: 5e-3 for float16, 2e-6 for float32 and 1e-12 for float64.
         atol: the allowed absolute error; by default 5e-4, 1e-6 and 1e-13.
-        name: what the message calls the values.
+        name: the name of the values in the message.
         check_dtype: whether the dtypes must be equal; those of Python numbers are not compared.
 
     Raises:

@@ -50,7 +50,7 @@ class Case:
     """A row of any kind: what is tested, with which inputs and options, against which reference.
 
     Args:
-        function: what is tested: a function, or the class that makes it from `options`.
+        function: the tested function, or the class that makes it from `options`.
         reference: a formula in NumPy for the same; without one, values are not compared.
         inputs: each an array, or a pair of a domain and a shape; or a function of a random
             generator that returns all. A domain is a name in `DOMAINS`, a pair of bounds, or a

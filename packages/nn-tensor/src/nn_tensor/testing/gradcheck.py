@@ -42,8 +42,8 @@ def gradcheck(
     the gradient in place of the function, once more with respect to all inputs and to :math:`w`.
 
     Args:
-        function: takes as many Tensors as there are inputs, returns a Tensor or a sequence of
-            them, and computes the same each time.
+        function: a function of as many Tensors as there are inputs, which returns a Tensor or a
+            sequence of them, the same each time.
         inputs: arrays or Tensors. Floating ones are converted to float64 and checked; others are
             passed as they are. Within ``2 * step`` of them the function must be smooth.
         order: 1 for the gradient, 2 for the gradient of the gradient too, and so on.
@@ -52,7 +52,7 @@ def gradcheck(
             ten times more for each further order.
         atol: the allowed absolute error, which grows likewise.
         step: the distance between the points of the difference.
-        seed: of directions and weights.
+        seed: the seed of directions and weights.
 
     Raises:
         GradientError: if the two differ, with the position of the input and both numbers.

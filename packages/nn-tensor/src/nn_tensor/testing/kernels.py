@@ -28,7 +28,7 @@ class KernelCase(Case):
     CUDA and the reference on CuPy.
 
     Args:
-        dtypes: of the floating arguments.
+        dtypes: the dtypes of the floating arguments.
         tolerances: by dtype, the relative and absolute error allowed.
     """
 

@@ -29,7 +29,7 @@ class OptimizerCase(Case):
     of each step, in float64, and returns the parameter after the last.
 
     Args:
-        dtypes: of the parameters.
+        dtypes: the dtypes of the parameters.
         tolerances: by dtype, the relative and absolute error allowed after five steps.
         new_options: the options that state dicts of earlier versions lack.
     """
