@@ -2,8 +2,8 @@
 
 A layer is a class with Tensors as attributes and a `forward`; `Sequential` applies layers one after
 the other, and a subclass of `BaseModel` connects them in any other way. `nn_layers.ops` has the
-operations, for custom layers; `nn_layers.layers`, `nn_layers.module` and
-`nn_layers.initializers` define what is exported here.
+operations and `nn_layers.layers.token_ids` the checks of token ids, for custom layers;
+`nn_layers.layers`, `nn_layers.module` and `nn_layers.initializers` define what is exported here.
 """
 
 from typing import TYPE_CHECKING
