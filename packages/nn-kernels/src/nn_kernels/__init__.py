@@ -1,10 +1,10 @@
-"""The compiled kernels of the nn packages on a CPU: convolution, the steps of recurrent layers.
+"""Compiled CPU kernels for the nn packages: convolution, pooling, normalization, recurrent layers.
 
 `find` returns the implementation of a kernel by name; nn-tensor asks for it when the kernel is
 first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.pooling` max-pooling,
 `nn_kernels.recurrent` the steps of recurrent layers, `nn_kernels.activations` ReLU,
 `nn_kernels.softmax` softmax and cross-entropy, and `nn_kernels.normalization` batch normalization.
-`set_num_threads` says how many threads share the work.
+`set_num_threads` sets the number of threads.
 """
 
 import sys as _sys

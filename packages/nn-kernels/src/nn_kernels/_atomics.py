@@ -1,4 +1,4 @@
-"""What the threads need and numba does not have: atomic words, and calls of an address."""
+"""Primitives that numba lacks: atomic operations on words, and calls of functions by address."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def add(typing, array, index, value):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def compare_exchange(typing, array, index, expected, value):  # type: ignore[no-untyped-def]
-    """Store a word if it is what is expected, and tell whether it was."""
+    """Store a word if it has the expected value, and return whether it had."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         place = _word(context, builder, signature, arguments)

@@ -1,11 +1,12 @@
-"""Direct convolution: products of weights with windows that a table of offsets finds.
+"""Direct convolution: products of weights with windows that are addressed by a table of offsets.
 
 One microkernel is the convolution with any kernel, stride, dilation and groups, and its gradient
 for the input. Nothing is copied but the padded planes of a sample, which `_planes` explains.
 
 There are two orders. Usually a part of the work is some samples: their planes stay in the cache,
-and the weights pass by. Where the weights do not fit into the cache, or there are few samples, all
-samples are laid out first, and a part is some outputs: their weights stay, and the samples pass by.
+and the weights are streamed. Where the weights do not fit into the cache, or there are few samples,
+all samples are laid out first, and a part is some outputs: their weights stay in the cache, and the
+samples are streamed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nn_kernels._planes import (
     lay_out,
     output_taps,
     planes_of,
-    spread,
+    write_planes,
 )
 from nn_kernels._products import (
     PER_NANOSECOND,
@@ -154,7 +155,7 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
     for i in range(size):
         planes[i] = 0
     for n in range(part * per_part, min((part + 1) * per_part, batch)):
-        spread(
+        write_planes(
             x, n, a[27], a[28], a[29], a[30], a[31], a[32], a[33], line, a[34], planes, 0
         )  # fmt: skip
         for group in range(groups):
@@ -187,10 +188,10 @@ def _products(
 
     Args:
         x: images.
-        planes: their layout.
+        planes: the layout of the images.
         w: weights.
         taps: the offset of each tap, and its place in the weights of an output.
-        bias: for each output.
+        bias: the bias of each output.
         out: (batch, outputs, height, width).
         groups: the number of groups.
         steps: the distances in `w` between two groups, and between two outputs.
@@ -262,8 +263,8 @@ def convolve_input_gradient(
 ) -> None:
     """Write the gradient for the images to `dx`, from that of the outputs `g`.
 
-    The padded images fall into phases by the stride; in each, the gradient is a convolution of
-    `g` with the turned weights that reach it.
+    The padded images are divided into phases by the stride; in each, the gradient is a convolution
+    of `g` with the rotated weights that contribute to it.
     """
     outputs, channels, kh, kw = w.shape
     _, total, height, width = dx.shape

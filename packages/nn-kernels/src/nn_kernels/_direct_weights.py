@@ -13,7 +13,15 @@ import numpy as np
 
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
-from nn_kernels._planes import PARTS, SPREAD, input_taps, is_shared, lay_out, planes_of, spread
+from nn_kernels._planes import (
+    PARTS,
+    WRITE_PLANES,
+    input_taps,
+    is_shared,
+    lay_out,
+    planes_of,
+    write_planes,
+)
 from nn_kernels._products import (
     DOT_ROWS,
     PER_NANOSECOND,
@@ -76,10 +84,10 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     for i in range(total * rows * taps):
         d[own + i] = 0
     for n in range(part * per_part, min((part + 1) * per_part, batch)):
-        spread(
+        write_planes(
             x, n, a[20], a[21], a[22], a[23], a[24], a[25], a[26], line, a[28], planes, 0
         )  # fmt: skip
-        spread(
+        write_planes(
             g, n, groups * count, row_count, column_count, 0, 0, 1, 1, line, g_row, lines, 0
         )  # fmt: skip
         for b in range(total):
@@ -119,7 +127,7 @@ def convolve_weight_gradient(
         xs = lay_out(x, planes)
         gs = np.empty(batch * g_size, np.float32)
         layout = outputs, row_count, column_count, 0, 0, 1, 1, planes.line, lines.plane, g_size
-        run(SPREAD, (g, gs, *layout), batch)
+        run(WRITE_PLANES, (g, gs, *layout), batch)
         x, g, units, parts, memory = xs, gs, groups * blocks, min(PARTS, groups * blocks), 0
     else:
         units, parts = batch, min(batch, _MAX_PARTS)

@@ -79,8 +79,8 @@ def exp(x):  # type: ignore[no-untyped-def]
 def maximum_of(x, start, count):  # type: ignore[no-untyped-def]
     """Return the largest of `count` floats from `start` on, NaN if one of them is a positive NaN.
 
-    They are compared as integers of the same order, as a maximum of floats that minds NaN does not
-    become vector instructions.
+    They are compared as integers of the same order, because a maximum of floats that propagates NaN
+    is not vectorized.
     """
     top = np.int32(-2147483648)
     for i in range(np.uintp(count)):

@@ -23,7 +23,7 @@ from nn_kernels._threads import run
 
 __all__ = [
     "PARTS",
-    "SPREAD",
+    "WRITE_PLANES",
     "Planes",
     "distance",
     "input_taps",
@@ -31,7 +31,7 @@ __all__ = [
     "lay_out",
     "output_taps",
     "planes_of",
-    "spread",
+    "write_planes",
 ]
 
 Pair = tuple[int, int]
@@ -74,8 +74,10 @@ def planes_of(shape: Sequence[int], padding: Sequence[int], stride: Pair) -> Pla
 
 
 @jit()
-def spread(x, sample, channels, height, width, top, left, rows, columns, line, plane, planes, base):  # type: ignore[no-untyped-def]
-    """Write a sample to its planes, whose borders are zero already."""
+def write_planes(  # type: ignore[no-untyped-def]
+    x, sample, channels, height, width, top, left, rows, columns, line, plane, planes, base
+):
+    """Write a sample to its planes, whose padding is zero already."""
     for c in range(channels):
         for h in range(height):
             source = np.uintp(((sample * channels + c) * height + h) * width)
@@ -93,18 +95,18 @@ def spread(x, sample, channels, height, width, top, left, rows, columns, line, p
                         target += 1
 
 
-def _spread_job(a, part, thread):  # type: ignore[no-untyped-def]
+def _write_planes_job(a, part, thread):  # type: ignore[no-untyped-def]
     """Lay out one sample in memory that all parts read."""
     x, planes = floats(a[2]), floats(a[3])
     size = a[13]
     for i in range(size):
         planes[part * size + i] = 0
-    spread(
+    write_planes(
         x, part, a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], planes, part * size
     )  # fmt: skip
 
 
-SPREAD = Job(_spread_job)
+WRITE_PLANES = Job(_write_planes_job)
 
 
 def is_shared(batch: int, weights: int) -> bool:
@@ -115,7 +117,7 @@ def is_shared(batch: int, weights: int) -> bool:
 def lay_out(x: Any, planes: Planes) -> Any:
     """Return the planes of all samples."""
     memory = np.empty(x.shape[0] * planes.size, np.float32)
-    run(SPREAD, (x, memory, *planes), x.shape[0])
+    run(WRITE_PLANES, (x, memory, *planes), x.shape[0])
     return memory
 
 
@@ -141,8 +143,8 @@ def output_taps(
         outputs: the outputs of a group.
         step: the distance between the weights of two outputs.
         kernel: the size of the windows.
-        stride: their distance.
-        dilation: the distance between their elements.
+        stride: the distance between windows.
+        dilation: the distance between elements of a window.
         phase: row and column of the padded input, modulo the stride.
     """
     (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation

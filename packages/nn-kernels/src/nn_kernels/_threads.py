@@ -1,13 +1,13 @@
-"""A pool of native threads that take the parts of a job without the interpreter's lock.
+"""A pool of native threads that take the parts of a job without the global interpreter lock (GIL).
 
-Handing work to a thread of Python costs 40 to 60 microseconds, as both threads take turns at the
-interpreter's lock. A worker here stays inside a compiled loop that polls one word in memory, takes
-parts as long as there are any, and goes to sleep when nothing came for a short while: a hand-over
-costs 2 to 3 microseconds, an idle process nothing.
+Handing work to a thread of Python costs 40 to 60 microseconds, as both threads compete for the GIL.
+A worker here stays inside a compiled loop that polls one word in memory, takes parts as long as
+there are any, and goes to sleep when nothing came for a short while: a hand-over costs 2 to 3
+microseconds, an idle process nothing.
 
 The word is the *ticket*: the number of the job, and below it the number of parts not taken yet. A
 part is taken by exchanging the ticket for the next lower one, which succeeds for one thread only,
-and for nobody once another job has begun. The caller takes parts like the workers, and then waits
+and for none once another job has begun. The caller takes parts like the workers, and then waits
 for those that others took: if no worker wakes up, it has computed all of them itself.
 
 How a kernel is divided into parts depends on the shapes, never on the number of threads: so do the
@@ -160,7 +160,7 @@ def get_num_threads() -> int:
 def set_num_threads(number: int) -> None:
     """Set the number of threads that a kernel is divided among, in this process.
 
-    Results do not depend on it. Kernels that run at the time of the call finish as they began.
+    Results do not depend on it. Kernels that are already running finish with the old number.
 
     Raises:
         TypeError: if `number` is not an integer.
@@ -239,13 +239,13 @@ def run(
     """Run the parts of a job, on several threads if it is long and no other caller uses them.
 
     Args:
-        job: what to run. It reads a workspace's address, the distance in elements between those of
+        job: the job. It reads the address of a workspace, the distance in elements between those of
             two threads, and the arguments.
         arguments: integers, and contiguous arrays, of which the job gets the addresses.
         parts: the number of parts.
-        memory: how many float32 elements of workspace a thread needs.
-        work: about how many nanoseconds one thread needs; by default those of one pass over the
-            arrays.
+        memory: the number of float32 elements of workspace per thread.
+        work: the time that one thread needs, in nanoseconds, roughly; by default that of one pass
+            over the arrays.
     """
     shared = parts > 1 and get_num_threads() > 1
     if shared and (_estimate(arguments) if work is None else work) >= _SHORT:

@@ -260,7 +260,7 @@ def convolve_weight_gradient(x: Any, g: Any, dw: Any, padding: tuple[int, int]) 
     Args:
         x: images, (batch, channels, height, width).
         g: the gradient of the outputs, (batch, outputs, rows, columns).
-        dw: what is written.
+        dw: the array that is written.
         padding: the zeros above and on the left of the images.
     """
     batch, channels, height, width = x.shape

@@ -70,9 +70,9 @@ def _project(g, y, out, start, count, mean):  # type: ignore[no-untyped-def]
 
 
 @jit("contract")
-def _scale_and_subtract(x, out, start, count, factor, spread):  # type: ignore[no-untyped-def]
+def _scale_and_subtract(x, out, start, count, factor, uniform):  # type: ignore[no-untyped-def]
     for i in range(np.uintp(count)):
-        out[start + i] = x[start + i] * factor - spread
+        out[start + i] = x[start + i] * factor - uniform
 
 
 def _softmax_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -128,8 +128,8 @@ def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def
     smoothing = options[0]
     for row in range(part * a[10], min((part + 1) * a[10], rows)):
         start = np.uintp(row * count)
-        spread = g[row] * (smoothing / np.float32(count))
-        _scale_and_subtract(exponentials, out, start, count, g[row] / totals[row], spread)
+        uniform = g[row] * (smoothing / np.float32(count))
+        _scale_and_subtract(exponentials, out, start, count, g[row] / totals[row], uniform)
         out[start + np.uintp(classes[row])] -= g[row] * (_ONE - smoothing)
 
 
@@ -178,7 +178,7 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
         logits: (rows, classes).
         classes: the index of the class of each row.
         scale: a factor of each loss, or None; rows with 0 are ignored.
-        smoothing: the part of the target that is spread over all classes.
+        smoothing: the fraction of the target that is distributed uniformly over all classes.
     """
     if _is_left(logits) or (scale is not None and scale.dtype != np.float32):
         return NotImplemented

@@ -174,11 +174,11 @@ _backward_on_cuda = RowKernel(
     """
     exponentials += row * count; out += row * count;
     const T factor = grad_output[row], scale = factor / total[row];
-    const T spread = factor * (smoothing / count);
+    const T uniform = factor * (smoothing / count);
     const long long chosen = classes[row];
     EACH(j) {
         T value = exponentials[j] * scale;
-        if (smoothing) value -= spread;
+        if (smoothing) value -= uniform;
         out[j] = j == chosen ? value - factor * (1 - smoothing) : value;
     }
     """,
@@ -392,8 +392,8 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
 
     def _smooth(self, probabilities: Tensor, weight: Any) -> Tensor:
         if self.label_smoothing:
-            spread = self.label_smoothing / probabilities.shape[-1]
-            probabilities = probabilities * (1 - self.label_smoothing) + spread
+            uniform = self.label_smoothing / probabilities.shape[-1]
+            probabilities = probabilities * (1 - self.label_smoothing) + uniform
         return probabilities if weight is None else probabilities * weight
 
     def extra_repr(self) -> str:

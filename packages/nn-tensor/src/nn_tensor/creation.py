@@ -442,7 +442,8 @@ def from_dlpack(x: Any, /, *, device: DeviceLike | None = None, copy: bool | Non
 
     Args:
         device: the device of the result; by default that of `x`.
-        copy: True to copy, False to raise if the memory cannot be shared, None to copy only then.
+        copy: True to copy, False to raise if the memory cannot be shared, None to copy only if it
+            cannot.
 
     Raises:
         TypeError: if `x` does not offer DLPack, or holds no numbers.
