@@ -336,7 +336,7 @@ def test_the_indices_of_the_last_batch(workers: int, shard: tuple[int, int] | No
     data = np.arange(100, 123)
     uneven = None if shard is None else "repeat"
     loader = Loader(data, 4, shuffle=True, seed=5, workers=workers, shard=shard, uneven=uneven)
-    with pytest.raises(ValueError, match="no batch of the present epoch"):
+    with pytest.raises(ValueError, match="no batch of the current epoch"):
         loader.last_indices()
     for _ in range(2):
         for batch in loader:

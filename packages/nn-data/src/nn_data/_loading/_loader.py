@@ -270,7 +270,7 @@ class Loader:
         """
         epoch, batch = self._position
         if not batch:
-            raise ValueError("the loader has given no batch of the present epoch")
+            raise ValueError("the loader has given no batch of the current epoch")
         batches = self._batches_of(epoch)
         number, _ = self._shard.number(-(-batch // self._shard.size) - 1, len(batches))
         return batches.indices(number)
