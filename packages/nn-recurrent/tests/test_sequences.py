@@ -222,7 +222,7 @@ def test_other_errors() -> None:
         nr.GRU(2, 3)(np.zeros((1, 2, 2), int))
     with pytest.raises(ValueError, match="dropout: acts between layers"):
         nr.GRU(2, 3, dropout=0.5)
-    with pytest.raises(ValueError, match="reverse: a bidirectional layer reads both ways"):
+    with pytest.raises(ValueError, match="reverse: a bidirectional layer processes both"):
         nr.GRU(2, 3, bidirectional=True, reverse=True)
     with pytest.raises(TypeError, match="give reset_after=True by name"):
         nr.GRU(2, 3, 1, True)  # type: ignore[misc]
@@ -232,7 +232,7 @@ def test_other_errors() -> None:
         nr.LSTMCell(2, 3)(np.zeros((1, 2)), np.zeros((1, 3)))
     with pytest.raises(TypeError, match="layer: expected an LSTM, GRU or RNN"):
         nr.Bidirectional("LSTM")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="layer: expected a layer that reads forward only"):
+    with pytest.raises(ValueError, match="layer: expected one direction, forward"):
         nr.Bidirectional(nr.GRU(2, 3, bidirectional=True))
     with pytest.raises(ValueError, match="backward: has input and output sizes"):
         nr.Bidirectional(nr.GRU(2, 3), nr.GRU(2, 4, reverse=True), merge="sum")

@@ -183,7 +183,7 @@ def test_errors_of_torch_states_list_everything() -> None:
 def test_errors_of_export() -> None:
     with pytest.raises(ValueError, match="reset_after=False"):
         to_torch_recurrent(nr.GRU(3, 4, reset_after=False))
-    with pytest.raises(ValueError, match="reads backward only"):
+    with pytest.raises(ValueError, match="layer: has reverse=True"):
         to_torch_recurrent(nr.GRU(3, 4, reverse=True))
     for function in (to_keras_recurrent, to_onnx_recurrent):
         with pytest.raises(ValueError, match="has 2 layers"):

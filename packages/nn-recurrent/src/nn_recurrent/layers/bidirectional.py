@@ -64,11 +64,11 @@ class Bidirectional(Base_Layer):
             if not isinstance(given, RecurrentLayer) and (given is not None or label == "layer"):
                 raise TypeError(f"{label}: expected an LSTM, GRU or RNN, got {describe(given)}")
         if layer.bidirectional or layer.reverse:
-            raise ValueError("layer: expected a layer that reads forward only")
+            raise ValueError("layer: expected one direction, forward (reverse=False)")
         if backward is None:
             backward = layer.like(reverse=True, rng=rng)
         if not backward.reverse:
-            raise ValueError("backward: expected a layer that reads backward (reverse=True)")
+            raise ValueError("backward: expected one direction, reverse (reverse=True)")
         sizes = [(each.input_size, each.output_size) for each in (layer, backward)]
         if sizes[0][0] != sizes[1][0] or (merge != "concat" and sizes[0] != sizes[1]):
             raise ValueError(

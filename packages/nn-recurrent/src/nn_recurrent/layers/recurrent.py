@@ -42,7 +42,7 @@ class RecurrentLayer(Base_Layer, ABC):
         self.bidirectional: bool = check_bool("bidirectional", bidirectional)
         self.reverse: bool = check_bool("reverse", reverse)
         if bidirectional and reverse:
-            raise ValueError("reverse: a bidirectional layer reads both ways; leave out one")
+            raise ValueError("reverse: a bidirectional layer processes both; leave out one")
         self.dropout: float = check_probability("dropout", dropout)
         self.recurrent_dropout: float = check_probability("recurrent_dropout", recurrent_dropout)
         if self.dropout and self.num_layers == 1:

@@ -191,7 +191,7 @@ def to_torch_recurrent(layer: RecurrentLayer) -> dict[str, Any]:
     if not isinstance(layer, RecurrentLayer):
         raise TypeError(f"layer: expected an LSTM, GRU or RNN, got {describe(layer)}")
     if layer.reverse:
-        raise ValueError("layer: reads backward only, which PyTorch's modules do not")
+        raise ValueError("layer: has reverse=True, which PyTorch's modules do not have")
     result: dict[str, Any] = {}
     for number, cells in enumerate(layer.layers):
         for direction, cell in cells.items():
