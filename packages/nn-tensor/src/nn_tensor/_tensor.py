@@ -665,7 +665,8 @@ class Tensor(Variable):
     def __bool__(self) -> bool:
         if self.size != 1:
             raise ValueError(
-                f"bool: a Tensor of shape {self.shape} is not one truth value; use any() or all()"
+                f"bool: the truth value of a Tensor of shape {self.shape} is ambiguous; "
+                "use any() or all()"
             )
         return bool(self.item())
 

@@ -63,7 +63,7 @@ def matmul(x: Any, y: Any, /) -> Tensor:
     inner = second[-2] if len(second) > 1 else second[0]
     if first[-1] != inner:
         raise ValueError(
-            f"matmul: the inner lengths differ, {first[-1]} and {inner} in shapes {first} and "
+            f"matmul: the inner dimensions differ, {first[-1]} and {inner} in shapes {first} and "
             f"{second}"
         )
     if len(first) > 1 and len(second) > 1:
