@@ -7,8 +7,8 @@
 The default sessions use the Python that runs nox. On demand: `-s matrix` tests on every supported
 Python that is found here. What follows `--` goes to pytest.
 
-The tests for CUDA skip themselves where no device answers; NN_REQUIRE_CUDA=1 makes that a failure.
-NN_CUDA=12 or 13 chooses the CuPy to install; by default the driver decides.
+The tests for CUDA skip themselves where no CUDA device is available; NN_REQUIRE_CUDA=1 makes that a
+failure. NN_CUDA=12 or 13 chooses the CuPy to install; by default the driver decides.
 """
 
 import os

@@ -59,7 +59,8 @@ class Rounds:
         """Return what an undisturbed round gives, or else the least disturbed one.
 
         Args:
-            function: takes a round; returns its result and the fraction that other processes took.
+            function: a function that takes a round, and returns its result and the fraction that
+                other processes took.
         """
         result, share = function()
         while share > SHARE and self.left:

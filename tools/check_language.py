@@ -5,8 +5,9 @@
 
 No file has a control character: one in a docstring comes from a backslash that was meant for a
 formula. No file has a phrase of `PHRASES`, which gives the term of the field in its place. No
-docstring has sections in another form than Google's. A line that has to say such a phrase, as a
-changelog that names what was renamed, stands in `ALLOWED` with the reason.
+docstring has sections in another form than Google's, and each of its arguments and attributes is
+described by a noun: ``path: the path of the file``, not ``path: of the file``. A line that has to
+say such a phrase, as a changelog that names what was renamed, stands in `ALLOWED` with the reason.
 """
 
 import argparse
@@ -18,7 +19,15 @@ from pathlib import Path
 
 from workspace import ROOT
 
-__all__ = ["PHRASES", "control_characters", "main", "other_forms", "phrases", "tracked_files"]
+__all__ = [
+    "PHRASES",
+    "control_characters",
+    "main",
+    "other_forms",
+    "phrases",
+    "tracked_files",
+    "vague_arguments",
+]
 
 TEXT = {".py", ".md", ".toml", ".cfg", ".rst", ".txt", ".yml", ".yaml", ".css", ".js"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
@@ -77,11 +86,25 @@ PHRASES = {
     r"\bsomething else than\b": "anything but",
     r"\bminus the (sum|log|logarithm)\b": "the negative sum, the negative logarithm",
     r"(?<!there )\b(is|are) no (improvement|parameters?|gpu|function of)\b": "is not a",
+    r"Error: for (another|something|an? \w+ of another type)\b": "if `x` is not one of these",
+    r"\bdevice answers\b": "a CUDA device is available",
+    r"\bnot even NaN\b": "may be NaN",
+    r"\breads? (forward|backward|both ways)\b": "the forward or reverse direction",
+    r"\basks? (\w+ )*for methods, never for classes\b": "requires methods, not base classes",
+    r"\bgoes on bit for bit\b|\bgoes on from\b": "continues, resumes",
+    r"\bwhatever ended the run\b": "however the run ends",
+    r"\b(a|by) whole factors?\b": "integer factors",
+    r"\bis a sum and a weight\b": "weighted mean",
     r"\btokenisation\b|\bnormalis(e|ation)\b|\binitialis(e|ation)\b|\bregularis(e|ation)\b": (
         "American spelling: -ization"
     ),
     r"\boptimis(e|ation)\b|\bserialis(e|ation)\b|\brecognis(e|ing)\b": "American spelling: -iz-",
+    r"\b(minim|maxim|summar|vector|parallel|quant|general)is(e[ds]?|ing|ation)\b": (
+        "American spelling: -iz-"
+    ),
+    r"\b(custom|visual|organ|util|penal|real)is(e[ds]?|ing|ation)\b": "American spelling: -iz-",
     r"\blicence\b|\bcolours?\b|\bbehaviour\b|\bneighbours?\b|\bcentre\b": "American spelling",
+    r"\b(un)?labelled\b|\bmodell(ed|ing)\b|\bgrey\b|\btowards\b|\banalyse\b": "American spelling",
 }
 
 # Files and the phrases that they may have, with the reason.
@@ -92,6 +115,13 @@ ALLOWED = {
     "packages/nn-optim/CHANGELOG.md": "names what was renamed",
     "packages/nn-transformer/CHANGELOG.md": "names what was renamed",
 }
+
+# The description of an argument that is not a noun, and the sections that have such descriptions.
+VAGUE = re.compile(
+    r"\*{0,2}\w+: "
+    r"(of|which|where|their|they|are|takes|called|draws|what(?! to)|how (many|often|fast|long))\b"
+)
+DESCRIBING = re.compile(r" *(Args|Attributes):$")
 
 # Section headings of NumPy's form, and fields of reStructuredText's.
 OTHER_FORM = re.compile(
@@ -137,6 +167,22 @@ def other_forms(source):
                 yield node.body[0].lineno + number - 1, problem
 
 
+def vague_arguments(source):
+    """Yield the line number of each argument or attribute that is described without a noun."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        depth = None  # of the entries, inside a section of them
+        for number, line in enumerate((ast.get_docstring(node) or "").split("\n")):
+            indent = len(line) - len(line.lstrip())
+            if DESCRIBING.match(line):
+                depth = indent + 4
+            elif line and depth is not None and indent < depth:
+                depth = None
+            elif indent == depth and VAGUE.match(line.strip()):
+                yield node.body[0].lineno + number, f"{line.strip()!r}: describe it by a noun"
+
+
 def find_problems(paths, root):
     """Yield the problems of files."""
     for path in paths:
@@ -147,6 +193,7 @@ def find_problems(paths, root):
             found += phrases(text)
         if path.suffix == ".py":
             found += other_forms(text)
+            found += vague_arguments(text)
         for line, problem in sorted(set(found)):
             yield f"{name}:{line}: {problem}"
 

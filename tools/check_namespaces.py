@@ -69,7 +69,7 @@ def name_problems(name, submodules):
     """Compare what an imported package shows with its `__all__` and its docstring.
 
     Args:
-        name: of the package.
+        name: the name of the package.
         submodules: the names of its direct submodules.
     """
     package = sys.modules[name]

@@ -29,7 +29,7 @@ def find_entry(objects, target, package=""):
     Args:
         objects: the entries by full name, as the Python domain of Sphinx has them.
         target: a name, with or without modules before it.
-        package: where the target stands, whose names come first.
+        package: the package that the target is mentioned in, whose names come first.
     """
     if target in objects:
         return target

@@ -42,6 +42,14 @@ def test_a_lost_backslash_in_a_docstring_is_found():
         "the share of the samples",
         "minus the logarithm of x",
         "it is no improvement",
+        "ValueError: for another reduction",
+        "TypeError: for an option of another type.",
+        "if a device answers",
+        "never read, not even NaN",
+        "a layer that reads backward",
+        "enlarges images by whole factors",
+        "to minimise it",
+        "labelled grey pixels",
     ],
 )
 def test_phrases_are_found(text):
@@ -62,6 +70,27 @@ def test_docstrings_in_other_forms_are_found():
     assert [line for line, _ in check_language.other_forms(fields)] == [4]
     google = 'def f(x):\n    """Do.\n\n    Args:\n        x: a number.\n    """\n'
     assert list(check_language.other_forms(google)) == []
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["of the file.", "where it is.", "what is read.", "how many samples.", "their dtype."],
+)
+@pytest.mark.parametrize("section", ["Args", "Attributes"])
+def test_arguments_without_a_noun_are_found(section, description):
+    source = f'class A:\n    """Do.\n\n    {section}:\n        x: {description}\n    """\n'
+    [(line, problem)] = check_language.vague_arguments(source)
+    assert line == 5
+    assert "describe it by a noun" in problem
+
+
+def test_arguments_described_by_nouns_pass():
+    source = (
+        'def f(x, y):\n    """Do.\n\n    Args:\n        x: the path\n            y: of the file\n'
+        "        y: what to do: nothing.\n\n    Raises:\n        ValueError: if not.\n\n"
+        '    x: of the text\n    """\n'
+    )
+    assert list(check_language.vague_arguments(source)) == []
 
 
 def test_tracked_files_are_checked(tmp_path, capsys):

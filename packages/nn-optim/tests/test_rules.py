@@ -167,7 +167,7 @@ def test_adam_steps_do_not_depend_on_the_size_of_gradients(size, device):
 
 
 @pytest.mark.parametrize("kind", [SGD, Adam, AdamW, RMSprop, Lion])
-def test_minimises(kind, device):
+def test_minimizes(kind, device):
     x = Tensor([3.0, -2.0], device=device, requires_grad=True)
     optimizer = kind([x], lr=0.1, weight_decay=0.0)
     for step in range(700):

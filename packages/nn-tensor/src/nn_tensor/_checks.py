@@ -77,8 +77,8 @@ def check_number(
         value: a real number, of Python or NumPy.
         minimum: the smallest value allowed.
         maximum: the largest value allowed.
-        below: what the value must be less than.
-        above: what the value must be greater than.
+        below: the exclusive upper bound.
+        above: the exclusive lower bound.
         allow_infinite: whether infinity may be in the range.
         allow_nan: whether NaN is allowed too, whatever the range.
 

@@ -242,9 +242,9 @@ def op(forward: Any = None, *, keeps: tuple[str, ...] = (), precision: Precision
         keeps: names of values that the forward returns after its output for the rules to use.
             What follows smoothly from the inputs needs a `kept` function, which recomputes it
             with operations when a higher derivative asks; masks and indices are constants.
-        precision: what `nn_tensor.autocast` does with float32 and half-precision inputs: ``"low"``
-            casts them to half precision (matrix products), ``"full"`` to float32 (exponentials,
-            sums, losses), ``"same"`` leaves them.
+        precision: the treatment of float32 and half-precision inputs by `nn_tensor.autocast`:
+            ``"low"`` casts them to half precision (matrix products), ``"full"`` to float32
+            (exponentials, sums, losses), ``"same"`` leaves them.
     """
     if forward is None:
         return functools.partial(op, keeps=keeps, precision=precision)

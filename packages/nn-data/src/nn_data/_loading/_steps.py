@@ -25,7 +25,7 @@ def transform_steps(transform: Any, name: str = "transform") -> list[tuple[str, 
         name: the name of the argument.
 
     Raises:
-        TypeError: for something else.
+        TypeError: if it is neither.
     """
     if transform is None:
         return []
@@ -108,7 +108,7 @@ def conversion(convert: Any) -> Callable[[Any], Any]:
         convert: a callable for every array; or a tuple or dict with one for each part.
 
     Raises:
-        TypeError: for something else.
+        TypeError: if it is neither.
     """
     if isinstance(convert, (tuple, Mapping)):
         step = _on_parts(_converters(convert), "convert")

@@ -23,7 +23,7 @@ def _check_lengths(parts: Mapping[str, Source]) -> int:
 
 
 class TupleSource(Source):
-    """Several sources of one length, side by side in a tuple."""
+    """Several sources of one length, as a tuple."""
 
     def __init__(self, template: tuple[Any, ...], parts: Sequence[Source], name: str) -> None:
         self._length = _check_lengths({f"{name}[{i}]": part for i, part in enumerate(parts)})

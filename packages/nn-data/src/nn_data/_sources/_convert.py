@@ -26,7 +26,7 @@ def as_source(data: Any, name: str = "data") -> Source:
         name: the name of the argument, for errors.
 
     Raises:
-        TypeError: for something else, and for object arrays.
+        TypeError: if it is none of these, and for object arrays.
         ValueError: for parts of unequal lengths, naming them.
     """
     if isinstance(data, Source):

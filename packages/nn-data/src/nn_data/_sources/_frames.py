@@ -76,7 +76,7 @@ def table_columns(table: Any, name: str) -> dict[Any, NDArray[Any]]:
     """Return the columns of a data frame, or of a dict of arrays and sequences, as arrays.
 
     Raises:
-        TypeError: for something else, and for columns of objects.
+        TypeError: if it is neither, and for columns of objects.
     """
     if is_frame(table):
         return frame_columns(table, name)

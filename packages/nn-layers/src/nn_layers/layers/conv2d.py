@@ -53,11 +53,12 @@ class Conv2D(Convolution):
             goes into ``out_channels / groups * kernel height * kernel width`` outputs; the bias
             starts at 0.
         bias: whether the layer has a bias.
-        algorithm: how the ``fast`` extra of nn-tensor computes float32 on the CPU: ``'winograd'``
-            has a quarter of the multiplications, for kernels 3×3 with stride 1 (Lavin and Gray,
-            "Fast Algorithms for Convolutional Neural Networks", 2016); its error is about 2e-6 of
-            the largest output, and an infinity in the input becomes NaN in a tile of 4×4 outputs.
-            ``'direct'`` errs by 1e-6. ``'auto'`` takes Winograd's where it is faster.
+        algorithm: the algorithm that the ``fast`` extra of nn-tensor uses for float32 on the CPU:
+            ``'winograd'`` has a quarter of the multiplications, for kernels 3×3 with stride 1
+            (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016); its error
+            is about 2e-6 of the largest output, and an infinity in the input becomes NaN in a tile
+            of 4×4 outputs. ``'direct'`` errs by 1e-6. ``'auto'`` takes Winograd's where it is
+            faster.
         device: the device of the parameters, ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
         dtype: the floating dtype of the parameters, to which floating input is converted.
         rng: a NumPy generator, a seed, or None for unpredictable weights.

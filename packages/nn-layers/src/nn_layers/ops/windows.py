@@ -17,7 +17,7 @@ class Windows(NamedTuple):
         stride: the distance between neighboring windows.
         padding: the rows and columns added to the image: top, bottom, left, right.
         dilation: the distance between neighboring elements of a window.
-        algorithm: how nn-kernels computes a convolution on the CPU: ``"auto"``, ``"direct"`` or
+        algorithm: the algorithm of nn-kernels on the CPU: ``"auto"``, ``"direct"`` or
             ``"winograd"``, see `nn_layers.Conv2D`.
 
     >>> Windows((3, 3), padding=(1, 1, 1, 1)).output_size((28, 28))

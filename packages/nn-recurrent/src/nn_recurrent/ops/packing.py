@@ -48,7 +48,7 @@ class Packing:
 
     Args:
         batch: the number of sequences.
-        time: their common length, padding included.
+        time: the common length of the sequences, padding included.
         lengths: the length of each sequence without padding, in any order; None if there is no
             padding.
         device: the device of the sequences.

@@ -25,7 +25,7 @@ def gradients_of(
         inputs: its inputs, of which those wanted require a gradient.
         wanted: for each input, whether its gradient is needed.
     """
-    # nodes of their own: the inner backward pass ends at them, the outer one goes on from them
+    # nodes of their own: the inner backward pass ends at them, the outer one continues from them
     own = [x + 0 if w else x for x, w in zip(inputs, wanted, strict=True)]
     chosen = [x for x, w in zip(own, wanted, strict=True) if w]
     found = iter(grad(reference(*own), chosen, g, create_graph=True))

@@ -498,7 +498,7 @@ def ceil(xp: Any, x: Any, /) -> Any:
 
 @op
 def trunc(xp: Any, x: Any, /) -> Any:
-    """Return `x` rounded towards 0.
+    """Return `x` rounded toward 0.
 
     >>> from nn_tensor import Tensor, trunc
     >>> trunc(Tensor([1.5, -1.5]))

@@ -227,7 +227,7 @@ def einsum(subscripts: str, /, *operands: Any, out: None = None, optimize: Any =
 
 
 def _explicit(subscripts: str, shapes: list[tuple[int, ...]]) -> tuple[tuple[str, ...], str]:
-    """Return the terms and the result of `subscripts` with every axis labelled by a letter."""
+    """Return the terms and the result of `subscripts` with every axis labeled by a letter."""
 
     def wrong(reason: str) -> ValueError:
         return ValueError(f"einsum: subscripts {subscripts!r}: {reason}; shapes {shapes}")

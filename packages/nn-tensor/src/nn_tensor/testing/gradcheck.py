@@ -127,7 +127,7 @@ def _gradient_of(function: Function, count: int) -> Function:
     def gradient(*arguments: Tensor) -> list[Tensor]:
         record = any(x.requires_grad for x in arguments)
         inputs = [
-            # a node of its own: the inner gradient ends here, the outer one goes on from here
+            # a node of its own: the inner gradient ends here, the outer one continues from here
             x + 0 if record and x.requires_grad else Tensor(x, requires_grad=True)
             for x in arguments[:count]
         ]

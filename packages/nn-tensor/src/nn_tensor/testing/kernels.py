@@ -29,7 +29,7 @@ class KernelCase(Case):
 
     Args:
         dtypes: the dtypes of the floating arguments.
-        tolerances: by dtype, the relative and absolute error allowed.
+        tolerances: the relative and absolute error allowed, by dtype.
     """
 
     _: KW_ONLY

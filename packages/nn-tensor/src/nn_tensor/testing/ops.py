@@ -64,8 +64,8 @@ class OpCase(Case):
         order: the highest order of derivative that is compared with finite differences.
         step: the distance between the points of the finite differences.
         dtypes: the dtypes in which the values are compared with the reference.
-        tolerances: by dtype, the relative and absolute error that the values may have, where
-            that of `assert_close` is too small.
+        tolerances: the relative and absolute error allowed by dtype, where that of `assert_close`
+            is too small.
         elementwise: whether the inputs may have any shapes that broadcast.
         arrays_give_arrays: whether the function returns arrays for arrays, as ops do.
         half_bound: the relative error in float16, see `half_precision_checks`; by default that of

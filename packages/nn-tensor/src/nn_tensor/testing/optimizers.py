@@ -30,7 +30,7 @@ class OptimizerCase(Case):
 
     Args:
         dtypes: the dtypes of the parameters.
-        tolerances: by dtype, the relative and absolute error allowed after five steps.
+        tolerances: the relative and absolute error allowed after five steps, by dtype.
         new_options: the options that state dicts of earlier versions lack.
     """
 

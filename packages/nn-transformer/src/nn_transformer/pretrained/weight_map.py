@@ -103,7 +103,7 @@ class Match:
         arrays: the arrays, each with its weight and the index of its layer.
         sizes: the sizes that the shapes determine, by the constructor's arguments.
         num_layers: the number of layers, by the prefix of their index.
-        present: which `Weight.requires` the model has.
+        present: the `Weight.requires` that the model has.
 
     Raises:
         ValueError: if a name is unknown, one is missing or a shape does not fit; it lists all.
