@@ -83,7 +83,7 @@ MUTATIONS = [
     Mutation(_LOSS, "if (factor == 0)", "if (factor < 0)"),
     Mutation(_LOSS, "x != x || x > y", "x > y"),
     Mutation(_LOSS_BACKWARD, "j == chosen", "j == chosen + 1"),
-    Mutation(_LOSS_BACKWARD, "value -= spread", "value += spread"),
+    Mutation(_LOSS_BACKWARD, "value -= uniform", "value += uniform"),
     Mutation(_ATTENTION, "row % queries + 1", "row % queries"),
     Mutation(_ATTENTION, "if (largest == lowest) largest = 0", ""),
     Mutation(_ATTENTION, "if (sum == 0) sum = 1", ""),
