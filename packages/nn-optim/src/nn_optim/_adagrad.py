@@ -30,7 +30,7 @@ class Adagrad(Optimizer):
 
     with :math:`s_0` = `initial_accumulator_value` (Duchi, Hazan and Singer, "Adaptive Subgradient
     Methods for Online Learning and Stochastic Optimization", 2011, equation 1 with the diagonal of
-    the matrix; in the form of PyTorch, whose ``lr_decay`` is `decay` with a call of `decay_lr`
+    the matrix, as PyTorch implements it; its ``lr_decay`` is `decay` with a call of `decay_lr`
     after each step).
 
     Floating parameters of any shape; they keep their dtype. Memory: one array for each parameter.
@@ -44,8 +44,8 @@ class Adagrad(Optimizer):
         initial_accumulator_value: the sum of squares before the first step, >= 0.
 
     Raises:
-        ValueError: for an option out of range, no parameters, or one that is not a leaf or
-            requires no gradient.
+        ValueError: for an option out of range, no parameters, or one that is not a leaf or does not
+            require a gradient.
         TypeError: for a parameter that is not a Tensor, or an option that is not a number.
 
     >>> from nn_optim import Adagrad

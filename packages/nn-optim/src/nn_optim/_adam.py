@@ -70,8 +70,8 @@ class Adam(Optimizer):
         amsgrad: divide by the largest second moment so far.
 
     Raises:
-        ValueError: for an option out of range, no parameters, or one that is not a leaf or
-            requires no gradient.
+        ValueError: for an option out of range, no parameters, or one that is not a leaf or does not
+            require a gradient.
         TypeError: for a parameter that is not a Tensor, or an option that is not a number.
 
     >>> from nn_optim import Adam
@@ -108,8 +108,8 @@ class AdamW(Adam):
         \theta_t &= (1 - \text{lr}_t \lambda)\, \theta_{t-1} - \text{lr}_t
             \frac{m_t / (1 - \beta_1^t)}{\sqrt{v_t / (1 - \beta_2^t)} + \epsilon}
 
-    (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2, in the
-    form of PyTorch, where the learning rate multiplies `weight_decay` :math:`\lambda` too; for
+    (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019, algorithm 2, as PyTorch
+    implements it, where the learning rate multiplies `weight_decay` :math:`\lambda` too; for
     `amsgrad` see `Adam`.)
 
     Floating parameters of any shape; they keep their dtype. Memory: two arrays for each parameter,
@@ -126,8 +126,8 @@ class AdamW(Adam):
         amsgrad: divide by the largest second moment so far.
 
     Raises:
-        ValueError: for an option out of range, no parameters, or one that is not a leaf or
-            requires no gradient.
+        ValueError: for an option out of range, no parameters, or one that is not a leaf or does not
+            require a gradient.
         TypeError: for a parameter that is not a Tensor, or an option that is not a number.
 
     >>> from nn_optim import AdamW

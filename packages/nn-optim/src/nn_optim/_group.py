@@ -21,10 +21,10 @@ Update = Callable[[Array, Array, "State", Options], None]
 
 
 class State(dict[str, Array]):
-    """The arrays that an optimizer keeps of one parameter, by name.
+    """The state arrays of one parameter, by name.
 
     They have the shape and the device of the parameter, and its dtype or, for half precision,
-    float32. `step` counts the updates of the parameter: 1 during the first.
+    float32. `step` counts the updates of the parameter; it is 1 during the first.
     """
 
     step: int

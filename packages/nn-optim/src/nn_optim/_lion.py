@@ -45,8 +45,8 @@ class Lion(Optimizer):
         weight_decay: the factor :math:`\lambda` of the decay of the parameters, >= 0.
 
     Raises:
-        ValueError: for an option out of range, no parameters, or one that is not a leaf or
-            requires no gradient.
+        ValueError: for an option out of range, no parameters, or one that is not a leaf or does not
+            require a gradient.
         TypeError: for a parameter that is not a Tensor, or an option that is not a number.
 
     >>> from nn_optim import Lion

@@ -203,7 +203,7 @@ class LossScaler:
         return {**found, METADATA_KEY: metadata}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was called.
+        """Load what `state_dict` returned.
 
         Raises:
             ValueError: listing every key that is missing, unexpected or out of range; then

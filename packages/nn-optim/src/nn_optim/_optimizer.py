@@ -47,9 +47,9 @@ class Optimizer(Configured):
     An option of the optimizer reads as the common value of its groups, and setting it sets it in
     all of them; `groups` gives access to each.
 
-    A custom optimizer has an update rule, and declares its options. The arguments of the
-    rule are filled by name: state arrays that are kept of each parameter, options, ``step``, and
-    attributes of the class. See `nn_optim.extend`.
+    A custom optimizer has an update rule, and declares its options. The arguments of the rule are
+    filled by name: the state arrays of the parameter, options, ``step``, and attributes of the
+    class. See `nn_optim.extend`.
 
     Args:
         parameters: leaf Tensors that require a gradient, ``model.parameters`` for example, or
@@ -59,8 +59,8 @@ class Optimizer(Configured):
         decay: the time-based decay of the learning rate by `decay_lr`, finite and >= 0.
 
     Raises:
-        ValueError: if there are no parameters, if one is in two groups, is not a leaf or requires
-            no gradient (the message has its position), or if an option is out of range.
+        ValueError: if there are no parameters, if one is in two groups, is not a leaf or does not
+            require a gradient (the message has its position), or if an option is out of range.
         TypeError: if a parameter is not a Tensor or an option is not a number.
     """
 
@@ -288,7 +288,7 @@ class Optimizer(Configured):
         return {**found, METADATA_KEY: {**self._metadata(), "groups": sizes}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was called: load its options and arrays.
+        """Load the options and arrays that `state_dict` returned.
 
         Arrays take the dtype and the device of their parameters.
 

@@ -45,7 +45,7 @@ class RMSprop(Optimizer):
     Networks for Machine Learning", 2012, lecture 6.5). If `centered`, :math:`v_t - m_t^2` with the
     mean :math:`m_t = \alpha\, m_{t-1} + (1 - \alpha)\, d_t` takes the place of :math:`v_t` under
     the root (Graves, "Generating Sequences With Recurrent Neural Networks", 2013, equations 38 to
-    41). In the form of PyTorch: :math:`\epsilon` stands outside the root; where a centered
+    41). As in PyTorch, :math:`\epsilon` is added outside the root; where a centered
     variance rounds to below 0, it counts as 0.
 
     Floating parameters of any shape; they keep their dtype. Memory: one array for each parameter,
@@ -62,8 +62,8 @@ class RMSprop(Optimizer):
         weight_decay: the coefficient of the L2 penalty, added to the gradient, >= 0.
 
     Raises:
-        ValueError: for an option out of range, no parameters, or one that is not a leaf or
-            requires no gradient.
+        ValueError: for an option out of range, no parameters, or one that is not a leaf or does not
+            require a gradient.
         TypeError: for a parameter that is not a Tensor, or an option that is not a number.
 
     >>> from nn_optim import RMSprop

@@ -128,7 +128,7 @@ class Schedule(Configured):
         return {k: np.array(v) for k, v in numbers.items()} | {METADATA_KEY: self._metadata()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where `state_dict` was called, with the learning rates of that step.
+        """Load what `state_dict` returned, and set the learning rates of that step.
 
         Raises:
             ValueError: listing every key that is missing, unexpected or out of range; then
@@ -395,9 +395,9 @@ class OneCycle(Schedule):
     with :math:`t_1 = \text{pct\_start} \cdot \text{total\_steps} - 1`, :math:`t_2 =
     \text{total\_steps} - 1` and :math:`b(x, y, u) = y + \frac{1}{2} (x - y) (1 + \cos \pi u)`, or a
     straight line if `linear` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural
-    Networks Using Large Learning Rates", 2018, section 3; in the form of PyTorch's ``OneCycleLR``).
-    The base, the optimizer's learning rate, is the maximum. After :math:`t_2` the rate is constant.
-    Momentum is not changed.
+    Networks Using Large Learning Rates", 2018, section 3; as PyTorch's ``OneCycleLR`` implements
+    it). The base, the optimizer's learning rate, is the maximum. After :math:`t_2` the rate is
+    constant. Momentum is not changed.
 
     Args:
         optimizer: the optimizer whose learning rate is set.

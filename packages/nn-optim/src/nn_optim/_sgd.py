@@ -38,7 +38,7 @@ class SGD(Optimizer):
     methods of speeding up the convergence of iteration methods", 1964, equation 9). With
     `nesterov` the last line takes :math:`d_t + \mu v_t` in place of :math:`v_t` (Sutskever et al.,
     "On the importance of initialization and momentum in deep learning", 2013, equations 3 and 4,
-    in the form of PyTorch, where the learning rate does not enter the velocity).
+    as PyTorch implements them, where the learning rate does not enter the velocity).
 
     Floating parameters of any shape; they keep their dtype. Memory: one array for each parameter
     if there is momentum, otherwise none.
@@ -53,7 +53,7 @@ class SGD(Optimizer):
 
     Raises:
         ValueError: for an option out of range, `nesterov` without momentum, no parameters, or one
-            that is not a leaf or requires no gradient.
+            that is not a leaf or does not require a gradient.
         TypeError: for a parameter that is not a Tensor, or an option that is not a number.
 
     >>> from nn_optim import SGD
