@@ -293,7 +293,7 @@ class Loader:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue where another loader was: the next ``for`` loop gets the rest of its epoch.
+        """Load the position of another loader: the next ``for`` loop gets the rest of its epoch.
 
         Raises:
             TypeError: for a state that is not one of a loader.
