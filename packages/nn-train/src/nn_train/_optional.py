@@ -1,4 +1,4 @@
-"""Packages that are imported only where something needs them."""
+"""Optional packages, imported when they are first needed."""
 
 from __future__ import annotations
 

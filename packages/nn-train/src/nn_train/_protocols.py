@@ -66,7 +66,7 @@ class Schedule(HasState, Protocol):
     """A learning rate schedule."""
 
     def step(self, *value: Any) -> Any:
-        """Set the learning rate for the next step, or by the value that is monitored."""
+        """Set the learning rate for the next step, given the monitored value if there is one."""
         ...
 
 
@@ -82,7 +82,7 @@ class Metric(Protocol):
         ...
 
     def result(self) -> Any:
-        """Return the number for all batches since `reset`."""
+        """Return the value for all batches since `reset`."""
         ...
 
     def reset(self) -> Any:
