@@ -64,7 +64,7 @@ def holds_recorded(value: Any) -> bool:
 
 
 def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
-    """Replace variables in nested lists by arrays; tell whether every leaf brought a dtype."""
+    """Replace variables in nested lists by arrays; return whether every leaf had a dtype."""
     items = []
     typed = bool(sequence)
     for item in sequence:
