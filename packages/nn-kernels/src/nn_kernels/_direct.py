@@ -192,7 +192,7 @@ def _products(
         w: weights.
         taps: the offset of each tap, and its place in the weights of an output.
         bias: the bias of each output.
-        out: (batch, outputs, height, width).
+        out: ``(batch, outputs, height, width)``.
         groups: the number of groups.
         steps: the distances in `w` between two groups, and between two outputs.
         target: row, distance and number of rows in `out`, and the same for the columns.
@@ -235,10 +235,10 @@ def convolve(
     """Write the convolution of `x` with `w`, plus a bias, to `out`.
 
     Args:
-        x: images, (batch, channels, height, width).
-        w: weights, (outputs, channels / groups, kernel height, kernel width).
-        bias: (outputs,).
-        out: (batch, outputs, rows, columns).
+        x: images, ``(batch, channels, height, width)``.
+        w: weights, ``(outputs, channels / groups, kernel height, kernel width)``.
+        bias: ``(outputs,)``.
+        out: ``(batch, outputs, rows, columns)``.
         stride: the distance between windows.
         padding: rows and columns of zeros: top, bottom, left, right.
         dilation: the distance between elements of a window.

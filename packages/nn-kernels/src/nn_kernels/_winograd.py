@@ -231,11 +231,11 @@ def convolve(
     """Write the convolution 3×3 of `x` with `w`, plus a bias, to `out`.
 
     Args:
-        x: images, (batch, channels, height, width).
-        w: weights, (outputs, channels, 3, 3); with `flip`, (channels, outputs, 3, 3), and each
-            kernel is rotated by 180 degrees: then this is the gradient for the input of `w`.
-        bias: (outputs,).
-        out: (batch, outputs, rows, columns).
+        x: images, ``(batch, channels, height, width)``.
+        w: weights, ``(outputs, channels, 3, 3)``; with `flip`, ``(channels, outputs, 3, 3)``, and
+            each kernel is rotated by 180 degrees: then this is the gradient for the input of `w`.
+        bias: ``(outputs,)``.
+        out: ``(batch, outputs, rows, columns)``.
         padding: the zeros above and on the left; the shape of `out` says those below and right.
     """
     batch, channels, height, width = x.shape
@@ -258,8 +258,8 @@ def convolve_weight_gradient(x: Any, g: Any, dw: Any, padding: tuple[int, int]) 
     """Write the gradient for the weights, (outputs, channels, 3, 3), to `dw`.
 
     Args:
-        x: images, (batch, channels, height, width).
-        g: the gradient of the outputs, (batch, outputs, rows, columns).
+        x: images, ``(batch, channels, height, width)``.
+        g: the gradient of the outputs, ``(batch, outputs, rows, columns)``.
         dw: the array that is written.
         padding: the zeros above and on the left of the images.
     """

@@ -75,12 +75,12 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
     """Return the convolution of float32 images with weights, plus a bias.
 
     Args:
-        x: images, (batch, channels, height, width).
-        w: weights, (outputs, channels / groups, kernel height, kernel width).
-        bias: (outputs,), or a number.
-        windows: kernel, stride, padding (top, bottom, left, right) and dilation, each for height
-            and width, and the algorithm: ``"winograd"`` for kernels 3×3 with stride 1 (else the
-            direct form), ``"direct"`` or ``"auto"``.
+        x: images, ``(batch, channels, height, width)``.
+        w: weights, ``(outputs, channels / groups, kernel height, kernel width)``.
+        bias: ``(outputs,)``, or a number.
+        windows: kernel, stride, padding ``(top, bottom, left, right)`` and dilation, each for
+            height and width, and the algorithm: ``"winograd"`` for kernels 3×3 with stride 1 (else
+            the direct form), ``"direct"`` or ``"auto"``.
         groups: the number of groups of channels.
     """
     arrays = _float32(x, w)
@@ -106,7 +106,7 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
     """Return the gradient for images of `size`, from that of the outputs.
 
     Args:
-        g: the gradient of the outputs, (batch, outputs, rows, columns).
+        g: the gradient of the outputs, ``(batch, outputs, rows, columns)``.
         w: the weights of the convolution.
         size: height and width of the images.
         windows: as for `conv2d`.

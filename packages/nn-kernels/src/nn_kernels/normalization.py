@@ -141,7 +141,7 @@ def standardize_channels(x: Any, epsilon: float) -> Any:
     """Return each channel minus its mean, divided by its standard deviation; and the statistics.
 
     Args:
-        x: float32, (batch, channels, elements).
+        x: float32, ``(batch, channels, elements)``.
         epsilon: added to the variance.
 
     Returns:

@@ -148,9 +148,9 @@ def max_pool2d(x: Any, windows: Any) -> Any:
     """Return the maximum of each window of float32 images, and its index in the window.
 
     Args:
-        x: images, (batch, channels, height, width).
-        windows: kernel, stride, padding (top, bottom, left, right) and dilation, each for height
-            and width, and an algorithm, which is for convolutions.
+        x: images, ``(batch, channels, height, width)``.
+        windows: kernel, stride, padding ``(top, bottom, left, right)`` and dilation, each for
+            height and width, and an algorithm, which is for convolutions.
     """
     kernel, stride, padding, dilation, _ = windows
     if x.dtype != np.float32 or kernel[0] * kernel[1] > 256 or not x.size:

@@ -175,7 +175,7 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
     """Return the losses of rows of float32 logits, their exponentials and the sums of these.
 
     Args:
-        logits: (rows, classes).
+        logits: ``(rows, classes)``.
         classes: the index of the class of each row.
         scale: a factor of each loss, or None; rows with 0 are ignored.
         smoothing: the fraction of the target that is distributed uniformly over all classes.
