@@ -15,7 +15,7 @@ def read_lengths(lengths: Any, batch: int, time: int) -> np.ndarray[Any, np.dtyp
     """Return the lengths of a batch of sequences.
 
     Args:
-        lengths: an integer for each sequence, or booleans (batch, time), True at each step that
+        lengths: an integer for each sequence, or booleans ``(batch, time)``, True at each step that
             is not padding. What is on a CUDA device is copied once.
         batch: the number of sequences.
         time: the number of steps, padding included.

@@ -45,13 +45,13 @@ def gru(
         n = \tanh(W x_t + b + R (r h_{t-1}))
 
     Args:
-        x: packed inputs, (rows, input_size).
-        weights: (input_size, 3 * size), for the reset and the update gate and the new state.
-        recurrent: (size, 3 * size).
-        bias: (3 * size,), or 0.0.
-        recurrent_bias: (size,), or 0.0; without effect unless `reset_after`.
-        hidden0: the initial hidden states, (batch, size).
-        mask: (batch, size), a factor of the states in the products with `recurrent`, or 1.0.
+        x: packed inputs, ``(rows, input_size)``.
+        weights: ``(input_size, 3 * size)``, for the reset and the update gate and the new state.
+        recurrent: ``(size, 3 * size)``.
+        bias: ``(3 * size,)``, or 0.0.
+        recurrent_bias: ``(size,)``, or 0.0; without effect unless `reset_after`.
+        hidden0: the initial hidden states, ``(batch, size)``.
+        mask: ``(batch, size)``, a factor of the states in the products with `recurrent`, or 1.0.
         steps: how the sequences are packed.
         reset_after: whether the reset gate acts after the product, the first formula.
     """

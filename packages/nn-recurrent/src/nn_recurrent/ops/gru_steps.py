@@ -49,14 +49,15 @@ def gru_forward_steps(
 
     Args:
         xp: the array module.
-        gates: (rows, 3 * size), on entry the products with the inputs, on return the gates: reset,
-            update, new.
-        product: (batch, 3 * size), the product of the states with `recurrent`, or None: it is
+        gates: ``(rows, 3 * size)``, on entry the products with the inputs, on return the gates:
+            reset, update, new.
+        product: ``(batch, 3 * size)``, the product of the states with `recurrent`, or None: it is
             computed here.
-        recurrent: (size, 3 * size).
-        bias: (4 * size,): of the gates, and of the part of `product` that the reset gate scales.
-        candidates: (rows, size), for that part with its bias.
-        hidden: (batch + rows, size), the hidden states, of which the initial ones are given.
+        recurrent: ``(size, 3 * size)``.
+        bias: ``(4 * size,)``: of the gates, and of the part of `product` that the reset gate
+            scales.
+        candidates: ``(rows, size)``, for that part with its bias.
+        hidden: ``(batch + rows, size)``, the hidden states, of which the initial ones are given.
         spans: `Steps.spans`.
         first: the first step.
         last: the step to stop before.
@@ -155,12 +156,12 @@ def gru_backward_steps(
 
     Args:
         xp: the array module.
-        grad_gates: (rows, 4 * size), for the gradients of the reset and the update gate, of the
+        grad_gates: ``(rows, 4 * size)``, for the gradients of the reset and the update gate, of the
             product that the reset gate scales, and of the new state, before their activations.
-        grad_hidden: (batch, size), on entry the gradient of the hidden states from what follows,
-            on return that of the states before: all of it, or without the products.
-        grad_outputs: (rows, size), the gradient of the hidden states as outputs.
-        recurrent: (3 * size, size), the recurrent weights transposed.
+        grad_hidden: ``(batch, size)``, on entry the gradient of the hidden states from what
+            follows, on return that of the states before: all of it, or without the products.
+        grad_outputs: ``(rows, size)``, the gradient of the hidden states as outputs.
+        recurrent: ``(3 * size, size)``, the recurrent weights transposed.
         gates: as `gru_forward_steps` left them.
         candidates: as `gru_forward_steps` left them.
         hidden: as `gru_forward_steps` left them.

@@ -44,14 +44,15 @@ def lstm(
     .. math:: c_t = f c_{t-1} + i g, \quad h_t = P (o \tanh c_t)
 
     Args:
-        x: packed inputs, (rows, input_size).
-        weights: (input_size, 4 * size), for the input, forget, cell and output gate.
-        recurrent: (state_size, 4 * size).
-        bias: (4 * size,), or 0.0.
-        hidden0: the initial hidden states, (batch, state_size).
-        cell0: the initial cells, (batch, size).
-        mask: (batch, state_size), a factor of the states in the products with `recurrent`, or 1.0.
-        projection: (size, state_size), or 1.0 where both sizes are the same.
+        x: packed inputs, ``(rows, input_size)``.
+        weights: ``(input_size, 4 * size)``, for the input, forget, cell and output gate.
+        recurrent: ``(state_size, 4 * size)``.
+        bias: ``(4 * size,)``, or 0.0.
+        hidden0: the initial hidden states, ``(batch, state_size)``.
+        cell0: the initial cells, ``(batch, size)``.
+        mask: ``(batch, state_size)``, a factor of the states in the products with `recurrent`, or
+            1.0.
+        projection: ``(size, state_size)``, or 1.0 where both sizes are the same.
         steps: how the sequences are packed.
     """
     dtype = x.dtype

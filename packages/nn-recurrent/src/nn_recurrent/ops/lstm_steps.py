@@ -30,15 +30,16 @@ def lstm_forward_steps(
 
     Args:
         xp: the array module.
-        gates: (rows, 4 * size), on entry the products with the inputs, on return the gates: input,
-            forget, cell, output.
-        product: (batch, 4 * size), the product of the states with `recurrent`, or None: it is
+        gates: ``(rows, 4 * size)``, on entry the products with the inputs, on return the gates:
+            input, forget, cell, output.
+        product: ``(batch, 4 * size)``, the product of the states with `recurrent`, or None: it is
             computed here.
-        recurrent: (size, 4 * size).
-        bias: (4 * size,).
-        cells: (batch + rows, size), the cells, of which the initial ones are given.
-        activated: (rows, size), for their hyperbolic tangent.
-        hidden: (batch + rows, size), the hidden states; or (batch, size), for those of one step.
+        recurrent: ``(size, 4 * size)``.
+        bias: ``(4 * size,)``.
+        cells: ``(batch + rows, size)``, the cells, of which the initial ones are given.
+        activated: ``(rows, size)``, for their hyperbolic tangent.
+        hidden: ``(batch + rows, size)``, the hidden states; or ``(batch, size)``, for those of one
+            step.
         spans: `Steps.spans`.
         first: the first step.
         last: the step to stop before.
@@ -150,12 +151,12 @@ def lstm_backward_steps(
 
     Args:
         xp: the array module.
-        grad_gates: (rows, 4 * size), for the gradient of the gates before their activations.
-        grad_hidden: (batch, size), on entry the gradient of the hidden states from what follows,
-            on return that of the states before.
-        grad_cells: (batch, size), likewise for the cells.
-        grad_outputs: (rows, size), the gradient of the hidden states as outputs.
-        recurrent: (4 * size, size), the recurrent weights transposed.
+        grad_gates: ``(rows, 4 * size)``, for the gradient of the gates before their activations.
+        grad_hidden: ``(batch, size)``, on entry the gradient of the hidden states from what
+            follows, on return that of the states before.
+        grad_cells: ``(batch, size)``, likewise for the cells.
+        grad_outputs: ``(rows, size)``, the gradient of the hidden states as outputs.
+        recurrent: ``(4 * size, size)``, the recurrent weights transposed.
         gates: as `lstm_forward_steps` left them.
         cells: as `lstm_forward_steps` left them.
         activated: as `lstm_forward_steps` left them.

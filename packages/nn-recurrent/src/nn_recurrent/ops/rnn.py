@@ -34,12 +34,12 @@ def rnn(
     .. math:: h_t = \tanh(W x_t + R h_{t-1} + b)
 
     Args:
-        x: packed inputs, (rows, input_size).
-        weights: (input_size, size).
-        recurrent: (size, size).
-        bias: (size,), or 0.0.
-        hidden0: the initial hidden states, (batch, size).
-        mask: (batch, size), a factor of the states in the products with `recurrent`, or 1.0.
+        x: packed inputs, ``(rows, input_size)``.
+        weights: ``(input_size, size)``.
+        recurrent: ``(size, size)``.
+        bias: ``(size,)``, or 0.0.
+        hidden0: the initial hidden states, ``(batch, size)``.
+        mask: ``(batch, size)``, a factor of the states in the products with `recurrent`, or 1.0.
         steps: how the sequences are packed.
         nonlinearity: ``'tanh'`` or ``'relu'``.
     """

@@ -25,10 +25,10 @@ def rnn_forward_steps(
 
     Args:
         xp: the array module.
-        hidden: (batch + rows, size), the initial states and then, on entry, the products with the
-            inputs plus the bias, on return the hidden states.
-        recurrent: (size, size).
-        mask: (batch, size), a factor of the states in the products with `recurrent`, or 1.0.
+        hidden: ``(batch + rows, size)``, the initial states and then, on entry, the products with
+            the inputs plus the bias, on return the hidden states.
+        recurrent: ``(size, size)``.
+        mask: ``(batch, size)``, a factor of the states in the products with `recurrent`, or 1.0.
         spans: `Steps.spans`.
         batch: the number of sequences.
         nonlinearity: ``'tanh'`` or ``'relu'``.
@@ -65,11 +65,11 @@ def rnn_backward_steps(
 
     Args:
         xp: the array module.
-        grad_sums: (rows, size), for the gradient of what the nonlinearity is applied to.
-        grad_hidden: (batch, size), on entry the gradient of the last hidden states, on return that
-            of the initial ones.
-        grad_outputs: (rows, size), the gradient of the hidden states as outputs.
-        recurrent: (size, size), the recurrent weights transposed.
+        grad_sums: ``(rows, size)``, for the gradient of what the nonlinearity is applied to.
+        grad_hidden: ``(batch, size)``, on entry the gradient of the last hidden states, on return
+            that of the initial ones.
+        grad_outputs: ``(rows, size)``, the gradient of the hidden states as outputs.
+        recurrent: ``(size, size)``, the recurrent weights transposed.
         hidden: as `rnn_forward_steps` left them.
         mask: as in `rnn_forward_steps`.
         grad_mask: zeros, for the gradient of the mask, or None.
