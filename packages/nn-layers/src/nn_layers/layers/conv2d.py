@@ -39,7 +39,7 @@ class Conv2D(Convolution):
     Args:
         in_channels: the number of channels of the input.
         out_channels: the number of channels of the output.
-        kernel_size: the size of the windows: one number, or a pair (height, width).
+        kernel_size: the size of the windows: one number, or a pair ``(height, width)``.
         stride: the distance between windows.
         padding: the rows and columns of zeros on each side of the image: one number, or a pair;
             ``'valid'`` for none, or ``'same'`` for as many as give ``out_height = ceil(height /

@@ -35,7 +35,7 @@ class ConvTranspose2D(Convolution):
     Args:
         in_channels: the number of channels of the input.
         out_channels: the number of channels of the output.
-        kernel_size: the size of the windows: one number, or a pair (height, width).
+        kernel_size: the size of the windows: one number, or a pair ``(height, width)``.
         stride: the distance between windows in the output: one number, or a pair.
         padding: the rows and columns removed on each side of the output: one number, or a pair.
         output_padding: the rows and columns added at the bottom and right, less than stride or

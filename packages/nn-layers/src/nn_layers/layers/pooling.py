@@ -65,7 +65,7 @@ class MaxPool2D(_Pool2D):
     ``out_height = (height + 2 * padding - kernel_size) // stride + 1``. The dtype is kept.
 
     Args:
-        kernel_size: the size of the windows: one number, or a pair (height, width).
+        kernel_size: the size of the windows: one number, or a pair ``(height, width)``.
         stride: the distance between windows: one number, a pair, or None for `kernel_size`.
         padding: the rows and columns on each side of the image, up to half of `kernel_size`: one
             number, or a pair.
@@ -106,7 +106,7 @@ class AvgPool2D(_Pool2D):
     kept.
 
     Args:
-        kernel_size: the size of the windows: one number, or a pair (height, width).
+        kernel_size: the size of the windows: one number, or a pair ``(height, width)``.
         stride: the distance between windows: one number, a pair, or None for `kernel_size`.
         padding: the rows and columns on each side of the image, up to half of `kernel_size`: one
             number, or a pair.

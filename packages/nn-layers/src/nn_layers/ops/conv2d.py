@@ -184,9 +184,9 @@ def conv2d(xp: Any, x: Any, w: Any, bias: Any, /, windows: Windows, groups: int 
     """Return the cross-correlation of images with weights, plus a bias, which may be 0.0.
 
     Args:
-        x: images, (batch, in_channels, height, width).
-        w: weights, (out_channels, in_channels / groups, kernel height, kernel width).
-        bias: (out_channels,), or 0.0. The dtype of the result is that of `x` and `w`.
+        x: images, ``(batch, in_channels, height, width)``.
+        w: weights, ``(out_channels, in_channels / groups, kernel height, kernel width)``.
+        bias: ``(out_channels,)``, or 0.0. The dtype of the result is that of `x` and `w`.
         windows: the size, stride, padding and dilation of the windows.
         groups: the number of groups of channels.
     """
