@@ -97,7 +97,8 @@ def read_idx_folder(
             and ``.gz`` at the end.
 
     Returns:
-        images (n, height, width) and labels (n,), of the training set first, then of the test set.
+        images ``(n, height, width)`` and labels ``(n,)``, of the training set first, then of the
+        test set.
 
     Raises:
         OSError: if a file cannot be read.

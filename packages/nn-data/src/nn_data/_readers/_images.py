@@ -27,7 +27,7 @@ class ImageFolder(ItemSource):
 
     Args:
         root: the folder with a folder for each class.
-        size: (height, width) that images are resized to, bilinearly; by default they keep their
+        size: ``(height, width)`` that images are resized to, bilinearly; by default they keep their
             sizes, which must be equal within a batch.
         mode: ``'RGB'`` or ``'L'`` for gray.
         layout: the layout of a batch, ``'nchw'`` or ``'nhwc'``.

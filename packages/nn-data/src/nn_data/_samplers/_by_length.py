@@ -25,7 +25,7 @@ class ByLength(BatchSampler):
     short to long in every epoch.
 
     Args:
-        lengths: the length of each sample, shape (n,); or (n, k) where a sample has several
+        lengths: the length of each sample, shape ``(n,)``; or ``(n, k)`` where a sample has several
             sequences, such as a sentence and its translation, each of which keeps to `max_tokens`.
         max_tokens: the maximum number of tokens in a batch, padding included.
         max_samples: the maximum number of samples in a batch.

@@ -26,10 +26,10 @@ class RandomAffine(Transform):
     ``Image.transform``. uint8 images are rounded.
 
     Args:
-        degrees: angles are drawn from ± this number, or from (low, high).
+        degrees: angles are drawn from ± this number, or from ``(low, high)``.
         translate: shifts are drawn from ± this fraction of the height and of the width; one number,
             or one for each.
-        scale: factors are drawn from 1 ± this number, or from (low, high).
+        scale: factors are drawn from 1 ± this number, or from ``(low, high)``.
         value: the value of pixels from outside of the image.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 

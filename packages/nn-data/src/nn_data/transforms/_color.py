@@ -27,7 +27,7 @@ class ColorJitter(Transform):
     values are not clipped.
 
     Args:
-        brightness: factors are drawn from 1 ± this number, or from (low, high).
+        brightness: factors are drawn from 1 ± this number, or from ``(low, high)``.
         contrast: factors, given as for `brightness`.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 

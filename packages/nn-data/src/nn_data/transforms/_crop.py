@@ -19,7 +19,7 @@ class RandomCrop(Transform):
     """Crop each image at a random location, after padding it.
 
     Args:
-        size: the size of the window: (height, width), or one number for both.
+        size: the size of the window: ``(height, width)``, or one number for both.
         padding: the number of pixels added on each side before cropping.
         padding_mode: ``'constant'`` fills them with `value`, ``'edge'`` with the nearest pixel,
             ``'reflect'`` mirrors the image.

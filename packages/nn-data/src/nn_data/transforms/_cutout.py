@@ -22,7 +22,7 @@ class Cutout(Transform):
     Taylor, "Improved regularization of convolutional neural networks with Cutout", 2017).
 
     Args:
-        size: the size of the square: (height, width), or one number for both.
+        size: the size of the square: ``(height, width)``, or one number for both.
         value: the value that the square is filled with.
         layout: ``'nchw'``, ``'nhwc'`` or ``'nhw'``.
 

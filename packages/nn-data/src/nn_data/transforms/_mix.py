@@ -45,12 +45,13 @@ class _Mix(ABC):
         """Return mixed inputs and targets.
 
         Args:
-            batch: a tuple of inputs and targets: classes (n,), or probabilities (n, num_classes).
+            batch: a tuple of inputs and targets: classes ``(n,)``, or probabilities ``(n,
+                num_classes)``.
             rng: the generator of the parameters.
             params: the parameters to use in place of drawn ones.
 
         Returns:
-            the inputs, and probabilities (n, num_classes) in float32.
+            the inputs, and probabilities ``(n, num_classes)`` in float32.
 
         Raises:
             TypeError: if the batch is not such a tuple, or unless exactly one of `rng` and `params`

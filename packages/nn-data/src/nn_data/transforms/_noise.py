@@ -20,7 +20,8 @@ class GaussianNoise(Transform):
     Takes batches of any shape. uint8 images are rounded and clipped to 0 to 255.
 
     Args:
-        sigma: the standard deviation, in units of the batch; (low, high) draws one for each sample.
+        sigma: the standard deviation, in units of the batch; ``(low, high)`` draws one for each
+            sample.
 
     >>> noise = GaussianNoise(2.0)
     >>> noise(np.array([[10.0]]), params={"sigma": [2.0], "noise": [[-1.5]]})
