@@ -84,8 +84,8 @@ def solve(a: Any, b: Any, /) -> Tensor:
     r"""Return the solution :math:`x` of :math:`a x = b`.
 
     Args:
-        a: square matrices, (..., n, n).
-        b: right-hand sides: one of shape (n,), or matrices (..., n, k) of k of them.
+        a: square matrices, ``(..., n, n)``.
+        b: right-hand sides: one of shape ``(n,)``, or matrices ``(..., n, k)`` of k of them.
 
     Raises:
         numpy.linalg.LinAlgError: if a matrix is singular or not square.
@@ -348,7 +348,7 @@ def svd(
     and meaningful only for results that do not depend on the signs of the singular vectors.
 
     Args:
-        a: matrices (..., m, n); with k the smaller of m and n.
+        a: matrices ``(..., m, n)``; with k the smaller of m and n.
         full_matrices: return `U` and `Vh` with all m and n vectors. The additional ones are
             arbitrary and have no derivative: pass False for matrices that are not square and that
             require a gradient.
