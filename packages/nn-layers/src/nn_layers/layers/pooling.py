@@ -66,7 +66,8 @@ class MaxPool2D(_Pool2D):
 
     Args:
         kernel_size: the size of the windows: one number, or a pair ``(height, width)``.
-        stride: the distance between windows: one number, a pair, or None for `kernel_size`.
+        stride: the distance between windows: one number or a pair, 2 by default; None for
+            `kernel_size`, which is PyTorch's default.
         padding: the rows and columns on each side of the image, up to half of `kernel_size`: one
             number, or a pair.
         name: the name shown by ``repr`` and in errors.
@@ -107,7 +108,8 @@ class AvgPool2D(_Pool2D):
 
     Args:
         kernel_size: the size of the windows: one number, or a pair ``(height, width)``.
-        stride: the distance between windows: one number, a pair, or None for `kernel_size`.
+        stride: the distance between windows: one number or a pair, 2 by default; None for
+            `kernel_size`, which is PyTorch's default.
         padding: the rows and columns on each side of the image, up to half of `kernel_size`: one
             number, or a pair.
         name: the name shown by ``repr`` and in errors.

@@ -63,7 +63,8 @@ class MaxPool1D(_Pool1D):
 
     Args:
         kernel_size: the length of the windows.
-        stride: the distance between windows, or None for `kernel_size`.
+        stride: the distance between windows, 2 by default; None for `kernel_size`, which is
+            PyTorch's default.
         padding: the number of elements at each end, up to half of `kernel_size`.
         name: the name shown by ``repr`` and in errors.
 
@@ -93,7 +94,8 @@ class AvgPool1D(_Pool1D):
 
     Args:
         kernel_size: the length of the windows.
-        stride: the distance between windows, or None for `kernel_size`.
+        stride: the distance between windows, 2 by default; None for `kernel_size`, which is
+            PyTorch's default.
         padding: the number of elements at each end, up to half of `kernel_size`.
         name: the name shown by ``repr`` and in errors.
 
