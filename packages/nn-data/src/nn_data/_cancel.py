@@ -1,4 +1,4 @@
-"""How a worker thread learns between two samples that nobody waits for its batch any more."""
+"""Cancellation of worker threads, checked between two samples."""
 
 from __future__ import annotations
 
