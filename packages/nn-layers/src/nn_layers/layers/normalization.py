@@ -52,12 +52,12 @@ class _Normalization(Base_Layer, ABC):
 
     @property
     def device(self) -> str | None:
-        """Where the parameters are; None if there are none."""
+        """The device of the parameters; None without parameters."""
         return None if self._state_tensor is None else self._state_tensor.device
 
     @property
     def dtype(self) -> np.dtype[Any] | None:
-        """The dtype of the parameters; None if there are none."""
+        """The dtype of the parameters; None without parameters."""
         return None if self._state_tensor is None else self._state_tensor.dtype
 
     def forward(self, x: Any) -> Tensor:

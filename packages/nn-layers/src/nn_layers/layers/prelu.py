@@ -73,7 +73,7 @@ class PReLU(Base_Layer):
 
     @property
     def device(self) -> str:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.weights.device
 
     @property

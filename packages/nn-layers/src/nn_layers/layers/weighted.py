@@ -23,7 +23,7 @@ class WeightedLayer(Base_Layer):
 
     @property
     def device(self) -> str:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.weights.device
 
     @property
