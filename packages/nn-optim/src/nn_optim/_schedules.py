@@ -641,7 +641,7 @@ class ChainedSchedules(_Composite):
         schedules: the schedules, made for one optimizer.
 
     Raises:
-        ValueError: if there are none, or if they have several optimizers.
+        ValueError: if there are no schedules, or if they have several optimizers.
         TypeError: if one of them is not a schedule whose rate depends on the step alone.
 
     >>> from nn_optim import SGD, ChainedSchedules, ExponentialSchedule, LinearWarmup
