@@ -114,7 +114,7 @@ class RecurrentCell(Base_Layer, ABC):
 
     @property
     def device(self) -> str:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self.weights.device
 
     @property

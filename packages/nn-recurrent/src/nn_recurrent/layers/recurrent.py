@@ -93,7 +93,7 @@ class RecurrentLayer(Base_Layer, ABC):
 
     @property
     def device(self) -> str:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return self._cells[0].device
 
     @property
@@ -102,7 +102,7 @@ class RecurrentLayer(Base_Layer, ABC):
         return self._cells[0].dtype
 
     def like(self, **options: Any) -> Self:
-        """Return a new layer of the same sizes and options, with weights of its own.
+        """Return a new layer of the same sizes and options, with other weights.
 
         Args:
             options: options that differ, `rng` for example.

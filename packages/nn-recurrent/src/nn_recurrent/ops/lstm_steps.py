@@ -154,7 +154,7 @@ def lstm_backward_steps(
         grad_gates: ``(rows, 4 * size)``, for the gradient of the gates before their activations.
         grad_hidden: ``(batch, size)``, on entry the gradient of the hidden states from what
             follows, on return that of the states before.
-        grad_cells: ``(batch, size)``, likewise for the cells.
+        grad_cells: ``(batch, size)``, the same for the cells.
         grad_outputs: ``(rows, size)``, the gradient of the hidden states as outputs.
         recurrent: ``(4 * size, size)``, the recurrent weights transposed.
         gates: as `lstm_forward_steps` left them.
