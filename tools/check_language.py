@@ -95,6 +95,9 @@ PHRASES = {
     r"\bwhatever ended the run\b": "however the run ends",
     r"\b(a|by) whole factors?\b": "integer factors",
     r"\bis a sum and a weight\b": "weighted mean",
+    r"\b(is|are) answered with\b": "raises an error that gives the name",
+    r"\bone kernel each way\b": "one kernel forward and one backward",
+    r"\bgenerators? that lives? in\b": "the random generators of the model",
     r"\btokenisation\b|\bnormalis(e|ation)\b|\binitialis(e|ation)\b|\bregularis(e|ation)\b": (
         "American spelling: -ization"
     ),

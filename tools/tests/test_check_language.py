@@ -50,6 +50,8 @@ def test_a_lost_backslash_in_a_docstring_is_found():
         "enlarges images by whole factors",
         "to minimise it",
         "labelled grey pixels",
+        "names of Keras are answered with those here",
+        "the generators that live in a model",
     ],
 )
 def test_phrases_are_found(text):

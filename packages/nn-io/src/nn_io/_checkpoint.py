@@ -333,7 +333,7 @@ def _part_argument(name: str) -> str:
 
 
 def _generators_of(model: Any) -> dict[str, np.random.Generator]:
-    """Return the generators that live in a model by path.
+    """Return the random generators of a model by path.
 
     Raises:
         TypeError: naming one of another kind, whose state no file could keep.
