@@ -1,4 +1,4 @@
-"""Train the character-level LSTM of the example beside PyTorch, from the same weights and batches.
+"""Train the character-level LSTM of the example, and the same in PyTorch, on the same batches.
 
 Both take turns, step by step; the CPU time of one thread is measured, and the losses are compared.
 
@@ -30,7 +30,7 @@ LR = 2e-3
 
 
 class TorchModel(torch.nn.Module):
-    """The same model there, with the same weights."""
+    """The same model in PyTorch, with the same weights."""
 
     def __init__(self, model):
         super().__init__()

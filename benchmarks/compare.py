@@ -203,8 +203,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("old", type=Path, help="a checkout")
-    parser.add_argument("new", type=Path, help="another")
+    parser.add_argument("old", type=Path, help="the old checkout")
+    parser.add_argument("new", type=Path, help="the new checkout")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument(
         "--rows", nargs="+", default=[""], help="only those with one of these texts"

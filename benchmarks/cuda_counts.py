@@ -1,4 +1,4 @@
-"""What one training step asks of a CUDA device: launches, synchronizations and copies.
+"""Count what a training step does on a CUDA device: launches, synchronizations and copies.
 
 Run it on the stand-in for CUDA, which needs no GPU (docs/cuda_on_cpu.md):
 
@@ -40,7 +40,7 @@ def perceptron() -> Callable[[], Any]:
 
 
 def convolutional() -> Callable[[], Any]:
-    """Return a step of a network 1→32→64 with two pools, with Adam on 8 images."""
+    """Return a step of a network 1→32→64 with two pooling layers, with Adam on 8 images."""
     model = Sequential(
         Conv2D(1, 32, 3, 1, "same", rng=0),
         ReLU(),
@@ -125,7 +125,7 @@ def transformer() -> Callable[[], Any]:
 
 
 def generation() -> Callable[[], Any]:
-    """Return the writing of one more token, as the difference of two lengths."""
+    """Return the generation of one more token, as the difference of two lengths."""
     model = _language_model(0.0).eval()
     prompt = Tensor(np.arange(8)[None], device="cuda")
 
@@ -156,7 +156,7 @@ def record(function: Callable[[], Any], places: bool = False) -> Any:
 
 
 def count(name: str) -> dict[str, int]:
-    """Return how many launches, synchronizations and copies one step of a model takes."""
+    """Return the numbers of launches, synchronizations and copies of one step of a model."""
     step = MODELS[name]()
     counts = record(step).counts
     if MODELS[name] is generation:  # without what the prompt takes

@@ -1,4 +1,4 @@
-"""What a batch costs: loading from memory, augmentation, threads.
+"""The time of a batch: loading from memory, augmentation, threads.
 
 Run it with: python benchmarks/data_loading.py
 

@@ -1,4 +1,4 @@
-"""What importing nn_tensor costs beside NumPy: python benchmarks/import_time.py
+"""The import time of nn_tensor beside NumPy's: python benchmarks/import_time.py
 
 Each import runs in a process of its own, in turns, from compiled bytecode as an installed package
 does; the figures are medians of whole processes.

@@ -1,8 +1,7 @@
 """Timing side by side: candidates take turns, so that timing noise affects all of them.
 
-The threads of a BLAS library spin for a while after their work and would slow the next candidate,
-so every turn begins with a rest. A round in which other processes took a share of the cores is
-taken again.
+The threads of a BLAS library are busy-waiting for a while after their work and would slow the next
+candidate, so every turn begins with a pause. A round that other processes disturbed is repeated.
 """
 
 from __future__ import annotations

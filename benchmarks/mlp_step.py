@@ -1,4 +1,4 @@
-"""A training step of a perceptron 784-128-64-10 with Adam, on 32 images.
+"""A training step of an MLP 784-128-64-10 with Adam, on 32 images.
 
 Run it with: python benchmarks/mlp_step.py
 """

@@ -1,4 +1,4 @@
-"""LSTM and GRU layers, forward and backward, beside PyTorch's.
+"""LSTM and GRU layers, forward and backward, compared with PyTorch.
 
 Values and gradients are compared first. `--cpu` gives the CPU time of one thread instead of the
 wall-clock time of all: it does not depend on what else runs on the machine.

@@ -1,6 +1,6 @@
 """Twenty chained elementwise operations on 32 floats and a sum, forward and backward.
 
-What an operation costs beside its arithmetic: python benchmarks/small_operations.py
+The overhead of an operation beside its arithmetic: python benchmarks/small_operations.py
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def entries(package):
 @pytest.mark.parametrize(
     ("package", "name", "here"), [(p, *entry) for p in PACKAGES for entry in entries(p)]
 )
-def test_name_of_another_library_is_answered_with_one_that_exists(package, name, here):
+def test_error_for_a_name_of_another_library_gives_one_that_exists(package, name, here):
     module = importlib.import_module(package)
     assert not hasattr(module, name)
     with pytest.raises(AttributeError, match=re.escape(f"{name!r}; here it is {here}")):
@@ -105,7 +105,7 @@ TRAINER = nn_train.Trainer(MODEL, nn_losses.MSELoss(), nn_optim.SGD(MODEL.parame
         ),
     ],
 )
-def test_habit_of_another_library_is_answered_with_the_cure(call, error, message):
+def test_error_for_the_use_of_another_library_gives_the_cure(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
 
@@ -137,7 +137,7 @@ def test_habit_of_another_library_is_answered_with_the_cure(call, error, message
         (lambda: nn_layers.Dense(3, 2, inplace=True), "here layers never change their input"),
     ],
 )
-def test_argument_of_another_library_is_answered_with_the_one_here(call, message):
+def test_error_for_an_argument_of_another_library_gives_the_one_here(call, message):
     with pytest.raises(TypeError, match=re.escape(message)):
         call()
 

@@ -1,9 +1,9 @@
-"""Draw what each transform of nn-data makes of an image.
+"""Draw an image after each transform of nn-data.
 
     python docs/examples/augmentations.py --figure docs/figures/augmentations.png
 
 The image is made of a few shapes, so that nothing has to be read. Each row is one transform, each
-column one sample of the same batch, with parameters of its own.
+column one sample of the same batch, with other parameters.
 
 Needs nn-data and matplotlib.
 """
@@ -97,8 +97,8 @@ def main(argv=None):
     """Run the example."""
     parser = argparse.ArgumentParser(prog="augmentations.py", description=__doc__.split("\n")[0])
     add = parser.add_argument
-    add("--figure", type=Path, default=Path("augmentations.png"), help="the picture (%(default)s)")
-    add("--seed", type=int, default=0, help="of all parameters (%(default)s)")
+    add("--figure", type=Path, default=Path("augmentations.png"), help="the figure (%(default)s)")
+    add("--seed", type=int, default=0, help="random seed (%(default)s)")
     args = parser.parse_args(argv)
     if not args.figure.parent.is_dir():
         parser.error(f"--figure {args.figure}: no such folder")

@@ -1,9 +1,9 @@
-"""Train a convolutional network on MNIST images, and draw how it learned and what it confuses.
+"""Train a convolutional network on MNIST; plot the learning curve and the confusion matrix.
 
     python docs/examples/convnet.py --data mnist
 
 The folder holds MNIST's IDX files, plain or compressed. Of a single set the first four fifths are
-trained on and the rest is the test. The picture goes to convnet.png, see --figure.
+the training set and the rest is the test set. The figure is saved to convnet.png, see --figure.
 
 Needs nn-data, nn-layers, nn-losses, nn-optim, tqdm and matplotlib.
 """
@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 
 class ConvNet(BaseModel):
-    """Two convolutions, each followed by a pool, and two fully connected layers."""
+    """Two convolutions, each followed by max pooling, and two fully connected layers."""
 
     def __init__(self, rng, device="cpu"):
         super().__init__()
@@ -37,7 +37,7 @@ class ConvNet(BaseModel):
         self.flatten = Flatten()
 
     def forward(self, x):
-        """Return ten scores for each image (n, 1, 28, 28)."""
+        """Return ten logits for each image (n, 1, 28, 28)."""
         x = self.pool(self.relu(self.conv1(x)))
         x = self.pool(self.relu(self.conv2(x)))
         x = self.relu(self.fc1(self.flatten(x)))
@@ -138,11 +138,11 @@ def main(argv=None):
     add = parser.add_argument
     add("--data", type=Path, metavar="DIR", required=True, help="folder of MNIST's IDX files")
     add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    add("--epochs", type=int, default=6, help="rounds of training (%(default)s)")
-    add("--batch-size", type=int, default=32, help="images per step (%(default)s)")
+    add("--epochs", type=int, default=6, help="training epochs (%(default)s)")
+    add("--batch-size", type=int, default=32, help="batch size (%(default)s)")
     add("--lr", type=float, default=0.001, help="initial learning rate (%(default)s)")
-    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
-    add("--figure", type=Path, default=Path("convnet.png"), help="the picture (%(default)s)")
+    add("--seed", type=int, default=0, help="random seed (%(default)s)")
+    add("--figure", type=Path, default=Path("convnet.png"), help="the figure (%(default)s)")
     args = parser.parse_args(argv)
     for name in ("epochs", "batch_size", "lr"):
         if not 0 < getattr(args, name) < float("inf"):

@@ -53,7 +53,7 @@ def build_model(height, width, classes, rng, device):
 
 
 def predict(model, images):
-    """Return the scores of all images, without recording gradients."""
+    """Return the logits of all images, without recording gradients."""
     model.eval()
     with model.no_grad():
         return model(images)
@@ -111,10 +111,10 @@ def parse_arguments(argv):
     add = parser.add_argument
     add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
     add("--data", type=Path, metavar="DIR", help="folder of IDX files, such as MNIST, plain or .gz")
-    add("--epochs", type=int, default=30, help="rounds of training (%(default)s)")
-    add("--batch-size", type=int, default=32, help="images per step (%(default)s)")
+    add("--epochs", type=int, default=30, help="training epochs (%(default)s)")
+    add("--batch-size", type=int, default=32, help="batch size (%(default)s)")
     add("--lr", type=float, default=0.003, help="initial learning rate (%(default)s)")
-    add("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    add("--seed", type=int, default=0, help="random seed (%(default)s)")
     add("--output", type=Path, metavar="FILE", help="keep the model: .safetensors, .npz or .pkl")
     args = parser.parse_args(argv)
     for name in ("epochs", "batch_size", "lr"):

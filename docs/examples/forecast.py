@@ -25,7 +25,7 @@ WINDOW, BATCH_SIZE, WARM_UP = 100, 32, 200
 
 
 def mackey_glass(count, delay=17, substeps=10):
-    """Return the series at whole times, integrated in small steps, with mean 0 and variance 1."""
+    """Return the series at integer times, integrated in small steps, with mean 0 and variance 1."""
     lag = delay * substeps
     x = np.full(lag + (count + 300) * substeps, 1.2)
     for t in range(lag, len(x) - 1):
@@ -35,7 +35,7 @@ def mackey_glass(count, delay=17, substeps=10):
 
 
 class Forecaster(BaseModel):
-    """The next value of a series, from all before it."""
+    """Predicts the next value of a series from all values before it."""
 
     def __init__(self, hidden_size=48, seed=0):
         super().__init__()

@@ -56,7 +56,7 @@ def make_data(rng, count):
 
 
 class Classifier(BaseModel):
-    """Scores of two classes, from the states of both directions after their last steps."""
+    """Logits of two classes, from the states of both directions after their last steps."""
 
     def __init__(self, hidden_size=48, seed=0):
         super().__init__()

@@ -34,7 +34,7 @@ class CharacterModel(BaseModel):
         self.output = Dense(hidden_size, vocab_size, rng=rng)
 
     def step(self, tokens, state=None):
-        """Return the logits, and the state after the last position, to go on from."""
+        """Return the logits, and the state after the last position, to continue from."""
         hidden, state = self.lstm(self.embedding(tokens), state)
         return self.output(hidden), state
 
