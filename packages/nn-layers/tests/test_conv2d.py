@@ -304,7 +304,7 @@ def test_same_with_strides_as_tensorflow_defines_it(stride, kernel, dilation, si
     np.testing.assert_allclose(out.numpy(), plain(padded).numpy(), rtol=1e-12, atol=1e-13)
 
 
-def test_valid_is_no_padding():
+def test_valid_means_no_padding():
     layer = Conv2D(1, 1, 3, padding="valid", rng=0)
     assert layer.padding == (0, 0)
     assert repr(layer) == "Conv2D(1→1, 3×3)"

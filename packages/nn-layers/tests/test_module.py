@@ -130,7 +130,7 @@ def test_cycles_end():
     assert copied.child.parent is copied
 
 
-def test_depth_is_no_limit():
+def test_deep_graphs_do_not_reach_the_recursion_limit():
     model = head = BaseModel()
     for _ in range(3000):
         head.next = BaseModel()

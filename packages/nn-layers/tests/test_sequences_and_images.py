@@ -107,7 +107,7 @@ def test_same_of_sequences_as_tensorflow_defines_it(
         assert_close(images(Tensor(data[:, :, None], device))[:, :, 0], out.numpy())
 
 
-def test_valid_is_no_padding_of_sequences() -> None:
+def test_valid_means_no_padding_of_sequences() -> None:
     layer = nl.Conv1D(1, 1, 3, padding="valid", rng=0)
     assert layer.padding == 0
     assert repr(layer) == "Conv1D(1→1, 3)"

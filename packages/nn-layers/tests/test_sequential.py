@@ -95,7 +95,7 @@ def test_anything_but_a_layer_is_refused(wrong, reason):
     assert len(model) == 3
 
 
-def test_a_single_argument_that_is_no_layer():
+def test_a_single_argument_that_is_not_a_layer():
     with pytest.raises(TypeError, match=r"layers\[0\]: expected a layer"):
         Sequential(ReLU)
     with pytest.raises(TypeError, match=r"layers\[0\]: expected a layer, got 5"):

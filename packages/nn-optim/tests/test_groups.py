@@ -197,7 +197,7 @@ def test_a_state_of_other_groups_does_not_fit():
         SGD([leaf(2), leaf(2), leaf(2)]).load_state_dict(state)
 
 
-def test_options_of_an_optimizer_of_ones_own():
+def test_options_of_a_custom_optimizer():
     class Rule(Optimizer):
         strength: float = option(check_number, minimum=0, kw_only=False)
         late: float = option(check_number, minimum=0, default=1.0)
@@ -217,7 +217,7 @@ def test_options_of_an_optimizer_of_ones_own():
         Rule([x], 1.0, -1.0)
 
 
-def test_a_constructor_of_ones_own():
+def test_a_custom_constructor():
     class Scaled(SGD):
         def __init__(self, parameters, scale):
             super().__init__(parameters, lr=0.1 * scale, momentum=0.5)

@@ -196,7 +196,7 @@ def test_options_out_of_their_own_range(kind, name, value):
 
 
 @pytest.mark.parametrize("value", ["0.1", None, True, 1j, [0.1]])
-def test_options_that_are_no_numbers(value):
+def test_options_that_are_not_numbers(value):
     with pytest.raises(TypeError, match="lr: expected a finite number >= 0, got"):
         SGD([leaf(2)], lr=value)
 
@@ -417,7 +417,7 @@ def test_all_that_does_not_fit_is_listed():
         Adam([leaf(2)]).load_state_dict(state)
 
 
-def test_state_that_is_no_mapping():
+def test_state_that_is_not_a_mapping():
     with pytest.raises(TypeError, match=r"state: expected a dict .* got \[1\]"):
         SGD([leaf(2)]).load_state_dict([1])
 
@@ -487,7 +487,7 @@ def test_the_gradient_is_not_written_to(device):
 # Rules of one's own
 
 
-def test_a_rule_of_ones_own(device):
+def test_a_custom_rule(device):
     class Momentum(Optimizer):
         def init_state(self, options):
             return {"velocity": 0.0}

@@ -383,7 +383,7 @@ def test_a_failed_step_changes_nothing():
     assert schedule.steps == 1
 
 
-def test_a_schedule_of_ones_own():
+def test_a_custom_schedule():
     class Linear(Schedule):
         end: int = option(check_integer, minimum=1, kw_only=False)
 

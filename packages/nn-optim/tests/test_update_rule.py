@@ -168,7 +168,7 @@ def test_an_argument_that_nothing_fills():
         Lost([zeros(2, requires_grad=True)], lr=0.1)
 
 
-def test_a_schedule_of_ones_own_is_resumed_with_its_options():
+def test_a_custom_schedule_is_resumed_with_its_options():
     class Polynomial(Schedule):
         total_steps: int = option(check_integer, minimum=1, kw_only=False)
         power: float = option(check_number, minimum=0, default=1.0)

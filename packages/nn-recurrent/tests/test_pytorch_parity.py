@@ -140,7 +140,7 @@ def test_sizes_with_library_products(name: str, size: int, rng: np.random.Genera
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN relu", "LSTM projected"])
-def test_weights_there_and_back(kind: str) -> None:
+def test_weights_survive_a_round_trip(kind: str) -> None:
     ours, theirs = pair(kind, 2, True, True)
     state = {k: torch.from_numpy(v) for k, v in to_torch_recurrent(ours).items()}
     theirs.load_state_dict(state)

@@ -335,7 +335,7 @@ def test_summary_counts_parameters() -> None:
     assert "72 parameters" in text  # 4 * 3 * (2 + 3 + 1)
 
 
-def test_states_of_a_frozen_input_are_no_part_of_the_graph() -> None:
+def test_states_of_a_frozen_input_are_not_part_of_the_graph() -> None:
     layer = nr.GRU(2, 3, rng=0)
     output, final = layer(zeros(2, 3, 2))
     assert output.requires_grad

@@ -582,7 +582,7 @@ class TestAnomaly:
         with detect_anomaly():
             assert np.isnan((Tensor([np.nan]) * 2).item())
 
-    def test_saved_array_changed_behind_our_back(self) -> None:
+    def test_saved_array_changed_outside_of_the_framework(self) -> None:
         x = leaf(1, 2)
         with detect_anomaly():
             y = (x * x).sum()

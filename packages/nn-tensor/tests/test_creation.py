@@ -110,7 +110,7 @@ class TestDtype:
         assert parse_dtype(bool) == np.bool_
 
     @pytest.mark.parametrize("wrong", ["flaot32", None, "", object, "S3", "datetime64", 7, [], "O"])
-    def test_what_is_no_dtype(self, wrong: Any) -> None:
+    def test_what_is_not_a_dtype(self, wrong: Any) -> None:
         with pytest.raises(TypeError, match="dtype"):
             parse_dtype(wrong)
 

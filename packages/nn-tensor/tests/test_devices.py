@@ -38,7 +38,7 @@ def test_indices_within_bounds(device: str) -> None:
         assert_close(x[index], values[index])
 
 
-def test_lists_go_where_the_others_are(device: str) -> None:
+def test_lists_go_to_the_device_of_the_others(device: str) -> None:
     x = ones(2, 2, device=device, requires_grad=True)
     for y in (
         x * [1.0, 2.0],

@@ -76,7 +76,7 @@ def test_logsumexp_of_nan_has_a_gradient_of_nan() -> None:
     ],
     ids=["median", "quantile", "power", "mean", "var", "softmax", "log_softmax"],
 )
-def test_what_is_nan_has_a_gradient_that_is_no_guess(function: Any) -> None:
+def test_gradient_of_nan_is_nan_where_it_depends_on_values(function: Any) -> None:
     x = leaf([np.nan, 1.0, 3.0])
     y = function(x)
     assert np.isnan(y.numpy()).any()

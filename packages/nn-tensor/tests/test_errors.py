@@ -272,6 +272,6 @@ def test_nothing_was_changed() -> None:
 
 
 @pytest.mark.parametrize("left", [None, "a"])
-def test_nothing_equals_what_is_no_number(left: Any) -> None:
+def test_nothing_equals_what_is_not_a_number(left: Any) -> None:
     assert (left == X) is False
     assert (left != X) is True

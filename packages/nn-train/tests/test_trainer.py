@@ -55,7 +55,7 @@ def test_fit_equals_the_loop_by_hand(noise):
     assert trainer.steps == 20
 
 
-def test_steps_in_a_loop_of_ones_own_equal_fit():
+def test_steps_in_a_custom_loop_equal_fit():
     data, fitted, stepped = batches(), make(noise=0.1), make(noise=0.1)
     fitted.fit(data, epochs=3, progress=False)
     for _ in range(3):
