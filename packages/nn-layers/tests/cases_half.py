@@ -13,6 +13,7 @@ from nn_layers.ops import (
     dropout,
     embedding,
     gelu,
+    layer_norm,
     linear,
     normalization,
     pooling,
@@ -265,6 +266,10 @@ def _normalization_ops() -> list[OpCase]:
                 )
             )
     rows += [
+        dataclasses.replace(
+            _op(layer_norm.standardize_and_scale, "rows", (2, MANY), (MANY,), (MANY,), epsilon=0.1),
+            half_bound=_CHAIN,
+        ),
         _op(normalization.scale_and_shift, "rows", (SOME, 3), (3,), (3,)),
         _op(normalization.scale_and_shift, "channels", (2, 3, 64, 128), (3, 1, 1), (3, 1, 1)),
         _op(normalization.scale_and_shift, "features", (2, MANY), (MANY,), (MANY,)),

@@ -13,6 +13,7 @@ from nn_layers.ops import (
     embedding,
     gelu,
     im2col,
+    layer_norm,
     linear,
     normalization,
     pooling,
@@ -225,6 +226,28 @@ OPS = [
             "of nothing": ((3, 0), (0,), (0,)),
         }.items()
     ),
+    *(
+        OpCase(
+            layer_norm.standardize_and_scale,
+            references.standardize_and_scale,
+            tuple(("normal", s) for s in (shape, *parameters)),
+            label,
+            {"epsilon": 0.1, "center": center},
+        )
+        for label, (shape, *parameters), center in (
+            ("", ((3, 4), (4,), (4,)), True),
+            ("two axes", ((2, 3, 4), (3, 4), (3, 4)), True),
+            ("no mean", ((2, 3, 4), (4,), (4,)), False),
+            ("no rows", ((0, 4), (4,), (4,)), True),
+        )
+    ),
+    OpCase(
+        lambda x, w: layer_norm.standardize_and_scale(x, w, 0.0, 0.1),
+        lambda x, w: references.standardize_and_scale(x, w, 0.0, 0.1),
+        [("normal", (3, 4)), ("normal", (4,))],
+        "without bias",
+        name="standardize_and_scale",
+    ),
     OpCase(
         lambda x, w: normalization.scale_and_shift(x, w, 0.0),
         lambda x, w: x * w,
@@ -341,6 +364,16 @@ def _of_pooling_kernels() -> list[KernelCase]:
         ) -> list[Any]:
             return [rng.normal(size=output), _index(shape, windows), np.empty(shape), windows]
 
+        def average(rng: Generator, shape: Any = shape, windows: Any = windows) -> list[Any]:
+            return [rng.normal(size=shape), windows]
+
+        def spread(
+            rng: Generator, shape: Any = shape, windows: Any = windows, output: Any = output
+        ) -> list[Any]:
+            return [rng.normal(size=output), np.empty(shape), windows]
+
+        rows.append(KernelCase(pooling.avg_pool2d_forward, None, average, label))
+        rows.append(KernelCase(pooling.avg_pool2d_backward, None, spread, label))
         rows.append(KernelCase(pooling.max_pool2d_forward, None, forward, label))
         rows.append(KernelCase(pooling.max_pool2d_backward, None, backward, label))
     return rows
@@ -442,6 +475,39 @@ KERNELS = [
     ),
     *(
         row
+        for label, (count, length) in {**_MATRICES, "several parts": (300, 500)}.items()
+        for center in (True, False)
+        for row in (
+            KernelCase(
+                layer_norm.standardize_and_scale_forward,
+                None,
+                lambda rng, count=count, length=length, center=center: [
+                    rng.normal(size=(count, length)),
+                    rng.normal(size=length),
+                    rng.normal(size=length) if center else None,
+                    0.1,
+                    center,
+                ],
+                f"{label} center={center}".strip(),
+            ),
+            KernelCase(
+                layer_norm.standardize_and_scale_backward,
+                None,
+                lambda rng, count=count, length=length, center=center: [
+                    rng.normal(size=(count, length)),
+                    rng.normal(size=(count, length)),
+                    rng.uniform(0.5, 2, (count, 1)),
+                    rng.normal(size=length),
+                    center,
+                ],
+                f"{label} center={center}".strip(),
+                # sums of numbers near 0
+                tolerances={"float32": 2e-4, "float64": 1e-12},
+            ),
+        )
+    ),
+    *(
+        row
         for label, (count, length) in {**_MATRICES, "many rows": (9000, 3)}.items()
         for row in (
             KernelCase(
@@ -466,6 +532,22 @@ KERNELS = [
                 # sums of 9,000 numbers near 0
                 tolerances={"float32": 2e-4, "float64": 1e-12} if count > 1000 else {},
             ),
+        )
+    ),
+    *(
+        KernelCase(
+            embedding.take_rows,
+            None,
+            lambda rng, count=count, length=length, shape=shape: [
+                rng.normal(size=(count, length)),
+                rng.integers(0, count, shape),
+            ],
+            label,
+        )
+        for label, count, length, shape in (
+            ("", 5, 3, (2, 4)),
+            ("none", 5, 3, (0,)),
+            ("several parts", 50, 70, (3, 300)),
         )
     ),
     *(

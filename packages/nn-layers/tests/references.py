@@ -127,6 +127,13 @@ def standardize(x: Array, axes: tuple[int, ...], epsilon: float, center: bool = 
     return deviation / np.sqrt(_mean(deviation**2, axes) + epsilon)
 
 
+def standardize_and_scale(
+    x: Array, weights: Array, bias: Any, epsilon: float, center: bool = True
+) -> Array:
+    axes = tuple(range(-weights.ndim, 0))
+    return standardize(x, axes, epsilon, center) * weights + bias
+
+
 def standardize_gradient(
     g: Array, normal: Array, inverse: Array, axes: tuple[int, ...], center: bool
 ) -> Array:

@@ -2,8 +2,10 @@
 
 `find` returns the implementation of a kernel by name; nn-tensor asks for it when the kernel is
 first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.pooling` max-pooling,
-`nn_kernels.recurrent` the steps of recurrent layers, `nn_kernels.activations` ReLU,
-`nn_kernels.softmax` softmax and cross-entropy, and `nn_kernels.normalization` batch normalization.
+`nn_kernels.average_pooling` average pooling, `nn_kernels.recurrent` the steps of recurrent layers,
+`nn_kernels.activations` ReLU, `nn_kernels.gelu` GELU, `nn_kernels.softmax` softmax and
+cross-entropy, `nn_kernels.normalization` batch normalization, `nn_kernels.layer_norm` layer
+normalization, `nn_kernels.embedding` embeddings, and `nn_kernels.dropout` dropout.
 `set_num_threads` sets the number of threads.
 """
 
@@ -21,15 +23,22 @@ __version__ = "0.1.0"
 
 # Where the implementations are, so that only those that are needed are imported.
 _MODULES = {
+    "apply_dropout": "dropout",
+    "avg_pool2d": "average_pooling",
+    "avg_pool2d_gradient": "average_pooling",
     "conv2d": "convolution",
     "conv2d_input_gradient": "convolution",
     "conv2d_weight_gradient": "convolution",
     "cross_entropy": "softmax",
     "cross_entropy_gradient": "softmax",
+    "gelu": "gelu",
+    "gelu_gradient": "gelu",
     "gru_backward_steps": "recurrent",
     "gru_before_backward_steps": "recurrent",
     "gru_before_forward_steps": "recurrent",
     "gru_forward_steps": "recurrent",
+    "layer_norm": "layer_norm",
+    "layer_norm_gradient": "layer_norm",
     "lstm_backward_steps": "recurrent",
     "lstm_forward_steps": "recurrent",
     "max_pool2d": "pooling",
@@ -39,11 +48,16 @@ _MODULES = {
     "rnn_forward_steps": "recurrent",
     "scale_channels": "normalization",
     "scale_channels_gradient": "normalization",
+    "scale_rows_gradient": "layer_norm",
+    "scaled_layer_norm": "layer_norm",
+    "scaled_layer_norm_gradient": "layer_norm",
+    "scatter_add_rows": "embedding",
     "select_positive": "activations",
     "softmax": "softmax",
     "softmax_gradient": "softmax",
     "standardize_channels": "normalization",
     "standardize_channels_gradient": "normalization",
+    "take_rows": "embedding",
 }
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "pause",
     "store",
     "unsigned_bytes",
+    "unsigned_shorts",
 ]
 
 _I64 = ir.IntType(64)
@@ -132,3 +133,4 @@ def _array(element: Any, kind: Any, name: str) -> Any:
 floats = _array(types.float32, ir.FloatType(), "float32")
 integers = _array(types.int64, _I64, "int64")
 unsigned_bytes = _array(types.uint8, ir.IntType(8), "bytes")
+unsigned_shorts = _array(types.uint16, ir.IntType(16), "uint16")

@@ -13,6 +13,7 @@ import numpy as np
 
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
+from nn_kernels._sums import sum_of, sum_of_products, sum_of_squares
 from nn_kernels._threads import run
 
 __all__ = [
@@ -24,31 +25,6 @@ __all__ = [
 
 _FEW = 1 << 13  # up to which NumPy is as fast
 _ZERO, _ONE = np.float32(0), np.float32(1)
-
-
-@jit("reassoc", "contract")
-def _sum(x, start, count):  # type: ignore[no-untyped-def]
-    total = _ZERO
-    for i in range(np.uintp(count)):
-        total += x[start + i]
-    return total
-
-
-@jit("reassoc", "contract")
-def _sum_of_squares(x, start, count, mean):  # type: ignore[no-untyped-def]
-    total = _ZERO
-    for i in range(np.uintp(count)):
-        d = x[start + i] - mean
-        total += d * d
-    return total
-
-
-@jit("reassoc", "contract")
-def _product(x, y, start, count):  # type: ignore[no-untyped-def]
-    total = _ZERO
-    for i in range(np.uintp(count)):
-        total += x[start + i] * y[start + i]
-    return total
 
 
 @jit("contract")
@@ -76,11 +52,11 @@ def _standardize_job(a, part, thread):  # type: ignore[no-untyped-def]
     share = _ONE / np.float32(batch * size)
     total = 0.0
     for n in range(batch):
-        total += _sum(x, np.uintp((n * channels + part) * size), size)
+        total += sum_of(x, np.uintp((n * channels + part) * size), size)
     mean = np.float32(total * share)
     total = 0.0
     for n in range(batch):
-        total += _sum_of_squares(x, np.uintp((n * channels + part) * size), size, mean)
+        total += sum_of_squares(x, np.uintp((n * channels + part) * size), size, mean)
     variance = np.float32(total * share)
     factor = _ONE / np.float32(math.sqrt(variance + epsilon))
     means[part], variances[part], inverse[part] = mean, variance, factor
@@ -95,8 +71,8 @@ def _gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     total, product = 0.0, 0.0
     for n in range(batch):
         start = np.uintp((n * channels + part) * size)
-        total += _sum(g, start, size)
-        product += _product(g, y, start, size)
+        total += sum_of(g, start, size)
+        product += sum_of_products(g, y, start, size)
     mean, projection = np.float32(total * share), np.float32(product * share)
     for n in range(batch):
         start = np.uintp((n * channels + part) * size)
@@ -118,8 +94,8 @@ def _scale_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     total, product = 0.0, 0.0
     for n in range(batch):
         start = np.uintp((n * channels + part) * size)
-        total += _sum(g, start, size)
-        product += _product(g, x, start, size)
+        total += sum_of(g, start, size)
+        product += sum_of_products(g, x, start, size)
         _scale_and_shift(g, out, start, size, weights[part], _ZERO)
     for_weights[part], for_bias[part] = product, total
 

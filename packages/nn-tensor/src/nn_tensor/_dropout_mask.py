@@ -69,6 +69,9 @@ def apply_dropout(xp: Any, x: Any, p: float, key: tuple[int, int]) -> tuple[Any,
     return x * mask, mask
 
 
+apply_dropout.cpu("apply_dropout")
+
+
 @apply_dropout.cuda
 def _(cp: Any, x: Any, p: float, key: tuple[int, int]) -> tuple[Any, Any]:
     out, mask = cp.empty(x.shape, x.dtype), cp.empty(x.shape, x.dtype)

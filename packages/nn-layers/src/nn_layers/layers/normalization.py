@@ -24,6 +24,7 @@ from nn_tensor.extend import (
 
 from nn_layers.layers.inputs import floating_input
 from nn_layers.module.base_layer import Base_Layer
+from nn_layers.ops.layer_norm import standardize_and_scale
 from nn_layers.ops.normalization import scale_and_shift, standardize
 
 __all__ = ["BatchNorm1D", "BatchNorm2D", "GroupNorm", "LayerNorm", "RMSNorm"]
@@ -110,6 +111,12 @@ class _NormOverLastAxes(_Normalization):
     def _axes(self) -> tuple[int, ...]:
         return tuple(range(-len(self.normalized_shape), 0))
 
+    def _standardize_and_scale(self, x: Tensor, epsilon: float, center: bool = True) -> Tensor:
+        if self.weights is None:
+            return standardize(x, self._axes, epsilon, center)
+        bias = 0.0 if self.bias is None else self.bias
+        return standardize_and_scale(x, self.weights, bias, epsilon, center)
+
     def _check_shape(self, shape: tuple[int, ...]) -> None:
         if shape[-len(self.normalized_shape) :] != self.normalized_shape:
             raise ValueError(f"input of shape {shape} does not end in {self.normalized_shape}")
@@ -172,7 +179,7 @@ class LayerNorm(_NormOverLastAxes):
         self._create_parameters(self.normalized_shape, affine, affine and bias, device, dtype)
 
     def _normalize(self, x: Tensor) -> Tensor:
-        return self._scale_and_shift(standardize(x, self._axes, self.epsilon))
+        return self._standardize_and_scale(x, self.epsilon)
 
     def extra_repr(self) -> str:
         """Return the shape, and which parameters there are not."""
@@ -233,7 +240,7 @@ class RMSNorm(_NormOverLastAxes):
 
     def _normalize(self, x: Tensor) -> Tensor:
         epsilon = float(np.finfo(x.dtype).eps) if self.epsilon is None else self.epsilon
-        return self._scale_and_shift(standardize(x, self._axes, epsilon, center=False))
+        return self._standardize_and_scale(x, epsilon, center=False)
 
 
 class GroupNorm(_Normalization):

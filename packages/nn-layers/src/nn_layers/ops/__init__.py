@@ -11,8 +11,9 @@ module           operations, and what they share
 `pooling`        `max_pool2d`, `max_unpool2d`, `gather_by_window_index`, `avg_pool2d`
 `windows`        `Windows`: where the windows of convolution and pooling lie
 `normalization`  `standardize`, `scale_and_shift`
+`layer_norm`     `standardize_and_scale`, both in one pass
 `dropout`        `dropout`
-`embedding`      `embedding_lookup`, `embedding_scatter`, the kernel `scatter_add_rows`
+`embedding`      `embedding_lookup`, `embedding_scatter`, `scatter_add_rows`, `take_rows`
 ===============  =====================================================================
 
 An operation computes on Tensors and records, or on arrays and does not. The kernels of an operation

@@ -7,7 +7,7 @@ from typing import Any
 from nn_tensor import where
 from nn_tensor.extend import add_at, kernel, op
 
-__all__ = ["embedding_lookup", "embedding_scatter", "scatter_add_rows"]
+__all__ = ["embedding_lookup", "embedding_scatter", "scatter_add_rows", "take_rows"]
 
 # The lookup of rows and the scatter-add into rows of zeros are each other's gradient.
 
@@ -15,7 +15,7 @@ __all__ = ["embedding_lookup", "embedding_scatter", "scatter_add_rows"]
 @op
 def embedding_lookup(xp: Any, weights: Any, tokens: Any, /, padding_idx: int | None = None) -> Any:
     """Return the row of `weights` for each token; the row `padding_idx` gets no gradient."""
-    return xp.take(weights, tokens, axis=0)
+    return take_rows(xp, weights, tokens)
 
 
 @embedding_lookup.gradient("weights")
@@ -40,11 +40,16 @@ def scatter_add_rows(xp: Any, target: Any, tokens: Any, rows: Any) -> None:
     add_at(xp, target, tokens, rows)
 
 
-@scatter_add_rows.cpu
-def _(target, tokens, rows):  # type: ignore[no-untyped-def]
-    for i in range(tokens.size):
-        for j in range(rows.shape[1]):
-            target[tokens[i], j] += rows[i, j]
+scatter_add_rows.cpu("scatter_add_rows")
+
+
+@kernel
+def take_rows(xp: Any, weights: Any, tokens: Any) -> Any:
+    """Return the row of a matrix for each token."""
+    return xp.take(weights, tokens, axis=0)
+
+
+take_rows.cpu("take_rows")
 
 
 @embedding_scatter.gradient("g")

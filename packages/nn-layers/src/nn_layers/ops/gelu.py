@@ -24,17 +24,8 @@ _SATURATION = 40.0
 _DENSITY = 1 / math.sqrt(2 * math.pi)
 _BLOCK = 65536
 
-
-def _single(*coefficients: float) -> tuple[np.float32, ...]:
-    """Return coefficients with which a compiled loop of float32 stays in float32."""
-    return tuple(map(np.float32, coefficients))
-
-
-# In float32 the gate and the derivative are 0 or 1 beyond this limit. Within it the gate is
-# (1 + tanh(x R(x^2))) / 2; where a loop is compiled, and nothing like tanh can be called from it,
-# gate and derivative are 1/2 + x P(x^2) / Q(x^2). All fits are minimax, by reweighted least
-# squares, highest power first; their errors are at most 3e-8 for the gates and 2e-7 for the
-# derivative.
+# In float32 the gate is 0 or 1 beyond this limit. Within it, it is (1 + tanh(x R(x^2))) / 2: a
+# minimax fit by reweighted least squares, highest power first, with an error of at most 3e-8.
 _SINGLE_LIMIT = np.float32(6)
 _R = (
     1.7561754221159492e-09,
@@ -44,38 +35,6 @@ _R = (
     -3.259495784811218e-05,
     0.0363330845599493,
     0.797884941463096,
-)
-_P = _single(
-    2.0155415520342597e-08,
-    6.513719254539574e-06,
-    0.00019914206217468318,
-    0.004862868716976062,
-    0.03687714477807259,
-    0.3989421398183975,
-)
-_Q = _single(
-    1.1331796220531121e-06,
-    8.308121337926176e-05,
-    0.002057420878532131,
-    0.030376980224923224,
-    0.2591017539431965,
-    1,
-)
-_DERIVATIVE_P = _single(
-    1.908800332482125e-07,
-    3.585035018610428e-05,
-    2.419718989819143e-05,
-    0.01420911789895219,
-    -0.030742767874347116,
-    0.7978845250184029,
-)
-_DERIVATIVE_Q = _single(
-    8.887320558659628e-06,
-    0.00019352409357219295,
-    0.0035287754019813727,
-    0.04106493548415492,
-    0.2948065100276621,
-    1,
 )
 
 
@@ -113,24 +72,7 @@ def _fill_gate_in_single(xp: Any, x: Array, gate: Array) -> None:
     gate *= 0.5
 
 
-@gelu_forward.cpu
-def _(x, gate, out):  # type: ignore[no-untyped-def]
-    if x.itemsize == 8:
-        for i in range(x.size):
-            gate[i] = 0.5 * (1 + math.erf(x[i] * math.sqrt(0.5)))
-            out[i] = max(x[i], -_SATURATION) * gate[i]
-        return
-    zero, half, one = x.dtype.type(0), x.dtype.type(0.5), x.dtype.type(1)
-    lowest = x.dtype.type(-_SATURATION)
-    for i in range(x.size):
-        v = x[i]
-        t = v * v
-        p = ((((_P[0] * t + _P[1]) * t + _P[2]) * t + _P[3]) * t + _P[4]) * t + _P[5]
-        q = ((((_Q[0] * t + _Q[1]) * t + _Q[2]) * t + _Q[3]) * t + _Q[4]) * t + _Q[5]
-        inside = half + v * p / q
-        opened = zero if v < -_SINGLE_LIMIT else (one if v > _SINGLE_LIMIT else inside)
-        gate[i] = opened
-        out[i] = (lowest if v < lowest else v) * opened
+gelu_forward.cpu("gelu")
 
 
 @gelu_forward.cuda
@@ -190,22 +132,7 @@ def gelu_backward(xp: Any, g: Array, x: Array, gate: Array, out: Array) -> None:
         block *= g_block
 
 
-@gelu_backward.cpu
-def _(g, x, gate, out):  # type: ignore[no-untyped-def]
-    if x.itemsize == 8:
-        for i in range(x.size):
-            v = min(max(x[i], -_SATURATION), _SATURATION)
-            out[i] = g[i] * (gate[i] + v * math.exp(-0.5 * v * v) * _DENSITY)
-        return
-    zero, half, one = x.dtype.type(0), x.dtype.type(0.5), x.dtype.type(1)
-    P, Q = _DERIVATIVE_P, _DERIVATIVE_Q
-    for i in range(x.size):
-        v = x[i]
-        t = v * v
-        p = ((((P[0] * t + P[1]) * t + P[2]) * t + P[3]) * t + P[4]) * t + P[5]
-        q = ((((Q[0] * t + Q[1]) * t + Q[2]) * t + Q[3]) * t + Q[4]) * t + Q[5]
-        inside = half + v * p / q
-        out[i] = g[i] * (zero if v < -_SINGLE_LIMIT else (one if v > _SINGLE_LIMIT else inside))
+gelu_backward.cpu("gelu_gradient")
 
 
 @gelu_backward.cuda

@@ -19,6 +19,7 @@ __all__ = [
     "batch_norm_forward",
     "batch_scale_backward",
     "batch_scale_forward",
+    "inverse_deviation",
     "layer_norm_backward",
     "layer_norm_forward",
     "scale_and_shift",
@@ -120,27 +121,7 @@ def layer_norm_forward(
     return out, inverse
 
 
-@layer_norm_forward.cpu(reassociate=True)
-def _(x, epsilon, center):  # type: ignore[no-untyped-def]
-    rows, count = x.shape
-    zero, share = x.dtype.type(0), x.dtype.type(1 / count)
-    epsilon = x.dtype.type(epsilon)
-    out, inverse = np.empty_like(x), np.empty((rows, 1), x.dtype)
-    for i in range(rows):
-        mean = zero
-        if center:
-            for j in range(count):
-                mean += x[i, j]
-            mean *= share
-        square = zero
-        for j in range(count):
-            deviation = x[i, j] - mean
-            square += deviation * deviation
-        scale = x.dtype.type(1) / np.sqrt(square * share + epsilon)
-        inverse[i, 0] = scale
-        for j in range(count):
-            out[i, j] = (x[i, j] - mean) * scale
-    return out, inverse
+layer_norm_forward.cpu("layer_norm")
 
 
 _forward_on_cuda = RowKernel(
@@ -206,8 +187,13 @@ def standardize(
 
 @standardize.kept
 def _(x: Any, axes: Axes, epsilon: float, center: bool) -> Any:
+    return (inverse_deviation(x, axes, epsilon, center),)
+
+
+def inverse_deviation(x: Any, axes: Axes, epsilon: float, center: bool) -> Any:
+    """Return the inverse of the standard deviation over `axes`, which stay with size 1."""
     deviation = x - _mean(x, axes) if center else x
-    return ((_mean(square(deviation), axes) + epsilon) ** -0.5,)
+    return (_mean(square(deviation), axes) + epsilon) ** -0.5
 
 
 @standardize.gradient("x")
@@ -231,22 +217,7 @@ def layer_norm_backward(
     return result
 
 
-@layer_norm_backward.cpu(reassociate=True)
-def _(g, normal, inverse, center):  # type: ignore[no-untyped-def]
-    rows, count = g.shape
-    zero, share = g.dtype.type(0), g.dtype.type(1 / count)
-    out = np.empty_like(g)
-    for i in range(rows):
-        mean, projection = zero, zero
-        for j in range(count):
-            mean += g[i, j]
-            projection += g[i, j] * normal[i, j]
-        mean = mean * share if center else zero
-        projection *= share
-        scale = inverse[i, 0]
-        for j in range(count):
-            out[i, j] = (g[i, j] - mean - normal[i, j] * projection) * scale
-    return out
+layer_norm_backward.cpu("layer_norm_gradient")
 
 
 _backward_on_cuda = RowKernel(
@@ -408,17 +379,7 @@ def scale_and_shift_backward(
     return g * weights, xp.einsum("ij,ij->j", g, x, dtype=wide), g.sum(axis=0, dtype=wide)
 
 
-@scale_and_shift_backward.cpu(reassociate=True)
-def _(g, x, weights):  # type: ignore[no-untyped-def]
-    rows, count = g.shape
-    out = np.empty_like(g)
-    for_weights, total = np.zeros(count, g.dtype), np.zeros(count, g.dtype)
-    for i in range(rows):
-        for j in range(count):
-            out[i, j] = g[i, j] * weights[j]
-            for_weights[j] += g[i, j] * x[i, j]
-            total[j] += g[i, j]
-    return out, for_weights, total
+scale_and_shift_backward.cpu("scale_rows_gradient")
 
 
 # A block has 32 columns; its 8 rows of threads share the rows, and add up their sums in one order.

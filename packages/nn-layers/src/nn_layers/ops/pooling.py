@@ -19,6 +19,8 @@ from nn_layers.ops.windows import Pair, Windows
 
 __all__ = [
     "avg_pool2d",
+    "avg_pool2d_backward",
+    "avg_pool2d_forward",
     "avg_pool2d_gradient",
     "gather_by_window_index",
     "global_max",
@@ -262,9 +264,9 @@ def _(g: Any, index: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
     return max_unpool2d(g, index, (x_shape[2], x_shape[3]), windows)
 
 
-@op
-def avg_pool2d(xp: Any, x: Any, /, windows: Windows) -> Any:
-    """Return the mean of each window of images, in which padding counts as zeros."""
+@kernel
+def avg_pool2d_forward(xp: Any, x: Array, windows: Windows) -> Array:
+    """Return the mean of each window of `x`, in which padding counts as zeros."""
     out, wide = xp.empty(_output_shape(x, windows), x.dtype), accumulation_dtype(x.dtype)
     first, *slices = windows.slices(out.shape[2:])
     for block in _blocks(out.shape):
@@ -279,21 +281,39 @@ def avg_pool2d(xp: Any, x: Any, /, windows: Windows) -> Any:
     return out
 
 
+avg_pool2d_forward.cpu("avg_pool2d")
+
+
+@op
+def avg_pool2d(xp: Any, x: Any, /, windows: Windows) -> Any:
+    """Return the mean of each window of images, in which padding counts as zeros."""
+    return avg_pool2d_forward(xp, x, windows)
+
+
 @avg_pool2d.gradient("x")
 def _(g: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
     return avg_pool2d_gradient(g, (x_shape[2], x_shape[3]), windows)
 
 
+@kernel
+def avg_pool2d_backward(xp: Any, g: Array, out: Array, windows: Windows) -> None:
+    """Write images to `out`: zeros, to which each window adds its share of `g`."""
+    out[...] = 0
+    for block in _blocks(g.shape):
+        values = g[block].astype(out.dtype, copy=False)
+        share = itertools.repeat(values / (windows.kernel[0] * windows.kernel[1]))
+        _add_windows(xp, out[block], share, windows, g.shape[2:])
+
+
+avg_pool2d_backward.cpu("avg_pool2d_gradient")
+
+
 @op
 def avg_pool2d_gradient(xp: Any, g: Any, /, size: Pair, windows: Windows) -> Any:
     """Return the gradient of `avg_pool2d` with respect to its input, images of `size`."""
-    dtype = accumulation_dtype(g.dtype) or g.dtype
-    result = xp.zeros((*g.shape[:2], *size), dtype)
-    for block in _blocks(g.shape):
-        values = g[block].astype(dtype, copy=False)
-        share = itertools.repeat(values / (windows.kernel[0] * windows.kernel[1]))
-        _add_windows(xp, result[block], share, windows, g.shape[2:])
-    return result.astype(g.dtype, copy=False)
+    out = xp.empty((*g.shape[:2], *size), accumulation_dtype(g.dtype) or g.dtype)
+    avg_pool2d_backward(xp, g, out, windows)
+    return out.astype(g.dtype, copy=False)
 
 
 @avg_pool2d_gradient.gradient("g")

@@ -1,0 +1,198 @@
+"""Average pooling and its gradient, plane by plane; padding counts as zeros.
+
+Windows of 2×2 that do not overlap have loops of their own, as in `nn_kernels.pooling`. The others
+add one element of all windows of a row at a time. Sums have the order of the elements in a window.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import floats
+from nn_kernels._compile import Job, jit
+from nn_kernels._threads import run
+
+__all__ = ["avg_pool2d", "avg_pool2d_gradient"]
+
+_BLOCK = 1 << 14  # elements of a part
+_FOUR = np.float32(4)
+
+
+@jit()
+def _mean_of_pairs(x, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
+    one, two = np.uintp(1), np.uintp(2)
+    for p in range(rows):
+        upper = np.uintp((plane * height + 2 * p) * width)
+        lower = np.uintp((plane * height + 2 * p + 1) * width)
+        target = np.uintp((plane * rows + p) * columns)
+        for q in range(np.uintp(columns)):
+            a, b = x[upper + two * q], x[upper + two * q + one]
+            c, d = x[lower + two * q], x[lower + two * q + one]
+            out[target + q] = (a + b + c + d) / _FOUR
+
+
+@jit()
+def _spread_over_pairs(g, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
+    one, two, zero = np.uintp(1), np.uintp(2), np.float32(0)
+    for p in range(rows):
+        source = np.uintp((plane * rows + p) * columns)
+        upper = np.uintp((plane * height + 2 * p) * width)
+        lower = np.uintp((plane * height + 2 * p + 1) * width)
+        for q in range(np.uintp(columns)):
+            v = g[source + q] / _FOUR
+            out[upper + two * q] = v
+            out[upper + two * q + one] = v
+            out[lower + two * q] = v
+            out[lower + two * q + one] = v
+        if width % 2:
+            out[(plane * height + 2 * p) * width + width - 1] = zero
+            out[(plane * height + 2 * p + 1) * width + width - 1] = zero
+    if height % 2:
+        last = (plane * height + height - 1) * width
+        for q in range(width):
+            out[last + q] = zero
+
+
+@jit()
+def _range_inside(size, count, stride, shift):  # type: ignore[no-untyped-def]
+    """Return the first and the last window, plus 1, whose element is inside the image.
+
+    The element of window `q` is at ``q * stride + shift``.
+    """
+    first = max(0, (stride - 1 - shift) // stride)
+    return first, max(first, min(count, (size - 1 - shift) // stride + 1))
+
+
+@jit()
+def _add_elements(x, out, source, target, first, last, stride):  # type: ignore[no-untyped-def]
+    """Add elements of a row of images to the means of windows."""
+    target, count = np.uintp(target + first), np.uintp(last - first)
+    source = np.uintp(source + first * stride)
+    if stride == 1:
+        for q in range(count):
+            out[target + q] += x[source + q]
+    else:
+        step = np.uintp(stride)
+        for q in range(count):
+            out[target + q] += x[source + q * step]
+
+
+@jit()
+def _add_shares(g, out, source, target, first, last, stride, elements):  # type: ignore[no-untyped-def]
+    """Add the shares of windows to elements of a row of images."""
+    source, count = np.uintp(source + first), np.uintp(last - first)
+    target = np.uintp(target + first * stride)
+    if stride == 1:
+        for q in range(count):
+            out[target + q] += g[source + q] / elements
+    else:
+        step = np.uintp(stride)
+        for q in range(count):
+            out[target + q * step] += g[source + q] / elements
+
+
+@jit()
+def _mean_of_windows(x, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+    kh, kw, sh, sw, top, left, dh, dw = w
+    elements = np.float32(kh * kw)
+    for p in range(rows):
+        target = (plane * rows + p) * columns
+        for q in range(columns):
+            out[target + q] = 0
+        for i in range(kh):
+            row = p * sh - top + i * dh
+            if row < 0 or row >= height:
+                continue
+            for j in range(kw):
+                shift = j * dw - left
+                first, last = _range_inside(width, columns, sw, shift)
+                source = (plane * height + row) * width + shift
+                _add_elements(x, out, source, target, first, last, sw)
+        for q in range(columns):
+            out[target + q] /= elements
+
+
+@jit()
+def _spread_over_windows(g, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+    kh, kw, sh, sw, top, left, dh, dw = w
+    elements = np.float32(kh * kw)
+    for i in range(plane * height * width, (plane + 1) * height * width):
+        out[i] = 0
+    for i in range(kh):
+        for j in range(kw):
+            shift = j * dw - left
+            first, last = _range_inside(width, columns, sw, shift)
+            for p in range(rows):
+                row = p * sh - top + i * dh
+                if row >= 0 and row < height:
+                    source = (plane * rows + p) * columns
+                    target = (plane * height + row) * width + shift
+                    _add_shares(g, out, source, target, first, last, sw, elements)
+
+
+def _mean_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, out = floats(a[2]), floats(a[3])
+    sizes = a[6], a[7], a[8], a[9]
+    w = (a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17])
+    for plane in range(part * a[5], min((part + 1) * a[5], a[4])):
+        if a[18]:
+            _mean_of_pairs(x, out, plane, *sizes)
+        else:
+            _mean_of_windows(x, out, plane, *sizes, w)
+
+
+def _spread_job(a, part, thread):  # type: ignore[no-untyped-def]
+    g, out = floats(a[2]), floats(a[3])
+    sizes = a[6], a[7], a[8], a[9]
+    w = (a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17])
+    for plane in range(part * a[5], min((part + 1) * a[5], a[4])):
+        if a[18]:
+            _spread_over_pairs(g, out, plane, *sizes)
+        else:
+            _spread_over_windows(g, out, plane, *sizes, w)
+
+
+_MEAN, _SPREAD = Job(_mean_job), Job(_spread_job)
+
+
+def _run(job: Job, source: Any, target: Any, image: Any, output: Any, windows: Any) -> None:
+    kernel, stride, (top, _, left, _), dilation, _ = windows
+    w = (*kernel, *stride, top, left, *dilation)
+    planes, size = image[0] * image[1], max(1, image[2] * image[3])
+    together = max(1, _BLOCK // size)
+    is_pairs = w == (2, 2, 2, 2, 0, 0, 1, 1)
+    arguments = source, target, planes, together, *image[2:], *output[2:], *w, int(is_pairs)
+    run(job, arguments, -(-planes // together))
+
+
+def avg_pool2d(x: Any, windows: Any) -> Any:
+    """Return the mean of each window of float32 images.
+
+    Args:
+        x: images, (batch, channels, height, width).
+        windows: kernel, stride, padding (top, bottom, left, right) and dilation, each for height
+            and width, and an algorithm, which is for convolutions.
+    """
+    if x.dtype != np.float32 or not x.size:
+        return NotImplemented
+    kernel, stride, padding, dilation, _ = windows
+    sizes = (x.shape[2] + sum(padding[:2]), x.shape[3] + sum(padding[2:]))
+    output = [
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
+    ]
+    if min(output) < 1:
+        return NotImplemented  # the reference raises
+    out = np.empty((*x.shape[:2], *output), np.float32)
+    _run(_MEAN, np.ascontiguousarray(x), out, x.shape, out.shape, windows)
+    return out
+
+
+def avg_pool2d_gradient(g: Any, out: Any, windows: Any) -> Any:
+    """Write zeros to `out`, and add the share of each element of `g` to those of its window."""
+    if not g.size or not (g.dtype == out.dtype == np.float32 and out.flags.c_contiguous):
+        return NotImplemented
+    _run(_SPREAD, np.ascontiguousarray(g), out, out.shape, g.shape, windows)
+    return None

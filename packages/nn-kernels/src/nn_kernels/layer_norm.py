@@ -1,0 +1,301 @@
+r"""Layer normalization and its gradients, row by row, with or without weights and bias.
+
+A row stays in the cache for the passes over it: mean, variance, result. Rows are divided among the
+threads in blocks that depend on the shape alone; each block adds up the gradients of weights and
+bias for itself, and the sums of the blocks are added at the end, so that the results do not depend
+on the number of threads.
+
+With the standardized row :math:`z`, the incoming gradient :math:`d` (times the weights, if there
+are any) and the inverse :math:`s` of the standard deviation, the gradient is
+:math:`s \, (d - \overline{d} - z \, \overline{d z})`, where a line means the mean over the row.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import floats
+from nn_kernels._compile import Job, jit
+from nn_kernels._sums import sum_of, sum_of_products, sum_of_squares
+from nn_kernels._threads import run
+
+__all__ = [
+    "layer_norm",
+    "layer_norm_gradient",
+    "scale_rows_gradient",
+    "scaled_layer_norm",
+    "scaled_layer_norm_gradient",
+]
+
+_BLOCK = 1 << 16  # elements of a part, which a thread of its own computes
+_NONE = np.empty(0, np.float32)
+
+
+@jit("contract")
+def _standardize(x, out, start, count, mean, scale):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = (x[start + i] - mean) * scale
+
+
+@jit("contract")
+def _standardize_and_scale(x, normal, out, weights, bias, start, count, mean, scale):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        z = (x[start + i] - mean) * scale
+        normal[start + i] = z
+        out[start + i] = z * weights[i] + bias[i]
+
+
+@jit("contract")
+def _standardize_and_weight(x, normal, out, weights, start, count, mean, scale):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        z = (x[start + i] - mean) * scale
+        normal[start + i] = z
+        out[start + i] = z * weights[i]
+
+
+@jit("contract")
+def _project(g, normal, out, start, count, mean, projection, scale):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = (g[start + i] - mean - normal[start + i] * projection) * scale
+
+
+@jit("contract")
+def _project_weighted(g, normal, weights, out, start, count, mean, projection, scale):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        d = g[start + i] * weights[i]
+        out[start + i] = (d - mean - normal[start + i] * projection) * scale
+
+
+@jit("contract")
+def _add_sums(g, normal, for_weights, for_bias, start, place, count):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        v = g[start + i]
+        for_weights[place + i] += v * normal[start + i]
+        for_bias[place + i] += v
+
+
+@jit("reassoc", "contract")
+def _weighted_sum(g, weights, start, count):  # type: ignore[no-untyped-def]
+    total = g.dtype.type(0)
+    for i in range(np.uintp(count)):
+        total += g[start + i] * weights[i]
+    return total
+
+
+@jit("reassoc", "contract")
+def _weighted_product(g, normal, weights, start, count):  # type: ignore[no-untyped-def]
+    total = g.dtype.type(0)
+    for i in range(np.uintp(count)):
+        total += g[start + i] * weights[i] * normal[start + i]
+    return total
+
+
+@jit("contract")
+def _scale(g, weights, out, start, count):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        out[start + i] = g[start + i] * weights[i]
+
+
+@jit()
+def _clear(x, start, count):  # type: ignore[no-untyped-def]
+    for i in range(np.uintp(count)):
+        x[start + i] = 0
+
+
+@jit("contract")
+def _forward(x, normal, out, inverse, weights, bias, options, first, last, count):  # type: ignore[no-untyped-def]
+    """Standardize rows; `weights` and `bias` may be empty, and `normal` is then the result."""
+    one, share = x.dtype.type(1), x.dtype.type(1 / count)
+    epsilon, center = options[0], options[1] != 0
+    with_weights, with_bias = options[2] != 0, options[3] != 0
+    for row in range(first, last):
+        start = np.uintp(row * count)
+        mean = sum_of(x, start, count) * share if center else x.dtype.type(0)
+        variance = sum_of_squares(x, start, count, mean) * share
+        scale = one / x.dtype.type(math.sqrt(variance + epsilon))
+        inverse[row] = scale
+        if with_bias:
+            _standardize_and_scale(x, normal, out, weights, bias, start, count, mean, scale)
+        elif with_weights:
+            _standardize_and_weight(x, normal, out, weights, start, count, mean, scale)
+        else:
+            _standardize(x, normal, start, count, mean, scale)
+
+
+@jit("contract")
+def _backward(g, normal, inverse, out, center, first, last, count):  # type: ignore[no-untyped-def]
+    share = g.dtype.type(1 / count)
+    for row in range(first, last):
+        start = np.uintp(row * count)
+        mean = sum_of(g, start, count) * share if center else g.dtype.type(0)
+        projection = sum_of_products(g, normal, start, count) * share
+        _project(g, normal, out, start, count, mean, projection, inverse[row])
+
+
+@jit("contract")
+def _scaled_backward(  # type: ignore[no-untyped-def]
+    g, normal, inverse, weights, out, for_weights, for_bias, center, first, last, count, place
+):
+    share = g.dtype.type(1 / count)
+    _clear(for_weights, place, count)
+    _clear(for_bias, place, count)
+    for row in range(first, last):
+        start = np.uintp(row * count)
+        mean = _weighted_sum(g, weights, start, count) * share if center else g.dtype.type(0)
+        projection = _weighted_product(g, normal, weights, start, count) * share
+        _add_sums(g, normal, for_weights, for_bias, start, place, count)
+        _project_weighted(g, normal, weights, out, start, count, mean, projection, inverse[row])
+
+
+@jit("contract")
+def _scale_backward(g, x, weights, out, for_weights, for_bias, first, last, count, place):  # type: ignore[no-untyped-def]
+    _clear(for_weights, place, count)
+    _clear(for_bias, place, count)
+    for row in range(first, last):
+        start = np.uintp(row * count)
+        _add_sums(g, x, for_weights, for_bias, start, place, count)
+        _scale(g, weights, out, start, count)
+
+
+def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
+    first, last = part * a[11], min((part + 1) * a[11], a[9])
+    results = floats(a[3]), floats(a[4]), floats(a[5])
+    parameters = floats(a[6]), floats(a[7]), floats(a[8])
+    _forward(floats(a[2]), *results, *parameters, first, last, a[10])
+
+
+def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
+    first, last = part * a[9], min((part + 1) * a[9], a[7])
+    arrays = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
+    _backward(*arrays, a[6] != 0, first, last, a[8])
+
+
+def _scaled_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
+    first, last = part * a[12], min((part + 1) * a[12], a[10])
+    arrays = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
+    results = floats(a[6]), floats(a[7]), floats(a[8])
+    _scaled_backward(*arrays, *results, a[9] != 0, first, last, a[11], np.uintp(part * a[11]))
+
+
+def _scale_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
+    first, last = part * a[10], min((part + 1) * a[10], a[8])
+    arrays = floats(a[2]), floats(a[3]), floats(a[4])
+    results = floats(a[5]), floats(a[6]), floats(a[7])
+    _scale_backward(*arrays, *results, first, last, a[9], np.uintp(part * a[9]))
+
+
+_FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
+_SCALED_BACKWARD, _SCALE_BACKWARD = Job(_scaled_backward_job), Job(_scale_backward_job)
+
+
+def _prepare(*arrays: Any) -> list[Any] | None:
+    """Return contiguous arrays, or None where the reference computes: other or mixed dtypes."""
+    dtype = arrays[0].dtype
+    if dtype not in (np.float32, np.float64) or any(a.dtype != dtype for a in arrays):
+        return None
+    return [np.ascontiguousarray(a) for a in arrays]
+
+
+def _flat(*arrays: Any) -> list[Any]:
+    return [a.reshape(-1) for a in arrays]
+
+
+def _divide(rows: int, count: int, dtype: Any) -> tuple[int, int]:
+    """Return the rows of a part and the number of parts: float64 is computed in one part."""
+    together = max(1, _BLOCK // max(1, count)) if dtype == np.float32 else max(1, rows)
+    return together, -(-rows // together)
+
+
+def _run_forward(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) -> Any:
+    (rows, count), dtype = x.shape, x.dtype
+    has_weights, has_bias = weights is not None, bias is not None
+    options = np.array([epsilon, center, has_weights, has_bias], dtype)
+    normal, inverse = np.empty_like(x), np.empty((rows, 1), dtype)
+    out = np.empty_like(x) if has_weights else normal
+    none = _NONE.astype(dtype, copy=False)
+    weights, bias = weights if has_weights else none, bias if has_bias else none
+    arrays = x, normal, out, inverse, weights, bias, options
+    together, parts = _divide(rows, count, dtype)
+    if parts > 1:
+        run(_FORWARD, (*arrays, rows, count, together), parts)
+    else:
+        _forward(*_flat(*arrays), 0, rows, count)
+    return out, normal, inverse
+
+
+def layer_norm(x: Any, epsilon: float, center: bool) -> Any:
+    """Return the rows of `x` standardized, and the inverse of their standard deviation.
+
+    Args:
+        x: a matrix.
+        epsilon: added to the variance.
+        center: whether the mean is subtracted; without, it is taken as 0 (RMSNorm).
+    """
+    if (arrays := _prepare(x)) is None:
+        return NotImplemented
+    _, normal, inverse = _run_forward(arrays[0], None, None, epsilon, center)
+    return normal, inverse
+
+
+def scaled_layer_norm(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) -> Any:
+    """Return the results of `layer_norm` after ``* weights + bias``, which may be None."""
+    if (arrays := _prepare(x, weights, *([] if bias is None else [bias]))) is None:
+        return NotImplemented
+    if bias is not None:
+        bias = arrays[2]
+    return _run_forward(arrays[0], arrays[1], bias, epsilon, center)
+
+
+def layer_norm_gradient(g: Any, normal: Any, inverse: Any, center: bool) -> Any:
+    """Return the gradient for the input of `layer_norm`, from its results."""
+    if (arrays := _prepare(g, normal, inverse)) is None:
+        return NotImplemented
+    (rows, count), out = g.shape, np.empty(g.shape, g.dtype)
+    together, parts = _divide(rows, count, g.dtype)
+    if parts > 1:
+        run(_BACKWARD, (*arrays, out, int(center), rows, count, together), parts)
+    else:
+        _backward(*_flat(*arrays, out), center, 0, rows, count)
+    return out
+
+
+def scaled_layer_norm_gradient(
+    g: Any, normal: Any, inverse: Any, weights: Any, center: bool
+) -> Any:
+    """Return the gradients for the input, the weights and the bias of `scaled_layer_norm`."""
+    if (arrays := _prepare(g, normal, inverse, weights)) is None:
+        return NotImplemented
+    (rows, count), dtype = g.shape, g.dtype
+    together, parts = _divide(rows, count, dtype)
+    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
+    arrays += [out, sums[0], sums[1]]
+    if parts > 1:
+        run(_SCALED_BACKWARD, (*arrays, int(center), rows, count, together), parts)
+    else:
+        _scaled_backward(*_flat(*arrays), center, 0, rows, count, np.uintp(0))
+    return out, *_total(sums)
+
+
+def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
+    """Return the gradients of ``x * weights + bias`` of rows for `x`, the weights and the bias."""
+    if (arrays := _prepare(g, x, weights)) is None:
+        return NotImplemented
+    (rows, count), dtype = g.shape, g.dtype
+    together, parts = _divide(rows, count, dtype)
+    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
+    arrays += [out, sums[0], sums[1]]
+    if parts > 1:
+        run(_SCALE_BACKWARD, (*arrays, rows, count, together), parts)
+    else:
+        _scale_backward(*_flat(*arrays), 0, rows, count, np.uintp(0))
+    return out, *_total(sums)
+
+
+def _total(sums: Any) -> Any:
+    """Return the sums of all parts, each an array of its own."""
+    if sums.shape[1] == 1:
+        return sums[0, 0].copy(), sums[1, 0].copy()
+    return sums[0].sum(axis=0), sums[1].sum(axis=0)

@@ -1,0 +1,73 @@
+"""Rows that tokens index, and rows added where tokens repeat, equal NumPy over random shapes."""
+
+import os
+
+import nn_kernels
+import numpy as np
+import pytest
+from nn_kernels.embedding import scatter_add_rows, take_rows
+
+SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
+
+
+def draw(seed):
+    rng = np.random.default_rng(seed)
+    vocab_size, tokens = map(int, rng.integers(1, 300, 2))
+    width = int(rng.integers(1, 400))
+    weights = rng.standard_normal((vocab_size, width)).astype(np.float32)
+    ids = rng.integers(0, vocab_size, tokens).astype(rng.choice(["i8", "i4", "u2"]))
+    rows = rng.standard_normal((tokens, width)).astype(np.float32)
+    rows[rng.random(rows.shape) < 0.01] = np.inf
+    return weights, ids, rows
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_lookup(seed):
+    weights, ids, _ = draw(seed)
+    if seed % 2:
+        weights, ids = np.repeat(weights, 2, axis=1)[:, ::2], ids[::-1]
+    result = take_rows(weights, ids)
+    if result is not NotImplemented:
+        np.testing.assert_array_equal(result, weights[ids])
+    assert (result is NotImplemented) == (ids.size * weights.shape[1] <= 1 << 14)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_sum(seed, dtype):
+    target, ids, rows = draw(seed)
+    target, rows = target.astype(dtype), rows.astype(dtype)
+    expected = target.copy()
+    with np.errstate(invalid="ignore"):
+        np.add.at(expected, ids.astype(int), rows)
+    assert scatter_add_rows(target, ids, rows) is None
+    np.testing.assert_array_equal(target, expected)  # in the same order of sums
+
+
+def test_lookup_of_several_dimensions():
+    weights = np.random.default_rng(0).standard_normal((50, 96)).astype(np.float32)
+    ids = np.arange(600).reshape(2, 3, 100) % 50
+    np.testing.assert_array_equal(take_rows(weights, ids), weights[ids])
+
+
+def test_sums_do_not_depend_on_the_number_of_threads():
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((4000, 300)).astype(np.float32)
+    ids, before, results = rng.integers(0, 20, 4000), nn_kernels.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            nn_kernels.set_num_threads(threads)
+            results.append(np.zeros((20, 300), np.float32))
+            scatter_add_rows(results[-1], ids, rows)
+    finally:
+        nn_kernels.set_num_threads(before)
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("token", [-1, 30])
+def test_a_token_out_of_range_is_left_to_the_reference(token):
+    weights, ids = np.ones((30, 1000), np.float32), np.full(100, token)
+    assert take_rows(weights, ids) is NotImplemented
+    assert scatter_add_rows(weights, ids, np.ones((100, 1000), np.float32)) is NotImplemented
+    assert (weights == 1).all()
