@@ -78,19 +78,17 @@ def _add_sums(g, normal, for_weights, for_bias, start, place, count):  # type: i
 
 
 @jit("reassoc", "contract")
-def _weighted_sum(g, weights, start, count):  # type: ignore[no-untyped-def]
-    total = g.dtype.type(0)
+def _add_and_return_sums(g, normal, weights, for_weights, for_bias, start, place, count):  # type: ignore[no-untyped-def]
+    """Add a row to the gradients of weights and bias; return its sum and product with `normal`."""
+    total, product = g.dtype.type(0), g.dtype.type(0)
     for i in range(np.uintp(count)):
-        total += g[start + i] * weights[i]
-    return total
-
-
-@jit("reassoc", "contract")
-def _weighted_product(g, normal, weights, start, count):  # type: ignore[no-untyped-def]
-    total = g.dtype.type(0)
-    for i in range(np.uintp(count)):
-        total += g[start + i] * weights[i] * normal[start + i]
-    return total
+        v, z = g[start + i], normal[start + i]
+        for_weights[place + i] += v * z
+        for_bias[place + i] += v
+        d = v * weights[i]
+        total += d
+        product += d * z
+    return total, product
 
 
 @jit("contract")
@@ -144,9 +142,11 @@ def _scaled_backward(  # type: ignore[no-untyped-def]
     _clear(for_bias, place, count)
     for row in range(first, last):
         start = np.uintp(row * count)
-        mean = _weighted_sum(g, weights, start, count) * share if center else g.dtype.type(0)
-        projection = _weighted_product(g, normal, weights, start, count) * share
-        _add_sums(g, normal, for_weights, for_bias, start, place, count)
+        total, product = _add_and_return_sums(
+            g, normal, weights, for_weights, for_bias, start, place, count
+        )
+        mean = total * share if center else g.dtype.type(0)
+        projection = product * share
         _project_weighted(g, normal, weights, out, start, count, mean, projection, inverse[row])
 
 
