@@ -6,7 +6,8 @@ for the input. Nothing is copied but the padded planes of a sample, which `_plan
 There are two orders. Usually a part of the work is some samples: their planes stay in the cache,
 and the weights are streamed. Where the weights do not fit into the cache, or there are few samples,
 all samples are laid out first, and a part is some outputs: their weights stay in the cache, and the
-samples are streamed.
+samples are streamed, some channels of all of them at a time, which stay in the cache for all
+outputs of the part.
 """
 
 from __future__ import annotations
@@ -45,44 +46,52 @@ __all__ = ["convolve", "convolve_input_gradient"]
 
 Pair = tuple[int, int]
 _ROW_VECTORS = 8 if WIDE else 4
-X = 4  # which are added up
+_CACHED = 1 << 16  # elements of images or products that stay in the cache
+_CHUNK = 64  # taps, the least for which products are added up in several chunks
 
 
 @jit()
 def _multiply(  # type: ignore[no-untyped-def]
-    weights, panel, panels, rows, taps, planes, base, offsets, products, step, vectors
-):
-    """Write the products of panels of weights with all windows, a block of columns at a time."""
+    weights, panel, panels, rows, taps, k0, count, planes, base, offsets, products, target0, step,
+    vectors,
+):  # fmt: skip
+    """Write the products of panels of weights with all windows, a block of columns at a time.
+
+    They have `count` taps from `k0` on; unless that is 0, they are added to what is there.
+    """
     v = 0
     while v < vectors:
         rest = vectors - v
         place = base + 16 * v
         if rows == 1:
             for i in range(panels):
-                w0, target = (panel + i) * taps, i * step + 16 * v
+                w0, target = (panel + i) * taps + k0, target0 + i * step + 16 * v
                 if rest >= _ROW_VECTORS:
                     multiply_row_wide(
-                        weights, w0, planes, place, offsets, 0, taps, products, target, step
+                        weights, w0, planes, place, offsets, k0, count, products, target, step
                     )
                 else:
                     multiply_row(
-                        weights, w0, planes, place, offsets, 0, taps, products, target, step
+                        weights, w0, planes, place, offsets, k0, count, products, target, step
                     )
             v += _ROW_VECTORS if rest >= _ROW_VECTORS else 1
         elif rest >= VECTORS and rest != VECTORS + 1:
             for i in range(panels):
-                w0, target = (panel + i) * taps * ROWS, i * ROWS * step + 16 * v
-                multiply_3(weights, w0, planes, place, offsets, 0, taps, products, target, step)
+                w0 = ((panel + i) * taps + k0) * ROWS
+                target = target0 + i * ROWS * step + 16 * v
+                multiply_3(weights, w0, planes, place, offsets, k0, count, products, target, step)
             v += VECTORS
         elif rest >= 2 and VECTORS >= 2:
             for i in range(panels):
-                w0, target = (panel + i) * taps * ROWS, i * ROWS * step + 16 * v
-                multiply_2(weights, w0, planes, place, offsets, 0, taps, products, target, step)
+                w0 = ((panel + i) * taps + k0) * ROWS
+                target = target0 + i * ROWS * step + 16 * v
+                multiply_2(weights, w0, planes, place, offsets, k0, count, products, target, step)
             v += 2
         else:
             for i in range(panels):
-                w0, target = (panel + i) * taps * ROWS, i * ROWS * step + 16 * v
-                multiply_1(weights, w0, planes, place, offsets, 0, taps, products, target, step)
+                w0 = ((panel + i) * taps + k0) * ROWS
+                target = target0 + i * ROWS * step + 16 * v
+                multiply_1(weights, w0, planes, place, offsets, k0, count, products, target, step)
             v += 1
 
 
@@ -118,13 +127,20 @@ def _pack_job(a, part, thread):  # type: ignore[no-untyped-def]
     w, sources, packed = floats(a[2]), integers(a[3]), floats(a[4])
     taps, rows, panels, count, group_step, output_step = a[5], a[6], a[7], a[8], a[9], a[10]
     group, first = part // panels, part % panels * rows
+    start = np.uintp(group * group_step + first * output_step)
+    if rows == ROWS and first + rows <= count:  # a number of rows that the compiler knows
+        target, step = np.uintp(part * taps * ROWS), np.uintp(output_step)
+        for k in range(np.uintp(taps)):
+            source = start + np.uintp(sources[k])
+            for m in range(np.uintp(ROWS)):
+                packed[target + m] = w[source + m * step]
+            target += np.uintp(ROWS)
+        return
     for k in range(taps):
         d = np.uintp((part * taps + k) * rows)
-        s = group * group_step + first * output_step + sources[k]
         for m in range(rows):
-            packed[d + np.uintp(m)] = (
-                w[np.uintp(s + m * output_step)] if first + m < count else np.float32(0)
-            )
+            source = start + np.uintp(sources[k] + m * output_step)
+            packed[d + np.uintp(m)] = w[source] if first + m < count else np.float32(0)
 
 
 def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -138,18 +154,27 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
     vectors = ((row_count - 1) * line + max(line, column_count) + 15) // 16
     work = a[0] + 4 * thread * a[1]
     if shared:  # the part is some panels of all groups
-        products = floats(work)
-        for panel in range(part * per_part, min((part + 1) * per_part, groups * panels)):
-            group, first = panel // panels, panel % panels * rows
-            for n in range(batch):
-                base = n * size + group * group_size
-                _multiply(packed, panel, 1, rows, taps, x, base, offsets, products, step, vectors)
-                o = group * count + first
-                _write(
-                    products, step, line, bias[o:], out, n * groups * count + o,
-                    min(rows, count - first), height, width,
-                    row0, row_step, row_count, column0, column_step, column_count,
-                )  # fmt: skip
+        products, chunk = floats(work), a[35]
+        first_panel, last_panel = part * per_part, min((part + 1) * per_part, groups * panels)
+        # With chunks of taps, all products of the part are added up side by side.
+        kept = rows * step if chunk < taps else 0
+        for k0 in range(0, taps, chunk):
+            taken = min(chunk, taps - k0)
+            for panel in range(first_panel, last_panel):
+                group, first = panel // panels, panel % panels * rows
+                for n in range(batch):
+                    place = ((panel - first_panel) * batch + n) * kept
+                    _multiply(
+                        packed, panel, 1, rows, taps, k0, taken, x,
+                        n * size + group * group_size, offsets, products, place, step, vectors,
+                    )  # fmt: skip
+                    if k0 + taken == taps:
+                        o = group * count + first
+                        _write(
+                            products[place:], step, line, bias[o:], out, n * groups * count + o,
+                            min(rows, count - first), height, width,
+                            row0, row_step, row_count, column0, column_step, column_count,
+                        )  # fmt: skip
         return
     planes, products = floats(work), floats(work + 4 * size)
     for i in range(size):
@@ -160,8 +185,8 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
         )  # fmt: skip
         for group in range(groups):
             _multiply(
-                packed, group * panels, panels, rows, taps, planes, group * group_size,
-                offsets, products, step, vectors,
+                packed, group * panels, panels, rows, taps, 0, taps, planes, group * group_size,
+                offsets, products, 0, step, vectors,
             )  # fmt: skip
             o = group * count
             _write(
@@ -211,12 +236,15 @@ def _products(
         x, units, memory = lay_out(x, planes), groups * panels, rows * step
     else:
         units, memory = batch, planes.size + panels * rows * step
-    per_part = -(-units // PARTS)
+    per_part, chunk = -(-units // PARTS), sources.size
+    together = per_part * batch * rows * step
+    if shared and packed.size > groups * panels * rows * _CHUNK and together <= _CACHED:
+        chunk, memory = max(_CHUNK, chunk * _CACHED // (batch * planes.size)), together
     group_size = (planes.size - 2 * planes.line - 256) // groups
     arguments = (
         x, packed, bias, out, offsets, sources.size, rows, panels, count, groups,
         batch, per_part, planes.line, group_size, planes.size, height, width,
-        *target, step, shared, *planes[:7], planes.plane,
+        *target, step, shared, *planes[:7], planes.plane, chunk,
     )  # fmt: skip
     work = batch * target[2] * target[5] * count * groups * offsets.size // PER_NANOSECOND
     run(_convolve, arguments, -(-units // per_part), memory + 256, work)
@@ -263,19 +291,31 @@ def convolve_input_gradient(
 ) -> None:
     """Write the gradient for the images to `dx`, from that of the outputs `g`.
 
-    The padded images are divided into phases by the stride; in each, the gradient is a convolution
-    of `g` with the rotated weights that contribute to it.
+    With stride 1 that is a convolution of `g` with the flipped weights. With a larger stride the
+    padded images are divided into phases by the stride; in each, the gradient is a convolution of
+    `g` with the flipped weights that contribute to it.
     """
     outputs, channels, kh, kw = w.shape
     _, total, height, width = dx.shape
     (sh, sw), (dh, dw), (top, _, left, _) = stride, dilation, padding
+    bias = np.zeros(total, np.float32)
+    steps = outputs // groups * channels * kh * kw, kh * kw
+    last_row, last_column = (kh - 1) * dh, (kw - 1) * dw
+    around = tuple(
+        last - p for last, p in zip((last_row,) * 2 + (last_column,) * 2, padding, strict=True)
+    )
+    if stride == (1, 1) and min(around) >= 0:
+        planes = planes_of(g.shape[1:], around, stride)
+        step = channels * kh * kw
+        taps = output_taps(planes, outputs // groups, step, (kh, kw), stride, dilation, (0, 0))
+        _products(g, planes, w, taps, bias, dx, groups, steps, (0, 1, height, 0, 1, width))
+        return
     before, beside = (kh - 1) * dh // sh, (kw - 1) * dw // sw
     rows, columns = -(-(top + height) // sh), -(-(left + width) // sw)  # of a phase
     # windows reach at most over the rows of `g`, and the phase may be longer
     below = max(rows - g.shape[2], 0)
     right = max(columns - g.shape[3], 0)
     planes = planes_of(g.shape[1:], (before, below, beside, right), (1, 1))
-    bias = np.zeros(total, np.float32)
     for a in range(sh):
         for b in range(sw):
             taps = output_taps(
@@ -285,5 +325,4 @@ def convolve_input_gradient(
                 dx[:, :, (a - top) % sh :: sh, (b - left) % sw :: sw] = 0
                 continue
             target = a - top, sh, rows, b - left, sw, columns
-            steps = outputs // groups * channels * kh * kw, kh * kw
             _products(g, planes, w, taps, bias, dx, groups, steps, target)

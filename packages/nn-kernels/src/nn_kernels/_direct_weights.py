@@ -36,21 +36,37 @@ __all__ = ["convolve_weight_gradient"]
 
 Pair = tuple[int, int]
 _MAX_PARTS = 4  # which are added up
+_CACHED = 1 << 16  # elements of images that stay in the cache
 
 
 @jit()
 def _dots(  # type: ignore[no-untyped-def]
-    g, g0, g_row, g_sample, x, x0, x_sample, offsets, taps, places, samples, d, d0, rows
+    g,
+    g0,
+    g_row,
+    g_sample,
+    x,
+    x0,
+    x_sample,
+    offsets,
+    first,
+    last,
+    taps,
+    places,
+    samples,
+    d,
+    d0,
+    rows,
 ):
-    """Add the gradients of `rows` outputs, which are one block, for all taps."""
+    """Add the gradients of `rows` outputs, which are one block, for the taps `first` to `last`."""
     if rows == 1:
-        for t in range(0, taps, TAPS_1):
+        for t in range(first, last, TAPS_1):
             dot_products_1(
                 g, g0, g_row, g_sample, x, x0, x_sample, offsets, t, places, samples,
                 d, d0 + t, taps,
             )  # fmt: skip
     else:
-        for t in range(0, taps, TAPS):
+        for t in range(first, last, TAPS):
             dot_products(
                 g, g0, g_row, g_sample, x, x0, x_sample, offsets, t, places, samples,
                 d, d0 + t, taps,
@@ -65,14 +81,17 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     places = (row_count * line + 15) // 16 * 16
     total = groups * blocks  # blocks of outputs
     if shared:  # the part is some blocks of outputs
-        for b in range(part * per_part, min((part + 1) * per_part, total)):
-            for i in range(rows * taps):
-                d[b * rows * taps + i] = 0
-            group, first = b // blocks, b % blocks * rows
-            _dots(
-                g, (group * count + first) * g_row, g_row, a[27], x, group * group_size, size,
-                offsets, taps, places, batch, d, b * rows * taps, rows,
-            )  # fmt: skip
+        first_block, last_block, chunk = part * per_part, min((part + 1) * per_part, total), a[29]
+        for i in range(first_block * rows * taps, last_block * rows * taps):
+            d[i] = 0
+        # some channels of all samples stay in the cache for all blocks of the part
+        for t in range(0, taps, chunk):
+            for b in range(first_block, last_block):
+                group, first = b // blocks, b % blocks * rows
+                _dots(
+                    g, (group * count + first) * g_row, g_row, a[27], x, group * group_size, size,
+                    offsets, t, min(t + chunk, taps), taps, places, batch, d, b * rows * taps, rows,
+                )  # fmt: skip
         return
     work = a[0] + 4 * thread * a[1]
     planes, lines = floats(work), floats(work + 4 * size)
@@ -94,7 +113,7 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
             group, first = b // blocks, b % blocks * rows
             _dots(
                 lines, (group * count + first) * g_row, g_row, 0, planes, group * group_size, 0,
-                offsets, taps, places, 1, d, own + b * rows * taps, rows,
+                offsets, 0, taps, taps, places, 1, d, own + b * rows * taps, rows,
             )  # fmt: skip
 
 
@@ -133,13 +152,14 @@ def convolve_weight_gradient(
         units, parts = batch, min(batch, _MAX_PARTS)
         memory = planes.size + g_size
     per_part = -(-units // parts)
+    chunk = max(1, taps * _CACHED // (batch * planes.size) // width) * width
     d = np.empty((1 if shared else parts, groups, blocks * rows, taps), np.float32)
     group_size = (planes.size - 2 * planes.line - 256) // groups
     parts = -(-units // per_part)
     arguments = (
         x, g, d, offsets, taps, rows, blocks, count, groups, batch, per_part, planes.line,
         group_size, planes.size, row_count, column_count, lines.plane, shared,
-        *planes[:7], g_size, planes.plane,
+        *planes[:7], g_size, planes.plane, chunk,
     )  # fmt: skip
     work = dw.size * batch * row_count * column_count // PER_NANOSECOND
     run(_weight_gradient, arguments, parts, memory + 256, work)

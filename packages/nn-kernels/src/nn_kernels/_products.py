@@ -46,7 +46,10 @@ PER_NANOSECOND = 24 if WIDE else 12  # multiplications of a thread, about
 
 
 def _panel_product(rows: int, vectors: int) -> Any:
-    """Return c[m, :16 * vectors] = sum over k of a[k, m] * b[offsets[k] : + 16 * vectors]."""
+    """Return c[m, :16 * vectors] = sum over k of a[k, m] * b[offsets[k] : + 16 * vectors].
+
+    From a first offset `k0` other than 0 on, the sum is added to what c holds.
+    """
 
     @intrinsic
     def multiply(typing, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: ignore[no-untyped-def]
@@ -62,12 +65,22 @@ def _panel_product(rows: int, vectors: int) -> Any:
             count, step = arguments[6], arguments[9]
             v = VectorBuilder(builder)
             entry = builder.block
-            loop, end = builder.append_basic_block("loop"), builder.append_basic_block("end")
+            resume, loop, end = (
+                builder.append_basic_block(name) for name in ("resume", "loop", "end")
+            )
+            builder.cbranch(builder.icmp_signed("==", arguments[5], index(0)), loop, resume)
+            builder.position_at_end(resume)
+            places = [
+                [builder.add(builder.mul(step, index(m)), index(LANES * i)) for i in range(vectors)]
+                for m in range(rows)
+            ]
+            held = [[v.load(c, place) for place in row] for row in places]
             builder.branch(loop)
             builder.position_at_end(loop)
             k, ka = builder.phi(ir.IntType(64)), builder.phi(ir.IntType(64))
-            k.add_incoming(index(0), entry)
-            ka.add_incoming(index(0), entry)
+            for value in (k, ka):
+                value.add_incoming(index(0), entry)
+                value.add_incoming(index(0), resume)
             totals = [[builder.phi(ZERO.type) for _ in range(vectors)] for _ in range(rows)]
             row = builder.gep(b, [builder.load(builder.gep(offsets, [k]))])
             bs = [v.load(row, index(LANES * i)) for i in range(vectors)]
@@ -82,6 +95,7 @@ def _panel_product(rows: int, vectors: int) -> Any:
             for m in range(rows):
                 for i in range(vectors):
                     totals[m][i].add_incoming(ZERO, entry)
+                    totals[m][i].add_incoming(held[m][i], resume)
                     totals[m][i].add_incoming(after[m][i], loop)
             builder.cbranch(builder.icmp_signed("<", next_k, count), loop, end)
             builder.position_at_end(end)

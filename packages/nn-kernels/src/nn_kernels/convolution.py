@@ -64,6 +64,17 @@ def _is_winograd(
     )
 
 
+def _as_rows(windows: Any, *images: Any) -> list[Any]:
+    """Return images with all their elements in one row, if each is a window of its own.
+
+    A few long rows are copied faster than many short ones.
+    """
+    kernel, stride, padding, _, _ = windows
+    if kernel == stride == (1, 1) and not any(padding):
+        return [x.reshape(*x.shape[:2], 1, x.shape[2] * x.shape[3]) for x in images]
+    return list(images)
+
+
 def _float32(*arrays: Any) -> list[Any] | None:
     """Return contiguous arrays, or None if one of them is not float32."""
     if any(a.dtype != np.float32 for a in arrays):
@@ -98,7 +109,8 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
         _winograd.convolve(x, w, bias, out, (windows[2][0], windows[2][2]))
     else:
         _, stride, padding, dilation, _ = windows
-        _direct.convolve(x, w, bias, out, stride, padding, dilation, groups)
+        rows = _as_rows(windows, x, out)
+        _direct.convolve(rows[0], w, bias, rows[1], stride, padding, dilation, groups)
     return out
 
 
@@ -123,7 +135,8 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
         bias = np.zeros(channels, np.float32)
         _winograd.convolve(g, w, bias, dx, (2 - padding[0], 2 - padding[2]), flip=True)
     else:
-        _direct.convolve_input_gradient(g, w, dx, stride, padding, dilation, groups)
+        rows = _as_rows(windows, g, dx)
+        _direct.convolve_input_gradient(rows[0], w, rows[1], stride, padding, dilation, groups)
     return dx
 
 
@@ -147,5 +160,6 @@ def conv2d_weight_gradient(x: Any, g: Any, windows: Any, groups: int) -> Any:
     if _is_winograd(windows, groups, channels, outputs, x.shape[0], size, 1.0):
         _winograd.convolve_weight_gradient(x, g, dw, (padding[0], padding[2]))
     else:
+        x, g = _as_rows(windows, x, g)
         _direct_weights.convolve_weight_gradient(x, g, dw, stride, padding, dilation, groups)
     return dw
