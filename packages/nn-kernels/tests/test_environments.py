@@ -1,0 +1,147 @@
+"""The kernels without AVX-512 or AVX, in unwritable folders, beside a limited BLAS, in processes."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nn_kernels
+import numpy as np
+import pytest
+
+TESTS, SOURCES = Path(__file__).parent, Path(nn_kernels.__file__).parent
+
+
+def run(arguments, folder, path=(), **variables):
+    """Run Python with a cache of machine code of its own, unless `variables` name one."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, path), *sys.path]))
+    environment |= {"NUMBA_CACHE_DIR": str(folder)} | variables
+    environment = {name: value for name, value in environment.items() if value}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+
+
+_ON_PROCESSOR = """
+import numpy as np
+from nn_kernels._vectors import WIDE
+from nn_kernels.convolution import conv2d, conv2d_input_gradient, conv2d_weight_gradient
+from nn_kernels.softmax import softmax
+
+rng = np.random.default_rng(0)
+x = rng.standard_normal((2, 17, 9, 11)).astype("f")
+w = rng.standard_normal((19, 17, 3, 3)).astype("f")
+padded = np.pad(x.astype(float), ((0, 0), (0, 0), (1, 1), (1, 1)))
+views = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
+truth = np.einsum("nchwij,ocij->nohw", views, w)
+weight_truth = np.einsum("nchwij,nohw->ocij", views, truth)
+errors = []
+for algorithm in ("direct", "winograd"):
+    windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), algorithm
+    out = conv2d(x, w, 0.0, windows, 1)
+    dw = conv2d_weight_gradient(x, out, windows, 1)
+    dx = conv2d_input_gradient(out, w, (9, 11), windows, 1)
+    dot = np.vdot(dx.astype(float), x), np.vdot(truth, truth)  # of adjoint functions
+    errors += [abs(out - truth).max() / abs(truth).max()]
+    errors += [abs(dw - weight_truth).max() / abs(weight_truth).max(), abs(dot[0] / dot[1] - 1)]
+rows = rng.standard_normal((50, 101)).astype("f")
+exps = np.exp(rows.astype(float))
+errors += [abs(softmax(rows, -1) - exps / exps.sum(-1, keepdims=True)).max()]
+assert max(errors) < 1e-5, errors
+print(WIDE)
+"""
+
+
+@pytest.mark.parametrize("processor", ["haswell", "x86-64"])  # with AVX2, and without AVX
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="processors of AMD, Intel"
+)
+def test_other_processors(processor, tmp_path):
+    done = run(["-c", _ON_PROCESSOR], tmp_path, NUMBA_CPU_NAME=processor)
+    assert done.stdout == "False\n", done.stderr
+
+
+@pytest.mark.parametrize("processor", ["haswell", "x86-64"])
+@pytest.mark.skipif(
+    "NN_KERNELS_SHAPES" not in os.environ, reason="on demand: NN_KERNELS_SHAPES is not set"
+)
+def test_all_kernels_on_other_processors(processor, tmp_path):
+    modules = [str(path) for path in TESTS.glob("test_*.py") if path.name != Path(__file__).name]
+    arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *modules]
+    done = run(arguments, tmp_path, NUMBA_CPU_NAME=processor, NN_KERNELS_SHAPES="12")
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+_RELU = """
+import numpy as np, nn_kernels
+from nn_kernels.activations import relu
+nn_kernels.set_num_threads(2)
+x = np.linspace(-1, 1, 1 << 20, dtype="f")
+assert np.array_equal(relu(x), np.maximum(x, 0))
+print(nn_kernels.__file__)
+"""
+
+
+@pytest.mark.parametrize("home", ["a folder", "a file"])
+def test_an_installation_that_cannot_be_written_to(home, tmp_path):
+    """The machine code goes to the user's cache folder; where there is none, it is not kept."""
+    package = tmp_path / "installed" / "nn_kernels"
+    shutil.copytree(SOURCES, package, ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__pycache__").write_text("a file in place of the folder, which nobody can create")
+    user = tmp_path / "user"
+    if home == "a folder":
+        user.mkdir()
+    else:
+        user.write_text("")
+    folders = {name: str(user) for name in ("HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA")}
+    done = run(["-c", _RELU], "", [package.parent], XDG_CACHE_HOME=str(user / "cache"), **folders)
+    assert done.stdout == f"{package / '__init__.py'}\n", done.stderr
+    kept = list(user.rglob("*.nbc")) if user.is_dir() else []
+    assert bool(kept) == (home == "a folder")
+
+
+def test_a_limit_of_blas_threads_stays_what_it_is():
+    """Kernels neither change the number of threads of BLAS nor depend on it."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    from nn_kernels.convolution import conv2d
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((4, 32, 16, 16)).astype(np.float32)
+    w = rng.standard_normal((32, 32, 3, 3)).astype(np.float32)
+    windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"
+    np.ones((300, 300)) @ np.ones((300, 300))  # so that BLAS is loaded
+    expected = conv2d(x, w, 0.0, windows, 1)
+    before = threadpoolctl.threadpool_info()
+    with threadpoolctl.threadpool_limits(1):
+        limited = threadpoolctl.threadpool_info()
+        np.testing.assert_array_equal(conv2d(x, w, 0.0, windows, 1), expected)
+        assert threadpoolctl.threadpool_info() == limited
+    assert threadpoolctl.threadpool_info() == before
+
+
+def test_processes_of_multiprocessing():
+    """Each process has a pool of its own, whether it was forked or started anew."""
+    script = (
+        "import multiprocessing, sys\n"
+        "from test_environments import child\n"
+        "if __name__ == '__main__':\n"
+        "    import warnings; warnings.simplefilter('ignore')\n"
+        "    child(0)\n"
+        "    for method in multiprocessing.get_all_start_methods():\n"
+        "        with multiprocessing.get_context(method).Pool(2) as pool:\n"
+        "            assert pool.map(child, range(4)) == [True] * 4, method\n"
+        "    print('done')\n"
+    )
+    done = run(["-c", script], os.environ.get("NUMBA_CACHE_DIR", ""), [TESTS])
+    assert done.stdout == "done\n", done.stderr
+
+
+def child(seed):
+    """Return whether ReLU of a large array is right."""
+    from nn_kernels.activations import relu
+
+    nn_kernels.set_num_threads(2)
+    x = np.random.default_rng(seed).standard_normal(1 << 18).astype(np.float32)
+    return bool(np.array_equal(relu(x), np.maximum(x, 0)))
