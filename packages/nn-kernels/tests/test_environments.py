@@ -1,4 +1,4 @@
-"""The kernels without AVX-512 or AVX, in unwritable folders, beside a limited BLAS, in processes."""
+"""The kernels without AVX-512 or AVX, in unwritable folders, with a limited BLAS, in processes."""
 
 import os
 import platform
