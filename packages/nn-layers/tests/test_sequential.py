@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from nn_layers import BaseModel, Dense, Flatten, ReLU, Sequential
-from nn_tensor import ones, tanh
+from nn_layers import BaseModel, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from nn_tensor import Tensor, ones, relu, tanh
+from nn_tensor.testing import gradcheck
 
 
 def layers():
@@ -111,3 +112,65 @@ def test_without_device_layers_stay_where_they_are(device):
 def test_a_wrong_device(device_name):
     with pytest.raises((ValueError, RuntimeError), match=device_name):
         Sequential(layers(), device=device_name)
+
+
+class TestReLUBeforeMaxPool:
+    """ReLU is applied to the maxima, which nobody can see but by the time that it takes."""
+
+    @staticmethod
+    def one_by_one(model, x):
+        for layer in model:
+            x = layer(x)
+        return x
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+    @pytest.mark.parametrize("options", [(2,), (3, 2, 1), (3, 2), ((1, 2), (1, 3))], ids=str)
+    def test_results_and_gradients(self, options, dtype, rng):
+        model = Sequential(ReLU(), MaxPool2D(*options), ReLU(), MaxPool2D(2), ReLU())
+        values = rng.integers(-4, 3, (3, 2, 13, 14)).astype(dtype)  # with ties
+        values[rng.random(values.shape) < 0.05] = np.nan
+        values[rng.random(values.shape) < 0.05] = np.inf
+        values[rng.random(values.shape) < 0.05] = -np.inf
+        found = []
+        for forward in (model, lambda x: self.one_by_one(model, x)):
+            x = Tensor(values, requires_grad=True)
+            out = forward(x)
+            g = np.random.default_rng(1).standard_normal(out.shape).astype(dtype)
+            g[:, :, ::2] = np.inf
+            out.backward(Tensor(g))
+            found.append((out.numpy(), x.grad.numpy()))
+        for swapped, ordered in zip(*found, strict=True):
+            np.testing.assert_array_equal(swapped, ordered)
+
+    def test_gradients_of_second_order(self, rng):
+        model = Sequential(ReLU(), MaxPool2D(2))
+        gradcheck(lambda x: model(x) ** 3, [rng.standard_normal((2, 2, 4, 5))], order=2)
+
+    def test_the_order_is_kept_where_it_could_be_seen(self, rng):
+        seen = []
+
+        class Watched(ReLU):
+            def forward(self, x):
+                seen.append(x.shape)
+                return super().forward(x)
+
+        x = Tensor(rng.standard_normal((1, 2, 4, 6)))
+        Sequential(Watched(), MaxPool2D(2))(x)
+        layer = ReLU()
+        layer.forward = lambda x: seen.append(x.shape) or relu(x)
+        Sequential(layer, MaxPool2D(2))(x)
+        assert seen == [(1, 2, 4, 6)] * 2
+        text = str(Sequential(ReLU(), MaxPool2D(2)).summary((1, 2, 4, 6)))
+        assert "1×2×4×6" in text or "(1, 2, 4, 6)" in text
+
+    def test_the_relu_sees_the_maxima_only(self, rng, monkeypatch):
+        seen, real = [], ReLU.forward
+        monkeypatch.setattr(ReLU, "forward", lambda self, x: seen.append(x.shape) or real(self, x))
+        x = Tensor(rng.standard_normal((1, 2, 4, 6)))
+        Sequential(ReLU(), MaxPool2D(2), ReLU())(x)
+        Sequential(ReLU(), MaxPool2D(3, 1))(x)
+        assert seen == [(1, 2, 2, 3), (1, 2, 2, 3), (1, 2, 4, 6)]
+
+    def test_errors_name_the_layer_that_raised_them(self):
+        with pytest.raises(ValueError, match=r"Sequential\[1\] MaxPool2D"):
+            Sequential(ReLU(), MaxPool2D(2))(Tensor(np.ones((2, 3))))

@@ -55,10 +55,25 @@ class Sequential(BaseModel):
         return chain(enumerate(self.layers), vars(self).items())
 
     def forward(self, x: Any) -> Tensor:
-        """Return the output of the last layer."""
+        """Return the output of the last layer.
+
+        A ReLU before a max pooling is applied to the maxima, of which there are fewer: results and
+        gradients are the same. Subclasses of the two, and layers with a `forward` of their own, as
+        `summary` gives them to see what passes, keep their order.
+        """
+        waiting: Any = None
+        layer: Any
         for layer in self.layers:
-            x = layer(x)
-        return x
+            if waiting is not None:
+                if _is_plain(layer, "_takes_maxima") and layer._takes_maxima_of(x):
+                    x, waiting = waiting(layer(x)), None
+                    continue
+                x, waiting = waiting(x), None
+            if _is_plain(layer, "_commutes_with_maxima"):
+                waiting = layer
+            else:
+                x = layer(x)
+        return x if waiting is None else waiting(x)
 
     def append(self, layer: Base_Layer) -> Self:
         """Append `layer`; return the model itself.
@@ -105,6 +120,11 @@ class Sequential(BaseModel):
         if not -count <= index < count:
             raise IndexError(f"index {index} is out of range, there are {count} layers")
         return index % count
+
+
+def _is_plain(layer: Any, mark: str) -> bool:
+    """Return whether the class itself has a mark, and nothing watches its `forward`."""
+    return mark in type(layer).__dict__ and "forward" not in layer.__dict__
 
 
 def _checked(layer: Any, position: int) -> Base_Layer:
