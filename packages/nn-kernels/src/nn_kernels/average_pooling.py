@@ -191,7 +191,7 @@ def avg_pool2d(x: Any, windows: Any) -> Any:
 
 
 def avg_pool2d_gradient(g: Any, out: Any, windows: Any) -> Any:
-    """Write zeros to `out`, and add the share of each element of `g` to those of its window."""
+    """Write zeros to `out`, and add to each element of a window its part of the element of `g`."""
     if not g.size or not (g.dtype == out.dtype == np.float32 and out.flags.c_contiguous):
         return NotImplemented
     _run(_SPREAD, np.ascontiguousarray(g), out, out.shape, g.shape, windows)

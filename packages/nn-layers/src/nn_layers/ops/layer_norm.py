@@ -39,7 +39,7 @@ def standardize_and_scale(
     Args:
         x: floating, ``(..., *weights.shape)``.
         weights: for each place in the last axes.
-        bias: of the shape of the weights, or 0.0.
+        bias: the bias, in the shape of the weights, or 0.0.
         epsilon: added to the variance.
         center: whether the mean is subtracted; without, it is taken as 0.
     """
