@@ -1,4 +1,4 @@
-"""Training of models: steps and whole runs, history, early stopping, checkpoints, exact resume.
+"""Training of models: steps and whole runs, history, early stopping, checkpoints, resume, logs.
 
 `Trainer` requires methods of models, losses, optimizers and loaders, not base classes.
 `nn_train.callbacks` has the callbacks.
@@ -21,18 +21,23 @@ from nn_train._trainer import StepResult as StepResult
 from nn_train._trainer import Trainer as Trainer
 from nn_train.callbacks import Callback as Callback
 from nn_train.callbacks import Checkpoint as Checkpoint
+from nn_train.callbacks import CSVLogger as CSVLogger
 from nn_train.callbacks import EarlyStopping as EarlyStopping
+from nn_train.callbacks import JSONLinesLogger as JSONLinesLogger
 from nn_train.callbacks import Stop as Stop
+from nn_train.callbacks import TensorBoardLogger as TensorBoardLogger
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CSVLogger",
     "Callback",
     "Checkpoint",
     "EarlyStopping",
     "Forward",
     "HasState",
     "History",
+    "JSONLinesLogger",
     "Metric",
     "Model",
     "NonFiniteError",
@@ -40,12 +45,14 @@ __all__ = [
     "Schedule",
     "StepResult",
     "Stop",
+    "TensorBoardLogger",
     "Trainer",
     "callbacks",
 ]
 
 _ELSEWHERE = """
-    ModelCheckpoint=Checkpoint; BackupAndRestore=Checkpoint; CSVLogger=History;
+    ModelCheckpoint=Checkpoint; BackupAndRestore=Checkpoint; SummaryWriter=TensorBoardLogger;
+    TensorBoard=TensorBoardLogger;
     clip_grad_norm_=nn_optim.clip_gradients_by_norm; LightningModule=Trainer;
     clip_grad_value_=nn_optim.clip_gradients_by_value; TerminateOnNaN=NonFiniteError;
     ReduceLROnPlateau=nn_optim.ReduceOnPlateau; LearningRateScheduler=nn_optim.StepSchedule;

@@ -1,0 +1,116 @@
+"""`CSVLogger` and `JSONLinesLogger`: the history as a text file, a line for each epoch."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nn_tensor.extend import describe
+
+from nn_train.callbacks._callback import Callback
+
+__all__ = ["CSVLogger", "JSONLinesLogger"]
+
+
+class _LineLogger(Callback):
+    """Keeps a text file equal to the history.
+
+    The file is opened for each line, so that a process that is killed loses none, and the callback
+    can be pickled.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        if not isinstance(path, str | os.PathLike):
+            raise TypeError(f"path: expected str or os.PathLike, got {describe(path)}")
+        self.path: Path = Path(path)
+
+    def on_fit_begin(self, trainer: Any) -> None:
+        """Write the epochs that were loaded, and nothing else: a cut line or later epochs go."""
+        rows = list(trainer.history)
+        text = self._head(trainer) + "".join(self._line(trainer, row) for row in rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        new = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
+        try:
+            new.write_text(text, encoding="utf-8", newline="")
+            new.replace(self.path)
+        finally:
+            new.unlink(missing_ok=True)
+
+    def on_epoch_end(self, trainer: Any) -> None:
+        """Append the epoch."""
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            file.write(self._line(trainer, trainer.history[-1]))
+
+    def _head(self, trainer: Any) -> str:
+        return ""
+
+    def _line(self, trainer: Any, row: Mapping[str, float]) -> str:
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({os.fspath(self.path)!r})"
+
+
+class CSVLogger(_LineLogger):
+    """Writes a line for each epoch to a CSV file, under a line of names.
+
+    The numbers are written exactly; one that an epoch lacks is an empty field. A run that begins
+    anew replaces the file. One that is resumed keeps the epochs that it resumes from, also where
+    the file has later ones, a line that was cut short, or is lost.
+
+    Args:
+        path: the file; its folder is created if it is missing.
+
+    Raises:
+        TypeError: for a path of another type.
+        OSError: where writing fails; the run ends then.
+
+    >>> CSVLogger("run/log.csv")
+    CSVLogger('run/log.csv')
+    """
+
+    def _head(self, trainer: Any) -> str:
+        return self._text(dict.fromkeys(_names(trainer)), header=True)
+
+    def _line(self, trainer: Any, row: Mapping[str, float]) -> str:
+        return self._text({name: row.get(name, "") for name in _names(trainer)})
+
+    @staticmethod
+    def _text(row: Mapping[str, Any], *, header: bool = False) -> str:
+        line = io.StringIO(newline="")
+        csv.writer(line, lineterminator="\n").writerow(row.keys() if header else row.values())
+        return line.getvalue()
+
+
+class JSONLinesLogger(_LineLogger):
+    """Writes a JSON object for each epoch to a file, one on each line.
+
+    JSON has no NaN and no infinity: they become ``null``. A run that begins anew replaces the file.
+    One that is resumed keeps the epochs that it resumes from, also where the file has later ones, a
+    line that was cut short, or is lost. (https://jsonlines.org)
+
+    Args:
+        path: the file; its folder is created if it is missing.
+
+    Raises:
+        TypeError: for a path of another type.
+        OSError: where writing fails; the run ends then.
+
+    >>> JSONLinesLogger("run/log.jsonl")
+    JSONLinesLogger('run/log.jsonl')
+    """
+
+    def _line(self, trainer: Any, row: Mapping[str, float]) -> str:
+        finite = {k: v if math.isfinite(v) else None for k, v in row.items()}
+        return json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _names(trainer: Any) -> list[str]:
+    """Return the columns: those of the run, and those that only loaded epochs have."""
+    return list(dict.fromkeys(["epoch", *trainer.names, *trainer.history.names]))
