@@ -197,6 +197,28 @@ def test_before_fit(name):
             call()
 
 
+@pytest.mark.parametrize(
+    ("transform", "settings"),
+    [
+        (Standardize(), {}),
+        (Impute(), {"strategy": "mean"}),
+        (Impute("constant", value=0), {"strategy": "constant", "value": 0}),
+        (OneHot(unknown="ignore"), {"unknown": "ignore"}),
+    ],
+)
+def test_settings_build_another(transform, settings):
+    assert transform.settings() == settings
+    assert repr(type(transform)(**settings)) == repr(transform)
+
+
+def test_settings_of_a_column_transformer_hold_its_transforms():
+    mine = transformer()
+    settings = mine.settings()
+    assert repr(ColumnTransformer(**settings)) == repr(mine)
+    with pytest.raises(TypeError, match="columns: expected strings as names, got 3"):
+        ColumnTransformer({3: None}).settings()
+
+
 OBJECTS = np.array([1, "a"], dtype=object)
 REFUSED = {
     "no samples": (lambda: Standardize().fit(X[:0]), ValueError, "no samples"),

@@ -13,6 +13,7 @@ from nn_io._checkpoint import (
     save_checkpoint,
 )
 from nn_io._errors import FileFormatError
+from nn_io._model_file import HasSettings, SavedModel, load_model, save_model
 from nn_io._rename import rename_state
 from nn_io._save_load import load_state_dict_from_file, save_model_parameters
 from nn_io._state_dict import HasStateDict
@@ -24,19 +25,23 @@ __all__ = [
     "Checkpoint",
     "FileFormatError",
     "HasGenerators",
+    "HasSettings",
     "HasStateDict",
     "LoadsStateDict",
+    "SavedModel",
     "load_checkpoint",
+    "load_model",
     "load_state_dict_from_file",
     "rename_state",
     "save_checkpoint",
+    "save_model",
     "save_model_parameters",
 ]
 
 _ELSEWHERE = """
     save=save_model_parameters; load=load_state_dict_from_file; save_file=save_model_parameters;
     load_file=load_state_dict_from_file; save_weights=save_model_parameters;
-    load_weights=load_state_dict_from_file; load_model=load_state_dict_from_file
+    load_weights=load_state_dict_from_file
 """
 
 

@@ -77,6 +77,17 @@ class ColumnTransformer:
             raise ValueError(f"the table has no column {missing[0]!r}, it has {list(columns)}")
         return {name: columns[name] for name in self.columns}
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that build another transformer like this one, not yet fitted.
+
+        Raises:
+            TypeError: for columns whose names are not strings.
+        """
+        for name in self.columns:
+            if not isinstance(name, str):
+                raise TypeError(f"columns: expected strings as names, got {name!r}")
+        return {"columns": {name: list(chain) for name, chain in self.columns.items()}}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the statistics of all transforms, by the name of the column and their place."""
         return {

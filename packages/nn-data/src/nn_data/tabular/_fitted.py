@@ -54,6 +54,10 @@ class Fitted(ABC):
     @abstractmethod
     def _apply(self, x: NDArray[Any]) -> NDArray[Any]: ...
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that build another transform like this one, not yet fitted."""
+        return {}
+
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """Return the statistics, as arrays by name."""

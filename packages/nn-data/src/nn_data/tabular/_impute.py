@@ -78,6 +78,11 @@ class Impute(Fitted):
         filling = self.filling if x.dtype.kind == "U" else self.filling.astype(x.dtype)
         return np.where(missing, filling, x)
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that build another transform like this one, not yet fitted."""
+        settings: dict[str, Any] = {"strategy": self.strategy}
+        return settings if self.value is None else settings | {"value": self.value}
+
     def state_dict(self) -> dict[str, Any]:
         """Return ``filling``; strings as bytes and lengths."""
         self._check_fitted()

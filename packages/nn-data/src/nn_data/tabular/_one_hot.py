@@ -83,6 +83,10 @@ class OneHot(Fitted):
         encoded[np.arange(len(column)), places] = found
         return encoded
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that build another transform like this one, not yet fitted."""
+        return {"unknown": self.unknown}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the categories of each feature; strings as bytes and lengths."""
         self._check_fitted()

@@ -62,7 +62,7 @@ class CSVLogger(_LineLogger):
 
     The numbers are written exactly; one that an epoch lacks is an empty field. A run that begins
     anew replaces the file. One that is resumed keeps the epochs that it resumes from, also where
-    the file has later ones, a line that was cut short, or is lost.
+    the file has later ones, a truncated line, or is lost.
 
     Args:
         path: the file; its folder is created if it is missing.
@@ -93,7 +93,7 @@ class JSONLinesLogger(_LineLogger):
 
     JSON has no NaN and no infinity: they become ``null``. A run that begins anew replaces the file.
     One that is resumed keeps the epochs that it resumes from, also where the file has later ones, a
-    line that was cut short, or is lost. (https://jsonlines.org)
+    truncated line, or is lost. (https://jsonlines.org)
 
     Args:
         path: the file; its folder is created if it is missing.
