@@ -2,14 +2,9 @@
 
 import os
 import signal
-import subprocess
-import sys
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
-import training_run
 from nn_data import Loader
 from nn_io import load_checkpoint
 from nn_layers import BatchNorm1D, Dense, Dropout, ReLU, Sequential
@@ -17,7 +12,6 @@ from nn_losses import Accuracy, MSELoss, SoftmaxCrossEntropyLoss
 from nn_optim import SGD, Adam, AdamW, CosineSchedule, ReduceOnPlateau, clip_gradients_by_norm
 from nn_tensor import Tensor, no_grad
 from nn_train import Checkpoint, EarlyStopping, NonFiniteError, Trainer
-from training_run import Event, build
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(100, 6)).astype(np.float32)
@@ -88,73 +82,6 @@ def test_fit_equals_the_loop_by_hand_bit_for_bit():
     for name, array in model.state_dict().items():
         if name != "__metadata__":
             np.testing.assert_array_equal(fitted.state_dict()[name], array)
-
-
-@pytest.fixture(scope="module")
-def never_stopped(tmp_path_factory):
-    trainer, data, given = build(tmp_path_factory.mktemp("whole"))
-    trainer.fit(data, **given)
-    assert trainer.stop_reason == "finished"
-    assert len(trainer.seen) == training_run.EPOCHS * len(data)
-    return trainer
-
-
-def assert_equal_runs(trainer, whole):
-    assert trainer.history == whole.history
-    assert trainer.history["loss"] == whole.history["loss"]
-    for part in ("model", "optimizer", "schedule"):
-        state, expected = (getattr(t, part).state_dict() for t in (trainer, whole))
-        for key, value in expected.items():
-            if key != "__metadata__":
-                np.testing.assert_array_equal(state[key], value)
-    mine, other = (dict(t.model.named_generators()) for t in (trainer, whole))
-    assert mine.keys() == other.keys() == {"4.rng", "8.rng"}
-    for name, generator in mine.items():
-        state, expected = (repr(g.bit_generator.state) for g in (generator, other[name]))
-        assert state == expected
-
-
-PLACES = np.random.default_rng(5).permutation(
-    np.arange(1, training_run.EPOCHS * training_run.STEPS + 1)
-)
-EVENTS = ["crash", "interrupt", "interrupt_twice", "full_disk", "kill"] * 4
-
-
-@pytest.mark.parametrize(("place", "event"), list(zip(PLACES.tolist(), EVENTS, strict=True)))
-def test_a_run_that_was_stopped_equals_one_that_never_was(
-    place, event, never_stopped, tmp_path, capsys, monkeypatch
-):
-    seen = []
-    if event == "kill":
-        program = Path(training_run.__file__)
-        done = subprocess.run(
-            [sys.executable, str(program), str(tmp_path), str(place)],
-            capture_output=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            check=False,
-        )
-        assert done.returncode == -9, done.stderr
-    else:
-        happens = getattr(training_run, event, None)
-        if event == "full_disk":
-            happens = partial(monkeypatch.setattr, os, "fsync", training_run.full_disk)
-        trainer, data, given = build(tmp_path, Event(place, happens))
-        try:
-            trainer.fit(data, **given)
-        except (RuntimeError, OSError, KeyboardInterrupt):
-            assert event != "interrupt"
-        monkeypatch.undo()
-        # A full disk is noticed by the next file.
-        assert place <= trainer.steps <= place + (event == "full_disk")
-        seen = trainer.seen
-    trainer, data, given = build(tmp_path)
-    trainer.fit(data, **given)
-    assert trainer.resumed == (place > 2 or event == "interrupt")
-    # What was done before the stop and after the resume covers the run, with the same batches.
-    assert set(seen) | set(trainer.seen) <= set(never_stopped.seen)
-    if event != "kill":
-        assert set(seen) | set(trainer.seen) == set(never_stopped.seen)
-    assert_equal_runs(trainer, never_stopped)
 
 
 def test_early_stopping_goes_on_after_a_resume(tmp_path):

@@ -1,6 +1,8 @@
 """A run with everything that is random, for the tests of its resume; as a program it can be killed.
 
-python training_run.py FOLDER KILL_AT
+python training_run.py FOLDER step 7     is killed after step 7
+python training_run.py FOLDER batch 20   is killed within the forward pass of batch 20, where those
+                                         of the validation are counted too
 """
 
 import errno
@@ -15,7 +17,15 @@ from nn_layers import BatchNorm1D, Dense, Dropout, Flatten, ReLU, Sequential
 from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import AdamW, CosineSchedule
 from nn_tensor import Tensor
-from nn_train import Callback, Checkpoint, EarlyStopping, Trainer
+from nn_train import (
+    Callback,
+    Checkpoint,
+    CSVLogger,
+    EarlyStopping,
+    JSONLinesLogger,
+    TensorBoardLogger,
+    Trainer,
+)
 
 EPOCHS = 4
 STEPS = 5  # an epoch: 14 batches in groups of three
@@ -26,9 +36,15 @@ CLASSES[::7] = -1
 
 
 class Recorder(Trainer):
-    """A trainer that notes the samples of all batches, and what came in."""
+    """A trainer that notes the samples of all batches, and what came in.
+
+    Within the forward pass of some batch something may happen.
+    """
 
     def forward_loss(self, batch):
+        self.forwards += 1
+        if self.forwards == self.event_at:
+            self.event()
         if self.model.training:
             place = (self.epoch, self.batches_done)
             samples = tuple(self.data.last_indices().tolist())
@@ -80,17 +96,26 @@ def build(folder, *callbacks):
         clip_norm=1.0,
         accumulate=3,
     )
-    trainer.seen = []
+    trainer.seen, trainer.forwards, trainer.event_at = [], 0, None
     known = CLASSES >= 0
     stopping = EarlyStopping("val_loss", patience=9)
     given = {
         "epochs": EPOCHS,
         "validation": Loader((IMAGES[known], CLASSES[known]), 32, convert=Tensor),
-        "callbacks": [stopping, Checkpoint(folder, every_steps=2, best="val_loss"), *callbacks],
+        "callbacks": [stopping, *checkpoint_and_logs(folder), *callbacks],
         "progress": False,
         "resume": folder,
     }
     return trainer, loader, given
+
+
+def checkpoint_and_logs(folder):
+    return [
+        Checkpoint(folder, every_steps=2, best="val_loss"),
+        CSVLogger(os.path.join(folder, "log.csv")),
+        JSONLinesLogger(os.path.join(folder, "log.jsonl")),
+        TensorBoardLogger(os.path.join(folder, "tensorboard")),
+    ]
 
 
 class Spread:
@@ -135,6 +160,9 @@ def kill():
 
 
 if __name__ == "__main__":
-    folder, at = sys.argv[1:]
-    trainer, loader, given = build(folder, Event(int(at), kill))
+    folder, where, at = sys.argv[1:]
+    after_step = [Event(int(at), kill)] if where == "step" else []
+    trainer, loader, given = build(folder, *after_step)
+    if where == "batch":
+        trainer.event_at, trainer.event = int(at), kill
     trainer.fit(loader, **given)

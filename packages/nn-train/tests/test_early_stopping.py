@@ -6,7 +6,7 @@ import signal
 
 import numpy as np
 import pytest
-from nn_train import Callback, EarlyStopping, Stop, Trainer
+from nn_train import Callback, EarlyStopping, NonFiniteError, Stop, Trainer
 from train_parts import Linear, Momentum, batches, squared_error
 
 NAN = math.nan
@@ -70,6 +70,8 @@ class Weights(Callback):
             return
         if self.end == "error":
             raise OSError("a full disk")
+        if self.end == "not finite":
+            trainer.model.w.data[0] = NAN
         if self.end in ("interrupt", "two interrupts"):
             for _ in range(1 + (self.end == "two interrupts")):
                 os.kill(os.getpid(), signal.SIGINT)
@@ -87,8 +89,8 @@ def run(curve, options, end=None, epochs=None):
             callbacks=[stopping, weights],
             progress=False,
         )
-    except (OSError, KeyboardInterrupt):
-        assert end in ("error", "two interrupts")
+    except (OSError, KeyboardInterrupt, NonFiniteError):
+        assert end in ("error", "two interrupts", "not finite")
     return trainer, stopping, weights.seen
 
 
@@ -102,7 +104,9 @@ def test_curves(curve, options, epochs, best):
     assert trainer.stop_reason.startswith("value has not improved" if stopped else "finished")
 
 
-@pytest.mark.parametrize("end", [None, "stop", "error", "interrupt", "two interrupts"])
+@pytest.mark.parametrize(
+    "end", [None, "stop", "error", "not finite", "interrupt", "two interrupts"]
+)
 def test_best_weights_are_restored_whatever_ends_the_run(end, capsys):
     trainer, stopping, weights = run([3, 1, 2, 2, 2, 2], {"patience": 9}, end)
     assert stopping.best_epoch == 2

@@ -212,12 +212,14 @@ class Trainer:
         if self.accumulate == 1:
             loss.backward()
         elif weight:
+            # In units of the first weight: float16 holds no loss of many thousand tokens.
+            self._group_unit = self._group_unit or weight
             if not self._is_sum:
-                # In units of the first weight: float16 holds no loss of many thousand tokens.
-                self._group_unit = self._group_unit or weight
                 loss = loss * (weight / self._group_unit)
                 self._group_weight += weight
             loss.backward()
+        elif not self._group_unit:
+            loss.backward()  # gradients of 0: if nothing counts in the whole group, it is a step
         if self._is_sum and weight:
             value /= weight
         self._group += 1
@@ -230,9 +232,10 @@ class Trainer:
 
     def _apply(self) -> bool:
         self._group = 0
-        if self._group_weight:
-            factor = self._group_unit / self._group_weight
-            self._group_weight = self._group_unit = 0.0
+        unit, weight = self._group_unit, self._group_weight
+        self._group_unit = self._group_weight = 0.0
+        if weight:
+            factor = unit / weight
             for parameter in self.optimizer.parameters:
                 if parameter.has_grad:
                     with device_scope(parameter.data):
