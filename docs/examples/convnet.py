@@ -3,24 +3,26 @@
     python docs/examples/convnet.py --data mnist
 
 The folder holds MNIST's IDX files, plain or compressed. Of a single set the first four fifths are
-the training set and the rest is the test set. The figure is saved to convnet.png, see --figure.
+the training set and the rest is the test set. Two threads shift, rotate and scale the training
+images while the network trains. With --run FOLDER the run is saved there after each epoch, with a
+log, and the same command continues it. The figure is saved to convnet.png, see --figure.
 
-Needs nn-data, nn-layers, nn-losses, nn-optim, tqdm and matplotlib.
+Needs nn-data, nn-io, nn-layers, nn-losses, nn-optim, nn-train and matplotlib.
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
 from nn_data import Loader, read_idx_folder
+from nn_data.transforms import Compose, Normalize, RandomAffine, RandomCrop
 from nn_layers import BaseModel, Conv2D, Dense, Flatten, MaxPool2D, ReLU
-from nn_losses import ConfusionMatrix, SoftmaxCrossEntropyLoss
-from nn_optim import Adam
+from nn_losses import Accuracy, ConfusionMatrix, SoftmaxCrossEntropyLoss
+from nn_optim import Adam, CosineSchedule
 from nn_tensor import Tensor
-from tqdm import tqdm
+from nn_train import Checkpoint, CSVLogger, Trainer
 
 
 class ConvNet(BaseModel):
@@ -45,7 +47,7 @@ class ConvNet(BaseModel):
 
 
 def load_data(folder):
-    """Return images (n, 1, 28, 28) from 0 to 1 and labels: to train with, then for the test."""
+    """Return images (n, 1, 28, 28) as bytes and labels: to train with, then for the test."""
     sets = read_idx_folder(folder)
     if sets[0][0].shape[1:] != (28, 28):
         raise ValueError(f"{folder}: images are {sets[0][0].shape[1:]}, expected (28, 28)")
@@ -53,67 +55,56 @@ def load_data(folder):
         images, labels = sets[0]
         split = len(images) * 4 // 5
         sets = [(images[:split], labels[:split]), (images[split:], labels[split:])]
-    return [(x[:, None].astype(np.float32) / 255, y.astype(np.int64)) for x, y in sets]
+    return [(x[:, None], y.astype(np.int64)) for x, y in sets]
 
 
-def confusion_on(model, batches):
-    """Return the matrix of true (rows) and predicted (columns) digits."""
-    confusion = ConfusionMatrix(num_classes=10)
-    total = np.zeros((10, 10), dtype=np.int64)
-    model.eval()
-    with model.no_grad():
-        for images, labels in batches:
-            total += np.asarray(confusion(model(images), labels))
-    return total
+def make_loaders(train_set, test_set, args):
+    """Return the batches to train with, augmented by threads, and those of the test."""
+    normalize = Normalize(0.13, 0.31, scale=1 / 255)  # mean and deviation of MNIST's pixels
+    augment = Compose(
+        RandomCrop(28, padding=2),
+        RandomAffine(degrees=10, scale=0.1),
+        normalize,
+    )
+    options = {"seed": args.seed, "convert": partial(Tensor, device=args.device)}
+    training = Loader(
+        train_set,
+        args.batch_size,
+        shuffle=True,
+        transform=(augment, None),
+        workers=args.workers,
+        **options,
+    )
+    return training, Loader(test_set, 250, transform=(normalize, None), **options)
 
 
-def train(model, train_set, test_set, args):
-    """Train, print a line per epoch; return the losses of all steps and the accuracies."""
-    loss_function = SoftmaxCrossEntropyLoss()
+def train(model, training, test, args):
+    """Train, print a line per epoch, and return the trainer."""
     optimizer = Adam(model.parameters, lr=args.lr)
-    losses, accuracies = [], []
-    convert = partial(Tensor, device=args.device)
-    batches = Loader(train_set, args.batch_size, shuffle=True, seed=args.seed, convert=convert)
-    test_batches = Loader(test_set, 250, convert=convert)
-    steps = args.epochs * len(batches)
-    with tqdm(total=steps, unit="batch", leave=False, disable=None, file=sys.stdout) as bar:
-        for epoch in range(args.epochs):
-            optimizer.lr = args.lr * (1 - epoch / args.epochs)
-            model.train()
-            for images, labels in batches:
-                loss = loss_function(model(images), labels)
-                model.zero_grad()
-                loss.backward()
-                optimizer.step()
-                losses.append(loss.item())
-                bar.update()
-            confusion = confusion_on(model, test_batches)
-            accuracies.append(confusion.trace() / confusion.sum())
-            recent = np.mean(losses[-len(batches) :])
-            bar.write(
-                f"epoch {epoch + 1:2}/{args.epochs}  loss {recent:.4f}  "
-                f"test accuracy {accuracies[-1]:.2%}"
-            )
-            sys.stdout.flush()
-    return losses, accuracies, confusion
+    trainer = Trainer(
+        model,
+        SoftmaxCrossEntropyLoss(),
+        optimizer,
+        metrics={"accuracy": Accuracy()},
+        schedule=CosineSchedule(optimizer, args.epochs * len(training)),
+    )
+    callbacks = [Checkpoint(args.run), CSVLogger(args.run / "log.csv")] if args.run else []
+    trainer.fit(training, epochs=args.epochs, validation=test, callbacks=callbacks, resume=args.run)
+    return trainer
 
 
-def draw(losses, accuracies, confusion, path):
+def draw(history, confusion, path):
     """Draw the learning curve and the confusion matrix."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     figure, (curve, matrix) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
-    epochs = np.linspace(0, len(accuracies), len(losses), endpoint=False)
-    curve.semilogy(epochs, losses, color="0.75", linewidth=0.8, label="loss of each step")
-    window = max(len(losses) // 50, 1)
-    smooth = np.convolve(losses, np.ones(window) / window, mode="valid")
-    curve.semilogy(epochs[window - 1 :], smooth, color="C0", label=f"mean of {window} steps")
-    curve.set(xlabel="epoch", ylabel="training loss", title="How it learned")
+    history.plot(["loss", "val_loss"], ax=curve)
+    curve.set(ylabel="loss", yscale="log", title="Learning curve")
     share = curve.twinx()
-    share.plot(np.arange(1, len(accuracies) + 1), np.array(accuracies) * 100, "o-", color="C3")
+    share.plot(history["epoch"], 100 * np.array(history["val_accuracy"]), "o--", color="C3")
     share.set_ylabel("test accuracy, %", color="C3")
-    curve.legend(loc="upper center")
+    curve.legend(["training, augmented images", "test"], loc="upper center")
 
     matrix.imshow(np.log1p(confusion), cmap="Blues")
     for row, column in np.argwhere(confusion):
@@ -128,8 +119,9 @@ def draw(losses, accuracies, confusion, path):
             color="white" if dark else "black",
         )
     matrix.set(xticks=range(10), yticks=range(10), xlabel="predicted", ylabel="true digit")
-    matrix.set_title(f"What it confuses: {confusion.trace() / confusion.sum():.2%} right")
+    matrix.set_title(f"Confusion matrix: {confusion.trace() / confusion.sum():.2%} correct")
     figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main(argv=None):
@@ -138,15 +130,19 @@ def main(argv=None):
     add = parser.add_argument
     add("--data", type=Path, metavar="DIR", required=True, help="folder of MNIST's IDX files")
     add("--device", default="cpu", help="cpu or cuda (default: %(default)s)")
-    add("--epochs", type=int, default=6, help="training epochs (%(default)s)")
+    add("--epochs", type=int, default=10, help="training epochs (%(default)s)")
     add("--batch-size", type=int, default=32, help="batch size (%(default)s)")
     add("--lr", type=float, default=0.001, help="initial learning rate (%(default)s)")
     add("--seed", type=int, default=0, help="random seed (%(default)s)")
+    add("--workers", type=int, default=2, help="threads that load images (%(default)s)")
+    add("--run", type=Path, metavar="FOLDER", help="save the run there, and continue it")
     add("--figure", type=Path, default=Path("convnet.png"), help="the figure (%(default)s)")
     args = parser.parse_args(argv)
     for name in ("epochs", "batch_size", "lr"):
         if not 0 < getattr(args, name) < float("inf"):
             parser.error(f"--{name.replace('_', '-')}: expected a positive number")
+    if args.workers < 0:
+        parser.error("--workers: expected a number of threads, or 0")
     if not args.figure.parent.is_dir():
         parser.error(f"--figure {args.figure}: no such folder")
     try:
@@ -154,13 +150,15 @@ def main(argv=None):
         Tensor(0.0, device=args.device)
     except (OSError, RuntimeError, ValueError) as error:
         parser.error(str(error))
-    rng = np.random.default_rng(args.seed)
-    model = ConvNet(rng, args.device)
+    model = ConvNet(np.random.default_rng(args.seed), args.device)
     print(model.summary((args.batch_size, 1, 28, 28)))
     print(f"{len(train_set[0])} images to train with, {len(test_set[0])} for the test")
-    losses, accuracies, confusion = train(model, train_set, test_set, args)
-    draw(losses, accuracies, confusion, args.figure)
-    print(f"test accuracy {accuracies[-1]:.2%}, picture in {args.figure}")
+    training, test = make_loaders(train_set, test_set, args)
+    trainer = train(model, training, test, args)
+    predicted = trainer.predict(images for images, _ in test)
+    confusion = ConfusionMatrix(num_classes=10)(predicted, test_set[1])
+    draw(trainer.history, confusion, args.figure)
+    print(f"test accuracy {confusion.trace() / confusion.sum():.2%}, plot in {args.figure}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ is held out, the network never trains on it. For MNIST, or anything in its forma
 
     python docs/examples/digits.py --data mnist --epochs 10
 
-Needs nn-data, nn-layers, nn-losses, nn-optim, nn-io and tqdm.
+Needs nn-data, nn-layers, nn-losses, nn-optim, nn-io and nn-train.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 from nn_data import Loader, read_idx_folder, split
 from nn_data.transforms import Compose, GaussianNoise, RandomAffine
-from nn_io import load_state_dict_from_file, save_model_parameters
+from nn_io import load_model, save_model
 from nn_layers import Dense, Flatten, ReLU, Sequential
 from nn_losses import Accuracy, SoftmaxCrossEntropyLoss
-from nn_optim import Adam
+from nn_optim import Adam, CosineSchedule
 from nn_tensor import Tensor
-from tqdm import tqdm
+from nn_train import Trainer
 
 DIGITS = Path(__file__).parent / "data" / "optdigits.csv.gz"
 
@@ -45,8 +45,9 @@ def load_data(folder, seed):
     return [(x.astype(np.float32) / largest, y.astype(np.int64)) for x, y in sets]
 
 
-def build_model(height, width, classes, rng, device):
+def build_model(height, width, classes, device="cpu", seed=0):
     """Return a network that gives each image a logit for each class."""
+    rng = np.random.default_rng(seed)
     first, second = Dense(height * width, 256, rng=rng), Dense(256, 256, rng=rng)
     last = Dense(256, classes, rng=rng)
     return Sequential([Flatten(), first, ReLU(), second, ReLU(), last], device=device)
@@ -72,34 +73,16 @@ def train(model, train_set, test_set, args):
         transform=(Compose(shift, GaussianNoise(0.1)), None),
         convert=partial(Tensor, device=args.device),
     )
-    train_tensors = [Tensor(a, device=args.device) for a in train_set]
-    test_tensors = [Tensor(a, device=args.device) for a in test_set]
-    loss_function, accuracy = SoftmaxCrossEntropyLoss(), Accuracy()
     optimizer = Adam(model.parameters, lr=args.lr)
-    steps = args.epochs * len(loader)
-    # disable=None: the bar appears in a terminal only, a log gets just the lines
-    with tqdm(total=steps, unit="batch", leave=False, disable=None, file=sys.stdout) as bar:
-        for epoch in range(args.epochs):
-            optimizer.lr = args.lr * (1 - epoch / args.epochs)
-            model.train()
-            loss_sum = 0.0
-            for images, labels in loader:
-                loss = loss_function(model(images), labels)
-                model.zero_grad()
-                loss.backward()
-                optimizer.step()
-                loss_sum += loss.item() * labels.size
-                bar.update()
-            on_train, on_test = (
-                float(accuracy(predict(model, x), y)) for x, y in (train_tensors, test_tensors)
-            )
-            bar.write(
-                f"epoch {epoch + 1:2}/{args.epochs}"
-                f"  loss {loss_sum / len(train_set[1]):.4f}"
-                f"  accuracy: train {on_train:7.2%}, test {on_test:7.2%}"
-            )
-            sys.stdout.flush()
-    return on_test
+    trainer = Trainer(
+        model,
+        SoftmaxCrossEntropyLoss(),
+        optimizer,
+        metrics={"accuracy": Accuracy()},
+        schedule=CosineSchedule(optimizer, args.epochs * len(loader)),
+    )
+    history = trainer.fit(loader, epochs=args.epochs, validation=test_set, batch_size=1000)
+    return history[-1]["val_accuracy"]
 
 
 def parse_arguments(argv):
@@ -131,7 +114,7 @@ def main(argv=None):
     """Run the example."""
     parser, args = parse_arguments(argv)
     try:
-        rng = np.random.default_rng(args.seed)
+        np.random.default_rng(args.seed)  # raises for a negative one
         train_set, test_set = load_data(args.data, args.seed)
         Tensor(0.0, device=args.device)
     except (OSError, RuntimeError, ValueError) as error:
@@ -139,18 +122,18 @@ def main(argv=None):
 
     height, width = train_set[0].shape[1:]
     classes = 1 + max(labels.max() for _, labels in (train_set, test_set))
-    model = build_model(height, width, classes, rng, args.device)
+    settings = {"height": height, "width": width, "classes": classes, "device": args.device}
+    model = build_model(**settings, seed=args.seed)
     print(f"{len(train_set[0])} images to train with, {len(test_set[0])} held out for the test")
     print(f"test accuracy {train(model, train_set, test_set, args):.2%}")
 
     with tempfile.TemporaryDirectory() as folder:
         path = args.output or Path(folder) / "digits.safetensors"
         try:
-            save_model_parameters(model, path)
+            save_model(path, model, factory=build_model, settings=settings)
         except OSError as error:
             sys.exit(f"{parser.prog}: error: {error}")
-        fresh = build_model(height, width, classes, rng, args.device)
-        fresh.load_state_dict(load_state_dict_from_file(path))
+        fresh = load_model(path, classes=build_model).model
     images = Tensor(test_set[0], device=args.device)
     before, after = (predict(m, images).numpy().tobytes() for m in (model, fresh))
     if before != after:

@@ -7,7 +7,7 @@ The series is that of Mackey and Glass, "Oscillation and Chaos in Physiological 
 predictions back in, and the state goes from one value to the next. The plot is saved to
 forecast.png, see --figure.
 
-Needs nn-recurrent, nn-losses, nn-optim and matplotlib.
+Needs nn-recurrent, nn-losses, nn-optim, nn-train and matplotlib.
 """
 
 import argparse
@@ -17,9 +17,10 @@ import matplotlib as mpl
 import numpy as np
 from nn_layers import BaseModel, Dense
 from nn_losses import MSELoss
-from nn_optim import Adam, clip_gradients_by_norm
+from nn_optim import Adam, CosineSchedule
 from nn_recurrent import GRU
 from nn_tensor import Tensor
+from nn_train import Trainer
 
 WINDOW, BATCH_SIZE, WARM_UP = 100, 32, 200
 
@@ -42,26 +43,26 @@ class Forecaster(BaseModel):
         self.gru = GRU(1, hidden_size, rng=seed)
         self.output = Dense(hidden_size, 1, rng=seed + 1)
 
-    def forward(self, x, state=None):
+    def step(self, x, state=None):
+        """Return the predictions, and the state after the last value, to go on from."""
         hidden, state = self.gru(x, state)
         return self.output(hidden), state
+
+    def forward(self, x):
+        return self.step(x)[0]
 
 
 def train(model, series, steps, seed):
     """Train on random windows; return the losses."""
     rng = np.random.default_rng(seed)
-    optimizer, loss_fn, losses = Adam(model.parameters, lr=0.005), MSELoss(), []
-    for step in range(steps):
-        optimizer.lr = 0.005 * (1 - step / steps) + 1e-4
+    optimizer, losses = Adam(model.parameters, lr=0.005), []
+    schedule = CosineSchedule(optimizer, steps, min_lr=1e-4)
+    trainer = Trainer(model, MSELoss(), optimizer, schedule=schedule, clip_norm=1.0)
+    for _ in range(steps):
         starts = rng.integers(0, len(series) - WINDOW - 1, BATCH_SIZE)
         windows = series[starts[:, None] + np.arange(WINDOW + 1)][..., None]
-        prediction, _ = model(Tensor(windows[:, :-1]))
-        loss = loss_fn(prediction, Tensor(windows[:, 1:]))
-        optimizer.zero_grad()
-        loss.backward()
-        clip_gradients_by_norm(model.parameters, 1.0)
-        optimizer.step()
-        losses.append(loss.item())
+        batch = Tensor(windows[:, :-1]), Tensor(windows[:, 1:])
+        losses.append(trainer.step(batch).loss)
     return losses
 
 
@@ -69,11 +70,11 @@ def forecast(model, known, count):
     """Return `count` values after those that are known."""
     values = []
     with model.no_grad():
-        prediction, state = model(Tensor(known[None, :, None]))
+        prediction, state = model.step(Tensor(known[None, :, None]))
         for _ in range(count):
             last = prediction[:, -1:]
             values.append(last.item())
-            prediction, state = model(last, state)
+            prediction, state = model.step(last, state)
     return np.array(values)
 
 

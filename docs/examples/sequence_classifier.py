@@ -6,7 +6,7 @@ Random strings of three kinds of brackets and a letter, 4 to 60 characters long,
 balanced; the others are balanced strings with one bracket changed. Batches of similar lengths are
 padded by nn-data, whose mask goes to the LSTM as its lengths.
 
-Needs nn-recurrent, nn-data, nn-losses and nn-optim.
+Needs nn-recurrent, nn-data, nn-losses, nn-optim and nn-train.
 """
 
 import argparse
@@ -14,10 +14,11 @@ import argparse
 import numpy as np
 from nn_data import ByLength, Loader, Pad
 from nn_layers import BaseModel, Dense, Embedding
-from nn_losses import SoftmaxCrossEntropyLoss
-from nn_optim import Adam, clip_gradients_by_norm
+from nn_losses import Accuracy, SoftmaxCrossEntropyLoss
+from nn_optim import Adam
 from nn_recurrent import LSTM
 from nn_tensor import Tensor
+from nn_train import Forward, Trainer
 
 CHARACTERS = "([{)]}a"  # a bracket and its partner are three apart
 TOKENS = {character: i + 1 for i, character in enumerate(CHARACTERS)}  # 0 is padding
@@ -78,14 +79,13 @@ def make_loader(texts, labels, shuffle):
     return Loader(samples, batch_sampler=sampler, collate=Pad(value=0), convert=Tensor)
 
 
-def accuracy(model, loader):
-    """Return the fraction of the sequences that are classified correctly."""
-    right = total = 0
-    with model.no_grad():
-        for (tokens, mask), labels in loader:
-            right += int((model(tokens, mask).argmax(1) == labels).sum().item())
-            total += len(labels)
-    return right / total
+class SequenceTrainer(Trainer):
+    """A trainer for batches of `make_loader`."""
+
+    def forward_loss(self, batch):
+        (tokens, mask), labels = batch
+        logits = self.model(tokens, mask)
+        return Forward(self.loss(logits, labels), len(labels), logits, labels)
 
 
 def main(argv=None):
@@ -100,20 +100,15 @@ def main(argv=None):
     rng = np.random.default_rng(args.seed)
     train = make_loader(*make_data(rng, args.samples), shuffle=True)
     test = make_loader(*make_data(rng, 1000), shuffle=False)
-    model, loss_fn = Classifier(seed=args.seed), SoftmaxCrossEntropyLoss()
-    optimizer = Adam(model.parameters, lr=0.003)
-    for epoch in range(1, args.epochs + 1):
-        losses = []
-        for (tokens, mask), labels in train:
-            loss = loss_fn(model(tokens, mask), labels)
-            optimizer.zero_grad()
-            loss.backward()
-            clip_gradients_by_norm(model.parameters, 1.0)
-            optimizer.step()
-            losses.append(loss.item())
-        share = accuracy(model, test)
-        print(f"epoch {epoch:2}  loss {np.mean(losses):.4f}  test accuracy {share:.2%}", flush=True)
-    return share
+    model = Classifier(seed=args.seed)
+    trainer = SequenceTrainer(
+        model,
+        SoftmaxCrossEntropyLoss(),
+        Adam(model.parameters, lr=0.003),
+        metrics={"accuracy": Accuracy()},
+        clip_norm=1.0,
+    )
+    return trainer.fit(train, epochs=args.epochs, validation=test)[-1]["val_accuracy"]
 
 
 if __name__ == "__main__":

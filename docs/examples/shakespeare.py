@@ -9,7 +9,7 @@ are the training set, the rest is the validation set.
 An interrupted run resumes from its last checkpoint. The loss curve is saved to shakespeare.png, see
 --figure. `--generate` only generates text, with the model of a checkpoint.
 
-Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, tqdm and matplotlib.
+Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, nn-train, tqdm and matplotlib.
 """
 
 import argparse
@@ -24,14 +24,9 @@ from nn_data import Loader, read_text
 from nn_data.text import CharVocabulary
 from nn_io import FileFormatError, load_checkpoint, save_checkpoint
 from nn_losses import SoftmaxCrossEntropyLoss
-from nn_optim import (
-    AdamW,
-    CosineSchedule,
-    LinearWarmup,
-    SequentialSchedules,
-    clip_gradients_by_norm,
-)
+from nn_optim import AdamW, CosineSchedule, LinearWarmup, SequentialSchedules
 from nn_tensor import Tensor, reuse_memory
+from nn_train import Trainer
 from nn_transformer import LanguageModel, generate
 from tqdm import tqdm
 
@@ -155,22 +150,18 @@ class Run:
     def train(self):
         """Train to the last step, with a progress bar, validation and checkpoints."""
         loss_fn = SoftmaxCrossEntropyLoss()
-        parameters = self.model.parameters
+        trainer = Trainer(
+            self.model, loss_fn, self.optimizer, schedule=self.schedule, clip_norm=1.0
+        )
         bar = tqdm(
             total=self.args.steps, initial=self.step, unit="step", disable=None, file=sys.stdout
         )
         epochs = itertools.chain.from_iterable(itertools.repeat(self.loader))
         with bar:
-            for inputs, targets in itertools.islice(epochs, self.args.steps - self.step):
+            for batch in itertools.islice(epochs, self.args.steps - self.step):
                 start = time.perf_counter()
-                loss = loss_fn(self.model(inputs), targets)
-                self.optimizer.zero_grad()
-                loss.backward()
-                clip_gradients_by_norm(parameters, 1.0)
-                self.optimizer.step()
-                self.schedule.step()
+                self.losses.append(trainer.step(batch).loss)
                 self.step += 1
-                self.losses.append(loss.item())
                 self.seconds += time.perf_counter() - start
                 bar.update()
                 last = self.step == self.args.steps

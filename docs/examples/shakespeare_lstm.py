@@ -6,7 +6,7 @@ Two layers of 256 units on the batches of shakespeare.py, which trains a transfo
 context length 64, 2,000 steps, AdamW with the same schedule. The first 90 % of the text are the
 training set, the rest is the validation set.
 
-Needs nn-recurrent, nn-losses, nn-optim and what shakespeare.py needs.
+Needs nn-recurrent, nn-losses, nn-train and what shakespeare.py needs.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from nn_layers import BaseModel, Dense, Embedding
 from nn_losses import SoftmaxCrossEntropyLoss
-from nn_optim import clip_gradients_by_norm
 from nn_recurrent import LSTM
 from nn_tensor import Tensor, reuse_memory
+from nn_train import Trainer
 from shakespeare import Text, make_loader, make_optimizer, validate
 
 
@@ -59,17 +59,12 @@ def train(model, text, steps, seed, report=250):
     """Train, and return the losses of all steps and the seconds that they took."""
     optimizer, schedule = make_optimizer(model, steps)
     loss_fn, losses, seconds = SoftmaxCrossEntropyLoss(), [], 0.0
+    trainer = Trainer(model, loss_fn, optimizer, schedule=schedule, clip_norm=1.0)
     loader = make_loader(text.training, shuffle=True, drop_last=True, seed=seed)
     batches = itertools.islice(itertools.chain.from_iterable(itertools.repeat(loader)), steps)
-    for step, (inputs, targets) in enumerate(batches, 1):
+    for step, batch in enumerate(batches, 1):
         start = time.perf_counter()
-        loss = loss_fn(model(inputs), targets)
-        optimizer.zero_grad()
-        loss.backward()
-        clip_gradients_by_norm(model.parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
+        losses.append(trainer.step(batch).loss)
         seconds += time.perf_counter() - start
         if step % report == 0 and step < steps:
             value = validate(model, text.validation, loss_fn, every=10)

@@ -14,7 +14,7 @@ An interrupted run resumes from its last checkpoint. All files are written to th
 
 translates a sentence, and --translate alone each line of the standard input.
 
-Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, tokenizers, sacrebleu, tqdm and
+Needs nn-data, nn-transformer, nn-losses, nn-optim, nn-io, nn-train, tokenizers, sacrebleu, tqdm and
 matplotlib.
 """
 
@@ -36,8 +36,9 @@ from nn_io import (
     save_model_parameters,
 )
 from nn_losses import SoftmaxCrossEntropyLoss
-from nn_optim import Adam, InverseSquareRoot, clip_gradients_by_norm
+from nn_optim import Adam, InverseSquareRoot
 from nn_tensor import Tensor, reuse_memory
+from nn_train import Trainer
 from nn_transformer import Transformer, beam_search, generate
 from sacrebleu.metrics import BLEU
 from tqdm import tqdm
@@ -137,7 +138,13 @@ class Run:
         self.rng = np.random.default_rng(args.seed)  # of the initial weights, then of dropout
         self.model = make_model(len(vocabulary), MODEL, self.rng, args.device)
         self.optimizer, self.schedule = make_optimizer(self.model)
-        self.loss_fn = SoftmaxCrossEntropyLoss(ignore_index=PAD, label_smoothing=LABEL_SMOOTHING)
+        self.trainer = Trainer(
+            self.model,
+            SoftmaxCrossEntropyLoss(ignore_index=PAD, label_smoothing=LABEL_SMOOTHING),
+            self.optimizer,
+            schedule=self.schedule,
+            clip_norm=1.0,
+        )
         self.step = 0
         self.losses, self.validations = [], []
         self.begin = self.started = started
@@ -234,19 +241,8 @@ class Run:
 
     def training_step(self, batch):
         """Update the weights with the pairs of a batch."""
-        loss = self.loss_of(self.loss_fn, batch)
-        self.optimizer.zero_grad()
-        loss.backward()
-        clip_gradients_by_norm(self.model.parameters, 1.0)
-        self.optimizer.step()
-        self.schedule.step()
+        self.losses.append(self.trainer.step(batch).loss)
         self.step += 1
-        self.losses.append(loss.item())
-
-    def loss_of(self, loss_fn, batch):
-        """Return the loss of a batch of pairs."""
-        sources, inputs, labels = batch
-        return loss_fn(self.model(sources, inputs), labels)
 
     def finish_epoch(self, steps):
         """Validate, save weights and checkpoint; return a line for the log."""
@@ -268,8 +264,10 @@ class Run:
         self.model.eval()
         with self.model.no_grad():
             total = sum(
-                self.loss_of(loss_fn, batch).item()
-                for batch in self.validation.loader(BATCH_TOKENS, convert=self.convert)
+                loss_fn(self.model(sources, inputs), labels).item()
+                for sources, inputs, labels in self.validation.loader(
+                    BATCH_TOKENS, convert=self.convert
+                )
             )
         loss = total / self.validation.lengths[:, 1].sum()
         return float(loss), bleu(self.translate_validation(), self.english)[0]
