@@ -32,7 +32,8 @@ class Interrupt:
     def _request(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         self._restore()
-        print("stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
+        begin = "\n" if sys.stderr.isatty() else ""  # not behind a progress bar
+        print(f"{begin}stopping after this step; Ctrl-C again stops at once", file=sys.stderr)
 
     def _restore(self) -> None:
         if self._former is not None:

@@ -47,6 +47,8 @@ class Progress(Callback):
     def on_step_end(self, trainer: Any) -> None:
         """Advance the bar."""
         if self._bar is not None:
+            loss = trainer.running.loss.result()
+            self._bar.set_postfix_str(f"loss {loss:#.4g}", refresh=False)
             self._bar.update(trainer.batches_done - self._bar.n)
 
     def on_epoch_end(self, trainer: Any) -> None:
@@ -54,7 +56,8 @@ class Progress(Callback):
         self._close()
         row = trainer.history[-1]
         width = len(str(trainer.epochs))
-        numbers = "  ".join(f"{k} {v:.4g}" for k, v in row.items() if k != "epoch")
+        # Padded, so that the columns of all epochs are aligned.
+        numbers = "  ".join(f"{k} {f'{v:#.4g}':<7}" for k, v in row.items() if k != "epoch")
         seconds = time.perf_counter() - self._start
         print(
             f"epoch {row['epoch']:{width}}/{trainer.epochs}  {numbers}  {seconds:.1f} s", flush=True
