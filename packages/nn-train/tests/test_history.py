@@ -53,7 +53,10 @@ def test_table():
 
 
 def test_plot():
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("matplotlib").use("Agg")
+    pyplot = pytest.importorskip("matplotlib.pyplot")
     axes = History(ROWS).plot()
+    assert axes.figure is pyplot.gcf()  # a notebook shows it
+    pyplot.close(axes.figure)
     assert [line.get_label() for line in axes.lines] == ["loss", "val_loss"]
     assert list(axes.lines[0].get_ydata()) == History(ROWS)["loss"]

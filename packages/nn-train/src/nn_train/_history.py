@@ -123,8 +123,8 @@ class History(Sequence[Row]):
         chosen = [names] if isinstance(names, str) else list(names)
         columns = {name: self.column(name) for name in chosen}
         if ax is None:
-            figure = require("matplotlib.figure", "plot", "History.plot").Figure()
-            ax = figure.subplots()
+            # With pyplot a notebook shows the figure, and so does ``pyplot.show()`` in a script.
+            _, ax = require("matplotlib.pyplot", "plot", "History.plot").subplots()
         epochs = [row.get("epoch", n + 1) for n, row in enumerate(self._rows)]
         for name, values in columns.items():
             ax.plot(epochs, values, label=name, marker="." if len(epochs) < 20 else None)
