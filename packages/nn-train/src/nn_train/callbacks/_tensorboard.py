@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -79,4 +79,4 @@ def _new_file(folder: Path) -> Path:
     """Return a path that sorts after those of the folder: in this order they are read."""
     times = [int(match[1]) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     moment = max([int(time.time()), *(moment + 1 for moment in times)])
-    return folder / f"events.out.tfevents.{moment:010}.{socket.gethostname()}.{os.getpid()}"
+    return folder / f"events.out.tfevents.{moment:010}.{platform.node()}.{os.getpid()}"
