@@ -204,7 +204,9 @@ class Trainer:
     def _step(self, batch: Any) -> tuple[StepResult, Forward]:
         if self._group == 0:
             self.model.zero_grad()
-        forward = Forward(*self.forward_loss(batch))
+        forward = self.forward_loss(batch)
+        if type(forward) is not Forward:
+            forward = Forward(*forward)
         loss, weight = forward.loss, forward.weight
         value = float(loss.data)
         if weight and not math.isfinite(value):
