@@ -72,15 +72,21 @@ def assert_equal_events(folder, whole):
             assert [step for step, _ in events] == list(range(1, training_run.EPOCHS + 1))
 
 
-def killed(folder, where, place):
-    """Run in another process, which is killed."""
+def run_apart(folder, where, place):
+    """Run in another process, and return its exit status and its errors."""
     done = subprocess.run(
         [sys.executable, training_run.__file__, str(folder), where, str(place)],
         capture_output=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         check=False,
+        text=True,
     )
-    assert done.returncode == -9, done.stderr
+    return done.returncode, done.stderr
+
+
+def killed(folder, where, place):
+    status, errors = run_apart(folder, where, place)
+    assert status == -9, errors
 
 
 def fit_until_the_end(folder, whole):
@@ -144,6 +150,16 @@ def test_stopped_within_a_batch(place, event, never_stopped, tmp_path, capsys, m
         monkeypatch.undo()
         assert trainer.forwards >= place
         assert trainer.forwards < FORWARDS or place > FORWARDS - VALIDATION - 6
+    fit_until_the_end(tmp_path, never_stopped)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs the limits of POSIX")
+@pytest.mark.parametrize("place", [1, 8, 13, 20])
+def test_stopped_within_a_file(place, never_stopped, tmp_path):
+    """The system refuses to write more than the beginning of each file."""
+    status, errors = run_apart(tmp_path, "full", place)
+    assert status == 1
+    assert "File too large" in errors
     fit_until_the_end(tmp_path, never_stopped)
 
 

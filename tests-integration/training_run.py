@@ -1,6 +1,7 @@
 """A run with everything that is random, for the tests of its resume; as a program it can be killed.
 
 python training_run.py FOLDER step 7     is killed after step 7
+python training_run.py FOLDER full 7     can write no more than 4 kB of a file after step 7
 python training_run.py FOLDER batch 20   is killed within the forward pass of batch 20, where those
                                          of the validation are counted too
 """
@@ -146,6 +147,12 @@ def full_disk(file):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def no_more_than_4_kb():
+    import resource  # of POSIX
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -161,8 +168,9 @@ def kill():
 
 if __name__ == "__main__":
     folder, where, at = sys.argv[1:]
-    after_step = [Event(int(at), kill)] if where == "step" else []
-    trainer, loader, given = build(folder, *after_step)
+    after_step = {"step": kill, "full": no_more_than_4_kb}.get(where)
+    events = [] if after_step is None else [Event(int(at), after_step)]
+    trainer, loader, given = build(folder, *events)
     if where == "batch":
         trainer.event_at, trainer.event = int(at), kill
     trainer.fit(loader, **given)
