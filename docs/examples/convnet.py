@@ -104,7 +104,7 @@ def draw(history, confusion, path):
     share = curve.twinx()
     share.plot(history["epoch"], 100 * np.array(history["val_accuracy"]), "o--", color="C3")
     share.set_ylabel("test accuracy, %", color="C3")
-    curve.legend(["training, augmented images", "test"], loc="upper center")
+    curve.legend(["training, augmented images", "test"], loc="center right")
 
     matrix.imshow(np.log1p(confusion), cmap="Blues")
     for row, column in np.argwhere(confusion):
