@@ -113,7 +113,7 @@ def waiting(folder):
     data = images[:10_000, None], labels[:10_000].astype(np.int64)
     augment = Compose(RandomCrop(28, padding=2), RandomFlip(), Normalize(0.13, 0.31, scale=1 / 255))
     print(f"{len(data[1])} images in batches of {BATCH}: pad and crop, flip, normalize")
-    for build, epochs in ((perceptron, 5), (convolutional, 3)):
+    for build, epochs in ((perceptron, 5), (convolutional, 2)):
         for workers in (0, 2):
             model = build()
             loader = Loader(
