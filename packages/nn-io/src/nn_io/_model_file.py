@@ -40,7 +40,7 @@ class SavedModel(NamedTuple):
     Attributes:
         model: the model, in evaluation mode if it has one.
         preprocessing: as it was saved: an object, a dict of several, or None.
-        labels: what the outputs of the model stand for, or None.
+        labels: the meaning of each output of the model, or None.
         extra: notes.
     """
 
@@ -75,10 +75,10 @@ def save_model(
             become lists), and objects with ``settings()``. By default those that
             ``model.settings()`` returns, or none.
         factory: the function that builds the model from them, where it is not the model's class.
-        preprocessing: what prepares the inputs, or several by name: anything with ``state_dict()``
+        preprocessing: the transform of the inputs, or several by name: objects with ``state_dict()``
             and ``load_state_dict()``, such as the transforms of ``nn_data.tabular``. Its settings
             are those that ``settings()`` returns, or none.
-        labels: what the outputs of the model stand for: strings or numbers, such as the names of
+        labels: the meaning of each output of the model: strings or numbers, such as the names of
             the classes.
         extra: a mapping of what JSON can represent; tuples in it become lists.
         check: whether model and preprocessing are built again from what is written, as `load_model`

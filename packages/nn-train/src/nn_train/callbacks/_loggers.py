@@ -68,7 +68,7 @@ class CSVLogger(_LineLogger):
         path: the file; its folder is created if it is missing.
 
     Raises:
-        TypeError: for a path of another type.
+        TypeError: if `path` is not a path.
         OSError: where writing fails; the run ends then.
 
     >>> CSVLogger("run/log.csv")
@@ -99,7 +99,7 @@ class JSONLinesLogger(_LineLogger):
         path: the file; its folder is created if it is missing.
 
     Raises:
-        TypeError: for a path of another type.
+        TypeError: if `path` is not a path.
         OSError: where writing fails; the run ends then.
 
     >>> JSONLinesLogger("run/log.jsonl")

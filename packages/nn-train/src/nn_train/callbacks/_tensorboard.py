@@ -30,10 +30,10 @@ class TensorBoardLogger(Callback):
     begins anew takes the place of the former.
 
     Args:
-        folder: where the runs are written; it is created if it is missing.
+        folder: the folder of the runs, which is created if it is missing.
 
     Raises:
-        TypeError: for a folder of another type.
+        TypeError: if `folder` is not a path.
         OSError: where writing fails; the run ends then.
 
     >>> TensorBoardLogger("run/tensorboard")
