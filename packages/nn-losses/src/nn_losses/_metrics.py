@@ -99,7 +99,9 @@ class TopKAccuracy(_Fraction):
     Ties go to the first class, so that ``k=1`` is `Accuracy`. NaN ranks above every number, and as
     the score of the target it is wrong.
 
-    Prediction and target: as for `Accuracy`, with at least `k` classes.
+    Prediction: scores (logits or probabilities) of shape ``(..., C)`` with at least `k` classes.
+    Target, a Tensor or array, by its shape: integer class indices ``(...)``, or one-hot or
+    probabilities ``(..., C)``, whose highest is the class.
 
     Args:
         k: the number of highest scores that are considered.
@@ -108,9 +110,10 @@ class TopKAccuracy(_Fraction):
         When called, a Python float between 0 and 1.
 
     Raises:
-        ValueError: if `k` is less than 1; when called, if there are fewer than `k` classes, and as
-            for `Accuracy`.
-        TypeError: if `k` is not an integer; when called, as for `Accuracy`.
+        ValueError: if `k` is less than 1; when called, if the shapes do not fit, there are fewer
+            than `k` classes, only one class or no examples, or a probability outside [0, 1].
+        TypeError: if `k` is not an integer; when called, if the prediction or the indices have the
+            wrong kind of dtype.
         IndexError: when called, if a class index is negative or not less than C.
 
     >>> from nn_losses import TopKAccuracy
@@ -334,8 +337,27 @@ class Recall(_ClassMetric):
     balanced accuracy. Source: Manning, Raghavan and Schütze, *Introduction to Information
     Retrieval*, 2008, section 8.3.
 
-    Prediction, target, arguments, returns and errors: as for `Precision`; 0 / 0 is a class that
-    is never the target.
+    Prediction: scores of shape ``(..., C)`` with at least two classes, the highest (ties go to the
+    first) is the class. Target, a Tensor or array, by its shape: integer class indices ``(...)``,
+    or one-hot or probabilities ``(..., C)``. For a whole epoch, add up the results of
+    `ConfusionMatrix` and call `from_matrix`.
+
+    Args:
+        average: ``'macro'``, the mean over all C classes; ``'weighted'``, the mean weighted by how
+            often each class is the target; ``'micro'``, the ratio of the sums over all classes,
+            which with one label per example is the accuracy; ``'none'``, one ratio per class.
+        zero_division: the value of 0 / 0 (a class that is never the target); NaN excludes the
+            class from averages.
+
+    Returns:
+        When called, a Python float, or a NumPy array of C floats for ``average='none'``.
+
+    Raises:
+        ValueError: if `average` is not one of these; when called, if the shapes do not fit, there
+            are no examples, only one class, or a probability outside [0, 1].
+        TypeError: if `zero_division` is not a number; when called, if the prediction or the
+            indices have the wrong kind of dtype.
+        IndexError: when called, if a class index is negative or not less than C.
 
     >>> from nn_losses import Recall
     >>> Recall("none")([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [0, 0, 1])
@@ -353,8 +375,27 @@ class F1Score(_ClassMetric):
 
     (Manning, Raghavan and Schütze, *Introduction to Information Retrieval*, 2008, section 8.3.)
 
-    Prediction, target, arguments, returns and errors: as for `Precision`; 0 / 0 is a class that
-    is neither predicted nor the target.
+    Prediction: scores of shape ``(..., C)`` with at least two classes, the highest (ties go to the
+    first) is the class. Target, a Tensor or array, by its shape: integer class indices ``(...)``,
+    or one-hot or probabilities ``(..., C)``. For a whole epoch, add up the results of
+    `ConfusionMatrix` and call `from_matrix`.
+
+    Args:
+        average: ``'macro'``, the mean over all C classes; ``'weighted'``, the mean weighted by how
+            often each class is the target; ``'micro'``, the ratio of the sums over all classes,
+            which with one label per example is the accuracy; ``'none'``, one ratio per class.
+        zero_division: the value of 0 / 0 (a class neither predicted nor the target); NaN excludes
+            the class from averages.
+
+    Returns:
+        When called, a Python float, or a NumPy array of C floats for ``average='none'``.
+
+    Raises:
+        ValueError: if `average` is not one of these; when called, if the shapes do not fit, there
+            are no examples, only one class, or a probability outside [0, 1].
+        TypeError: if `zero_division` is not a number; when called, if the prediction or the
+            indices have the wrong kind of dtype.
+        IndexError: when called, if a class index is negative or not less than C.
 
     >>> from nn_losses import F1Score
     >>> F1Score("none")([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [0, 0, 1])

@@ -59,11 +59,11 @@ class _RankingMetric(RunningMetric):
 class ROCAUC(_RankingMetric):
     r"""The area under the receiver operating characteristic (ROC) curve.
 
-    .. math:: \frac{1}{PN} \sum_{p, n} [x_p > x_n] + \tfrac{1}{2} [x_p = x_n]
+    .. math:: \frac{1}{PN} \sum_{p, n} \bigl([x_p > x_n] + \tfrac{1}{2} [x_p = x_n]\bigr)
 
-    the fraction of the pairs of a positive and a negative example in which the positive one has the
-    higher score (Fawcett, "An introduction to ROC analysis", 2006). If all examples are of one
-    class it is NaN.
+    with :math:`P` positive and :math:`N` negative examples: the fraction of the pairs of both in
+    which the positive one has the higher score, ties counting half (Fawcett, "An introduction to
+    ROC analysis", 2006). If all examples are of one class it is NaN.
 
     Prediction: scores of any shape, floating: logits or probabilities of the positive class.
     Target: 0 and 1, of exactly that shape. The scores of all batches are kept.
@@ -98,7 +98,16 @@ class AveragePrecision(_RankingMetric):
     as in scikit-learn, without interpolation (Zhu, "Recall, precision and average precision",
     2004). If there is no positive example it is NaN.
 
-    Shapes, returns and errors: as for `ROCAUC`.
+    Prediction: scores of any shape, floating: logits or probabilities of the positive class.
+    Target: 0 and 1, of exactly that shape. The scores of all batches are kept.
+
+    Returns:
+        When called, a Python float between 0 and 1, or NaN; it is NaN for a score of NaN too.
+
+    Raises:
+        ValueError: when called, if the shapes differ, there are no examples, or a target is
+            neither 0 nor 1.
+        TypeError: when called, if the prediction is not floating or the target not numeric.
 
     >>> from nn_losses import AveragePrecision
     >>> round(AveragePrecision()([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]), 4)

@@ -55,11 +55,14 @@ class L1Loss(Loss):
 
     .. math:: \ell_i = |x_i - y_i|
 
-    (Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 1.91 with q = 1.) Its
-    minimum is the median, where that of `MSELoss` is the mean. The derivative is taken as 0 where
+    (Bishop, *Pattern Recognition and Machine Learning*, 2006, equation 1.91 with q = 1.) The median
+    of the targets minimizes it, the mean minimizes `MSELoss`. The derivative is taken as 0 where
     both are equal.
 
-    Shapes and dtypes: as for `MSELoss`.
+    Prediction: floating, of any shape. Target: a Tensor or array of exactly that shape (nothing is
+    broadcast), cast to the prediction's dtype; if it requires a gradient, it gets one. The result
+    is a scalar, or has the prediction's shape for ``reduction='none'``; its dtype is the
+    prediction's.
 
     Args:
         reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.
@@ -103,7 +106,10 @@ class HuberLoss(Loss):
     equation 10.23, halved.) The gradient with respect to each prediction is bounded by
     :math:`\delta`, so that outliers have limited influence.
 
-    Shapes and dtypes: as for `MSELoss`.
+    Prediction: floating, of any shape. Target: a Tensor or array of exactly that shape (nothing is
+    broadcast), cast to the prediction's dtype; if it requires a gradient, it gets one. The result
+    is a scalar, or has the prediction's shape for ``reduction='none'``; its dtype is the
+    prediction's.
 
     Args:
         reduction: ``'mean'`` over all elements, their ``'sum'``, or ``'none'``.

@@ -69,7 +69,14 @@ class RMSE(_RegressionMetric):
 
     .. math:: \sqrt{\frac{1}{N} \sum_i (x_i - y_i)^2}
 
-    Shapes, returns and errors: as for `MAE`.
+    Prediction: floating, of any shape. Target: of exactly that shape. All elements count.
+
+    Returns:
+        When called, a Python float.
+
+    Raises:
+        ValueError: when called, if the shapes differ or there are no examples.
+        TypeError: when called, if the prediction is not floating or the target not numeric.
 
     >>> from nn_losses import RMSE
     >>> RMSE()([1.0, 2.0], [4.0, 6.0])
