@@ -40,9 +40,9 @@ def gru(
 ) -> Any:
     r"""Return all hidden states, and those after the last steps, as one vector.
 
-    .. math:: r, u = \sigma(W x_t + R h_{t-1} + b), \quad h_t = (1 - u) n + u h_{t-1}
-    .. math:: n = \tanh(W x_t + b + r (R h_{t-1} + b_R)) \quad \text{or} \quad
-        n = \tanh(W x_t + b + R (r h_{t-1}))
+    .. math:: r, u = \sigma(x_t W + h_{t-1} R + b), \quad h_t = (1 - u) n + u h_{t-1}
+    .. math:: n = \tanh(x_t W + b + r (h_{t-1} R + b_R)) \quad \text{or} \quad
+        n = \tanh(x_t W + b + (r h_{t-1}) R)
 
     Args:
         x: packed inputs, ``(rows, input_size)``.

@@ -40,8 +40,8 @@ def lstm(
 ) -> Any:
     r"""Return all hidden states, and hidden state and cell after the last steps, as one vector.
 
-    .. math:: i, f, o = \sigma(W x_t + R h_{t-1} + b), \quad g = \tanh(W x_t + R h_{t-1} + b)
-    .. math:: c_t = f c_{t-1} + i g, \quad h_t = P (o \tanh c_t)
+    .. math:: i, f, o = \sigma(x_t W + h_{t-1} R + b), \quad g = \tanh(x_t W + h_{t-1} R + b)
+    .. math:: c_t = f c_{t-1} + i g, \quad h_t = (o \tanh c_t) P
 
     Args:
         x: packed inputs, ``(rows, input_size)``.

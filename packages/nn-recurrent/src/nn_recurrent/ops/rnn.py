@@ -31,7 +31,7 @@ def rnn(
 ) -> Any:
     r"""Return all hidden states, and those after the last steps, as one vector.
 
-    .. math:: h_t = \tanh(W x_t + R h_{t-1} + b)
+    .. math:: h_t = \tanh(x_t W + h_{t-1} R + b)
 
     Args:
         x: packed inputs, ``(rows, input_size)``.
