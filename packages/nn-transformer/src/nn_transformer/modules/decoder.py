@@ -17,8 +17,25 @@ __all__ = ["Decoder"]
 class Decoder(TransformerStack):
     """The decoder of a transformer: a stack of causal layers with cross-attention.
 
-    A position attends to itself and to earlier ones, and to all positions of the encoder's output.
-    The arguments are those of `Encoder`, without `num_segments`.
+    Shapes: tokens ``(batch, targets)`` of any integer dtype and the encoder's output ``(batch,
+    sources, d_model)`` to ``(batch, targets, d_model)``. A position attends to itself and to
+    earlier ones, and to all positions of the encoder's output.
+
+    Vaswani et al., "Attention Is All You Need", 2017, sections 3.1 to 3.5; the defaults are those
+    of its base model.
+
+    Args:
+        vocab_size: the vocabulary size.
+        d_model: the model dimension.
+        num_heads: the number of attention heads; it divides `d_model`.
+        num_layers: the number of layers.
+        d_ff: the hidden dimension of the feed-forward networks, by default four times `d_model`.
+        **options: `StackOptions`, by name.
+
+    Raises:
+        ValueError: for sizes that do not fit, or an option out of range; when called, for a
+            sequence longer than `max_seq_len`.
+        IndexError: when called, for a token that is not in the vocabulary.
 
     >>> from nn_tensor import ones
     >>> from nn_transformer import Decoder

@@ -19,7 +19,20 @@ __all__ = ["DecoderLayer"]
 class DecoderLayer(TransformerLayer):
     """Self-attention, cross-attention to the encoder's output, and a feed-forward network.
 
-    Arguments, errors and sources as for `EncoderLayer`.
+    Each sublayer has a residual connection and a norm, as in `EncoderLayer` (Vaswani et al.,
+    "Attention Is All You Need", 2017, section 3.1).
+
+    Shapes: ``(batch, targets, d_model)`` and the encoder's output ``(batch, sources, d_model)`` to
+    ``(batch, targets, d_model)``.
+
+    Args:
+        d_model: the model dimension.
+        num_heads: the number of attention heads; it divides `d_model`.
+        d_ff: the hidden dimension of the feed-forward network, by default four times `d_model`.
+        **options: `LayerOptions`, by name.
+
+    Raises:
+        ValueError: for sizes that do not fit, or an option out of range.
 
     >>> from nn_tensor import ones
     >>> from nn_transformer import DecoderLayer, causal_mask

@@ -25,6 +25,8 @@ class EncoderLayer(TransformerLayer):
     (Vaswani et al., "Attention Is All You Need", 2017, section 3.1; pre-norm: Xiong et al., "On
     Layer Normalization in the Transformer Architecture", 2020.)
 
+    Shapes: ``(batch, length, d_model)`` to the same.
+
     Args:
         d_model: the model dimension.
         num_heads: the number of attention heads; it divides `d_model`.
@@ -56,7 +58,15 @@ class EncoderLayer(TransformerLayer):
         rotation: Rotation | None = None,
         cache: KVCache | None = None,
     ) -> Tensor:
-        """Return the output, ``(batch, length, d_model)``; see `MultiHeadAttention`."""
+        """Return the output, ``(batch, length, d_model)``.
+
+        Args:
+            x: ``(batch, length, d_model)``.
+            mask: see `MultiHeadAttention`.
+            causal: whether a position attends only to itself and to earlier ones.
+            rotation: the rotary embedding, see `RotaryPositions`.
+            cache: keys and values of earlier positions.
+        """
 
         def attend(y: Tensor) -> Tensor:
             return self.attention(y, y, y, mask, causal=causal, rotation=rotation, cache=cache)
