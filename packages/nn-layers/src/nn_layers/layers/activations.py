@@ -35,7 +35,7 @@ class Activation(Base_Layer, ABC):
     An activation computes on the device of its input and keeps its dtype. `device` is an attribute
     only: it moves no data, and needs no GPU.
 
-    Shapes: any, to the same; so for every activation.
+    Shapes: any, to the same.
 
     Args:
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``.
@@ -72,6 +72,11 @@ class ReLU(Activation):
 
     Its derivative at 0 is taken as 0.
 
+    Shapes: any, to the same. The dtype of floating input is kept.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
+
     >>> ReLU()(Tensor([-1.0, 2.0]))
     Tensor([0., 2.])
     """
@@ -86,6 +91,11 @@ class ReLU(Activation):
 class Tanh(Activation):
     """The hyperbolic tangent, with values in [-1, 1].
 
+    Shapes: any, to the same. The dtype of floating input is kept.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
+
     >>> Tanh()(Tensor([0.0, 100.0]))
     Tensor([0., 1.])
     """
@@ -97,6 +107,11 @@ class Tanh(Activation):
 
 class Sigmoid(Activation):
     r"""The logistic function, :math:`1 / (1 + e^{-x})`, with values in [0, 1].
+
+    Shapes: any, to the same. The dtype of floating input is kept.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
 
     >>> Sigmoid()(Tensor([-1000.0, 0.0, 1000.0]))
     Tensor([0. , 0.5, 1. ])
@@ -129,6 +144,8 @@ class _AxisActivation(Activation):
 class Softmax(_AxisActivation):
     r"""The softmax function, :math:`e^{x_i} / \sum_j e^{x_j}` along an axis (Bridle, 1990).
 
+    Shapes: any, to the same. The dtype of floating input is kept.
+
     Args:
         axis: the axis along which the outputs sum to 1.
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
@@ -148,7 +165,9 @@ class Softmax(_AxisActivation):
 class LogSoftmax(_AxisActivation):
     r"""The logarithm of softmax, :math:`x_i - \log \sum_j e^{x_j}` along an axis.
 
-    They are accurate where the probabilities of `Softmax` round to 0.
+    It is accurate where the probabilities of `Softmax` round to 0.
+
+    Shapes: any, to the same. The dtype of floating input is kept.
 
     Args:
         axis: the axis along which the exponentials of the outputs sum to 1.
@@ -168,6 +187,8 @@ class LogSoftmax(_AxisActivation):
 
 class LeakyReLU(Activation):
     r"""The leaky ReLU: :math:`x` if :math:`x > 0`, else :math:`\alpha x` (Maas et al., 2013).
+
+    Shapes: any, to the same. The dtype of floating input is kept.
 
     Args:
         alpha: the derivative for negative inputs and at 0.
@@ -201,6 +222,8 @@ class ELU(Activation):
     :math:`x` if :math:`x > 0`, else :math:`\alpha (e^x - 1)`; the derivative at 0 is
     :math:`\alpha`.
 
+    Shapes: any, to the same. The dtype of floating input is kept.
+
     Args:
         alpha: the output tends to ``-alpha`` for very negative inputs.
         device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
@@ -232,6 +255,8 @@ class GELU(Activation):
 
     :math:`\Phi(x) = \frac{1}{2} (1 + \mathrm{erf}(x / \sqrt 2))` is the probability that a standard
     normal variable is less than :math:`x` (section 2 there).
+
+    Shapes: any, to the same. The dtype of floating input is kept.
 
     Args:
         approximate: ``'none'``, or ``'tanh'`` for :math:`\frac{x}{2} \bigl(1 + \tanh(\sqrt{2 / \pi}
@@ -267,6 +292,11 @@ class SiLU(Activation):
 
     It is also called swish (Ramachandran, Zoph and Le, 2017).
 
+    Shapes: any, to the same. The dtype of floating input is kept.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
+
     >>> SiLU()(Tensor([-1000.0, 0.0, 1000.0]))
     Tensor([  -0.,    0., 1000.])
     """
@@ -279,6 +309,11 @@ class SiLU(Activation):
 class Softplus(Activation):
     r"""The softplus function, :math:`\log(1 + e^x)` (Dugas et al., 2001).
 
+    Shapes: any, to the same. The dtype of floating input is kept.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
+
     >>> Softplus()(Tensor([-1000.0, 1000.0]))
     Tensor([   0., 1000.])
     """
@@ -290,6 +325,11 @@ class Softplus(Activation):
 
 class Identity(Activation):
     """Returns its input: a placeholder where a model may have another layer.
+
+    Shapes: any, to the same. The dtype of floating input is kept.
+
+    Args:
+        device: ``'cpu'``, ``'cuda'`` or ``'cuda:N'``; see `Activation`.
 
     >>> Identity()(Tensor([-1.0, 2.0]))
     Tensor([-1.,  2.])
