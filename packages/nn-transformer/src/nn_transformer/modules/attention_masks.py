@@ -20,6 +20,13 @@ __all__ = ["causal_mask", "check_mask", "padding_mask"]
 def causal_mask(length: int, device: str = "cpu") -> Tensor:
     """Return the mask of a decoder: each position may attend to itself and to earlier ones.
 
+    Args:
+        length: the sequence length.
+        device: the device of the mask.
+
+    Returns:
+        Booleans ``(length, length)``, True where attention is allowed.
+
     >>> from nn_transformer import causal_mask
     >>> causal_mask(3).tolist()
     [[True, False, False], [True, True, False], [True, True, True]]

@@ -45,6 +45,8 @@ class RotaryPositions(PositionTable):
     :math:`b` = 10000). Neighbors form a pair, as in the paper; weights of models that pair the two
     halves of the vector need the rows of their projections permuted.
 
+    Shapes: ``(batch, length, heads, d_head)`` to the same.
+
     Args:
         d_head: the head dimension, even.
         max_seq_len: the maximum sequence length.
