@@ -21,10 +21,10 @@ class Padded(NamedTuple):
     """A padded batch: one array, and a mask that is True at the real values."""
 
     values: NDArray[Any]
-    """Of shape (n, longest, ...)."""
+    """The padded samples, ``(n, longest, ...)``."""
 
     mask: NDArray[np.bool_]
-    """Of shape (n, longest): True where there is a value, False where there is padding."""
+    """True at values and False at padding, ``(n, longest)``."""
 
 
 def _transpose(samples: Sequence[Any], collate: Collate) -> Any:

@@ -118,6 +118,10 @@ def params_for(
 def per_sample(values: NDArray[Any], ndim: int) -> NDArray[Any]:
     """Return one value for each sample in a shape that broadcasts with a batch of `ndim` axes.
 
+    Args:
+        values: ``(n,)``.
+        ndim: the number of dimensions of the batch.
+
     >>> per_sample(np.array([1, 2]), 4).shape
     (2, 1, 1, 1)
     """
