@@ -27,6 +27,8 @@ class KernelCase(Case):
     into them. On the CPU the compiled implementation is compared, on CUDA the implementation for
     CUDA and the reference on CuPy.
 
+    It also takes the arguments of `Case`.
+
     Args:
         dtypes: the dtypes of the floating arguments.
         tolerances: the relative and absolute error allowed, by dtype.

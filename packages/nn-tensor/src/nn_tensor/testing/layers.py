@@ -31,6 +31,8 @@ class LayerCase(BuiltCase):
     parameters, in their order and in float64. Each call computes with a new copy of one layer,
     running statistics and random generators included.
 
+    It also takes the arguments of `Case` and `OpCase`.
+
     Args:
         training: whether the layer is in training mode.
     """

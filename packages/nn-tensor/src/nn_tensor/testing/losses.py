@@ -38,6 +38,8 @@ class LossCase(_OfTarget):
 
     The reference takes prediction and target, in float64, and returns the losses unreduced.
 
+    It also takes the arguments of `Case` and `OpCase`.
+
     Args:
         weights: a function of prediction and target: by what the sum is divided for the mean;
             by default the number of losses.
@@ -75,6 +77,8 @@ class MetricCase(_OfTarget):
     """A row of a metric: ``function(**options)(prediction, target)``, a number or an array of them.
 
     The reference takes prediction and target, in float64.
+
+    It also takes the arguments of `Case` and `OpCase`.
     """
 
     _: KW_ONLY

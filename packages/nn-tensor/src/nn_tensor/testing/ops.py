@@ -59,6 +59,8 @@ class OpCase(Case):
 
     The reference takes the same inputs, as NumPy arrays, and the same options.
 
+    It also takes the arguments of `Case`.
+
     Args:
         wrt: the positions of the inputs that have a gradient; by default all floating ones.
         order: the highest order of derivative that is compared with finite differences.

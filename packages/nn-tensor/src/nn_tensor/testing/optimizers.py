@@ -28,6 +28,8 @@ class OptimizerCase(Case):
     The reference, ``f(x, gradients, **options)``, takes one parameter and a list with the gradient
     of each step, in float64, and returns the parameter after the last.
 
+    It also takes the arguments of `Case`.
+
     Args:
         dtypes: the dtypes of the parameters.
         tolerances: the relative and absolute error allowed after five steps, by dtype.
