@@ -53,10 +53,10 @@ class ClassLoss(Loss):
             )
         return put(self.weight.astype(scores.dtype), device_of(scores.data))
 
-    def examples(self, target: Tensor, weight: Any, dtype: Any) -> tuple[Any, Any, Any]:
-        """Return the class of each example, its weight, and the sum of these weights.
+    def examples(self, target: Tensor, weight: Any, dtype: Any) -> tuple[Any, Any]:
+        """Return the class of each example and its weight.
 
-        Weight and sum are None if each example counts 1. Ignored ones have class 0 and weight 0.
+        The weight is None if each example counts 1. Ignored ones have class 0 and weight 0.
         """
         xp = target.xp
         classes = target.data.reshape(-1).astype(np.int64, copy=False)
@@ -69,7 +69,7 @@ class ClassLoss(Loss):
                 scale = (~ignored).astype(dtype)
         if weight is not None:
             scale = weight[classes] if scale is None else weight[classes] * scale
-        return classes, scale, None if scale is None else scale.sum(dtype=np.float64)
+        return classes, scale
 
     def extra_repr(self) -> str:
         """Return the class weights and the ignored index."""

@@ -380,15 +380,15 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
             losses, count = cross_entropy_with_probabilities(rows, expected), None
         return self.reduce(as_examples(losses, logits), count).astype(logits.dtype)
 
-    def _of_indices(self, rows: Tensor, target: Tensor, weight: Any) -> tuple[Tensor, float | None]:
-        classes, scale, count = self.examples(target, weight, rows.dtype)
+    def _of_indices(self, rows: Tensor, target: Tensor, weight: Any) -> tuple[Tensor, Any]:
+        classes, scale = self.examples(target, weight, rows.dtype)
         if weight is None or not self.label_smoothing:
-            return cross_entropy_with_indices(rows, classes, scale, self.label_smoothing), count
+            return cross_entropy_with_indices(rows, classes, scale, self.label_smoothing), scale
         expected = self._smooth(one_hot(Tensor(classes), rows.shape[-1], rows.dtype), weight)
         if self.ignore_index is not None:
             ignored = target.data.reshape(-1, 1) == self.ignore_index
             rows, expected = where(ignored, 0, rows), where(ignored, 0, expected)
-        return cross_entropy_with_probabilities(rows, expected), count
+        return cross_entropy_with_probabilities(rows, expected), scale
 
     def _smooth(self, probabilities: Tensor, weight: Any) -> Tensor:
         if self.label_smoothing:

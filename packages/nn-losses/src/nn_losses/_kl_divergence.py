@@ -11,6 +11,7 @@ from nn_tensor.extend import check_bool, keyword_only, op
 from nn_losses._binary_cross_entropy import clamped_log
 from nn_losses._inputs import check_probabilities, read_prediction, read_target
 from nn_losses._loss import Loss, Reduction
+from nn_losses._sample_weight import weigh
 
 __all__ = ["KLDivLoss"]
 
@@ -115,14 +116,21 @@ class KLDivLoss(Loss):
         """Return the result of `Loss.reduce`, or the sum divided by the batch size."""
         if self.reduction != "batchmean":
             return super().reduce(losses, count)
-        self._note_count(len(losses))
-        return sum(losses) / len(losses) if len(losses) else sum(losses) + np.nan
+        size: Any = len(losses)
+        if self._sample_weight is not None:
+            per_example = losses.size / max(size, 1)
+            losses, weight = weigh(losses, self._sample_weight)
+            size = float(weight.sum(dtype=np.float64)) / max(per_example, 1)
+        self._note_count(size)
+        return sum(losses) / size if size else sum(losses) + np.nan
 
-    def sum_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
+    def sum_and_weight(
+        self, prediction: Any, target: Any, *, sample_weight: Any = None
+    ) -> tuple[Tensor, float]:
         """Return the sum of the losses, and the number that `reduction` divides it by."""
-        total, weight = super().sum_and_weight(prediction, target)
+        total, weight = super().sum_and_weight(prediction, target, sample_weight=sample_weight)
         if self.reduction == "batchmean":
-            weight = self.mean_and_weight(prediction, target)[1]
+            weight = self.mean_and_weight(prediction, target, sample_weight=sample_weight)[1]
         return total, weight
 
     def extra_repr(self) -> str:

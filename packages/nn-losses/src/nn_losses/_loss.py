@@ -10,6 +10,8 @@ import numpy as np
 from nn_tensor import Tensor, mean, sum
 from nn_tensor.extend import check_choice, device_scope, keyword_only
 
+from nn_losses._sample_weight import read_sample_weight, weigh
+
 __all__ = ["Loss", "Reduction"]
 
 Reduction = Literal["mean", "sum", "none"]
@@ -26,6 +28,10 @@ class Loss(ABC):
 
     The mean over an empty batch is NaN, as in NumPy and PyTorch, and has a gradient of zeros.
 
+    With ``loss(prediction, target, sample_weight=w)`` each example counts `w` times, as if it were
+    that often in the batch: its losses are multiplied by `w`, and the mean divides by the sum of
+    the weights. An example of weight 0 counts as absent.
+
     Args:
         reduction: ``'mean'`` or ``'sum'`` over the losses of all examples, or ``'none'``, which
             returns them unreduced.
@@ -41,13 +47,23 @@ class Loss(ABC):
     reductions: ClassVar[tuple[str, ...]] = get_args(Reduction)
 
     _counts: list[Any] | None = None  # what `reduce` divides by, noted where it is a list
+    _sample_weight: Any = None  # an array, during a call with weights
 
     @keyword_only
     def __init__(self, reduction: Reduction = "mean") -> None:
         self.reduction: str = check_choice("reduction", reduction, self.reductions)
 
-    def __call__(self, prediction: Any, target: Any) -> Tensor:
-        """Return ``forward(prediction, target)``."""
+    def __call__(self, prediction: Any, target: Any, *, sample_weight: Any = None) -> Tensor:
+        """Return ``forward(prediction, target)``.
+
+        Args:
+            prediction: the output of the model.
+            target: the output that it should have.
+            sample_weight: a weight for each example, or for each of its losses: numbers >= 0 whose
+                shape is that of the unreduced losses, or the first dimensions of it.
+        """
+        if sample_weight is not None:
+            return self._counting(self.reduction, prediction, target, sample_weight)[0]
         with device_scope(prediction):
             return self.forward(prediction, target)
 
@@ -55,11 +71,13 @@ class Loss(ABC):
     def forward(self, prediction: Any, target: Any) -> Tensor:
         """Return the loss of `prediction` against `target`, reduced."""
 
-    def mean_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
+    def mean_and_weight(
+        self, prediction: Any, target: Any, *, sample_weight: Any = None
+    ) -> tuple[Tensor, float]:
         """Return the loss, and the number of items in its mean.
 
-        Ignored items are not counted; with class weights the number is the sum of the weights. It
-        is the weight of the batch in a mean over several batches.
+        Ignored items are not counted; with class weights or sample weights the number is the sum of
+        the weights. It is the weight of the batch in a mean over several batches.
 
         Raises:
             ValueError: for ``reduction='none'``.
@@ -69,29 +87,49 @@ class Loss(ABC):
         >>> loss.mean_and_weight([[0.0, 0.0], [1.0, 0.0]], [0, -1])
         (Tensor(0.6931472), 1.0)
         """
-        return self._with_weight(self.reduction, prediction, target)
+        return self._with_weight(self.reduction, prediction, target, sample_weight)
 
-    def sum_and_weight(self, prediction: Any, target: Any) -> tuple[Tensor, float]:
+    def sum_and_weight(
+        self, prediction: Any, target: Any, *, sample_weight: Any = None
+    ) -> tuple[Tensor, float]:
         """Return the sum of the losses, and the number of items in their mean.
 
         >>> from nn_losses import MSELoss
         >>> MSELoss().sum_and_weight([1.0, 2.0], [1.0, 4.0])
         (Tensor(4.), 2.0)
+        >>> MSELoss().sum_and_weight([1.0, 2.0], [1.0, 4.0], sample_weight=[1.0, 3.0])
+        (Tensor(12.), 4.0)
         """
-        return self._with_weight("sum", prediction, target)
+        return self._with_weight("sum", prediction, target, sample_weight)
 
-    def _with_weight(self, reduction: Any, prediction: Any, target: Any) -> tuple[Tensor, float]:
+    def _with_weight(
+        self, reduction: Any, prediction: Any, target: Any, sample_weight: Any
+    ) -> tuple[Tensor, float]:
         if reduction == "none":
             raise ValueError("reduction: 'none' has no mean; expected 'mean' or 'sum'")
-        # A copy, so that a loss can be called by several threads.
-        counts: list[float] = []
-        counting = object.__new__(type(self))
-        counting.__dict__.update(self.__dict__, reduction=reduction, _counts=counts)
-        loss = counting(prediction, target)
+        loss, counts = self._counting(reduction, prediction, target, sample_weight)
         if counts:
             return loss, float(counts[-1])
         shape = np.shape(target)  # a forward without `reduce`: the examples are counted
         return loss, float(shape[0] if shape else 1)
+
+    def _counting(
+        self, reduction: Any, prediction: Any, target: Any, sample_weight: Any
+    ) -> tuple[Tensor, list[Any]]:
+        """Return the loss, and what `reduce` has divided by."""
+        # A copy, so that a loss can be called by several threads.
+        counts: list[Any] = []
+        counting = object.__new__(type(self))
+        counting.__dict__.update(self.__dict__, reduction=reduction, _counts=counts)
+        if sample_weight is not None:
+            counting._sample_weight = read_sample_weight(sample_weight)
+        loss = counting(prediction, target)
+        if sample_weight is not None and not counts:
+            raise TypeError(
+                f"sample_weight: {type(self).__name__}.forward does not end with self.reduce(...), "
+                "which applies the weights"
+            )
+        return loss, counts
 
     def _note_count(self, count: Any) -> None:
         if self._counts is not None:
@@ -102,9 +140,14 @@ class Loss(ABC):
 
         Args:
             losses: the losses of all examples.
-            count: the number that the mean divides the sum by, or an array with it on the device of
-                `losses`; by default the number of losses.
+            count: the number that the mean divides the sum by, or an array with the weight of each
+                loss in it, on the device of `losses`; by default the number of losses. A number
+                cannot be combined with sample weights.
         """
+        if self._sample_weight is not None:
+            losses, count = weigh(losses, self._sample_weight, count)
+        if getattr(count, "ndim", 0):
+            count = count.sum(dtype=np.float64)
         self._note_count(losses.size if count is None else count)
         if self.reduction == "none":
             return losses

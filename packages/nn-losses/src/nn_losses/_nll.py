@@ -56,8 +56,8 @@ class NLLLoss(ClassLoss):
                 f"of shape {given.shape}; use KLDivLoss or CrossEntropy"
             )
         rows = as_rows(scores)
-        classes, scale, count = self.examples(given, self.weight_for(rows), rows.dtype)
+        classes, scale = self.examples(given, self.weight_for(rows), rows.dtype)
         losses = -gather(rows, classes[:, None], 1)[:, 0]
         if scale is not None:
             losses = where(scale == 0, 0, losses) * scale
-        return self.reduce(as_examples(losses, scores), count).astype(scores.dtype)
+        return self.reduce(as_examples(losses, scores), scale).astype(scores.dtype)

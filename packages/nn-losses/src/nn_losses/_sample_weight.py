@@ -1,0 +1,57 @@
+"""Weights of the examples of a batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor, where
+from nn_tensor.extend import check_range, describe, device_of, put
+
+from nn_losses._inputs import read_weights
+
+__all__ = ["read_sample_weight", "weigh"]
+
+_MESSAGE = "sample_weight: expected finite numbers >= 0, got {}"
+
+
+def read_sample_weight(value: Any) -> Any:
+    """Return the weights as an array of float64 where they are, or raise."""
+    array = value.data if isinstance(value, Tensor) else value
+    if isinstance(array, np.ndarray) or not hasattr(array, "get"):
+        return read_weights("sample_weight", array)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"sample_weight: expected numbers, got {describe(value)}")
+    array = array.astype(np.float64)
+    check_range(array, 0, float(np.finfo(np.float64).max), ValueError, _MESSAGE)
+    return array
+
+
+def weigh(losses: Tensor, weight: Any, count: Any = None) -> tuple[Tensor, Any]:
+    """Return the losses multiplied by the weights of their examples, and how much each counts.
+
+    Args:
+        losses: the unreduced losses.
+        weight: an array of the first dimensions of their shape.
+        count: how much each counts without the weights; by default 1.
+    """
+    shape = losses.shape
+    if weight.shape != shape[: weight.ndim] or (weight.ndim == 0 and shape):
+        raise ValueError(
+            f"sample_weight: shape {weight.shape} does not fit the losses of shape {shape}: "
+            f"expected {shape[:1]}, a weight for each example"
+            + (f", or {shape}" if len(shape) > 1 else "")
+        )
+    if count is not None and not getattr(count, "ndim", 0) and shape:
+        raise TypeError(
+            "sample_weight: forward calls reduce(losses, count) with a number; expected an array "
+            "with how much each of the losses counts"
+        )
+    weight = put(weight, device_of(losses.data))
+    weight = losses.xp.broadcast_to(
+        weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim)), shape
+    )
+    counts = weight if count is None else weight * count.reshape(shape)
+    # An example of weight 0 counts as absent, whatever its loss is.
+    present = where(weight == 0, 0, losses) * Tensor(weight.astype(losses.dtype))
+    return present, counts
