@@ -201,3 +201,89 @@ def test_a_schedule_that_follows_the_validation():
     history = trainer.fit((X, targets), epochs=12, validation=(X, targets), progress=False)
     assert schedule.best == min(history["val_loss"])
     assert history["lr"][0] == 0.1
+
+
+def test_class_weights_equal_those_of_pytorch():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    weight = np.array([0.5, 4.0, 1.0])
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(size=(50, 6)), rng.integers(0, 3, 50)
+    model = Sequential(
+        Dense(6, 8, rng=1, dtype="float64"), ReLU(), Dense(8, 3, rng=2, dtype="float64")
+    )
+    other = torch.nn.Sequential(
+        torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3)
+    ).double()
+    with torch.no_grad():
+        for theirs, ours in zip(other.parameters(), model.parameters, strict=True):
+            theirs.copy_(
+                torch.tensor(ours.numpy().T if ours.ndim == 2 else ours.numpy().reshape(-1))
+            )
+    criterion = torch.nn.CrossEntropyLoss(weight=torch.tensor(weight))
+    optimizer = torch.optim.SGD(other.parameters(), lr=0.1)
+    trainer = Trainer(
+        model,
+        SoftmaxCrossEntropyLoss(),
+        SGD(model.parameters, lr=0.1),
+        class_weight=dict(enumerate(weight.tolist())),
+    )
+    for start in range(0, 50, 12):
+        part = slice(start, start + 12)
+        expected = criterion(other(torch.tensor(x[part])), torch.tensor(y[part]))
+        optimizer.zero_grad()
+        expected.backward()
+        optimizer.step()
+        result = trainer.step((Tensor(x[part]), y[part]))
+        assert result.loss == pytest.approx(expected.item(), rel=1e-12)
+        assert result.weight == pytest.approx(weight[y[part]].sum())
+    for theirs, ours in zip(other.parameters(), model.parameters, strict=True):
+        theirs = theirs.detach().numpy()
+        np.testing.assert_allclose(
+            ours.numpy(), theirs.T if ours.ndim == 2 else theirs.reshape(ours.shape), rtol=1e-10
+        )
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_sample_weights_count_as_copies(accumulate):
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(40, 6)), rng.integers(0, 3, 40)
+    counts = rng.integers(0, 4, 40)
+    y[::7] = -1
+
+    def trained(sample_weight):
+        model = Sequential(
+            Dense(6, 8, rng=1, dtype="float64"), ReLU(), Dense(8, 3, rng=2, dtype="float64")
+        )
+        trainer = Trainer(
+            model,
+            SoftmaxCrossEntropyLoss(ignore_index=-1),
+            SGD(model.parameters, lr=0.1),
+            accumulate=accumulate,
+            sample_weight=sample_weight,
+        )
+        parts = [slice(start, start + 9) for start in range(0, 40, 9)]
+        if sample_weight:
+            data = [(Tensor(x[p]), y[p], counts[p]) for p in parts]
+        else:
+            data = [(Tensor(x[p].repeat(counts[p], axis=0)), y[p].repeat(counts[p])) for p in parts]
+        history = trainer.fit(data, epochs=2, validation=data, progress=False)
+        return [p.numpy() for p in model.parameters], history[-1]
+
+    (weighted, first), (repeated, second) = trained(True), trained(False)
+    for a, b in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+    assert first == pytest.approx(second, rel=1e-12)
+
+
+def test_a_run_with_other_weights_is_not_resumed(tmp_path):
+    options = {"epochs": 1, "resume": tmp_path, "callbacks": [Checkpoint(tmp_path)]}
+    for class_weight in ({0: 2.0}, {0: 3.0}):
+        model = net()
+        trainer = Trainer(
+            model, SoftmaxCrossEntropyLoss(), SGD(model.parameters), class_weight=class_weight
+        )
+        if class_weight == {0: 3.0}:
+            with pytest.raises(ValueError, match=r"class_weight was \[2.0\], is \[3.0\]"):
+                trainer.fit(loader(), progress=False, **options)
+        else:
+            trainer.fit(loader(), progress=False, **options)

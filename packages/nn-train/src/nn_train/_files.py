@@ -92,6 +92,8 @@ class _Run:
             "optimizer": _kind(trainer.optimizer),
             "metrics": list(trainer.metrics),
             "schedule_every": trainer.schedule_every,
+            "sample_weight": trainer.sample_weight or None,
+            "class_weight": trainer.class_weight and trainer.class_weight.numbers(),
             "what is saved": names,
         }
 

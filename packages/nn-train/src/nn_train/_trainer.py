@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -25,9 +25,10 @@ from nn_train._batches import as_batches, input_batches
 from nn_train._diagnosis import NonFiniteError, first_nonfinite
 from nn_train._fit import run
 from nn_train._history import History
-from nn_train._means import Values, count_examples
+from nn_train._means import Values
 from nn_train._optional import require
 from nn_train._protocols import Metric
+from nn_train._weights import ClassWeight, check_takes_weights, mean_and_weight
 from nn_train.callbacks._callback import check_monitor
 
 __all__ = ["Forward", "StepResult", "Trainer"]
@@ -95,6 +96,11 @@ class Trainer:
         clip_norm: the largest norm of all gradients together; needs nn-optim.
         accumulate: the number of batches per optimizer step. They count as one batch of all their
             items; the last group of an epoch may have fewer.
+        sample_weight: whether the last part of each batch is the weights of its examples, as in
+            ``(inputs, target, weights)``. An example of weight k counts as k copies of it. The
+            loss has to take weights, as those of nn-losses do; metrics count each example once.
+        class_weight: the weight of each class, a dict by class index, in which a missing class has
+            weight 1, or a sequence. It multiplies `sample_weight`, in `evaluate` too.
 
     Attributes:
         history: a row of numbers for each epoch.
@@ -123,6 +129,8 @@ class Trainer:
         schedule_monitor: str | None = None,
         clip_norm: float | None = None,
         accumulate: int = 1,
+        sample_weight: bool = False,
+        class_weight: Mapping[int, float] | Sequence[float] | None = None,
     ) -> None:
         _check_methods("model", model, f"__call__ training train eval zero_grad {_STATE}")
         _check_methods("optimizer", optimizer, f"parameters step {_STATE}")
@@ -153,7 +161,14 @@ class Trainer:
             self._clip = require("nn_optim", "clip", "clip_norm").clip_gradients_by_norm
         self.accumulate: int = check_integer("accumulate", accumulate, minimum=1)
         self._is_sum = reduction == "sum"
-        self._mean_and_weight = _mean_and_weight(loss)
+        self._mean_and_weight = mean_and_weight(loss)
+        self.sample_weight: bool = check_bool("sample_weight", sample_weight)
+        self.class_weight: ClassWeight | None = None
+        if class_weight is not None:
+            self.class_weight = ClassWeight(class_weight)
+        self._weighted = self.sample_weight or self.class_weight is not None
+        if self._weighted:
+            check_takes_weights(loss)
         self.history: History = History()
         self.running: Values = Values(self.metrics)
         self.steps: int = 0
@@ -177,14 +192,28 @@ class Trainer:
 
         Override it for batches or models of another form.
         """
-        if not isinstance(batch, tuple | list) or len(batch) < 2:
+        if not isinstance(batch, tuple | list) or len(batch) < 2 + self.sample_weight:
+            form = "(inputs, target, weights)" if self.sample_weight else "(inputs, target)"
             raise TypeError(
-                f"batch: expected a tuple (inputs, target), got {describe(batch)}; for other "
-                "batches override forward_loss"
+                f"batch: expected a tuple {form}, got {describe(batch)}; for other batches "
+                "override forward_loss"
             )
+        if self._weighted:
+            return self._weighted_loss(batch)
         *inputs, target = batch
         prediction = self.model(*inputs)
         loss, weight = self._mean_and_weight(prediction, target)
+        return Forward(loss, weight, prediction, target)
+
+    def _weighted_loss(self, batch: Any) -> Forward:
+        weights = None
+        if self.sample_weight:
+            *batch, weights = batch
+        *inputs, target = batch
+        prediction = self.model(*inputs)
+        if self.class_weight is not None:
+            weights = self.class_weight.of(prediction, target, weights)
+        loss, weight = self._mean_and_weight(prediction, target, sample_weight=weights)
         return Forward(loss, weight, prediction, target)
 
     def step(self, batch: Any) -> StepResult:
@@ -438,25 +467,6 @@ def _needs_value(step: Any) -> bool:
         return False
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return any(p.default is p.empty and p.kind in positional for p in parameters)
-
-
-def _mean_and_weight(loss: Any) -> Callable[[Any, Any], tuple[Any, float]]:
-    """Return the function that gives the loss and the number of items of its mean."""
-    if hasattr(loss, "mean_and_weight"):
-        return loss.mean_and_weight
-    if hasattr(loss, "sum_and_weight"):
-        is_sum = getattr(loss, "reduction", "mean") == "sum"
-
-        def from_sum(prediction: Any, target: Any) -> tuple[Any, float]:
-            total, weight = loss.sum_and_weight(prediction, target)
-            return (total if is_sum or not weight else total * (1 / weight)), weight
-
-        return from_sum
-
-    def counted(prediction: Any, target: Any) -> tuple[Any, float]:
-        return loss(prediction, target), count_examples(target)
-
-    return counted
 
 
 def _to_host(value: Any) -> Any:
