@@ -171,7 +171,7 @@ def tests(session, package, device):
 @each_device
 def integration(session, device):
     """Test the packages together on a device, and the examples."""
-    parts = ("parallel", "examples", "figures", "translation")
+    parts = ("parallel", "examples", "figures", "translation", "serving")
     needed = [name for part in parts for name in group(part)]
     run_tests(session, PACKAGES, [*PARALLEL, "tests-integration"], device, *needed)
 
@@ -223,7 +223,8 @@ def snippets(session):
 
     A package's README runs with that package alone, in the session `isolation`.
     """
-    session.install(*editable(PACKAGES), *group("test"), *group("examples"))
+    needed = [name for part in ("test", "examples", "serving") for name in group(part)]
+    session.install(*editable(PACKAGES), *needed)
     pages = sorted(p for p in (ROOT / "docs").rglob("*.md") if "_build" not in p.parts)
     session.run("python", "tools/run_snippets.py", "--allow-none", "README.md", *map(str, pages))
     sources = [f"packages/{name}/src" for name in PACKAGES]
@@ -321,7 +322,7 @@ def matrix(session, package, device):
 @nox.session
 def docs(session):
     """Build the pages and the API reference, with warnings as errors, and search them."""
-    session.install(*editable(PACKAGES), *group("docs"))
+    session.install(*editable(PACKAGES), *group("docs"), *group("tabular"))
     shutil.rmtree(ROOT / "docs" / "reference" / "generated", ignore_errors=True)
     strict = ["-q", "-E", "-W", "--keep-going", "-j", "auto"]
     session.run("sphinx-build", *strict, "docs", "docs/_build")

@@ -5,8 +5,8 @@ import pkgutil
 import sys
 from pathlib import Path
 
-# A pytest plugin is imported where pytest is; the tests of the package load it.
-NEEDS_PYTEST = {"nn_tensor.testing.pytest_plugin"}
+# Modules that need what no package requires; the tests import them where it is installed.
+NEEDS_MORE = {"nn_tensor.testing.pytest_plugin", "nn_train.sklearn"}
 
 
 def main(name):
@@ -14,7 +14,7 @@ def main(name):
     package = importlib.import_module(name)
     found = [m.name for m in pkgutil.walk_packages(package.__path__, name + ".", onerror=_fail)]
     for module in found:
-        if module not in NEEDS_PYTEST:
+        if module not in NEEDS_MORE:
             importlib.import_module(module)
     prefix = Path(sys.prefix).resolve()
     ours = {n: m for n, m in sys.modules.items() if n.startswith("nn_") and m.__spec__}

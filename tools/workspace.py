@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # What a distribution is imported as, where that is not its own name.
 IMPORT_NAMES = {
     "pillow": {"PIL"},
+    "scikit-learn": {"sklearn"},
     "cupy-cuda12x": {"cupy", "cupyx"},
     "cupy-cuda13x": {"cupy", "cupyx"},
     "nvidia-cudnn-frontend": {"cudnn"},

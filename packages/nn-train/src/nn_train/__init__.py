@@ -1,7 +1,7 @@
 """Training of models: steps and whole runs, history, early stopping, checkpoints, resume, logs.
 
 `Trainer` requires methods of models, losses, optimizers and loaders, not base classes.
-`nn_train.callbacks` has the callbacks.
+`nn_train.callbacks` has the callbacks, `nn_train.sklearn` estimators for scikit-learn.
 """
 
 from typing import TYPE_CHECKING

@@ -54,13 +54,14 @@ class _Net(BaseEstimator):  # type: ignore[misc]
     optimizer_: Any
     history_: History
     n_features_in_: int
+    _random: Any
 
     @keyword_only
     def __init__(
         self,
         model: Callable[[int, int, np.random.Generator], Any] | None = None,
         *,
-        hidden_layer_sizes: Sequence[int] = (100,),
+        hidden_layer_sizes: Sequence[int] | int = (100,),
         loss: Any = None,
         optimizer: Callable[..., Any] | None = None,
         lr: float = 0.001,
@@ -167,10 +168,13 @@ class _Net(BaseEstimator):  # type: ignore[misc]
                 "val_loss", patience=self.patience, min_delta=self.min_delta, restore=True
             )
             callbacks.append(stopping)
-        trainer = self._trainer(model, optimizer, sample_weight=weight is not None)
+        schedule = None
         if self.schedule is not None and not once:
             steps = self.epochs * math.ceil(len(data[0]) / self.batch_size)
-            trainer.schedule = self.schedule(optimizer, steps)
+            schedule = self.schedule(optimizer, steps)
+        trainer = self._trainer(
+            model, optimizer, sample_weight=weight is not None, schedule=schedule
+        )
         history = trainer.fit(
             tuple(data),
             epochs=1 if once else self.epochs,
@@ -179,7 +183,7 @@ class _Net(BaseEstimator):  # type: ignore[misc]
             batch_size=self.batch_size,
             shuffle=self.shuffle,
             seed=random.randint(_SEEDS),
-            progress=bool(self.verbose),
+            progress=None if self.verbose else False,
         )
         model.zero_grad()
         earlier = History() if new else self.history_
@@ -196,7 +200,7 @@ class _Net(BaseEstimator):  # type: ignore[misc]
         check_number("lr", self.lr, minimum=0)
         check_bool("early_stopping", self.early_stopping)
         check_bool("shuffle", self.shuffle)
-        for size in self.hidden_layer_sizes:
+        for size in _sizes(self.hidden_layer_sizes):
             check_integer("hidden_layer_sizes", size, minimum=1)
         if self.early_stopping:
             check_probability("validation_fraction", self.validation_fraction)
@@ -205,7 +209,7 @@ class _Net(BaseEstimator):  # type: ignore[misc]
         features, outputs = X.shape[1], self._outputs(target)
         make = self.model
         if make is None:
-            model = _perceptron(features, self.hidden_layer_sizes, outputs, draw)
+            model = _perceptron(features, _sizes(self.hidden_layer_sizes), outputs, draw)
         elif not callable(make) or (not isinstance(make, type) and hasattr(make, "state_dict")):
             raise TypeError(
                 "model: expected a function (n_features, n_outputs, rng) that returns a new "
@@ -265,14 +269,13 @@ class NetClassifier(ClassifierMixin, _Net):  # type: ignore[misc]
     Its outputs are the logits of the classes. It computes in the dtype of the inputs, float64 for
     most data frames; ``X.astype(np.float32)`` is faster.
 
-    Weights of samples and classes multiply their losses, and a mean divides by their sum. Where a
-    batch holds all samples, one of weight k is therefore the same as k copies of it; with smaller
-    batches it is so in the mean over the epochs.
+    Weights of samples and classes multiply their losses, and the mean of a batch divides by their
+    sum. Where a batch holds all samples, one of weight k is the same as k copies of it.
 
     Args:
         model: what makes the network, a function of the number of features, that of the outputs and
             a generator; by default a multilayer perceptron with ReLU.
-        hidden_layer_sizes: the sizes of the hidden layers of that perceptron.
+        hidden_layer_sizes: the sizes of the hidden layers of that perceptron; ``()`` for none.
         loss: of logits and class indices; by default the cross-entropy.
         optimizer: what makes the optimizer, called as ``optimizer(parameters, lr=lr)``; by default
             Adam. For more options: ``functools.partial(AdamW, weight_decay=0.1)``.
@@ -295,7 +298,7 @@ class NetClassifier(ClassifierMixin, _Net):  # type: ignore[misc]
         warm_start: whether `fit` goes on with the network that is there.
         device: where the network is.
         random_state: the seed of the initial weights, of the order and of the validation set.
-        verbose: whether a line is printed for each epoch.
+        verbose: whether a line is printed for each epoch, and in a terminal a bar.
 
     Attributes:
         model_: the network.
@@ -319,7 +322,7 @@ class NetClassifier(ClassifierMixin, _Net):  # type: ignore[misc]
         self,
         model: Callable[[int, int, np.random.Generator], Any] | None = None,
         *,
-        hidden_layer_sizes: Sequence[int] = (100,),
+        hidden_layer_sizes: Sequence[int] | int = (100,),
         loss: Any = None,
         optimizer: Callable[..., Any] | None = None,
         lr: float = 0.001,
@@ -486,6 +489,10 @@ class NetRegressor(RegressorMixin, _Net):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _sizes(hidden_layer_sizes: Any) -> list[Any]:
+    return list(np.atleast_1d(np.asarray(hidden_layer_sizes, object)))
 
 
 def _perceptron(
