@@ -16,7 +16,8 @@ from nn_tensor.extend import (
 )
 
 from nn_losses._inputs import check_indices, read_classes, read_logits
-from nn_losses._running import RunningMetric, Sums
+from nn_losses._running import RunningMetric, Sums, ratio
+from nn_losses._sample_weight import host_weight
 
 __all__ = [
     "Accuracy",
@@ -49,7 +50,14 @@ class _Fraction(RunningMetric):
     """The fraction of examples that are correct."""
 
     def _value(self, sums: Sums) -> float:
-        return float(sums["correct"] / sums["weight"])
+        return ratio(sums["correct"], sums["weight"])
+
+    def _counted(self, correct: Any, sample_weight: Any, shape: tuple[int, ...]) -> Sums:
+        if sample_weight is None:
+            return {"correct": Tensor(correct.sum()).item(), "weight": int(correct.size)}
+        weight = host_weight(sample_weight, shape).reshape(-1)
+        right = Tensor(correct).numpy().reshape(-1)
+        return {"correct": weight[right].sum(), "weight": weight.sum()}
 
 
 class Accuracy(_Fraction):
@@ -77,15 +85,15 @@ class Accuracy(_Fraction):
     0.75
     """
 
-    def __call__(self, prediction: Any, target: Any) -> float:
+    def __call__(self, prediction: Any, target: Any, *, sample_weight: Any = None) -> float:
         """Return the fraction of rows of `prediction` whose largest score is at `target`."""
-        return self._value(self._of_batch(prediction, target))
+        return self._value(self._of_batch(prediction, target, sample_weight))
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
             correct = scores.data.argmax(-1) == classes
-            return {"correct": Tensor(correct.sum()).item(), "weight": int(correct.size)}
+            return self._counted(correct, sample_weight, scores.shape[:-1])
 
     def __repr__(self) -> str:
         return "Accuracy()"
@@ -126,11 +134,11 @@ class TopKAccuracy(_Fraction):
     def __init__(self, k: int = 5) -> None:
         self.k: int = check_integer("k", k, minimum=1)
 
-    def __call__(self, prediction: Any, target: Any) -> float:
+    def __call__(self, prediction: Any, target: Any, *, sample_weight: Any = None) -> float:
         """Return the fraction of rows with `target` among the `k` largest scores."""
-        return self._value(self._of_batch(prediction, target))
+        return self._value(self._of_batch(prediction, target, sample_weight))
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
             xp, count = scores.xp, scores.shape[-1]
@@ -141,7 +149,7 @@ class TopKAccuracy(_Fraction):
             before = xp.arange(count) < classes
             higher = ~(rows < chosen) & ((rows != chosen) | before)  # NaN compares with nothing
             correct = higher.sum(-1) < self.k
-            return {"correct": Tensor(correct.sum()).item(), "weight": int(correct.size)}
+            return self._counted(correct, sample_weight, scores.shape[:-1])
 
     def __repr__(self) -> str:
         return f"TopKAccuracy(k={self.k})"
@@ -163,7 +171,7 @@ class ConfusionMatrix(RunningMetric):
         num_classes: the number of classes, C.
 
     Returns:
-        When called, a NumPy array of int64 and shape ``(C, C)``.
+        When called, a NumPy array of int64 and shape ``(C, C)``; of float64 with weights.
 
     Raises:
         ValueError: if `num_classes` is less than 1; when called, if the shapes do not fit it or
@@ -181,7 +189,7 @@ class ConfusionMatrix(RunningMetric):
     def __init__(self, num_classes: int) -> None:
         self.num_classes: int = check_integer("num_classes", num_classes, minimum=1)
 
-    def __call__(self, prediction: Any, target: Any) -> Matrix:
+    def __call__(self, prediction: Any, target: Any, *, sample_weight: Any = None) -> Matrix:
         """Return the counts of (`target`, `prediction`) as a matrix."""
         given = prediction if isinstance(prediction, Tensor) else Tensor(prediction)
         with device_scope(given):
@@ -202,11 +210,15 @@ class ConfusionMatrix(RunningMetric):
             classes = expected.data if are_indices else expected.data.argmax(-1)
             cells = classes.reshape(-1).astype(np.int64) * count
             cells += predicted.reshape(-1).astype(np.int64)
+            if sample_weight is not None:
+                weight = host_weight(sample_weight, scores.shape[:-1]).reshape(-1)
+                cells = Tensor(cells).numpy()
+                return np.bincount(cells, weight, count * count).reshape(count, count)
             counts = Tensor(xp.bincount(cells, minlength=count * count)).numpy()
         return counts.astype(np.int64, copy=False).reshape(count, count)
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
-        return {"matrix": self(prediction, target)}
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
+        return {"matrix": self(prediction, target, sample_weight=sample_weight)}
 
     def _value(self, sums: Sums) -> Matrix:
         return np.array(sums["matrix"])
@@ -223,17 +235,21 @@ class _ClassMetric(RunningMetric):
         self.average: str = check_choice("average", average, get_args(Average))
         self.zero_division: float = check_number("zero_division", zero_division, allow_nan=True)
 
-    def __call__(self, prediction: Any, target: Any) -> float | Matrix:
+    def __call__(
+        self, prediction: Any, target: Any, *, sample_weight: Any = None
+    ) -> float | Matrix:
         """Return the metric of the classes with the largest scores against `target`."""
-        return self._value(self._of_batch(prediction, target))
+        return self._value(self._of_batch(prediction, target, sample_weight))
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         with device_scope(prediction):
             scores, classes = _read_examples(prediction, target)
-        return {"matrix": ConfusionMatrix(scores.shape[-1])(scores, classes)}
+        matrix = ConfusionMatrix(scores.shape[-1])
+        return {"matrix": matrix(scores, classes, sample_weight=sample_weight)}
 
     def _value(self, sums: Sums) -> float | Matrix:
-        return self.from_matrix(sums["matrix"])
+        counts = sums["matrix"]
+        return self._of_counts(counts if counts.any() else np.full(counts.shape, np.nan))
 
     def from_matrix(self, matrix: Any) -> float | Matrix:
         """Return the metric of a confusion matrix, which may be the sum over several batches.
@@ -252,9 +268,12 @@ class _ClassMetric(RunningMetric):
             raise TypeError(f"matrix: expected integers, got {counts.dtype}")
         if (counts < 0).any():
             raise ValueError(f"matrix: expected counts >= 0, got {counts.min()}")
-        hits, support, predicted = np.diagonal(counts), counts.sum(1), counts.sum(0)
-        if not support.any():
+        if not counts.any():
             raise ValueError(f"matrix: shape {counts.shape} has no examples")
+        return self._of_counts(counts)
+
+    def _of_counts(self, counts: Matrix) -> float | Matrix:
+        hits, support, predicted = np.diagonal(counts), counts.sum(1), counts.sum(0)
         if self.average == "micro":
             hits, support, predicted = hits.sum(), support.sum(), predicted.sum()
         numerator, denominator = self._ratio(hits, support, predicted)

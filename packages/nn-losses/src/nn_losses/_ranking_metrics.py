@@ -11,19 +11,20 @@ from nn_tensor.extend import device_scope
 
 from nn_losses._inputs import read_prediction, read_target
 from nn_losses._running import RunningMetric, Sums
+from nn_losses._sample_weight import host_weight
 
 __all__ = ["ROCAUC", "AveragePrecision"]
 
 
 class _RankingMetric(RunningMetric):
-    def __call__(self, prediction: Any, target: Any) -> float:
+    def __call__(self, prediction: Any, target: Any, *, sample_weight: Any = None) -> float:
         """Return the metric of the scores `prediction` against the classes `target`."""
-        return float(self._value(self._of_batch(prediction, target)))
+        return float(self._value(self._of_batch(prediction, target, sample_weight)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         with device_scope(prediction):
             scores = read_prediction(prediction)
             classes = read_target(scores, target)
@@ -34,21 +35,33 @@ class _RankingMetric(RunningMetric):
         if not np.isin(positive, (0, 1)).all():
             wrong = positive[~np.isin(positive, (0, 1))][0].item()
             raise ValueError(f"target: expected 0 and 1, got {wrong}")
-        return {"scores": values, "positive": positive == 1}
+        batch = {"scores": values, "positive": positive == 1}
+        if sample_weight is not None:
+            weight = host_weight(sample_weight, scores.shape).reshape(-1)
+            present = weight > 0
+            batch = {name: value[present] for name, value in batch.items()}
+            batch["weights"] = weight[present]
+        return batch
 
     def _combined(self, sums: Sums, new: Sums) -> Sums:
+        if "weights" in sums or "weights" in new:
+            sums, new = ({"weights": np.ones(len(s["scores"])), **s} for s in (sums, new))
         return {name: np.concatenate([value, new[name]]) for name, value in sums.items()}
 
     def _value(self, sums: Sums) -> float:
         scores, positive = sums["scores"], sums["positive"]
-        if np.isnan(scores).any():
+        if np.isnan(scores).any() or scores.size == 0:
             return math.nan
         order = np.argsort(-scores, kind="stable")
         # Examples with the same score are above a threshold together.
         ranked = scores[order]
         last = np.append(ranked[1:] != ranked[:-1], True)
-        hits = np.cumsum(positive[order])[last]
-        above = (np.arange(len(order)) + 1)[last]
+        if "weights" in sums:
+            weights = sums["weights"][order]
+            hits, above = np.cumsum(positive[order] * weights)[last], np.cumsum(weights)[last]
+        else:
+            hits = np.cumsum(positive[order])[last]
+            above = (np.arange(len(order)) + 1)[last]
         return self._of_curve(hits, above)
 
     @abstractmethod

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from nn_tensor.extend import device_scope
 
 from nn_losses._inputs import read_prediction, read_target
-from nn_losses._running import RunningMetric, Sums
+from nn_losses._running import RunningMetric, Sums, ratio
+from nn_losses._sample_weight import host_weight
 
 __all__ = ["MAE", "R2", "RMSE"]
 
@@ -23,10 +25,17 @@ def _read(prediction: Any, target: Any) -> tuple[Any, Any]:
         return values.numpy().astype(np.float64), expected.numpy().astype(np.float64)
 
 
+def _weighted(errors: Any, sample_weight: Any) -> Sums:
+    if sample_weight is None:
+        return {"sum": errors.sum(), "weight": errors.size}
+    weight = host_weight(sample_weight, errors.shape)
+    return {"sum": (errors * weight).sum(), "weight": weight.sum()}
+
+
 class _RegressionMetric(RunningMetric):
-    def __call__(self, prediction: Any, target: Any) -> float:
+    def __call__(self, prediction: Any, target: Any, *, sample_weight: Any = None) -> float:
         """Return the metric of `prediction` against `target`."""
-        return float(self._value(self._of_batch(prediction, target)))
+        return float(self._value(self._of_batch(prediction, target, sample_weight)))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -56,12 +65,12 @@ class MAE(_RegressionMetric):
     1.0
     """
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         values, expected = _read(prediction, target)
-        return {"sum": np.abs(values - expected).sum(), "weight": values.size}
+        return _weighted(np.abs(values - expected), sample_weight)
 
     def _value(self, sums: Sums) -> float:
-        return float(sums["sum"] / sums["weight"])
+        return ratio(sums["sum"], sums["weight"])
 
 
 class RMSE(_RegressionMetric):
@@ -83,12 +92,12 @@ class RMSE(_RegressionMetric):
     3.5355339059327378
     """
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         values, expected = _read(prediction, target)
-        return {"sum": np.square(values - expected).sum(), "weight": values.size}
+        return _weighted(np.square(values - expected), sample_weight)
 
     def _value(self, sums: Sums) -> float:
-        return float(np.sqrt(sums["sum"] / sums["weight"]))
+        return math.sqrt(ratio(sums["sum"], sums["weight"]))
 
 
 class R2(_RegressionMetric):
@@ -114,12 +123,14 @@ class R2(_RegressionMetric):
     0.5
     """
 
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         values, expected = _read(prediction, target)
         if values.ndim not in (1, 2):
             raise ValueError(f"prediction: expected shape (N,) or (N, K), got {values.shape}")
         rows, expected = (a.reshape(len(a), -1) for a in (values, expected))
         first = expected[0]
+        if sample_weight is not None:
+            return self._of_weighted(rows, expected, host_weight(sample_weight, (len(rows),)))
         mean = first + (expected - first).mean(0)  # of a constant target it is exactly this one
         return {
             "residual": np.square(rows - expected).sum(0),
@@ -128,11 +139,24 @@ class R2(_RegressionMetric):
             "squares": np.square(expected - mean).sum(0),
         }
 
+    def _of_weighted(self, rows: Any, expected: Any, weight: Any) -> Sums:
+        present = weight > 0
+        rows, expected, weight = rows[present], expected[present], weight[present, None]
+        total = weight.sum()
+        first = expected[:1].sum(0)
+        mean = first + (weight * (expected - first)).sum(0) / (total or 1)
+        return {
+            "residual": (weight * np.square(rows - expected)).sum(0),
+            "weight": total,
+            "mean": mean,
+            "squares": (weight * np.square(expected - mean)).sum(0),
+        }
+
     def _combined(self, sums: Sums, new: Sums) -> Sums:
         # Chan, Golub and LeVeque, 1983: the sum of squares of all would cancel.
         weight = sums["weight"] + new["weight"]
         difference = new["mean"] - sums["mean"]
-        share = new["weight"] / weight
+        share = new["weight"] / weight if weight else 0.0
         return {
             "residual": sums["residual"] + new["residual"],
             "weight": weight,
@@ -144,6 +168,8 @@ class R2(_RegressionMetric):
 
     def _value(self, sums: Sums) -> float:
         residual, squares = sums["residual"], sums["squares"]
+        if not sums["weight"]:
+            return math.nan
         exact = np.where(residual == 0, 1.0, 0.0)
         ratio = np.divide(residual, squares, out=np.zeros_like(residual), where=squares != 0)
         return float(np.where(squares == 0, exact, 1 - ratio).mean())

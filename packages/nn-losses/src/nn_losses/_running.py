@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["RunningMetric"]
+__all__ = ["RunningMetric", "ratio"]
 
 Sums = dict[str, Any]
+
+
+def ratio(total: Any, weight: Any) -> float:
+    """Return the mean of a sum and a weight; that of nothing is NaN."""
+    return float(total / weight) if weight else math.nan
 
 
 class RunningMetric(ABC):
@@ -18,6 +24,9 @@ class RunningMetric(ABC):
 
     It accumulates sums or, for metrics that rank scores, the scores themselves. The result is
     computed over all examples together; it is not the mean of the results of the batches.
+
+    With ``sample_weight=w`` an example counts `w` times: numbers >= 0 whose shape is that of the
+    examples, or the first dimensions of it.
     """
 
     _sums: Sums | None = None
@@ -26,9 +35,9 @@ class RunningMetric(ABC):
         """Clear the accumulated batches."""
         self._sums = None
 
-    def update(self, prediction: Any, target: Any) -> None:
+    def update(self, prediction: Any, target: Any, *, sample_weight: Any = None) -> None:
         """Add a batch."""
-        new = self._of_batch(prediction, target)
+        new = self._of_batch(prediction, target, sample_weight)
         self._sums = new if self._sums is None else self._combined(self._sums, new)
 
     def result(self) -> Any:
@@ -50,7 +59,7 @@ class RunningMetric(ABC):
         self._sums = {name: np.array(value) for name, value in state.items()} or None
 
     @abstractmethod
-    def _of_batch(self, prediction: Any, target: Any) -> Sums:
+    def _of_batch(self, prediction: Any, target: Any, sample_weight: Any) -> Sums:
         """Return what a batch contributes."""
 
     def _combined(self, sums: Sums, new: Sums) -> Sums:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, where
-from nn_tensor.extend import check_range, describe, device_of, put
+from nn_tensor.extend import array_module, check_range, describe, device_of, put
 
 from nn_losses._inputs import read_weights
 
-__all__ = ["read_sample_weight", "weigh"]
+__all__ = ["broadcast_weight", "host_weight", "read_sample_weight", "weigh"]
 
 _MESSAGE = "sample_weight: expected finite numbers >= 0, got {}"
 
@@ -27,6 +27,24 @@ def read_sample_weight(value: Any) -> Any:
     return array
 
 
+def broadcast_weight(weight: Any, shape: tuple[int, ...], what: str = "losses") -> Any:
+    """Return the weights, which have the first of these dimensions, in this shape, or raise."""
+    if weight.shape != shape[: weight.ndim] or (weight.ndim == 0 and shape):
+        raise ValueError(
+            f"sample_weight: shape {weight.shape} does not fit the {what} of shape {shape}: "
+            f"expected {shape[:1]}, a weight for each example"
+            + (f", or {shape}" if len(shape) > 1 else "")
+        )
+    weight = weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
+    return array_module(weight).broadcast_to(weight, shape)
+
+
+def host_weight(sample_weight: Any, shape: tuple[int, ...]) -> Any:
+    """Return a weight for each example of a metric as a host array of float64, or raise."""
+    weight = put(read_sample_weight(sample_weight), device_of(np.empty(0)))
+    return broadcast_weight(weight, shape, "examples")
+
+
 def weigh(losses: Tensor, weight: Any, count: Any = None) -> tuple[Tensor, Any]:
     """Return the losses multiplied by the weights of their examples, and how much each counts.
 
@@ -36,21 +54,12 @@ def weigh(losses: Tensor, weight: Any, count: Any = None) -> tuple[Tensor, Any]:
         count: how much each counts without the weights; by default 1.
     """
     shape = losses.shape
-    if weight.shape != shape[: weight.ndim] or (weight.ndim == 0 and shape):
-        raise ValueError(
-            f"sample_weight: shape {weight.shape} does not fit the losses of shape {shape}: "
-            f"expected {shape[:1]}, a weight for each example"
-            + (f", or {shape}" if len(shape) > 1 else "")
-        )
     if count is not None and not getattr(count, "ndim", 0) and shape:
         raise TypeError(
             "sample_weight: forward calls reduce(losses, count) with a number; expected an array "
             "with how much each of the losses counts"
         )
-    weight = put(weight, device_of(losses.data))
-    weight = losses.xp.broadcast_to(
-        weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim)), shape
-    )
+    weight = broadcast_weight(put(weight, device_of(losses.data)), shape)
     counts = weight if count is None else weight * count.reshape(shape)
     # An example of weight 0 counts as absent, whatever its loss is.
     present = where(weight == 0, 0, losses) * Tensor(weight.astype(losses.dtype))
