@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 # Modules that need what no package requires; the tests import them where it is installed.
-NEEDS_MORE = {"nn_tensor.testing.pytest_plugin", "nn_train.sklearn"}
+NEEDS_MORE = {"nn_tensor.testing.pytest_plugin", "nn_train._estimator", "nn_train.sklearn"}
 
 
 def main(name):

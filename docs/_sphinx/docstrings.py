@@ -128,6 +128,11 @@ def _drop_private(app, name, obj, options, bases):
     bases[:] = public_bases(bases) or [object]
 
 
+def _skip_requests(app, what, name, obj, skip, options):
+    """Leave out the methods that scikit-learn adds to estimators, and documents itself."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
 def _forget_overloads(app):
     """Show one signature of a function: overloads are for type checkers."""
     packages = {package for package in PACKAGES if public_names(package)}  # imports them
@@ -144,4 +149,5 @@ def setup(app):
     app.connect("autodoc-process-docstring", _complete, priority=600)
     app.connect("autodoc-process-signature", _drop_any, priority=900)
     app.connect("autodoc-process-bases", _drop_private)
+    app.connect("autodoc-skip-member", _skip_requests)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,12 +21,12 @@ from nn_tensor.extend import (
 )
 
 from nn_train._batches import as_batches, input_batches
+from nn_train._checks import check_methods, check_metrics, needs_value
 from nn_train._diagnosis import NonFiniteError, first_nonfinite
 from nn_train._fit import run
 from nn_train._history import History
 from nn_train._means import Values
 from nn_train._optional import require
-from nn_train._protocols import Metric
 from nn_train._weights import ClassWeight, check_takes_weights, mean_and_weight
 from nn_train.callbacks._callback import check_monitor
 
@@ -132,10 +131,10 @@ class Trainer:
         sample_weight: bool = False,
         class_weight: Mapping[int, float] | Sequence[float] | None = None,
     ) -> None:
-        _check_methods("model", model, f"__call__ training train eval zero_grad {_STATE}")
-        _check_methods("optimizer", optimizer, f"parameters step {_STATE}")
+        check_methods("model", model, f"__call__ training train eval zero_grad {_STATE}")
+        check_methods("optimizer", optimizer, f"parameters step {_STATE}")
         if schedule is not None:
-            _check_methods("schedule", schedule, f"step {_STATE}")
+            check_methods("schedule", schedule, f"step {_STATE}")
         if not callable(loss):
             raise TypeError(f"loss: expected a function of prediction and target, got {loss!r}")
         reduction = getattr(loss, "reduction", "mean")
@@ -145,12 +144,12 @@ class Trainer:
         self.loss: Callable[[Any, Any], Any] = loss
         self.optimizer: Any = optimizer
         self.schedule: Any = schedule
-        self.metrics: dict[str, Any] = _check_metrics(metrics)
+        self.metrics: dict[str, Any] = check_metrics(metrics)
         self.schedule_every = check_choice("schedule_every", schedule_every, ("step", "epoch"))
         self.schedule_monitor = schedule_monitor
         if schedule_monitor is not None:
             self.schedule_every = "epoch"
-        elif schedule is not None and _needs_value(schedule.step):
+        elif schedule is not None and needs_value(schedule.step):
             raise ValueError(
                 f"schedule: {type(schedule).__name__}.step follows a number; name it with "
                 "schedule_monitor, such as 'val_loss'"
@@ -432,41 +431,6 @@ class Trainer:
     def _learning_rate(self) -> float | None:
         lr = getattr(self.optimizer, "lr", None)
         return float(lr) if isinstance(lr, int | float) else None
-
-
-def _check_methods(name: str, value: Any, needed: str) -> None:
-    missing = [method for method in needed.split() if not hasattr(value, method)]
-    if missing:
-        raise TypeError(
-            f"{name}: expected an object with {', '.join(missing)}, got {type(value).__name__}"
-        )
-
-
-def _check_metrics(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
-    if metrics is None:
-        return {}
-    if not isinstance(metrics, Mapping):
-        raise TypeError(f"metrics: expected a dict by name, got {describe(metrics)}")
-    for name, metric in metrics.items():
-        if not isinstance(name, str) or name in ("epoch", "loss", "lr") or name.startswith("val_"):
-            raise ValueError(
-                f"metrics: the name {name!r} is taken, or not a string; choose another"
-            )
-        if not isinstance(metric, Metric) and not callable(metric):
-            raise TypeError(
-                f"metrics[{name!r}]: expected update, result and reset, or a function of "
-                f"prediction and target, got {describe(metric)}"
-            )
-    return dict(metrics)
-
-
-def _needs_value(step: Any) -> bool:
-    try:
-        parameters = inspect.signature(step).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return any(p.default is p.empty and p.kind in positional for p in parameters)
 
 
 def _to_host(value: Any) -> Any:
