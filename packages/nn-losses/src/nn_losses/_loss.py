@@ -28,9 +28,9 @@ class Loss(ABC):
 
     The mean over an empty batch is NaN, as in NumPy and PyTorch, and has a gradient of zeros.
 
-    With ``loss(prediction, target, sample_weight=w)`` each example counts `w` times, as if it were
-    that often in the batch: its losses are multiplied by `w`, and the mean divides by the sum of
-    the weights. An example of weight 0 counts as absent.
+    ``loss(prediction, target, sample_weight=w)`` multiplies the losses of each example by its
+    weight, and the mean divides by the sum of the weights: an example of weight k counts as k
+    copies of it, and an example of weight 0 is ignored.
 
     Args:
         reduction: ``'mean'`` or ``'sum'`` over the losses of all examples, or ``'none'``, which

@@ -15,7 +15,7 @@ Sums = dict[str, Any]
 
 
 def ratio(total: Any, weight: Any) -> float:
-    """Return the mean of a sum and a weight; that of nothing is NaN."""
+    """Return the sum divided by the weight, or NaN if the weight is 0."""
     return float(total / weight) if weight else math.nan
 
 
@@ -25,8 +25,8 @@ class RunningMetric(ABC):
     It accumulates sums or, for metrics that rank scores, the scores themselves. The result is
     computed over all examples together; it is not the mean of the results of the batches.
 
-    With ``sample_weight=w`` an example counts `w` times: numbers >= 0 whose shape is that of the
-    examples, or the first dimensions of it.
+    ``sample_weight`` is a weight >= 0 for each example, of the shape of the examples or the first
+    dimensions of it: an example of weight k counts as k copies of it.
     """
 
     _sums: Sums | None = None

@@ -1,4 +1,4 @@
-"""What the estimators for scikit-learn share; only `nn_train.sklearn` imports it."""
+"""The base class of the estimators for scikit-learn; only `nn_train.sklearn` imports it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SEEDS = np.iinfo(np.int32).max
 
 
 class NetEstimator(BaseEstimator):  # type: ignore[misc]
-    """What both estimators share. The arguments are stored as they are, and checked by `fit`."""
+    """The base class of both estimators. It stores the arguments unchanged; `fit` checks them."""
 
     model_: Any
     optimizer_: Any
@@ -89,7 +89,7 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.verbose = verbose
 
-    # What the subclasses say
+    # Overridden by the subclasses
 
     @abstractmethod
     def _default_loss(self) -> Any:
@@ -104,7 +104,7 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
         """Return the number of outputs of the network."""
 
     def _stratify(self, target: Any) -> Any:
-        """Return what the validation set has the same distribution of, or None."""
+        """Return the classes whose frequencies the validation set keeps, or None."""
         return None
 
     # Training

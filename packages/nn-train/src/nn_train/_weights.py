@@ -66,10 +66,10 @@ def _array(values: Any) -> Any:
 
 
 class ClassWeight:
-    """How much the examples of each class count.
+    """The weights of the classes.
 
     Args:
-        weights: by class index, or a number for each class.
+        weights: a dict by class index, or a number for each class.
 
     >>> import numpy as np
     >>> ClassWeight({1: 5.0}).of(np.zeros((3, 2)), np.array([0, 1, 1]), None)
@@ -93,7 +93,7 @@ class ClassWeight:
             numbers = dict(enumerate(weights))
         if not numbers:
             raise ValueError(f"{_NAME}: has no weights")
-        # The last one is that of classes without a weight, and of ignored indices.
+        # The last entry is for classes without a weight and for ignored indices.
         self._table = np.ones(max(numbers) + 2)
         for key, value in numbers.items():
             self._table[key] = check_number(f"{_NAME}[{key}]", value, minimum=0)
@@ -108,7 +108,7 @@ class ClassWeight:
 
         Raises:
             TypeError: if the targets are not class indices.
-            ValueError: if the prediction has fewer classes, or other ones than all that were given.
+            ValueError: if the number of classes of the prediction does not fit.
         """
         classes = _array(target)
         if classes.dtype.kind not in "biu":

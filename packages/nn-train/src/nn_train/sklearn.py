@@ -1,7 +1,7 @@
 """Estimators for scikit-learn: `NetClassifier` and `NetRegressor`.
 
-They are the same to pipelines, searches and cross-validation as scikit-learn's own. This module
-needs the extra ``sklearn``, and nothing else imports it.
+They work in pipelines, searches and cross-validation like scikit-learn's own estimators. This
+module needs the extra ``sklearn``, and nothing else imports it.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ __all__ = ["NetClassifier", "NetRegressor"]
 
 
 class NetClassifier(ClassifierMixin, NetEstimator):  # type: ignore[misc]
-    """A network as a classifier of scikit-learn.
+    """A neural network as a scikit-learn classifier.
 
-    The network is made in `fit`, when the numbers of features and classes are known::
+    `fit` builds the network, when the numbers of features and classes are known::
 
         def net(n_features, n_outputs, rng):
             return Sequential(
@@ -52,36 +52,37 @@ class NetClassifier(ClassifierMixin, NetEstimator):  # type: ignore[misc]
     Its outputs are the logits of the classes. It computes in the dtype of the inputs, float64 for
     most data frames; ``X.astype(np.float32)`` is faster.
 
-    Weights of samples and classes multiply their losses, and the mean of a batch divides by their
-    sum. Where a batch holds all samples, one of weight k is the same as k copies of it.
+    Sample weights and class weights multiply the losses, and the mean of a batch divides by their
+    sum. If a batch holds all samples, a sample of weight k is equal to k copies of it.
 
     Args:
-        model: what makes the network, a function of the number of features, that of the outputs and
-            a generator; by default a multilayer perceptron with ReLU.
+        model: a function of the number of features, the number of outputs and a generator, which
+            returns a new network; by default a multilayer perceptron with ReLU.
         hidden_layer_sizes: the sizes of the hidden layers of that perceptron; ``()`` for none.
-        loss: of logits and class indices; by default the cross-entropy.
-        optimizer: what makes the optimizer, called as ``optimizer(parameters, lr=lr)``; by default
-            Adam. For more options: ``functools.partial(AdamW, weight_decay=0.1)``.
+        loss: a loss of logits and class indices; by default the cross-entropy.
+        optimizer: a class or function that is called as ``optimizer(parameters, lr=lr)``; by
+            default Adam. For more options: ``functools.partial(AdamW, weight_decay=0.1)``.
         lr: the learning rate.
         epochs: the number of epochs of `fit`.
-        batch_size: the number of samples of a batch.
-        shuffle: whether the order of the samples is another one in each epoch.
-        early_stopping: whether a part of the data is held out for validation; training stops when
-            its loss no longer improves, and the best weights are restored.
-        validation_fraction: how large that part is. Of each class the same part is held out.
-        patience: how many epochs without an improvement are waited for.
-        min_delta: by more than how much the loss has to be better.
+        batch_size: the number of samples per batch.
+        shuffle: whether to shuffle the samples in each epoch.
+        early_stopping: whether to hold out a part of the data for validation, to stop when its loss
+            no longer improves, and to restore the best weights.
+        validation_fraction: the size of that part, a fraction of the samples of each class.
+        patience: the number of epochs without improvement after which training stops.
+        min_delta: the smallest decrease of the loss that counts as an improvement.
         clip_norm: the largest norm of all gradients together.
-        schedule: what makes a schedule of the learning rate, called as ``schedule(optimizer,
-            steps)`` with the number of steps of `fit`, such as ``CosineSchedule``.
-        metrics: what is recorded beside the loss, as for `Trainer`.
-        callbacks: what is called at the hooks of `Callback`; each `fit` has copies of its own.
-        class_weight: weights by class label, or ``'balanced'`` for weights inversely proportional
-            to the frequencies of the classes.
-        warm_start: whether `fit` goes on with the network that is there.
-        device: where the network is.
-        random_state: the seed of the initial weights, of the order and of the validation set.
-        verbose: whether a line is printed for each epoch, and in a terminal a bar.
+        schedule: a class or function that is called as ``schedule(optimizer, steps)`` with the
+            number of steps of `fit`, such as ``CosineSchedule``.
+        metrics: a dict of metrics to record beside the loss, as for `Trainer`.
+        callbacks: objects with methods of `Callback`; each `fit` uses copies of them.
+        class_weight: a dict of weights by class label, or ``'balanced'`` for weights inversely
+            proportional to the frequencies of the classes.
+        warm_start: whether `fit` continues with the present network.
+        device: the device of the network.
+        random_state: the seed of the initial weights, of the order of the samples and of the
+            validation set.
+        verbose: whether to print a line for each epoch, and to show a progress bar in a terminal.
 
     Attributes:
         model_: the network.
@@ -162,7 +163,7 @@ class NetClassifier(ClassifierMixin, NetEstimator):  # type: ignore[misc]
         return self._train(X, y, sample_weight, new=self._starts_anew())
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Self:
-        """Train the network for one epoch; the first call makes it.
+        """Train the network for one epoch; the first call builds it.
 
         Args:
             X: inputs of shape ``(samples, features)``.
@@ -171,7 +172,7 @@ class NetClassifier(ClassifierMixin, NetEstimator):  # type: ignore[misc]
             sample_weight: a weight for each row.
 
         Raises:
-            ValueError: if the classes are not given at first or differ later; with
+            ValueError: if the first call has no classes, or a later one has others; with
                 ``early_stopping=True`` or ``class_weight='balanced'``, which need all data.
         """
         new = not hasattr(self, "model_")
@@ -235,13 +236,12 @@ class NetClassifier(ClassifierMixin, NetEstimator):  # type: ignore[misc]
 
 
 class NetRegressor(RegressorMixin, NetEstimator):  # type: ignore[misc]
-    """A network as a regressor of scikit-learn.
+    """A neural network as a scikit-learn regressor.
 
     The arguments and attributes are those of `NetClassifier`, without ``class_weight`` and
-    ``classes_``; the loss is the mean squared error by default. The targets have shape
-    ``(samples,)`` or ``(samples, outputs)``, and so have the predictions. A network learns best
-    what has mean 0 and variance 1: scikit-learn's ``StandardScaler`` scales the inputs, and its
-    ``TransformedTargetRegressor`` the targets.
+    ``classes_``; the loss is the mean squared error by default. Targets and predictions have shape
+    ``(samples,)`` or ``(samples, outputs)``. Scale inputs and targets to mean 0 and variance 1,
+    with scikit-learn's ``StandardScaler`` and ``TransformedTargetRegressor``.
 
     >>> import numpy as np
     >>> from nn_train.sklearn import NetRegressor
@@ -262,7 +262,7 @@ class NetRegressor(RegressorMixin, NetEstimator):  # type: ignore[misc]
         return self._train(X, y, sample_weight, new=self._starts_anew())
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train the network for one epoch; the first call makes it.
+        """Train the network for one epoch; the first call builds it.
 
         Raises:
             ValueError: with ``early_stopping=True``, which needs all data.
