@@ -75,7 +75,7 @@ def save_model(
             become lists), and objects with ``settings()``. By default those that
             ``model.settings()`` returns, or none.
         factory: the function that builds the model from them, where it is not the model's class.
-        preprocessing: the transform of the inputs, or several by name: objects with ``state_dict()``
+        preprocessing: the transform of the inputs, or several by name, with ``state_dict()``
             and ``load_state_dict()``, such as the transforms of ``nn_data.tabular``. Its settings
             are those that ``settings()`` returns, or none.
         labels: the meaning of each output of the model: strings or numbers, such as the names of
