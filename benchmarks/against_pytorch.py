@@ -5,7 +5,9 @@
 Each row has candidates that compute the same: the packages with compiled kernels (nn) and with
 NumPy alone, and variants of PyTorch. Their results are compared first, then they take turns in one
 process (see measure.py). The ratio is PyTorch's time over that of nn, for the fastest variant of
-PyTorch: above 1, nn is faster. Memory is kept by both sides (`nn_tensor.reuse_memory`).
+PyTorch: above 1, nn is faster. Memory is kept by both sides (`nn_tensor.reuse_memory`). `--cpu`
+gives the CPU time of one thread instead of the wall-clock time of all: it depends less on what
+else runs on the machine, and says nothing about how well threads share the work.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ import platform
 import statistics
 import sys
 import time
+
+if "--cpu" in sys.argv:  # before a library starts its threads
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "NN_KERNELS_NUM_THREADS"):
+        os.environ[variable] = "1"
 
 import numpy as np
 from against_pytorch_rows import ROWS
@@ -54,14 +60,27 @@ def check_results(row, candidates):
     return left
 
 
-def measure(row, rounds):
+def cpu_times(candidates, calls, rounds):
+    """Return the CPU time of one call of each candidate in each round, in microseconds."""
+    times = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, function in candidates.items():
+            function()  # the memory of the other candidates leaves the cache
+            start = time.thread_time()
+            for _ in range(calls):
+                function()
+            times[name].append((time.thread_time() - start) / calls * 1e6)
+    return times
+
+
+def measure(row, rounds, cpu=False):
     """Return for each candidate the median and the quartiles of its time, in microseconds."""
     candidates = check_results(row, ROWS[row]())
     start = time.perf_counter()
     for function in candidates.values():
         function()
     calls = max(1, round(SAMPLE * len(candidates) / (time.perf_counter() - start)))
-    times = times_side_by_side(candidates, calls, rounds)
+    times = (cpu_times if cpu else times_side_by_side)(candidates, calls, rounds)
     return {name: statistics.quantiles(values, n=4) for name, values in times.items()}
 
 
@@ -86,6 +105,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("rows", nargs="*", default=[""], help="only those with one of these texts")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument("--cpu", action="store_true", help="CPU time of one thread")
     parser.add_argument("--json", help="write medians and quartiles, in microseconds, to a file")
     arguments = parser.parse_args(arguments)
     rows = [row for row in ROWS if any(text in row for text in arguments.rows or [""])]
@@ -98,12 +118,13 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"warning: {', '.join(variables)} set: OpenBLAS does not choose its kernel itself")
     reuse_memory()
     conditions = f"Python {platform.python_version()}, NumPy {np.__version__}, {blas_kernel()}"
-    print(f"{conditions}, {os.cpu_count()} processors, {arguments.rounds} rounds\n")
+    what = "CPU time of one thread" if arguments.cpu else f"{os.cpu_count()} processors"
+    print(f"{conditions}, {what}, {arguments.rounds} rounds\n")
     print("| row, times in µs | nn | nn, NumPy | PyTorch | ratio | ratio, NumPy | spread |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     found = {}
     for row in rows:
-        found[row] = measure(row, arguments.rounds)
+        found[row] = measure(row, arguments.rounds, arguments.cpu)
         print(show(row, found[row]), flush=True)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
