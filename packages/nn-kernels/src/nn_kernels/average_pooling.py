@@ -40,12 +40,11 @@ def _spread_over_pairs(g, out, plane, height, width, rows, columns):  # type: ig
         source = np.uintp((plane * rows + p) * columns)
         upper = np.uintp((plane * height + 2 * p) * width)
         lower = np.uintp((plane * height + 2 * p + 1) * width)
-        for q in range(np.uintp(columns)):
-            v = g[source + q] / _FOUR
-            out[upper + two * q] = v
-            out[upper + two * q + one] = v
-            out[lower + two * q] = v
-            out[lower + two * q + one] = v
+        for target in (upper, lower):  # both in one loop do not become vector instructions
+            for q in range(np.uintp(columns)):
+                v = g[source + q] / _FOUR
+                out[target + two * q] = v
+                out[target + two * q + one] = v
         if width % 2:
             out[(plane * height + 2 * p) * width + width - 1] = zero
             out[(plane * height + 2 * p + 1) * width + width - 1] = zero

@@ -65,19 +65,27 @@ def _max_of_windows(x, out, index, plane, height, width, rows, columns, w):  # t
 
 
 @jit()
+def _unpool_row(g, index, out, source, target, left, right, count):  # type: ignore[no-untyped-def]
+    """Write a row of images: two elements for each window, which become vector instructions.
+
+    With both rows of the windows in one loop they do not.
+    """
+    one, two, zero = np.uintp(1), np.uintp(2), np.float32(0)
+    for q in range(np.uintp(count)):
+        v, place = g[source + q], index[source + q]
+        out[target + two * q] = v if place == left else zero
+        out[target + two * q + one] = v if place == right else zero
+
+
+@jit()
 def _unpool_pairs(g, index, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
-    one, two = np.uintp(1), np.uintp(2)
     zero = np.float32(0)
     for p in range(rows):
         source = np.uintp((plane * rows + p) * columns)
         upper = np.uintp((plane * height + 2 * p) * width)
         lower = np.uintp((plane * height + 2 * p + 1) * width)
-        for q in range(np.uintp(columns)):
-            v, place = g[source + q], index[source + q]
-            out[upper + two * q] = v if place == np.uint8(0) else zero
-            out[upper + two * q + one] = v if place == np.uint8(1) else zero
-            out[lower + two * q] = v if place == np.uint8(2) else zero
-            out[lower + two * q + one] = v if place == np.uint8(3) else zero
+        _unpool_row(g, index, out, source, upper, np.uint8(0), np.uint8(1), columns)
+        _unpool_row(g, index, out, source, lower, np.uint8(2), np.uint8(3), columns)
         if width % 2:
             out[(plane * height + 2 * p) * width + width - 1] = zero
             out[(plane * height + 2 * p + 1) * width + width - 1] = zero
