@@ -13,6 +13,7 @@ __all__ = [
     "add",
     "call",
     "compare_exchange",
+    "doubles",
     "floats",
     "integers",
     "load",
@@ -130,6 +131,7 @@ def _array(element: Any, kind: Any, name: str) -> Any:
     return array
 
 
+doubles = _array(types.float64, ir.DoubleType(), "float64")
 floats = _array(types.float32, ir.FloatType(), "float32")
 integers = _array(types.int64, _I64, "int64")
 unsigned_bytes = _array(types.uint8, ir.IntType(8), "bytes")

@@ -1,7 +1,7 @@
 """Batch normalization and its gradients, channel by channel.
 
-The planes of a channel stay in the cache for the passes over them (mean, variance, result). Sums
-run in several lanes at a time, plane by plane; channels are divided among the threads.
+Each plane stays in the cache while its sums are made, several lanes at a time. A few neighboring
+channels are one part of the work, as their planes are next to each other in memory.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_kernels._atomics import floats
+from nn_kernels._atomics import doubles, floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._sums import sum_of, sum_of_products, sum_of_squares
 from nn_kernels._threads import run
@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 _FEW = 1 << 13  # up to which NumPy is as fast
+_GROUP = 8  # channels of a part: memory is read in long runs
 _ZERO, _ONE = np.float32(0), np.float32(1)
 
 
@@ -49,55 +50,77 @@ def _standardize_job(a, part, thread):  # type: ignore[no-untyped-def]
     x, out, inverse = floats(a[2]), floats(a[3]), floats(a[4])
     means, variances, epsilon = floats(a[5]), floats(a[6]), floats(a[7])[0]
     batch, channels, size = a[8], a[9], a[10]
-    share = _ONE / np.float32(batch * size)
-    total = 0.0
+    first, last = part * _GROUP, min((part + 1) * _GROUP, channels)
+    sums = doubles(a[0] + 4 * thread * a[1])  # for each channel the mean, and squared deviations
+    for i in range(2 * _GROUP):
+        sums[i] = 0
+    # Each plane is read once: its own mean and squared deviations are combined with those of the
+    # planes before (Chan, Golub and LeVeque, 1979).
     for n in range(batch):
-        total += sum_of(x, np.uintp((n * channels + part) * size), size)
-    mean = np.float32(total * share)
-    total = 0.0
+        for c in range(first, last):
+            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
+            mean = np.float32(sum_of(x, start, size) / np.float32(size))
+            difference = mean - sums[i]
+            sums[i] += difference / (n + 1)
+            sums[i + 1] += sum_of_squares(x, start, size, mean)
+            sums[i + 1] += difference * difference * size * n / (n + 1)
+    for c in range(first, last):
+        i = 2 * (c - first)
+        means[c] = np.float32(sums[i])
+        variances[c] = np.float32(sums[i + 1] / (batch * size))
+        inverse[c] = _ONE / np.float32(math.sqrt(variances[c] + epsilon))
     for n in range(batch):
-        total += sum_of_squares(x, np.uintp((n * channels + part) * size), size, mean)
-    variance = np.float32(total * share)
-    factor = _ONE / np.float32(math.sqrt(variance + epsilon))
-    means[part], variances[part], inverse[part] = mean, variance, factor
-    for n in range(batch):
-        _shift_and_scale(x, out, np.uintp((n * channels + part) * size), size, mean, factor)
+        for c in range(first, last):
+            start = np.uintp((n * channels + c) * size)
+            _shift_and_scale(x, out, start, size, means[c], inverse[c])
 
 
 def _gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     g, y, inverse, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
     batch, channels, size = a[6], a[7], a[8]
-    share = _ONE / np.float32(batch * size)
-    total, product = 0.0, 0.0
+    first, last = part * _GROUP, min((part + 1) * _GROUP, channels)
+    sums = doubles(a[0] + 4 * thread * a[1])
+    for i in range(2 * _GROUP):
+        sums[i] = 0
     for n in range(batch):
-        start = np.uintp((n * channels + part) * size)
-        total += sum_of(g, start, size)
-        product += sum_of_products(g, y, start, size)
-    mean, projection = np.float32(total * share), np.float32(product * share)
+        for c in range(first, last):
+            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
+            sums[i] += sum_of(g, start, size)
+            sums[i + 1] += sum_of_products(g, y, start, size)
+    share = 1.0 / (batch * size)
     for n in range(batch):
-        start = np.uintp((n * channels + part) * size)
-        _subtract(g, y, out, start, size, mean, projection, inverse[part])
+        for c in range(first, last):
+            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
+            mean, projection = np.float32(sums[i] * share), np.float32(sums[i + 1] * share)
+            _subtract(g, y, out, start, size, mean, projection, inverse[c])
 
 
 def _scale_job(a, part, thread):  # type: ignore[no-untyped-def]
     x, weights, bias, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
     batch, channels, size = a[6], a[7], a[8]
     for n in range(batch):
-        start = np.uintp((n * channels + part) * size)
-        _scale_and_shift(x, out, start, size, weights[part], bias[part])
+        for c in range(part * _GROUP, min((part + 1) * _GROUP, channels)):
+            start = np.uintp((n * channels + c) * size)
+            _scale_and_shift(x, out, start, size, weights[c], bias[c])
 
 
 def _scale_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     g, x, weights, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
     for_weights, for_bias = floats(a[6]), floats(a[7])
     batch, channels, size = a[8], a[9], a[10]
-    total, product = 0.0, 0.0
+    first, last = part * _GROUP, min((part + 1) * _GROUP, channels)
+    sums = doubles(a[0] + 4 * thread * a[1])
+    for i in range(2 * _GROUP):
+        sums[i] = 0
     for n in range(batch):
-        start = np.uintp((n * channels + part) * size)
-        total += sum_of(g, start, size)
-        product += sum_of_products(g, x, start, size)
-        _scale_and_shift(g, out, start, size, weights[part], _ZERO)
-    for_weights[part], for_bias[part] = product, total
+        for c in range(first, last):
+            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
+            sums[i] += sum_of(g, start, size)
+            sums[i + 1] += sum_of_products(g, x, start, size)
+            _scale_and_shift(g, out, start, size, weights[c], _ZERO)
+    for c in range(first, last):
+        i = 2 * (c - first)
+        for_weights[c], for_bias[c] = np.float32(sums[i + 1]), np.float32(sums[i])
 
 
 _STANDARDIZE, _GRADIENT = Job(_standardize_job), Job(_gradient_job)
@@ -107,6 +130,10 @@ _SCALE, _SCALE_GRADIENT = Job(_scale_job), Job(_scale_gradient_job)
 def _is_left(x: Any, *arrays: Any) -> bool:
     """Return whether the reference computes these: few elements, or another dtype."""
     return x.size < _FEW or any(a.dtype != np.float32 for a in (x, *arrays))
+
+
+def _run(job: Job, arrays: Any, shape: tuple[int, ...]) -> None:
+    run(job, (*arrays, *shape), -(-shape[1] // _GROUP), memory=4 * _GROUP)
 
 
 def _vectors(count: int, number: int) -> list[Any]:
@@ -128,7 +155,7 @@ def standardize_channels(x: Any, epsilon: float) -> Any:
     x = np.ascontiguousarray(x)
     out, options = np.empty_like(x), np.array([epsilon], np.float32)
     inverse, mean, variance = _vectors(x.shape[1], 3)
-    run(_STANDARDIZE, (x, out, inverse, mean, variance, options, *x.shape), x.shape[1])
+    _run(_STANDARDIZE, (x, out, inverse, mean, variance, options), x.shape)
     return out, inverse, mean, variance
 
 
@@ -138,7 +165,7 @@ def standardize_channels_gradient(g: Any, normal: Any, inverse: Any) -> Any:
         return NotImplemented
     g, normal, inverse = (np.ascontiguousarray(a) for a in (g, normal, inverse))
     out = np.empty_like(g)
-    run(_GRADIENT, (g, normal, inverse, out, *g.shape), g.shape[1])
+    _run(_GRADIENT, (g, normal, inverse, out), g.shape)
     return out
 
 
@@ -148,7 +175,7 @@ def scale_channels(x: Any, weights: Any, bias: Any) -> Any:
         return NotImplemented
     x, weights, bias = (np.ascontiguousarray(a) for a in (x, weights, bias))
     out = np.empty_like(x)
-    run(_SCALE, (x, weights, bias, out, *x.shape), x.shape[1])
+    _run(_SCALE, (x, weights, bias, out), x.shape)
     return out
 
 
@@ -160,5 +187,5 @@ def scale_channels_gradient(g: Any, x: Any, weights: Any) -> Any:
     out = np.empty_like(g)
     for_weights, for_bias = _vectors(g.shape[1], 2)
     arrays = g, x, weights, out, for_weights, for_bias
-    run(_SCALE_GRADIENT, (*arrays, *g.shape), g.shape[1])
+    _run(_SCALE_GRADIENT, arrays, g.shape)
     return out, for_weights, for_bias
