@@ -79,7 +79,9 @@ def _(
     for_x, *sums = standardize_and_scale_backward(xp, *arguments)
     if weights.ndim != 1:  # a view would be copied, as nobody but its owner may keep an array
         sums = [total.reshape(weights.shape) for total in sums]
-    return for_x.reshape(shape), sums[0], sums[1] if bias_shape else sums[1].sum()
+    if for_x.shape != shape:
+        for_x = for_x.reshape(shape)
+    return for_x, sums[0], sums[1] if bias_shape else sums[1].sum()
 
 
 @kernel
