@@ -47,6 +47,7 @@ _LOSS, _LOSS_BACKWARD = "nn_losses_cross_entropy_forward", "nn_losses_cross_entr
 _ATTENTION = "nn_transformer_masked_exp"
 _SQUARES, _SCALED = "nn_optim_total_of_squares", "nn_optim_scale_arrays"
 _SEVERAL, _TOGETHER = "nn_optim_adam_step_of_several", "packages/nn-optim/tests -k together or Adam"
+_ROWS, _IN_ORDER = "nn_tensor_add_rows", "packages/nn-tensor/tests/test_kernels.py -k AddAt"
 _CHECK = "nn_tensor_check_integers"
 _RANGES = "packages/nn-tensor/tests/test_tensor.py -k TestRanges"
 
@@ -101,6 +102,15 @@ MUTATIONS = [
     Mutation("nn_tensor_dropout_mask", "round < 10", "round < 9"),
     Mutation("nn_tensor_dropout_mask", "element < count", "element <= count"),
     Mutation("nn_tensor_mask_by_sign", "y > (U)0", "y < (U)0"),
+    Mutation(_ROWS, "sum[c] += values[u][c]", "sum[c] = values[u][c]", _IN_ORDER),
+    Mutation(_ROWS, "i >= first && ", "", _IN_ORDER),
+    Mutation(_ROWS, "i < stop && ", "", _IN_ORDER),
+    Mutation(_ROWS, "&& PLACE(i) == place)) return", "&& false)) return", _IN_ORDER),
+    Mutation(_ROWS, "start > first - 32", "start > first", _IN_ORDER),
+    Mutation(_ROWS, "places[i] + length", "places[i] + length - 1", _IN_ORDER),
+    Mutation(_ROWS, "same &= same - 1", "same = 0", _IN_ORDER),
+    Mutation(_ROWS, "blockIdx.y * 128ll", "blockIdx.y * 64ll", _IN_ORDER),
+    Mutation(_ROWS, "+ c * 32] : T(0)", "+ c] : T(0)", _IN_ORDER),
     Mutation(_CHECK, "value > high", "value > high + 1", _RANGES),
     Mutation(_CHECK, "words[1] = ", "words[0] = ", _RANGES),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from nn_tensor import Tensor, erf, use_kernels
-from nn_tensor.extend import kernel
+from nn_tensor.extend import Device, add_at, kernel, xp_for
 from nn_tensor.testing import Check, KernelCase, each_check, kernels_of, missing_cases
 
 
@@ -108,6 +109,28 @@ CASES = [
     KernelCase(
         KERNELS["add_at"],
         inputs=[np.zeros((5, 3)), np.array([0, 4, 0, -1]), ("normal", (4, 3))],
+        dtypes=("float16", "float32", "float64"),
+    ),
+    *(
+        KernelCase(
+            KERNELS["add_at"],
+            None,
+            lambda rng, length=length, row=row, shape=shape: [
+                rng.normal(size=(length, *row)),
+                rng.integers(-length, length, shape),
+                rng.normal(size=(*shape, *row)),
+            ],
+            f"{length} {row} {shape}",
+            tolerances={"float32": 1e-4, "float64": 1e-12},
+        )
+        for length, row, shape in (
+            (5, (), (70,)),
+            (7, (2, 70), (3, 11)),
+            (3, (131,), (100,)),
+            (2, (1,), (9000,)),
+            (4, (3,), (0,)),
+            (4, (0,), (3,)),
+        )
     ),
 ]
 
@@ -121,11 +144,76 @@ def test_case(check: Check, device: str) -> None:
     check(device)
 
 
+class TestAddAt:
+    """On CUDA rows are added in their order, so that every run gives the same bits."""
+
+    pytestmark = pytest.mark.cuda
+
+    @staticmethod
+    def add_at(target: Any, index: Any, values: Any) -> Any:
+        """Return what the kernel makes of the target on CUDA."""
+        xp = xp_for(Device("cuda"))
+        result = xp.asarray(target)
+        add_at(xp, result, xp.asarray(index), xp.asarray(values))
+        return xp.asnumpy(result)
+
+    @staticmethod
+    def loop(target: Any, index: Any, values: Any) -> Any:
+        """Return what a loop makes of the target."""
+        result = target.copy()
+        for place, value in zip(index, values, strict=True):
+            result[place] += value
+        return result
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "complex64", "complex128"])
+    @pytest.mark.parametrize(("positions", "count"), [(1, 1), (33, 5), (300, 140), (8200, 2)])
+    def test_sums_are_those_of_a_loop(self, dtype: str, positions: int, count: int) -> None:
+        rng = np.random.default_rng(positions)
+        values = (rng.normal(size=(positions, count)) * 10.0 ** rng.integers(-3, 4)).astype(dtype)
+        if np.dtype(dtype).kind == "c":
+            values += np.asarray(1j, dtype) * rng.permutation(values)
+        index = rng.integers(-7, 7, positions)
+        index[::3] = 2
+        target = rng.normal(size=(7, count)).astype(dtype)
+        result = self.add_at(target, index, values)
+        np.testing.assert_array_equal(result, self.loop(target, index, values), strict=True)
+
+    def test_half_precision_is_rounded_once(self) -> None:
+        rng = np.random.default_rng(0)
+        values = rng.normal(size=(5000, 3)).astype(np.float16)
+        index = rng.integers(0, 2, 5000)
+        expected = self.loop(np.zeros((2, 3), np.float32), index, values.astype(np.float32))
+        result = self.add_at(np.zeros((2, 3), np.float16), index, values)
+        np.testing.assert_array_equal(result, expected.astype(np.float16), strict=True)
+
+    @pytest.mark.parametrize(
+        ("index", "dtype"),
+        [
+            *itertools.product([[[-1, 0], [-1, -1]], [127, -128]], ["int8", "int32", "int64"]),
+            *itertools.product([[255, 0, 255]], ["uint8", "int16", "uint64"]),
+        ],
+        ids=str,
+    )
+    def test_types_of_indices(self, index: Any, dtype: str) -> None:
+        places = np.array(index, dtype)
+        target, values = np.zeros((256, 2), np.float32), np.ones((*places.shape, 2), np.float32)
+        expected = target.copy()
+        np.add.at(expected, places, values)
+        np.testing.assert_array_equal(self.add_at(target, places, values), expected)
+
+    def test_target_of_another_layout(self) -> None:
+        xp = xp_for(Device("cuda"))
+        target = xp.zeros((3, 8), np.float32).T[::2]
+        add_at(xp, target, xp.asarray([1, 1, 3]), xp.asarray(np.float32(2.0)))
+        expected = [[0, 0, 0], [4, 4, 4], [0, 0, 0], [2, 2, 2]]
+        np.testing.assert_array_equal(xp.asnumpy(target), expected)
+
+
 _CHOICE = """
 import sys
 import numpy as np
 from nn_tensor import use_kernels
-from nn_tensor.extend import kernel
+from nn_tensor.extend import Device, add_at, kernel, xp_for
 
 @kernel
 def double(xp, x):

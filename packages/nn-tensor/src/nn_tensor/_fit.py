@@ -100,7 +100,8 @@ def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
             raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
         axes += tuple(extra + i for i, n in enumerate(shape) if n == 1 and aligned[i] != 1)
     wide = accumulation_dtype(grad.dtype)
-    if wide is None or isinstance(grad, Variable):  # whose sum accumulates by itself
+    # the sums of Tensors accumulate by themselves, and so do CuPy's, with one launch
+    if wide is None or not isinstance(grad, (np.ndarray, np.generic)):
         total = grad.sum(axis=axes)
     else:
         total = grad.sum(axis=axes, dtype=wide).astype(grad.dtype)

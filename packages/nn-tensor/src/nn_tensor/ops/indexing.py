@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from nn_tensor._add_rows import add_rows_in_order, can_add_in_order
 from nn_tensor._checks import check_choice
 from nn_tensor._convert import array_module
 from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
@@ -111,9 +112,12 @@ def add_at(xp: Any, target: Any, index: Any, values: Any) -> None:
 
 @add_at.cuda
 def _(cp: Any, target: Any, index: Any, values: Any) -> None:
-    # CUDA adds words of 32 and 64 bits and, of signed ones, only the shorter
+    rows = index[0] if isinstance(index, tuple) and len(index) == 1 else index
     dtype = target.dtype
-    if dtype.kind == "c":
+    if can_add_in_order(target, rows):
+        add_rows_in_order(cp, target, rows, values)
+    # CUDA adds words of 32 and 64 bits and, of signed ones, only the shorter
+    elif dtype.kind == "c":
         cp.add.at(target.real, index, values.real)
         cp.add.at(target.imag, index, values.imag)
     elif dtype.kind in "biuf" and dtype.itemsize < 4:
