@@ -16,12 +16,13 @@ from nn_optim import (
     CosineSchedule,
     LinearWarmup,
     Lion,
+    LossScaler,
     ReduceOnPlateau,
     RMSprop,
     SequentialSchedules,
     clip_gradients_by_norm,
 )
-from nn_tensor import Tensor
+from nn_tensor import Tensor, autocast
 
 STEPS = 1000
 BATCH = 16
@@ -78,6 +79,32 @@ class Run:
             self.losses.append(loss.item())
 
 
+class MixedRun(Run):
+    """A run in float16; its scale is at first so large that steps are skipped, and grows again."""
+
+    def __init__(self, device, seed=0):
+        super().__init__(device, seed=seed)
+        self.scaler = LossScaler(init_scale=2.0**24, growth_interval=7)
+        self.stepped = []
+
+    def parts(self):
+        return super().parts() | {"parts": {"loss_scaler": self.scaler}}
+
+    def train(self, steps):
+        for _ in range(steps):
+            rows = self.rng.permutation(len(IMAGES))[:BATCH]
+            x, y = Tensor(IMAGES[rows]).to(self.device), Tensor(CLASSES[rows]).to(self.device)
+            with autocast("float16"):
+                loss = self.loss(self.model(x), y)
+            self.optimizer.zero_grad()
+            with np.errstate(over="ignore", invalid="ignore"):  # NumPy warns of steps to skip
+                self.scaler.scale(loss).backward()
+            self.stepped.append(self.scaler.step(self.optimizer, clip_norm=1.0))
+            if self.stepped[-1]:
+                self.schedule.step()
+            self.losses.append((loss.item(), self.scaler.loss_scale))
+
+
 def assert_same(first, second):
     for name in ("model", "optimizer", "schedule"):
         one, other = (getattr(run, name).state_dict() for run in (first, second))
@@ -104,6 +131,25 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, device, suffix):
     assert found == (stop, {"loss": whole.losses[stop - 1]})
     second.train(STEPS - found.step)
     assert second.losses == whole.losses[stop:], f"stopped after {stop} steps"
+    assert_same(second, whole)
+
+
+@pytest.mark.parametrize("stop", [2, 12, 40])
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz", ".pkl"])
+def test_mixed_precision_resumes(tmp_path, device, suffix, stop):
+    whole, first, second = MixedRun(device), MixedRun(device), MixedRun(device, seed=1)
+    whole.train(80)
+    assert not all(whole.stepped[:3])  # stop 2 lies between skipped steps
+    assert not all(whole.stepped[40:])
+    assert sum(whole.stepped) > 40
+    first.train(stop)
+    save_checkpoint(tmp_path / f"run{suffix}", **first.parts())
+    first.train(3)  # what is saved must not follow
+    load_checkpoint(tmp_path / f"run{suffix}", **second.parts())
+    second.train(80 - stop)
+    assert second.losses == whole.losses[stop:]
+    assert second.stepped == whole.stepped[stop:]
+    assert second.scaler.state_dict() == whole.scaler.state_dict()
     assert_same(second, whole)
 
 

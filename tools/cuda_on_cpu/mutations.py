@@ -46,6 +46,7 @@ _SCALE = "nn_layers_scale_and_shift_backward"
 _LOSS, _LOSS_BACKWARD = "nn_losses_cross_entropy_forward", "nn_losses_cross_entropy_backward"
 _ATTENTION = "nn_transformer_masked_exp"
 _SQUARES, _SCALED = "nn_optim_total_of_squares", "nn_optim_scale_arrays"
+_UNSCALED = "nn_optim_unscale_arrays"
 _SEVERAL, _TOGETHER = "nn_optim_adam_step_of_several", "packages/nn-optim/tests -k together or Adam"
 _ROWS, _IN_ORDER = "nn_tensor_add_rows", "packages/nn-tensor/tests/test_kernels.py -k AddAt"
 _CHECK = "nn_tensor_check_integers"
@@ -93,6 +94,14 @@ MUTATIONS = [
     Mutation(_SQUARES, "sum += parts[warp]", "sum = parts[warp]"),
     Mutation(_SCALED, "min(entry[1]", "min(entry[1] - 1"),
     Mutation(_SCALED, "<= blockIdx.x", "< blockIdx.x"),
+    Mutation(_UNSCALED, "load(x, i) * factor", "load(x, i)"),
+    Mutation(_UNSCALED, "store(out, i, value);", ""),
+    Mutation(_UNSCALED, "sum += (double)value * value", "sum = (double)value * value"),
+    Mutation(_UNSCALED, "(double)value * value", "(double)value"),
+    Mutation(_UNSCALED, "start + threadIdx.x", "threadIdx.x"),
+    Mutation(_UNSCALED, "int step = 16", "int step = 8"),
+    Mutation(_UNSCALED, "warp < blockDim.x / 32", "warp < blockDim.x / 32 - 1"),
+    Mutation(_UNSCALED, "partial[blockIdx.x] = sum", "partial[0] = sum"),
     Mutation("nn_optim_adam_step", "square_ *= coefficient", "square_ += coefficient"),
     Mutation("nn_optim_adam_step", "np_sqrt(second_)", "second_"),
     Mutation(_SEVERAL, "square_ *= coefficient", "square_ += coefficient", _TOGETHER),
