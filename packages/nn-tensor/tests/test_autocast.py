@@ -166,7 +166,7 @@ def test_operations_of_two_dtypes_promote():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (("float32",), ValueError, "dtype: expected a half-precision dtype, 'float16', got 'floa"),
+        (("float32",), ValueError, "dtype: expected a half-precision dtype, .* got 'float32'"),
         (("int8",), ValueError, "dtype: expected a half-precision dtype"),
         (("halves",), TypeError, "dtype: expected a data type"),
     ],

@@ -12,6 +12,7 @@ from nn_tensor.extend import (
     describe,
     device_of,
     is_autocast_dtype,
+    is_floating,
 )
 
 __all__ = [
@@ -35,7 +36,7 @@ def widen(x: Any) -> Any:
 def read_prediction(prediction: Any) -> Tensor:
     """Return `prediction` as a floating Tensor, or raise."""
     scores = prediction if isinstance(prediction, Tensor) else Tensor(prediction)
-    if scores.dtype.kind != "f":
+    if not is_floating(scores.dtype):
         raise TypeError(f"prediction: expected a floating dtype, got {scores.dtype}")
     return scores.astype(np.float32) if is_autocast_dtype(scores.dtype) else scores
 

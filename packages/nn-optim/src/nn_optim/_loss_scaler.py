@@ -19,6 +19,7 @@ from nn_tensor.extend import (
     check_number,
     describe,
     device_scope,
+    is_floating,
     kernel,
     keyword_only,
 )
@@ -102,7 +103,7 @@ class LossScaler:
         Raises:
             TypeError: if `loss` is not a floating Tensor.
         """
-        if not isinstance(loss, Tensor) or loss.dtype.kind != "f":
+        if not isinstance(loss, Tensor) or not is_floating(loss.dtype):
             raise TypeError(f"loss: expected a floating Tensor, got {describe(loss)}")
         if not self.enabled:
             return loss

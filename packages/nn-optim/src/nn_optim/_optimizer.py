@@ -105,6 +105,11 @@ class Optimizer(Configured):
         tensors = check_parameters(where, group["parameters"])
         owners = {id(t): n for n, other in enumerate(self._groups) for t in other.parameters}
         for position, tensor in enumerate(tensors):
+            if tensor.dtype.name == "bfloat16":
+                raise TypeError(
+                    f"{where}[{position}]: is bfloat16, expected float32; keep parameters in "
+                    "float32 and compute inside nn_tensor.autocast('bfloat16')"
+                )
             if id(tensor) in owners:
                 shared = f"{describe(tensor)} is in groups[{owners[id(tensor)]}] too"
                 raise ValueError(f"{where}[{position}]: {shared}, expected each in one group")

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._dtype import is_floating
+
 __all__ = ["add_rows_in_order", "can_add_in_order"]
 
 Array = Any
@@ -74,7 +76,9 @@ def _compiled(cp: Any, dtype: np.dtype[Any]) -> Any:
 def can_add_in_order(target: Array, index: Any) -> bool:
     """Return whether `add_rows_in_order` adds to a target at an index: an array of integers."""
     is_integer = getattr(getattr(index, "dtype", None), "kind", "") in ("i", "u")
-    return is_integer and target.ndim > 0 and target.dtype.kind in "fc"
+    return (
+        is_integer and target.ndim > 0 and (target.dtype.kind == "c" or is_floating(target.dtype))
+    )
 
 
 def add_rows_in_order(cp: Any, target: Array, index: Array, values: Array) -> None:

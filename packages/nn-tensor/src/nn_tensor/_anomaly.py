@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nn_tensor._device import namespace_of
+from nn_tensor._dtype import is_floating
 from nn_tensor._graph import Node, Variable, arrays_in
 
 __all__ = ["Origin", "caller", "check_result", "has_nan"]
@@ -30,8 +31,10 @@ def caller() -> str:
 def has_nan(value: Any) -> bool:
     """Return whether an array or Tensor of floating numbers holds a NaN."""
     array = value._data if isinstance(value, Variable) else value
-    kind = getattr(getattr(array, "dtype", None), "kind", "")
-    return kind in "fc" and kind != "" and bool(namespace_of(array).isnan(array).any())
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or (dtype.kind != "c" and not is_floating(dtype)):
+        return False
+    return bool(namespace_of(array).isnan(array).any())
 
 
 def _checksum(array: Any) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar, get_args
 import numpy as np
 
 from nn_tensor._device import is_array
-from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
+from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, is_floating, parse_dtype
 from nn_tensor._errors import describe
 from nn_tensor._graph import Variable
 from nn_tensor._modes import AUTOCAST, Switch, modes
@@ -41,7 +41,8 @@ class autocast(Switch):  # noqa: N801 - a context manager, as no_grad
     time; there it is for tests.
 
     Args:
-        dtype: a half-precision dtype, ``'float16'``.
+        dtype: a half-precision dtype, ``'float16'``, or on CUDA ``'bfloat16'``, which has the
+            range of float32 and needs no `LossScaler`; ml_dtypes has to be installed for it.
         enabled: False to switch mixed precision off inside a block.
 
     Raises:
@@ -63,7 +64,9 @@ class autocast(Switch):  # noqa: N801 - a context manager, as no_grad
     def __init__(self, dtype: Any = "float16", *, enabled: bool = True) -> None:
         self.dtype = parse_dtype(dtype)
         if accumulation_dtype(self.dtype) is None:
-            raise ValueError(f"dtype: expected a half-precision dtype, 'float16', got {dtype!r}")
+            raise ValueError(
+                f"dtype: expected a half-precision dtype, 'float16' or 'bfloat16', got {dtype!r}"
+            )
         if not isinstance(enabled, bool):
             raise TypeError(f"enabled: expected True or False, got {describe(enabled)}")
         self.enabled = enabled
@@ -134,7 +137,9 @@ def cast_inputs(precision: Precision, inputs: tuple[Any, ...]) -> tuple[Any, ...
     """Return the inputs of an operation in the dtype that its precision asks for."""
     if precision == "same" or not any(isinstance(x, Variable) for x in inputs):
         return inputs
-    floats = [x for x in inputs if (isinstance(x, Variable) or is_array(x)) and x.dtype.kind == "f"]
+    floats = [
+        x for x in inputs if (isinstance(x, Variable) or is_array(x)) and is_floating(x.dtype)
+    ]
     if any(x.dtype.itemsize > 4 for x in floats):
         return inputs
     casts = modes.autocast

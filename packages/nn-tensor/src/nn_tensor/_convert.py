@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nn_tensor._device import CPU, device_of, is_array, namespace_of, put
-from nn_tensor._dtype import DEFAULT_FLOAT
+from nn_tensor._dtype import DEFAULT_FLOAT, is_floating
 from nn_tensor._errors import describe
 from nn_tensor._graph import Variable
 from nn_tensor._modes import modes
@@ -92,7 +92,7 @@ def as_input(info: Any, inputs: tuple[Any, ...], position: int) -> Array:
         )
     arrays = [x._data if isinstance(x, Variable) else x for x in inputs]
     arrays = [x for x in arrays if is_array(x)]
-    dtypes = [x.dtype for x in arrays if x.dtype.kind == "f"]
+    dtypes = [x.dtype for x in arrays if is_floating(x.dtype)]
     try:
         array = array_from_python(value, *dtypes[:1])
     except (TypeError, ValueError) as error:

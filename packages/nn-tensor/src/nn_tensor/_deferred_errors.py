@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._dtype import is_floating
+
 __all__ = ["check_range", "raise_deferred_errors"]
 
 Array = Any
@@ -74,7 +76,7 @@ def _on_host(values: Any) -> bool:
 def _check_on_device(
     values: Array, low: float, high: float, error: type[Exception], message: str, allowed: Any
 ) -> Array:
-    cp, floats = sys.modules["cupy"], values.dtype.kind == "f"
+    cp, floats = sys.modules["cupy"], is_floating(values.dtype)
     key = error, message, "d" if floats else "q"
     number = _numbers.get(key) or _numbers.setdefault(key, _new_number())
     with values.device:

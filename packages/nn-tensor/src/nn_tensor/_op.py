@@ -49,8 +49,10 @@ import numpy as np
 from nn_tensor import _graph as graph
 from nn_tensor._anomaly import check_result
 from nn_tensor._autocast import Precision, cast_inputs, parse_precision
+from nn_tensor._bfloat16 import weak_floats
 from nn_tensor._convert import as_input, as_output, shape_of
 from nn_tensor._device import common_device_scope, device_of
+from nn_tensor._dtype import is_bfloat16
 from nn_tensor._errors import describe, describe_call, explain
 from nn_tensor._graph import Edge, Node, Variable, as_variable, new_variable, next_sequence
 from nn_tensor._modes import AUTOCAST, CHECK, RECORD, modes
@@ -338,6 +340,8 @@ def call(info: Declaration, inputs: Values, given: Values, named: dict[str, Any]
         values.append(x)
     try:
         if elsewhere:
+            if float in map(type, values):
+                values = weak_floats(values)
             with common_device_scope(values) as xp:
                 out = info.forward(xp, *values, *given, **named)
         else:
@@ -379,7 +383,7 @@ def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]
 def _recorded(info: Declaration, edges: tuple[Edge, ...], known: Values) -> Variable:
     """Return the output of a call as a variable with its place in the graph."""
     out, dtype = known[0], known[0].dtype
-    if dtype.kind == "f":
+    if dtype.kind == "f" or is_bfloat16(dtype):
         node = _new(Node)
         node.op = info
         node.edges = edges

@@ -24,7 +24,13 @@ from nn_tensor._device import (
     same_device,
     xp_for,
 )
-from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
+from nn_tensor._dtype import (
+    DEFAULT_FLOAT,
+    check_on_host,
+    is_floating,
+    is_numeric,
+    parse_dtype,
+)
 from nn_tensor._elsewhere import names_elsewhere
 from nn_tensor._errors import describe
 from nn_tensor._graph import Node, Variable, use_tensor_class
@@ -121,7 +127,7 @@ class Tensor(Variable):
                 raise type(error)(f"data: {error}") from None
         if type(array) is not np.ndarray and isinstance(array, (np.generic, np.ndarray)):
             array = np.asarray(array)
-        if array.dtype.kind not in "biufc":
+        if not is_numeric(array.dtype):
             raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
         if not array.dtype.isnative:
             array = array.astype(array.dtype.type)
@@ -134,6 +140,8 @@ class Tensor(Variable):
                 )
             array = _cast(array, DEFAULT_FLOAT)
         self._data = array if device is None else put(array, parse_device(device))
+        if type(self._data) is np.ndarray:
+            check_on_host(self._data.dtype)
         self._node = self._grad = self._hooks = None
         self._requires_grad = False
         if requires_grad:
@@ -150,8 +158,10 @@ class Tensor(Variable):
         if not is_array(array):
             raise TypeError(f"data: expected an array, got {describe(value)}")
         refuse_masked(array)
-        if array.dtype.kind not in "biufc":
+        if not is_numeric(array.dtype):
             raise TypeError(f"data: expected numbers or booleans, got {describe(array)}")
+        if type(array) is np.ndarray:
+            check_on_host(array.dtype)
         if self._node is not None:
             raise RuntimeError(
                 "data: cannot be replaced in the result of a recorded operation; take .detach()"

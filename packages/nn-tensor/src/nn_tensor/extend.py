@@ -44,9 +44,10 @@ from nn_tensor._convert import array_module
 from nn_tensor._deferred_errors import check_range, raise_deferred_errors
 from nn_tensor._device import Device, device_of, device_scope, put, xp_for
 from nn_tensor._dropout_mask import apply_dropout, dropout_mask
-from nn_tensor._dtype import accumulation_dtype
+from nn_tensor._dtype import accumulation_dtype, is_floating
 from nn_tensor._elsewhere import missing_name, name_here, names_elsewhere
 from nn_tensor._errors import describe
+from nn_tensor._half_products import half_product
 from nn_tensor._kernel import Kernel, kernel
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
@@ -65,7 +66,9 @@ __all__ = [
     "add_at",
     "apply_dropout",
     "array_module",
+    "half_product",
     "is_autocast_dtype",
+    "is_floating",
     "check_bool",
     "check_choice",
     "check_floating_dtype",

@@ -14,6 +14,7 @@ import numpy as np
 
 from nn_tensor._checks import check_bool
 from nn_tensor._convert import array_module, shape_of
+from nn_tensor._dtype import is_floating
 from nn_tensor._numpy_protocol import linalg_counterparts
 from nn_tensor._op import op
 from nn_tensor._op_type import Data, function
@@ -60,14 +61,14 @@ def _mT(x: Any) -> Any:
 
 def _wide(x: Any) -> Any:
     """Return `x` in a dtype that LAPACK computes in."""
-    if x.dtype.kind not in "fc":
+    if x.dtype.kind != "c" and not is_floating(x.dtype):
         return x.astype(np.float64)
     return x.astype(np.float32) if x.dtype.itemsize < 4 else x
 
 
 def _narrow(result: Any, x: Any) -> Any:
     """Return a result in the dtype of the input, if that is floating."""
-    return result.astype(x.dtype, copy=False) if x.dtype.kind == "f" else result
+    return result.astype(x.dtype, copy=False) if is_floating(x.dtype) else result
 
 
 def _check_square(name: str, x: Any) -> None:
@@ -106,7 +107,7 @@ def _solve(xp: Any, a: Any, b: Any, /) -> Any:
     wide = (xp.broadcast_to(_wide(x), (*stack, *x.shape[-2:])) for x in (a, b))
     result = xp.linalg.solve(*wide)
     dtype = np.result_type(a, b)
-    return result.astype(dtype, copy=False) if dtype.kind == "f" else result
+    return result.astype(dtype, copy=False) if is_floating(dtype) else result
 
 
 @_solve.gradient("a")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import check_shape, is_autocast_dtype
+from nn_tensor.extend import check_shape, is_autocast_dtype, is_floating
 
 from nn_layers.ops.windows import Pair
 
@@ -34,7 +34,7 @@ def floating_input(x: Any, dtype: np.dtype[Any] | None = None) -> Tensor:
     x = as_tensor(x)
     if x.dtype == dtype:
         return x
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         wanted = "float32" if dtype is None else dtype
         raise TypeError(f"input is {x.dtype}, expected floats; convert it with .astype('{wanted}')")
     # in mixed precision the operation casts the parameters

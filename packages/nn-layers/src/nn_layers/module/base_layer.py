@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn, ParamSpec, Protocol, Self, TypeVar
 
 from nn_tensor import Tensor, no_grad, parse_device
-from nn_tensor.extend import Device, check_floating_dtype, names_elsewhere, xp_for
+from nn_tensor.extend import Device, check_floating_dtype, is_floating, names_elsewhere, xp_for
 
 from nn_layers.module.errors import add_location
 from nn_layers.module.state_dict import read_state_dict, state_dict
@@ -267,8 +267,13 @@ class Base_Layer(ModuleNode):  # noqa: N801 - the name in the specification
         dtype('float64')
         """
         parsed = check_floating_dtype("dtype", dtype)
+        if parsed.name == "bfloat16":
+            raise TypeError(
+                "dtype: bfloat16 is not for parameters; keep them in float32 and compute inside "
+                "nn_tensor.autocast('bfloat16')"
+            )
         for _, tensor in self.named_tensors():
-            if tensor.dtype.kind == "f":
+            if is_floating(tensor.dtype):
                 tensor.set_dtype(parsed)
         for module in self.modules:
             if "dtype" in vars(module):

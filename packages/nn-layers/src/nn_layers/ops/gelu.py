@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import clip, erf, exp, tanh
-from nn_tensor.extend import kernel, op
+from nn_tensor.extend import is_floating, kernel, op
 
 __all__ = ["gelu", "gelu_backward", "gelu_forward", "gelu_gradient", "gelu_tanh"]
 
@@ -100,7 +100,7 @@ def _gelu_forward_on_cuda(cp: Any) -> Any:
 def gelu(xp: Any, x: Any, /) -> Any:
     """Return `x` times the probability that a standard normal variable is less than `x`."""
     x = xp.ascontiguousarray(x).reshape(x.shape)
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         x = x.astype(np.float64)
     gate, out = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
     gelu_forward(xp, x.reshape(-1), gate.reshape(-1), out.reshape(-1))

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from nn_layers import Base_Layer
 from nn_tensor import Tensor, random_generator, zeros
-from nn_tensor.extend import Device, check_integer, describe, is_autocast_dtype
+from nn_tensor.extend import Device, check_integer, describe, is_autocast_dtype, is_floating
 
 from nn_recurrent.layers.initialization import RecurrentInitialization, draw_weights
 from nn_recurrent.ops.steps import Steps
@@ -26,7 +26,7 @@ def as_floating(x: Any, dtype: np.dtype[Any]) -> Tensor:
     x = x if isinstance(x, Tensor) else Tensor(x)
     if x.dtype == dtype:
         return x
-    if x.dtype.kind != "f":
+    if not is_floating(x.dtype):
         raise TypeError(f"input is {x.dtype}, expected floats; convert it with .astype('{dtype}')")
     # in mixed precision the operation casts the weights
     return x if is_autocast_dtype(x.dtype) else x.astype(dtype)
@@ -42,7 +42,7 @@ def check_state(name: str, state: Any, shape: tuple[int, ...], dtype: np.dtype[A
     tensor = state if isinstance(state, Tensor) else Tensor(state)
     if tensor.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {tensor.shape}")
-    if tensor.dtype.kind != "f":
+    if not is_floating(tensor.dtype):
         raise TypeError(f"{name}: expected floats, got {describe(state)}")
     return (
         tensor if tensor.dtype == dtype or is_autocast_dtype(tensor.dtype) else tensor.astype(dtype)

@@ -4,6 +4,7 @@ import functools
 from typing import Any
 
 from nn_tensor._convert import array_module
+from nn_tensor._dtype import is_floating
 from nn_tensor._graph import Variable
 from nn_tensor._kernel import kernel
 from nn_tensor._op import op
@@ -68,7 +69,11 @@ def _mask_by_sign_on_cuda(cp: Any) -> Any:
 def _floating(xp: Any, x: Any) -> Any:
     """Return integers and booleans as floats: unsigned ones have no negative."""
     x = xp.asarray(x)
-    return x if x.dtype.kind in "fc" else x.astype(xp.exp(x[:0] if x.ndim else x).dtype)
+    return (
+        x
+        if x.dtype.kind == "c" or is_floating(x.dtype)
+        else x.astype(xp.exp(x[:0] if x.ndim else x).dtype)
+    )
 
 
 @op

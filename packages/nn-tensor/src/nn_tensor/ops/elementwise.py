@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from nn_tensor._bfloat16 import clip_array, refuse_bfloat16
 from nn_tensor._convert import array_module, refuse_masked
 from nn_tensor._graph import Variable
 from nn_tensor._numpy_options import explained, refuse
@@ -610,7 +611,7 @@ def _clip(xp: Any, x: Any, /, a_min: Any = None, a_max: Any = None) -> Any:
         refuse_masked(limit)
     if isinstance(a_min, (int, float)) and isinstance(a_max, (int, float)) and a_min > a_max:
         raise ValueError(f"a_min={a_min} is above a_max={a_max}")
-    return xp.clip(x, a_min, a_max)
+    return clip_array(xp, x, a_min, a_max)
 
 
 @_clip.gradient("x")
@@ -647,6 +648,7 @@ def nan_to_num(
     """
     if copy is not True:
         raise TypeError(f"copy: not supported, got {copy!r}; a result is a new Tensor")
+    refuse_bfloat16(x.dtype)
     return xp.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from nn_tensor._add_rows import add_rows_in_order, can_add_in_order
 from nn_tensor._checks import check_choice
 from nn_tensor._convert import array_module
-from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, parse_dtype
+from nn_tensor._dtype import DEFAULT_FLOAT, accumulation_dtype, is_bfloat16, parse_dtype
 from nn_tensor._fit import IndexedGradient
 from nn_tensor._graph import Variable
 from nn_tensor._indices import check_integers, is_basic, last_written, plain_index, write_item
@@ -120,8 +120,8 @@ def _(cp: Any, target: Any, index: Any, values: Any) -> None:
     elif dtype.kind == "c":
         cp.add.at(target.real, index, values.real)
         cp.add.at(target.imag, index, values.imag)
-    elif dtype.kind in "biuf" and dtype.itemsize < 4:
-        wide = target.astype(cp.float32 if dtype.kind == "f" else cp.int32)
+    elif dtype.kind != "c" and dtype.itemsize < 4:
+        wide = target.astype(accumulation_dtype(dtype) or cp.int32)
         cp.add.at(wide, index, values)
         target[...] = wide
     else:
@@ -434,7 +434,10 @@ def _where(xp: Any, condition: Any, x: Any, y: Any, /) -> Any:
         y = np.result_type(x.dtype, y).type(y)
     elif type(x) is float or type(y) is float:  # both are Python's
         x, y = DEFAULT_FLOAT.type(x), DEFAULT_FLOAT.type(y)
-    return xp.where(xp.asarray(condition), x, y)
+    result = xp.where(xp.asarray(condition), x, y)
+    if xp is not np and any(hasattr(v, "dtype") and is_bfloat16(v.dtype) for v in (x, y)):
+        return result.astype(np.result_type(x, y))  # CuPy has made float32 of bfloat16
+    return result
 
 
 @_where.gradient("x")

@@ -29,7 +29,7 @@ def tril(xp: Any, m: Any, /, k: int = 0) -> Any:
     Tensor([[1., 0.],
             [1., 1.]])
     """
-    return xp.tril(m, k)
+    return xp.tril(m, k).astype(m.dtype, copy=False)
 
 
 @tril.gradient("m")
@@ -49,7 +49,7 @@ def triu(xp: Any, m: Any, /, k: int = 0) -> Any:
     Tensor([[1., 1.],
             [0., 1.]])
     """
-    return xp.triu(m, k)
+    return xp.triu(m, k).astype(m.dtype, copy=False)
 
 
 @triu.gradient("m")

@@ -17,7 +17,7 @@ from nn_tensor import _device
 from nn_tensor._autocast import use_cast
 from nn_tensor._checks import keyword_only
 from nn_tensor._convert import refuse_masked, shape_of
-from nn_tensor._dtype import parse_dtype
+from nn_tensor._dtype import check_on_host, parse_dtype
 from nn_tensor._graph import Variable
 from nn_tensor._numpy_options import refuse
 from nn_tensor._op import op
@@ -539,7 +539,10 @@ def cast(xp: Any, x: Any, /, dtype: Any, kept: Any = None) -> Any:
     Args:
         kept: the result of an earlier call, if it is known.
     """
-    return xp.asarray(x).astype(parse_dtype(dtype)) if kept is None else kept
+    parsed = parse_dtype(dtype)
+    if xp is np:
+        check_on_host(parsed)
+    return xp.asarray(x).astype(parsed) if kept is None else kept
 
 
 @cast.gradient("x")
@@ -550,7 +553,10 @@ def _(g: Any) -> Any:
 @op
 def to_device(xp: Any, x: Any, /, device: Any) -> Any:
     """Return `x` on another device; `Tensor.to` is the way to call it."""
-    return _device.put(x, _device.parse_device(device))
+    target = _device.parse_device(device)
+    if target == _device.CPU:
+        check_on_host(x.dtype)
+    return _device.put(x, target)
 
 
 @to_device.gradient("x")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nn_tensor._convert import array_module
-from nn_tensor._dtype import accumulation_dtype
+from nn_tensor._dtype import accumulation_dtype, is_floating
 from nn_tensor._graph import Variable
 from nn_tensor._kernel import kernel
 from nn_tensor._op import op
@@ -121,7 +121,7 @@ def _sum(xp: Any, x: Any, axis: Any) -> Any:
 
 def _floating(x: Any) -> Any:
     """Return the dtype of the results: that of `x` if it is floating, as NumPy's functions."""
-    return x.dtype if x.dtype.kind == "f" else np.dtype(np.float64)
+    return x.dtype if is_floating(x.dtype) else np.dtype(np.float64)
 
 
 def _shift(xp: Any, x: Any, axis: Any) -> Any:
@@ -132,4 +132,4 @@ def _shift(xp: Any, x: Any, axis: Any) -> Any:
     if x.size == 0:
         return xp.sum(x, axis=axis, keepdims=True, dtype=_floating(x))
     largest = xp.max(x, axis=axis_of(x, axis), keepdims=True).astype(_floating(x), copy=False)
-    return xp.where(xp.isinf(largest), 0, largest)
+    return xp.where(xp.isinf(largest), 0, largest).astype(largest.dtype, copy=False)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nn_tensor._dtype import is_floating
 from nn_tensor._kernel import kernel
 
 __all__ = ["erf"]
@@ -57,7 +58,7 @@ def _polynomial(coefficients: tuple[float, ...], x: Any) -> Any:
 def erf(xp: Any, x: Any) -> Any:
     """Return the error function; see `nn_tensor.erf`."""
     x = xp.asarray(x)
-    given = x.dtype if x.dtype.kind == "f" else xp.dtype(xp.float64)
+    given = x.dtype if is_floating(x.dtype) else xp.dtype(xp.float64)
     x = x.astype(given if given.itemsize > 2 else xp.float32, copy=False)
     result = xp.empty(x.shape, x.dtype)
     source, target = x.reshape(-1), result.reshape(-1)
@@ -81,6 +82,6 @@ def _erf_of_block(xp: Any, x: Any) -> Any:
 def _(cp: Any, x: Any) -> Any:
     from cupyx.scipy.special import erf as device_erf
 
-    given = x.dtype if x.dtype.kind == "f" else cp.dtype(cp.float64)
+    given = x.dtype if is_floating(x.dtype) else cp.dtype(cp.float64)
     # of small integers CuPy would compute in float32, of half precision in double
     return device_erf(x.astype(given, copy=False)).astype(given, copy=False)

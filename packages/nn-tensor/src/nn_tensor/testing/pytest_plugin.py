@@ -22,7 +22,7 @@ __all__ = ["device"]
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 # Packages that tests compare with: to lack one says nothing about the device.
-_ORACLES = ("hypothesis", "safetensors", "torch", "transformers")
+_ORACLES = ("hypothesis", "ml_dtypes", "safetensors", "torch", "transformers")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,6 +5,9 @@ processor's cache, and the next block overwrites it: memory grows linearly with 
 of a block is complete, so its softmax is exact. The backward pass recomputes the attention weights
 of a block from the softmax statistics, as FlashAttention does (Dao, Fu, Ermon, Rudra and Ré, 2022,
 algorithm 4), unless the rows are so short that saving the weights is cheaper.
+
+In half precision on CUDA the factors of products are in half precision, and all else, scores,
+weights and gradients, in float32.
 """
 
 from __future__ import annotations
@@ -15,7 +18,19 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from nn_tensor.extend import RowKernel, apply_dropout, dropout_mask, kernel
+from nn_tensor.extend import (
+    RowKernel,
+    apply_dropout,
+    dropout_mask,
+    kernel,
+)
+
+from nn_transformer.modules.attention_products import (
+    accumulate_product,
+    dtype_of_scores,
+    product,
+    write_product,
+)
 
 __all__ = [
     "AttentionOptions",
@@ -113,8 +128,8 @@ class _Scores:
     ) -> None:
         self.xp, self.query, self.key, self.options = xp, query, key, options
         self.shape = (*query.shape[:-1], key.shape[-2])
-        self.dtype = query.dtype
-        self.scale = query.dtype.type(options.scale)
+        self.dtype = dtype_of_scores(xp, query)
+        self.scale = self.dtype.type(options.scale)
         self.blocks = list(split_into_blocks(self.shape, options.causal))
         self.mask = None
         if mask is not True:
@@ -133,8 +148,8 @@ class _Scores:
         that may attend to nothing. If `normalize` is set, each row is divided by its sum.
         """
         xp = self.xp
-        query = block.query_rows(self.query) * self.scale
-        out = _product(xp, query, block.key_rows(self.key).swapaxes(-1, -2), out)
+        keys = block.key_rows(self.key).swapaxes(-1, -2)
+        out = product(xp, block.query_rows(self.query), keys, out, self.scale)
         allowed = None
         if self.mask is not None and self.mask.dtype.kind == "b":
             allowed = block.mask_part(self.mask)
@@ -260,11 +275,12 @@ def forward(
     """
     scores = _Scores(xp, query, key, mask, options)
     out = xp.empty_like(query, shape=(*query.shape[:-1], value.shape[-1]))
+    half = scores.dtype != out.dtype
     saved: list[Any] = []
     save_weights = options.needs_backward and key.shape[-2] <= _MAX_SAVED_KEYS
     buffer = None if save_weights else scores.buffer()
     for block in scores.blocks:
-        weights = xp.empty(block.shape, out.dtype) if save_weights else _view(buffer, block)
+        weights = xp.empty(block.shape, scores.dtype) if save_weights else _view(buffer, block)
         weights, shift, row_sum = scores.exponentials(block, weights, save_weights)
         if save_weights:
             saved.append(weights)
@@ -273,6 +289,10 @@ def forward(
         if options.dropout:
             weights, _ = apply_dropout(xp, weights, *options.dropout_of(block))
         result = block.query_rows(out)
+        if half:
+            attended = product(xp, weights, block.key_rows(value))
+            result[...] = attended if save_weights else attended / row_sum
+            continue
         xp.matmul(weights, block.key_rows(value), out=result)
         if not save_weights:
             result /= row_sum
@@ -291,7 +311,9 @@ def backward(
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of query, key and value."""
     scores = _Scores(xp, query, key, mask, options)
-    grad_query, grad_key, grad_value = (_empty_like(xp, x) for x in (query, key, value))
+    grad_query, grad_key, grad_value = (
+        _empty_like(xp, x, scores.dtype) for x in (query, key, value)
+    )
     if not query.shape[-2]:
         grad_key[...] = grad_value[...] = 0
     if xp is not np:  # CuPy would copy it for each of the two products with it
@@ -304,31 +326,29 @@ def backward(
             weights = _recompute_weights(xp, scores, block, weights, _view(weights_buffer, block))
         grad_rows = block.query_rows(grad_output)
         values = block.key_rows(value).swapaxes(-1, -2)
-        grad_weights = _product(xp, grad_rows, values, _view(grad_buffer, block))
+        grad_weights = product(xp, grad_rows, values, _view(grad_buffer, block))
         dropped = weights
         if options.dropout:
             dropped, factors = apply_dropout(xp, weights, *options.dropout_of(block))
             grad_weights *= factors
         first = block.queries.stop == query.shape[-2]
-        _accumulate_product(
+        accumulate_product(
             xp, block.key_rows(grad_value), dropped.swapaxes(-1, -2), grad_rows, first
         )
         matrix = math.prod(block.shape[:-1]), block.num_keys
         softmax_backward(xp, grad_weights.reshape(matrix), weights.reshape(matrix))
         grad_scores = grad_weights
         rows = block.query_rows(grad_query)
-        xp.matmul(grad_scores, block.key_rows(key), out=rows)
+        write_product(xp, rows, grad_scores, block.key_rows(key))
         rows *= scores.scale
-        scaled = block.query_rows(query) * scores.scale
-        _accumulate_product(
-            xp, block.key_rows(grad_key), grad_scores.swapaxes(-1, -2), scaled, first
-        )
+        queries, keys = block.query_rows(query), block.key_rows(grad_key)
+        accumulate_product(xp, keys, grad_scores.swapaxes(-1, -2), queries, first, scores.scale)
     return grad_query, grad_key, grad_value
 
 
-def _empty_like(xp: Any, x: Array) -> Array:
+def _empty_like(xp: Any, x: Array, dtype: np.dtype[Any]) -> Array:
     """Return a new array in the memory layout of `x`, which only a broadcast one does not have."""
-    return xp.empty(x.shape, x.dtype) if 0 in x.strides else xp.empty_like(x)
+    return xp.empty(x.shape, dtype) if 0 in x.strides else xp.empty_like(x, dtype=dtype)
 
 
 def _recompute_weights(
@@ -377,19 +397,3 @@ def _(cp: Any, grad: Array, weights: Array) -> None:
         softmax_backward.reference(cp, grad, weights)
     else:
         _softmax_backward_on_cuda(cp, grad.dtype, *grad.shape, grad, cp.ascontiguousarray(weights))
-
-
-def _product(xp: Any, x: Array, y: Array, out: Array) -> Array:
-    """Return ``x @ y``, in the memory of `out` where the product can be computed in it.
-
-    CuPy would compute it elsewhere and copy it there.
-    """
-    return np.matmul(x, y, out=out) if xp is np else xp.matmul(x, y)
-
-
-def _accumulate_product(xp: Any, target: Array, x: Array, y: Array, first: bool) -> None:
-    """Write the product of the first block into `target`, or add that of a later one."""
-    if first:
-        xp.matmul(x, y, out=target)
-    else:
-        target += xp.matmul(x, y)

@@ -12,6 +12,7 @@ from nn_tensor.extend import (
     check_floating_dtype,
     check_integer,
     check_probability,
+    is_floating,
     keyword_only,
 )
 
@@ -73,7 +74,7 @@ class _AddedPositions(PositionTable):
             x: ``(..., length, d_model)``.
             positions: integers ``(length,)`` or ``(batch, length)``; 0, 1, 2, ... by default.
         """
-        if x.dtype.kind != "f":
+        if not is_floating(x.dtype):
             raise TypeError(f"input is {x.dtype}, expected floats")
         if x.ndim < 2 or x.shape[-1] != self.d_model:
             raise ValueError(

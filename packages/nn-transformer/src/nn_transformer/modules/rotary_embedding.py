@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import Device, check_floating_dtype, check_integer, keyword_only, op
+from nn_tensor.extend import (
+    Device,
+    check_floating_dtype,
+    check_integer,
+    is_floating,
+    keyword_only,
+    op,
+)
 
 from nn_transformer.modules.positional_encoding import PositionTable, position_angles
 
@@ -108,7 +115,7 @@ class RotaryPositions(PositionTable):
 
     def forward(self, x: Tensor, positions: Any = None) -> Tensor:
         """Return the vectors ``(batch, length, heads, d_head)``, rotated."""
-        if x.dtype.kind != "f":
+        if not is_floating(x.dtype):
             raise TypeError(f"input is {x.dtype}, expected floats")
         if x.ndim != 4 or x.shape[-1] != self.d_head:
             raise ValueError(

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, broadcast_to, is_grad_enabled, random_generator, softmax, where
-from nn_tensor.extend import array_module, check_probability, describe, device_scope, op
+from nn_tensor.extend import (
+    array_module,
+    check_probability,
+    describe,
+    device_scope,
+    is_floating,
+    op,
+)
 
 from nn_transformer.modules.attention_masks import check_mask
 from nn_transformer.modules.blockwise_attention import (
@@ -151,7 +158,7 @@ def _broadcast(x: Tensor, leading: tuple[int, ...], dtype: np.dtype[Any]) -> Ten
 def _check_operands(query: Tensor, key: Tensor, value: Tensor) -> tuple[int, ...]:
     """Return the leading dimensions of the result, or raise if the operands do not fit."""
     for name, x in (("query", query), ("key", key), ("value", value)):
-        if x.dtype.kind != "f":
+        if not is_floating(x.dtype):
             raise TypeError(f"{name}: expected floats, got {describe(x)}")
     leading = query.shape[:-2]
     if min(query.ndim, key.ndim, value.ndim) < 2:
