@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from nn_layers import BaseModel, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
 from nn_losses import SoftmaxCrossEntropyLoss
-from nn_optim import Adam, AdamW, clip_gradients_by_norm
-from nn_tensor import Tensor
+from nn_optim import Adam, AdamW, LossScaler, clip_gradients_by_norm
+from nn_tensor import Tensor, autocast
 from nn_transformer import LanguageModel, Transformer, generate
 
 __all__ = ["KINDS", "MODELS", "count", "main"]
@@ -73,8 +73,12 @@ def _classifier(model: BaseModel, shape: tuple[int, ...]) -> Callable[[], Any]:
     return step
 
 
-def language_model() -> Callable[[], Any]:
-    """Return a step of 4 layers, d 128, on 12×64 tokens, with dropout, AdamW and clipping."""
+def language_model(half: str | None = None) -> Callable[[], Any]:
+    """Return a step of 4 layers, d 128, on 12×64 tokens, with dropout, AdamW and clipping.
+
+    Args:
+        half: a half-precision dtype to compute in, with a loss scaler; None for float32.
+    """
     model = _language_model(0.1)
     rng = np.random.default_rng(0)
     tokens, targets = (
@@ -95,7 +99,17 @@ def language_model() -> Callable[[], Any]:
         optimizer.step()
         return float(loss)
 
-    return step
+    scaler = LossScaler(init_scale=256.0)
+
+    def step_in_half() -> float:
+        optimizer.zero_grad()
+        with autocast(half):
+            loss = loss_fn(model(tokens), targets)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer, clip_norm=1.0)
+        return float(loss)
+
+    return step if half is None else step_in_half
 
 
 def _language_model(dropout: float) -> LanguageModel:
@@ -139,6 +153,7 @@ MODELS: dict[str, Callable[[], Callable[[], Any]]] = {
     "MLP 784-128-64-10, batch 32, Adam": perceptron,
     "ConvNet 1→32→64, batch 8, Adam": convolutional,
     "language model, dropout 0.1, AdamW, clipping": language_model,
+    "language model in float16, with a loss scaler": functools.partial(language_model, "float16"),
     "Transformer of the specification, Adam": transformer,
     "`generate`, a token": generation,
 }

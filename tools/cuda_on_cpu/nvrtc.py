@@ -5,15 +5,17 @@ gives to the compiler, and compiles the kernels of the packages with the NVRTC o
 
     pip install 'nvidia-cuda-nvrtc==13.*' 'nvidia-cuda-runtime==13.*'
 
-What follows goes to pytest; by default it is ``packages -k implementations``. It fails if NVRTC
-refuses a kernel.
+What follows goes to pytest; by default it is the rows of kernels, and the tests that reach others.
+It prints the names of the kernels by package, and fails if NVRTC refuses one.
 """
 
+import collections
 import ctypes
 import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,7 +26,10 @@ __all__ = ["RealCompiler", "find_wheel", "pytest_configure"]
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = "sm_90"
 _FOLDER = "CUDA_ON_CPU_NVRTC_SOURCES"
-_OURS = "nn_"  # how the names of the kernels of the packages begin
+# how the names of the kernels of the packages begin, with the package
+_OURS = re.compile(r"__global__ void (nn_[a-z]+)_(\w+)")
+# the rows of kernels; the tests of steps of several parameters, ranges of indices, half precision
+_SELECTED = "implementations or AddAt or together or TestRanges or unscaled or mixed or lstm or gru"
 
 
 def pytest_configure():
@@ -92,20 +97,25 @@ def main():
         settings = {_FOLDER: folder, "CUPY_CACHE_IN_MEMORY": "1"}
         settings["PYTHONPATH"] = os.pathsep.join(filter(None, python_path))
         command = [sys.executable, "tools/cuda_on_cpu", "-m", "pytest", "-q", "--device=cuda"]
-        chosen = sys.argv[1:] or ["packages", "-k", "implementations"]
+        chosen = sys.argv[1:] or ["packages", "-k", _SELECTED]
         command += ["-p", "cuda_on_cpu.nvrtc", *chosen]
         subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, check=True)
-        compiler, refused, count = RealCompiler(home), 0, 0
+        compiler, refused = RealCompiler(home), 0
+        found = collections.defaultdict(list)
         for path in sorted(Path(folder).glob("*.json")):
             kept = json.loads(path.read_text(encoding="utf-8"))
-            if f" {_OURS}" not in kept["source"]:
+            name = _OURS.search(kept["source"])
+            if name is None:
                 continue
-            count += 1
+            found[name[1]].append(name[2])
             log = compiler.compile(kept["source"], real_options(kept["options"]))
             if log:
                 refused += 1
                 print(f"{kept['source']}\n{kept['options']}\n{log}")
-    print(f"NVRTC compiled {count - refused} of {count} kernels for {ARCHITECTURE}")
+    for package, names in sorted(found.items()):
+        print(f"{package}: {len(names)} sources of {', '.join(sorted(set(names)))}")
+    count = sum(map(len, found.values()))
+    print(f"NVRTC compiled {count - refused} of {count} sources for {ARCHITECTURE}")
     return refused > 0 or count == 0
 
 

@@ -20,6 +20,7 @@ BUDGETS = {
     "MLP 784-128-64-10, batch 32, Adam": (27, 1, 1, 1),
     "ConvNet 1→32→64, batch 8, Adam": (77, 1, 1, 1),
     "language model, dropout 0.1, AdamW, clipping": (337, 2, 4, 2),
+    "language model in float16, with a loss scaler": (513, 2, 4, 2),
     "Transformer of the specification, Adam": (1283, 1, 1, 1),
     "`generate`, a token": (126, 1, 2, 1),
 }
@@ -30,10 +31,10 @@ def test_every_model_has_a_budget():
 
 
 @pytest.mark.parametrize("name", BUDGETS)
-def test_a_step_stays_within_its_budget(name, stand_in):
+def test_a_step_takes_its_budget(name, stand_in):
     budget = dict(zip(cuda_counts.KINDS, BUDGETS[name], strict=True))
     counts = cuda_counts.count(name)
-    assert {kind: n for kind, n in counts.items() if n > budget[kind]} == {}
+    assert counts == budget  # one that needs less has its budget lowered
 
 
 def test_a_budget_that_is_passed_is_noticed(stand_in):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from nn_tensor import Tensor, broadcast_to, is_grad_enabled, random_generator, softmax, where
 from nn_tensor.extend import (
+    accumulation_dtype,
     array_module,
     check_probability,
     describe,
@@ -41,6 +42,7 @@ def _(
 ) -> Any:
     if not isinstance(g, Tensor):
         return backward(array_module(g), g, query, key, value, mask, saved, options)
+    g, query, key, value = map(_widen, (g, query, key, value))
     weights, dropout = _attention_weights(query, key, mask, options)
     grad_scores = _grad_scores(g, value, weights, dropout)
     grad_query = grad_scores @ key * options.scale
@@ -50,7 +52,14 @@ def _(
 
 @attention.gradient("mask")
 def _(g: Any, query: Any, key: Any, value: Any, mask: Any, options: AttentionOptions) -> Any:
+    g, query, key, value = map(_widen, (g, query, key, value))
     return _grad_scores(g, value, *_attention_weights(query, key, mask, options))
+
+
+def _widen(x: Any) -> Any:
+    """Return a Tensor or array of half precision in float32, and others as they are."""
+    wide = accumulation_dtype(x.dtype)
+    return x if wide is None else x.astype(wide)
 
 
 def _grad_scores(g: Any, value: Any, weights: Any, dropout: Any) -> Any:
@@ -133,9 +142,10 @@ def scaled_dot_product_attention(
     if dropout:  # 0 is not checked: this is called once per layer and token
         dropout = check_probability("dropout", dropout)
     result_dtype = np.result_type(*(x.dtype for x in operands))
-    dtype = np.result_type(result_dtype, np.float32)
+    wide = np.result_type(result_dtype, np.float32)
+    dtype = wide if isinstance(operands[0].data, np.ndarray) else result_dtype
     query, key, value = (_broadcast(x, leading or (1,), dtype) for x in operands)
-    mask = check_mask(mask, (*leading, query.shape[-2], key.shape[-2]), query.device, dtype)
+    mask = check_mask(mask, (*leading, query.shape[-2], key.shape[-2]), query.device, wide)
     factor = 1 / math.sqrt(max(1, query.shape[-1])) if scale is None else float(scale)
     seed = int(random_generator(rng).integers(1 << 63)) if dropout else 0
     needs_backward = is_grad_enabled() and any(
