@@ -28,8 +28,8 @@ ARCHITECTURE = "sm_90"
 _FOLDER = "CUDA_ON_CPU_NVRTC_SOURCES"
 # how the names of the kernels of the packages begin, with the package
 _OURS = re.compile(r"__global__ void (nn_[a-z]+)_(\w+)")
-# the rows of kernels; the tests of steps of several parameters, ranges of indices, half precision
-_SELECTED = "implementations or AddAt or together or TestRanges or unscaled or mixed or lstm or gru"
+# the rows of kernels; the tests of steps of several parameters, and of ranges of values
+_SELECTED = "implementations or AddAt or together or range or outside or unscaled"
 
 
 def pytest_configure():
