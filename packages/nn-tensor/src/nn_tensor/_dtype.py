@@ -86,7 +86,11 @@ def is_numeric(dtype: np.dtype[Any]) -> bool:
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Return whether gradients can flow through values of `dtype`."""
+    """Return whether gradients can flow through values of `dtype`: those of floats and bfloat16.
+
+    >>> is_floating(np.dtype("float16")), is_floating(np.dtype("int8"))
+    (True, False)
+    """
     return dtype.kind == "f" or is_bfloat16(dtype)
 
 

@@ -29,7 +29,7 @@ def half_product(cp: Any, x: Array, y: Array, scale: float = 1.0) -> Array:
         cp: CuPy.
         x: matrices, with any leading dimensions.
         y: matrices of the same dtype, whose leading dimensions broadcast with those of `x`.
-        scale: what the product is multiplied with.
+        scale: a factor of the product.
 
     Raises:
         TypeError: if the dtypes differ, or are others.
