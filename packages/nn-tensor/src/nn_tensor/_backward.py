@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -16,7 +15,7 @@ from nn_tensor._graph import Edge, Node, Parent
 from nn_tensor._hooks import run_hooks
 from nn_tensor._versions import check_saved, versions
 
-__all__ = ["run_backward"]
+__all__ = ["BackwardPass", "Gradient"]
 
 Gradient = Any  # an array, or a variable where the gradients themselves are recorded
 
@@ -24,27 +23,7 @@ _ndarray = np.ndarray
 _sequence = attrgetter("sequence")
 
 
-def run_backward(
-    seeds: Sequence[tuple[Parent, Gradient]],
-    retain_graph: bool,
-    create_graph: bool,
-    targets: Sequence[Parent] = (),
-    wanted: set[Parent] | None = None,
-) -> dict[Parent, Gradient]:
-    """Carry gradients from `seeds` back through the graph.
-
-    Returns the total gradient of each leaf that was reached, or of each of `targets`. Gradients
-    are arrays, or variables with a graph of their own if `create_graph` is set: the caller
-    switches recording on or off to match, see `recording`. They go to the parents in `wanted`
-    alone if it is given.
-    """
-    backward = _BackwardPass(retain_graph, create_graph, wanted)
-    for parent, gradient in seeds:
-        backward.add(parent, gradient)
-    return backward.run(set(targets))
-
-
-class _BackwardPass:
+class BackwardPass:
     """The gradients that have been computed so far, and the nodes that wait for theirs."""
 
     __slots__ = ("create_graph", "owned", "retain_graph", "totals", "waiting", "wanted")
@@ -70,11 +49,14 @@ class _BackwardPass:
                 if node._hooks:
                     grad = run_hooks(node._hooks, grad)
                 if node in targets:
-                    results[node] = grad.copy()
+                    results[node] = self.copied(grad)
                     if len(results) == len(targets):
                         break
                 self.visit(node, grad)
         return results | self.totals
+
+    def copied(self, grad: Gradient) -> Gradient:
+        return grad.copy()
 
     def visit(self, node: Node, grad: Gradient) -> None:
         """Compute the gradients of a node's inputs from that of its output."""
@@ -136,7 +118,7 @@ class _BackwardPass:
         if type(parent) is not Node and parent not in self.totals:
             array = gradient._data if self.create_graph else gradient
             if array.base is not None or any(gradient is value for value in (grad, *edge[1])):
-                gradient = gradient.copy()  # the leaf keeps it, and must not share it
+                gradient = self.copied(gradient)  # the leaf keeps it, and must not share it
         self.add(parent, gradient)
 
     def add(self, parent: Parent, gradient: Gradient) -> None:

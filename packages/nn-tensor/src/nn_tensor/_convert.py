@@ -12,6 +12,7 @@ from nn_tensor._dtype import DEFAULT_FLOAT, is_floating
 from nn_tensor._errors import describe
 from nn_tensor._graph import Variable
 from nn_tensor._modes import modes
+from nn_tensor._observe import read
 
 __all__ = [
     "array_from_python",
@@ -32,7 +33,7 @@ def array_from_python(value: Any, dtype: np.dtype[Any] = DEFAULT_FLOAT) -> Array
     Floating values that come from Python get `dtype`; data that has a dtype keeps it.
     """
     if isinstance(value, Variable):
-        return value._data
+        return read(value, "a list or array made of it")
     refuse_masked(value)
     has_dtype = hasattr(value, "__array__") or hasattr(value, "__array_interface__")
     if isinstance(value, (list, tuple)):
@@ -70,7 +71,7 @@ def _unwrap(sequence: Sequence[Any]) -> tuple[Any, bool]:
     for item in sequence:
         refuse_masked(item)
         if isinstance(item, Variable):
-            item = put(item._data, CPU)
+            item = put(read(item, "a list of Tensors"), CPU)
         elif isinstance(item, (list, tuple)):
             item, inner = _unwrap(item)
             typed = typed and inner

@@ -12,7 +12,7 @@ from nn_tensor._dtype import accumulation_dtype
 from nn_tensor._errors import describe
 from nn_tensor._graph import Node, Parent, Variable
 
-__all__ = ["IndexedGradient", "as_gradient", "unbroadcast_grad"]
+__all__ = ["IndexedGradient", "as_gradient", "fit", "unbroadcast_grad"]
 
 
 class IndexedGradient(NamedTuple):
@@ -42,18 +42,23 @@ def as_gradient(value: Any, parent: Parent, node: Node, rule: Any, create_graph:
         )
     else:
         gradient = value
-    if gradient.shape != parent.shape:
-        try:
-            gradient = _fit(gradient, parent.shape)
-        except ValueError:
-            raise ValueError(
-                f"{what} returned a gradient of shape {value.shape}, which does not fit the "
-                f"input's {parent.shape}"
-            ) from None
-    return gradient if gradient.dtype == parent.dtype else gradient.astype(parent.dtype)
+    try:
+        return fit(gradient, parent.shape, parent.dtype)
+    except ValueError:
+        raise ValueError(
+            f"{what} returned a gradient of shape {value.shape}, which does not fit the "
+            f"input's {parent.shape}"
+        ) from None
 
 
-def _fit(grad: Any, shape: tuple[int, ...]) -> Any:
+def fit(grad: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return a gradient summed and broadcast to `shape`, in `dtype`."""
+    if grad.shape != shape:
+        grad = _fit_shape(grad, shape)
+    return grad if grad.dtype == dtype else grad.astype(dtype)
+
+
+def _fit_shape(grad: Any, shape: tuple[int, ...]) -> Any:
     """Sum and broadcast `grad` to `shape`: on any axis a rule may leave either undone."""
     if not grad.shape:  # of a sum over everything
         return _broadcast(grad, shape)

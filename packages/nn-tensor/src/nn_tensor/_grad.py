@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, overload
 
-from nn_tensor._backward import run_backward
 from nn_tensor._device import device_scope
 from nn_tensor._errors import describe
 from nn_tensor._graph import Node, Parent
 from nn_tensor._hooks import run_hooks
 from nn_tensor._modes import recording
+from nn_tensor._observe import noted
+from nn_tensor._observed_backward import copy_array, run_backward
 from nn_tensor._tensor import Tensor
 
 __all__ = ["grad"]
@@ -93,10 +94,10 @@ def grad(
             total = found.get(targets[position])
             if total is None:
                 with device_scope(tensor):
-                    total = tensor.xp.zeros_like(tensor._data)
+                    total = noted(tensor.xp.zeros_like, tensor._data)
             elif any(tensor is other for other in wanted[:position]):
                 with device_scope(total):
-                    total = total.copy()
+                    total = total.copy() if create_graph else noted(copy_array, total)
             if tensor._node is None and tensor._hooks:
                 total = run_hooks(tensor._hooks, total)
             results.append(total if isinstance(total, Tensor) else Tensor(total))

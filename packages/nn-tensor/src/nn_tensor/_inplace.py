@@ -11,7 +11,8 @@ from nn_tensor._device import device_scope, namespace_of
 from nn_tensor._graph import Variable
 from nn_tensor._indices import write_item
 from nn_tensor._modes import modes, no_grad
-from nn_tensor._versions import mark_dirty
+from nn_tensor._observe import noted
+from nn_tensor._versions import versions
 
 __all__ = ["assign", "update"]
 
@@ -45,8 +46,7 @@ def update(tensor: Any, sign: str, operation: Any, value: ArrayLike) -> Any:
         result = operation(tensor, value)
     _check_fit(tensor, sign, result)
     with device_scope(tensor._data):
-        _writable(tensor, sign)[...] = result._data
-    mark_dirty(tensor._data)
+        noted(_write, _writable(tensor, sign), result._data, label=f"write ({sign})", writes=True)
     return tensor
 
 
@@ -56,8 +56,25 @@ def assign(tensor: Any, index: Any, value: ArrayLike) -> None:
         return
     array = value._data if isinstance(value, Variable) else value
     with device_scope(tensor._data):
-        write_item(namespace_of(tensor._data), _writable(tensor, "item assignment"), index, array)
-    mark_dirty(tensor._data)
+        target = _writable(tensor, "item assignment")
+        noted(_assign, target, array, _plain(index), label="item assignment", writes=True)
+
+
+def _write(array: Any, values: Any) -> None:
+    array[...] = values
+    versions.mark(array)
+
+
+def _assign(array: Any, values: Any, index: Any) -> None:
+    write_item(namespace_of(array), array, index, values)
+    versions.mark(array)
+
+
+def _plain(index: Any) -> Any:
+    """Return an index with arrays in place of Tensors."""
+    if isinstance(index, tuple):
+        return tuple(map(_plain, index))
+    return index._data if isinstance(index, Variable) else index
 
 
 def _replace(tensor: Any, sign: str, result: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 __all__ = [
     "AUTOCAST",
     "CHECK",
+    "OBSERVE",
     "RECORD",
     "Switch",
     "detect_anomaly",
@@ -30,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 RECORD = 1  # a bit of `modes.call`: calls record what `backward` needs
 CHECK = 2  # a bit of `modes.call`: calls are checked for NaN, and where they were is remembered
 AUTOCAST = 4  # a bit of `modes.call`: inputs are cast to the precision of the operation
+OBSERVE = 8  # a bit of `modes.call`: calls are told to the observer of the thread
 
 
 class _Modes(threading.local):

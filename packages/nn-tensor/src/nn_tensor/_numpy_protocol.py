@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nn_tensor import ops
-from nn_tensor._graph import Variable
+from nn_tensor._observe import read
 
 __all__ = ["counterpart", "counterparts", "linalg_counterparts", "name_of"]
 
@@ -17,7 +17,7 @@ def _on_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
     """Let a function that only compares see plain arrays."""
 
     def compare(*args: Any, **kwargs: Any) -> Any:
-        return function(*(a._data if isinstance(a, Variable) else a for a in args), **kwargs)
+        return function(*(read(a, function.__name__) for a in args), **kwargs)
 
     return compare
 

@@ -47,15 +47,15 @@ from typing import Any, Concatenate, ParamSpec, overload
 import numpy as np
 
 from nn_tensor import _graph as graph
-from nn_tensor._anomaly import check_result
 from nn_tensor._autocast import Precision, cast_inputs, parse_precision
 from nn_tensor._bfloat16 import weak_floats
 from nn_tensor._convert import as_input, as_output, shape_of
 from nn_tensor._device import common_device_scope, device_of
 from nn_tensor._dtype import is_bfloat16
-from nn_tensor._errors import describe, describe_call, explain
+from nn_tensor._errors import describe, explain
 from nn_tensor._graph import Edge, Node, Variable, as_variable, new_variable, next_sequence
-from nn_tensor._modes import AUTOCAST, CHECK, RECORD, modes
+from nn_tensor._modes import AUTOCAST, CHECK, OBSERVE, RECORD, modes
+from nn_tensor._observe import after_call
 from nn_tensor._op_type import Decorator, Op
 from nn_tensor._versions import versions
 
@@ -362,8 +362,8 @@ def call(info: Declaration, inputs: Values, given: Values, named: dict[str, Any]
         known = (out, *((tuple(values),) if info.variadic else values), *options, *kept)
         edges = _edges(info, inputs, known)
     result = _recorded(info, edges, known) if edges else new_variable(out)
-    if mode & CHECK:
-        check_result(describe_call(info, values, given, named), values, result)
+    if mode & (CHECK | OBSERVE):
+        after_call(mode, info, inputs, values, (given, named), (out, *kept), result)
     return result
 
 

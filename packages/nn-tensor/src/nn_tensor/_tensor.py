@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +11,6 @@ from typing import Any, Final, Self
 import numpy as np
 
 from nn_tensor import _inplace, _numpy_protocol, ops
-from nn_tensor._backward import run_backward
 from nn_tensor._convert import array_from_python, holds_recorded, refuse_masked
 from nn_tensor._device import (
     CPU,
@@ -37,6 +37,8 @@ from nn_tensor._graph import Node, Variable, use_tensor_class
 from nn_tensor._hooks import RETAIN, add_hook, hooks_of, run_hooks
 from nn_tensor._modes import modes, no_grad, recording
 from nn_tensor._numpy_options import positional_arguments
+from nn_tensor._observe import current_observer, noted, observers, read
+from nn_tensor._observed_backward import run_backward
 
 __all__ = ["Tensor"]
 
@@ -146,11 +148,13 @@ class Tensor(Variable):
         self._requires_grad = False
         if requires_grad:
             self.requires_grad = True
+        if observers and (observer := current_observer()) is not None:
+            observer.made(self, data)
 
     @property
     def data(self) -> np.ndarray[Any, Any]:  # CuPy's, which no checker knows, are used like these
         """The NumPy or CuPy array itself; changes made through it are not recorded."""
-        return self._data
+        return read(self, ".data") if observers else self._data
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -171,6 +175,8 @@ class Tensor(Variable):
         if self._grad is not None and array.shape != self._data.shape:
             self._grad = None
         self._data = np.asarray(array) if isinstance(array, (np.generic, np.ndarray)) else array
+        if observers and (observer := current_observer()) is not None:
+            observer.replaced(self)
 
     @property
     def device(self) -> str:
@@ -200,15 +206,19 @@ class Tensor(Variable):
         """
         if self.size != 1:
             raise ValueError(f"item: expected exactly one element, got shape {self.shape}")
-        return self.numpy().item()
+        return self._read("its value (item, float, bool, print)").item()
 
     def tolist(self) -> Any:
         """Return the values as nested Python lists."""
-        return self.numpy().tolist()
+        return self._read("tolist").tolist()
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """Return the data as a NumPy array: without a copy on the CPU, copied from CUDA."""
-        return self._data if type(self._data) is np.ndarray else put(self._data, CPU)
+        return self._read("numpy")
+
+    def _read(self, how: str) -> np.ndarray[Any, Any]:
+        array = read(self, how)
+        return array if type(array) is np.ndarray else put(array, CPU)
 
     @property
     def requires_grad(self) -> bool:
@@ -240,20 +250,21 @@ class Tensor(Variable):
         Zeros for a leaf that requires a gradient and has none yet; None for any other Tensor
         (see `retain_grad`).
         """
+        if observers and (observer := current_observer()) is not None:
+            observer.gradient_read(self)
         if self._grad is None and self._requires_grad and self._node is None:
             with device_scope(self._data):
-                return Tensor(self.xp.zeros_like(self._data))
+                return Tensor(noted(self.xp.zeros_like, self._data))
         return self._grad
 
     @grad.setter
     def grad(self, value: ArrayLike | None) -> None:
-        if value is None:
-            self._grad = None
-            return
-        gradient = self._like("grad", value)
-        if gradient.shape != self.shape:
+        gradient = None if value is None else self._like("grad", value)
+        if gradient is not None and gradient.shape != self.shape:
             raise ValueError(f"grad: expected shape {self.shape}, got {gradient.shape}")
         self._grad = gradient
+        if observers and (observer := current_observer()) is not None:
+            observer.gradient_set(self)
 
     @property
     def has_grad(self) -> bool:
@@ -373,6 +384,8 @@ class Tensor(Variable):
     def zero_grad(self) -> None:
         """Clear the gradient: it reads as zeros until the next `backward`."""
         self._grad = None
+        if observers and (observer := current_observer()) is not None:
+            observer.gradient_set(self)
 
     def _seed(self, gradient: ArrayLike | None, create_graph: bool) -> Any:
         if not self._requires_grad:
@@ -386,7 +399,7 @@ class Tensor(Variable):
                     f"backward: a Tensor of shape {self.shape} needs a gradient that broadcasts "
                     "to its shape; without one it must have a single element"
                 )
-            ones = self.xp.ones_like(self._data)
+            ones = noted(self.xp.ones_like, self._data)
             return Tensor(ones) if create_graph else ones
         seed = self._like("gradient", gradient)
         try:
@@ -414,6 +427,11 @@ class Tensor(Variable):
         return tensor.astype(self.dtype)
 
     def _accumulate(self, total: Any) -> None:
+        observer = current_observer()
+        if observer is not None:
+            observer.gradient_read(self)
+            if self._hooks:
+                observer.refused("a hook of a leaf")
         if self._hooks:
             total = run_hooks(self._hooks, total)
         with _accumulating:
@@ -425,8 +443,10 @@ class Tensor(Variable):
                     elif self._hooks:  # a hook's gradient may be somebody's own
                         total = before._data + total
                     else:  # the total is ours, what was before may be somebody's
-                        total += before._data
+                        noted(operator.iadd, total, before._data, label="add", writes=True)
             self._grad = total if isinstance(total, Tensor) else Tensor(total)
+        if observer is not None:
+            observer.gradient_set(self)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
         """Call ``hook(gradient)`` whenever this Tensor's gradient has been computed.
@@ -481,6 +501,8 @@ class Tensor(Variable):
         keep = hooks.pop(RETAIN, None) if hooks else None
         self._data, self._node, self._grad = result._data, result._node, None
         self._requires_grad = result._requires_grad
+        if observers and (observer := current_observer()) is not None:
+            observer.replaced(self)
         if keep is not None:
             hooks_of(self)[RETAIN] = keep
 
@@ -670,7 +692,8 @@ class Tensor(Variable):
         return self.shape[0]
 
     def __contains__(self, value: object) -> bool:
-        return bool((self._data == (value._data if isinstance(value, Variable) else value)).any())
+        value = value._data if isinstance(value, Variable) else value
+        return bool((read(self, "in") == value).any())
 
     def __bool__(self) -> bool:
         if self.size != 1:
@@ -707,7 +730,7 @@ class Tensor(Variable):
             raise TypeError(
                 "implicit conversion of a CUDA Tensor to a NumPy array is not allowed; use .numpy()"
             )
-        return np.array(self._data, dtype=dtype, copy=copy)
+        return np.array(read(self, "a function of NumPy"), dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         operation = _numpy_protocol.counterparts.get(ufunc.__name__)
@@ -731,7 +754,7 @@ class Tensor(Variable):
         return operation(*args, **kwargs)
 
     def __dlpack__(self, **options: Any) -> Any:
-        return self._data.__dlpack__(**options)
+        return read(self, "dlpack").__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self._data.__dlpack_device__()

@@ -7,6 +7,7 @@ import weakref
 from typing import Any
 
 from nn_tensor._graph import Node, arrays_in
+from nn_tensor._observe import current_observer, observers
 
 __all__ = ["check_saved", "mark_dirty", "versions"]
 
@@ -79,3 +80,5 @@ def mark_dirty(array: Array) -> None:
     RuntimeError: multiply saved an array of shape (1,) that was changed in place before backward
     """
     versions.mark(array)
+    if observers and (observer := current_observer()) is not None:
+        observer.written(array)

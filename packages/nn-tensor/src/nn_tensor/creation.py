@@ -21,6 +21,7 @@ from nn_tensor._device import Device, device_scope, parse_device, put, xp_for
 from nn_tensor._dtype import DEFAULT_FLOAT, is_floating, parse_dtype
 from nn_tensor._errors import describe
 from nn_tensor._numpy_protocol import counterparts
+from nn_tensor._observe import external, noted
 from nn_tensor._tensor import Tensor
 
 __all__ = [
@@ -80,7 +81,7 @@ def tensor(
     """
     copied = Tensor(data, device, dtype, requires_grad)
     with device_scope(copied):
-        copied._data = copied.xp.array(copied._data)
+        copied._data = noted(copied.xp.array, copied._data)
     return copied
 
 
@@ -95,13 +96,18 @@ def _make(
     xp = xp_for(where)
     parsed = None if dtype is None else parse_dtype(dtype)
     if where.kind == "cpu":
-        array = getattr(xp, function)(*arguments, dtype=parsed)
+        array = noted(_call, xp, function, arguments, parsed, label=function)
     else:
         with xp.cuda.Device(where.index):
-            array = getattr(xp, function)(*arguments, dtype=parsed)
-    if parsed is None and is_floating(array.dtype):
-        array = array.astype(DEFAULT_FLOAT, copy=False)
+            array = noted(_call, xp, function, arguments, parsed, label=function)
     return Tensor(array, requires_grad=requires_grad)
+
+
+def _call(xp: Any, function: str, arguments: tuple[Any, ...], dtype: Any) -> Any:
+    array = getattr(xp, function)(*arguments, dtype=dtype)
+    if dtype is None and is_floating(array.dtype):
+        array = array.astype(DEFAULT_FLOAT, copy=False)
+    return array
 
 
 def _shape_and_dtype(shape: tuple[Any, ...], dtype: Any) -> tuple[tuple[int, ...], Any]:
@@ -350,10 +356,17 @@ def eye(
     return _make("eye", (N, M, check_integer("k", k)), dtype, device, requires_grad)
 
 
-def _drawn(array: Any, dtype: Any, device: DeviceLike, requires_grad: bool) -> Tensor:
-    return Tensor(
-        put(array.astype(dtype, copy=False), parse_device(device)), None, None, requires_grad
-    )
+def _drawn(
+    device: DeviceLike, requires_grad: bool, draw: Callable[..., Any], *arguments: Any
+) -> Tensor:
+    where = parse_device(device)
+
+    def placed(*arguments: Any) -> Any:
+        array, dtype = draw(*arguments)
+        return put(array.astype(dtype, copy=False), where)
+
+    placed.__name__ = draw.__name__.lstrip("_")
+    return Tensor(external(placed, *arguments), None, None, requires_grad)
 
 
 def rand(
@@ -368,7 +381,7 @@ def rand(
     >>> rand(2, 3, rng=0).shape
     (2, 3)
     """
-    return _drawn(*_floats("random", shape, rng, dtype), device, requires_grad)
+    return _drawn(device, requires_grad, _floats, "random", shape, rng, dtype)
 
 
 def randn(
@@ -383,7 +396,7 @@ def randn(
     >>> randn(2, 3, rng=0).shape
     (2, 3)
     """
-    return _drawn(*_floats("standard_normal", shape, rng, dtype), device, requires_grad)
+    return _drawn(device, requires_grad, _floats, "standard_normal", shape, rng, dtype)
 
 
 def _floats(kind: str, shape: tuple[Any, ...], rng: Rng, dtype: Any) -> tuple[Any, np.dtype[Any]]:
@@ -423,8 +436,11 @@ def randint(
     parsed = parse_dtype(dtype)
     if parsed.kind in "iu" and not np.iinfo(parsed).min <= low < high <= np.iinfo(parsed).max + 1:
         raise ValueError(f"dtype: {parsed} does not hold all integers from {low} to {high - 1}")
-    drawn = random_generator(rng).integers(low, high, _shape((size,)), dtype=np.int64)
-    return _drawn(drawn, parsed, device, False)
+    return _drawn(device, False, _integers, low, high, _shape((size,)), rng, parsed)
+
+
+def _integers(low: int, high: int, shape: Any, rng: Rng, dtype: Any) -> tuple[Any, Any]:
+    return random_generator(rng).integers(low, high, shape, dtype=np.int64), dtype
 
 
 def randperm(count: int, rng: Rng = None, device: DeviceLike = "cpu") -> Tensor:
@@ -434,7 +450,11 @@ def randperm(count: int, rng: Rng = None, device: DeviceLike = "cpu") -> Tensor:
     [0, 1, 2]
     """
     (count,) = _shape((count,))
-    return _drawn(random_generator(rng).permutation(count), np.int64, device, False)
+    return _drawn(device, False, _permutation, count, rng)
+
+
+def _permutation(count: int, rng: Rng) -> tuple[Any, Any]:
+    return random_generator(rng).permutation(count), np.int64
 
 
 def from_dlpack(x: Any, /, *, device: DeviceLike | None = None, copy: bool | None = None) -> Tensor:

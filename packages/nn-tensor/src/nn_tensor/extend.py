@@ -49,6 +49,7 @@ from nn_tensor._elsewhere import missing_name, name_here, names_elsewhere
 from nn_tensor._errors import describe
 from nn_tensor._half_products import half_product
 from nn_tensor._kernel import Kernel, kernel
+from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
 from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
@@ -60,6 +61,7 @@ __all__ = [
     "METADATA_KEY",
     "Device",
     "Kernel",
+    "Observer",
     "RowKernel",
     "StateDictReader",
     "accumulation_dtype",
@@ -67,6 +69,7 @@ __all__ = [
     "apply_dropout",
     "array_module",
     "half_product",
+    "current_observer",
     "is_autocast_dtype",
     "is_floating",
     "check_bool",
@@ -81,12 +84,14 @@ __all__ = [
     "device_of",
     "device_scope",
     "dropout_mask",
+    "external",
     "kernel",
     "keyword_only",
     "mark_dirty",
     "missing_name",
     "name_here",
     "names_elsewhere",
+    "observe",
     "op",
     "put",
     "raise_deferred_errors",
