@@ -164,7 +164,8 @@ def namespace_of(array: Array) -> Any:
 
 
 def device_of(array: Array) -> Device:
-    """Return the device that holds `array`; Python numbers count as being on the CPU."""
+    """Return the device that holds an array or Tensor; numbers count as being on the CPU."""
+    array = getattr(array, "_data", array)
     return Device("cuda", array.device.id) if _is_cupy(array) else CPU
 
 

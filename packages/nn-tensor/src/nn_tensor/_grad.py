@@ -94,7 +94,7 @@ def grad(
             total = found.get(targets[position])
             if total is None:
                 with device_scope(tensor):
-                    total = noted(tensor.xp.zeros_like, tensor._data)
+                    total = noted(tensor.xp.zeros_like, tensor)
             elif any(tensor is other for other in wanted[:position]):
                 with device_scope(total):
                     total = total.copy() if create_graph else noted(copy_array, total)

@@ -46,7 +46,8 @@ def update(tensor: Any, sign: str, operation: Any, value: ArrayLike) -> Any:
         result = operation(tensor, value)
     _check_fit(tensor, sign, result)
     with device_scope(tensor._data):
-        noted(_write, _writable(tensor, sign), result._data, label=f"write ({sign})", writes=True)
+        _check_writable(tensor, sign)
+        noted(_write, tensor, result, label=f"write ({sign})", writes=True)
     return tensor
 
 
@@ -54,10 +55,9 @@ def assign(tensor: Any, index: Any, value: ArrayLike) -> None:
     if _refuse_leaf(tensor, "item assignment", value):
         _replace(tensor, "item assignment", ops.set_item(tensor, value, index))
         return
-    array = value._data if isinstance(value, Variable) else value
     with device_scope(tensor._data):
-        target = _writable(tensor, "item assignment")
-        noted(_assign, target, array, _plain(index), label="item assignment", writes=True)
+        _check_writable(tensor, "item assignment")
+        noted(_assign, tensor, value, index, label="item assignment", writes=True)
 
 
 def _write(array: Any, values: Any) -> None:
@@ -68,13 +68,6 @@ def _write(array: Any, values: Any) -> None:
 def _assign(array: Any, values: Any, index: Any) -> None:
     write_item(namespace_of(array), array, index, values)
     versions.mark(array)
-
-
-def _plain(index: Any) -> Any:
-    """Return an index with arrays in place of Tensors."""
-    if isinstance(index, tuple):
-        return tuple(map(_plain, index))
-    return index._data if isinstance(index, Variable) else index
 
 
 def _replace(tensor: Any, sign: str, result: Any) -> Any:
@@ -95,11 +88,10 @@ def _check_fit(tensor: Any, sign: str, result: Any) -> None:
         raise TypeError(f"{sign}: a {result.dtype} result does not fit into {tensor.dtype}")
 
 
-def _writable(tensor: Any, sign: str) -> Any:
+def _check_writable(tensor: Any, sign: str) -> None:
     array = tensor._data
     # what is broadcast has elements that share memory; CuPy does not mark it as read-only
     steps = zip(array.strides, array.shape, strict=True)
     shared = any(step == 0 and length > 1 for step, length in steps)
     if shared or not getattr(array.flags, "writeable", True):
         raise ValueError(f"{sign}: the memory of this Tensor is read-only; take .copy()")
-    return array

@@ -17,6 +17,7 @@ __all__ = [
     "OBSERVE",
     "RECORD",
     "Switch",
+    "current_modes",
     "detect_anomaly",
     "enable_grad",
     "is_grad_enabled",
@@ -130,6 +131,20 @@ _RECORDED, _UNRECORDED = _BackwardPass(True), _BackwardPass(False)
 def recording(create_graph: bool) -> Switch:
     """Return the context of a backward pass, in which operations are recorded or not."""
     return _RECORDED if create_graph else _UNRECORDED
+
+
+def current_modes() -> tuple[Any, ...]:
+    """Return what this thread has switched on, in a form that can be compared and hashed.
+
+    >>> from nn_tensor import no_grad
+    >>> from nn_tensor.extend import current_modes
+    >>> before = current_modes()
+    >>> with no_grad():
+    ...     current_modes() == before
+    False
+    """
+    casts = modes.autocast if modes.call & AUTOCAST else None
+    return modes.call, modes.kernels, casts and casts.dtype
 
 
 def is_grad_enabled() -> bool:

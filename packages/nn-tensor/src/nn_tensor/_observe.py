@@ -55,7 +55,7 @@ class Observer:
         """
 
     def inputs(self, name: str, inputs: Sequence[Any], arrays: Sequence[Array]) -> None:
-        """Operation `name` was called with `inputs`, whose arrays `computed` is then told of."""
+        """`name` was called with `inputs`, whose arrays the next method that is called gets."""
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         """``result = function(*arguments)`` was called by `external`."""
@@ -163,13 +163,13 @@ def external(
     1
     """
     arrays = [x._data if isinstance(x, Variable) else x for x in arguments]
-    observer = current_observer()
-    if observer is None:
+    if not observers or (observer := current_observer()) is None:
         return function(*arrays)
     with _paused():
         result = function(*arrays)
-    if type(result) in (int, float):
+    if type(result) in (int, float, bool):
         result = new_variable(np.asarray(result))
+    observer.inputs(function.__name__, arguments, arrays)
     observer.external(function, arrays, result, snapshot)
     return result
 
@@ -177,10 +177,16 @@ def external(
 def noted(
     function: Callable[..., Any], *arguments: Any, label: str = "", writes: bool = False
 ) -> Any:
-    """Call a function of arrays outside of an operation, and tell the observer of it."""
-    result = function(*arguments)
+    """Call a function of arrays outside of an operation, and tell the observer of it.
+
+    It gets arrays in place of the Tensors among `arguments`.
+    """
+    arrays = tuple([x._data if isinstance(x, Variable) else x for x in arguments])
+    result = function(*arrays)
     if observers and (observer := current_observer()) is not None:
-        observer.computed(function, arguments, {}, result, label or function.__name__, writes)
+        label = label or function.__name__
+        observer.inputs(label, arguments, arrays)
+        observer.computed(function, arrays, {}, result, label, writes)
     return result
 
 

@@ -109,7 +109,7 @@ class Tensor(Variable):
         requires_grad: bool = False,
     ) -> None:
         if isinstance(data, Tensor):
-            data = data._data
+            data = data._as_array()
         wanted = None if dtype is None else parse_dtype(dtype)
         if type(data) is np.ndarray:
             array = data
@@ -254,7 +254,7 @@ class Tensor(Variable):
             observer.gradient_read(self)
         if self._grad is None and self._requires_grad and self._node is None:
             with device_scope(self._data):
-                return Tensor(noted(self.xp.zeros_like, self._data))
+                return Tensor(noted(self.xp.zeros_like, self))
         return self._grad
 
     @grad.setter
@@ -300,7 +300,12 @@ class Tensor(Variable):
 
     def detach(self) -> Tensor:
         """Return a Tensor that shares the memory, has no graph and requires no gradient."""
-        return Tensor(self._data)
+        return Tensor(self)
+
+    def _as_array(self) -> Array:
+        if observers and (observer := current_observer()) is not None:
+            observer.inputs("Tensor", (self,), (self._data,))
+        return self._data
 
     def copy(self) -> Tensor:
         """Return a copy that owns its memory; gradients flow through it."""
@@ -399,7 +404,7 @@ class Tensor(Variable):
                     f"backward: a Tensor of shape {self.shape} needs a gradient that broadcasts "
                     "to its shape; without one it must have a single element"
                 )
-            ones = noted(self.xp.ones_like, self._data)
+            ones = noted(self.xp.ones_like, self)
             return Tensor(ones) if create_graph else ones
         seed = self._like("gradient", gradient)
         try:
@@ -443,7 +448,7 @@ class Tensor(Variable):
                     elif self._hooks:  # a hook's gradient may be somebody's own
                         total = before._data + total
                     else:  # the total is ours, what was before may be somebody's
-                        noted(operator.iadd, total, before._data, label="add", writes=True)
+                        noted(operator.iadd, total, before, label="add", writes=True)
             self._grad = total if isinstance(total, Tensor) else Tensor(total)
         if observer is not None:
             observer.gradient_set(self)

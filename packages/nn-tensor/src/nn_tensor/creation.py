@@ -81,7 +81,7 @@ def tensor(
     """
     copied = Tensor(data, device, dtype, requires_grad)
     with device_scope(copied):
-        copied._data = noted(copied.xp.array, copied._data)
+        copied._data = noted(copied.xp.array, copied)
     return copied
 
 

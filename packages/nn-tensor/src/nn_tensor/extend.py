@@ -48,7 +48,16 @@ from nn_tensor._dtype import accumulation_dtype, is_floating
 from nn_tensor._elsewhere import missing_name, name_here, names_elsewhere
 from nn_tensor._errors import describe
 from nn_tensor._half_products import half_product
+from nn_tensor._internals import (
+    array_of,
+    gradient_of,
+    has_graph,
+    new_tensor,
+    set_array,
+    set_gradient,
+)
 from nn_tensor._kernel import Kernel, kernel
+from nn_tensor._modes import current_modes
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
@@ -69,6 +78,8 @@ __all__ = [
     "apply_dropout",
     "array_module",
     "half_product",
+    "array_of",
+    "current_modes",
     "current_observer",
     "is_autocast_dtype",
     "is_floating",
@@ -85,16 +96,21 @@ __all__ = [
     "device_scope",
     "dropout_mask",
     "external",
+    "gradient_of",
+    "has_graph",
     "kernel",
     "keyword_only",
     "mark_dirty",
     "missing_name",
     "name_here",
     "names_elsewhere",
+    "new_tensor",
     "observe",
     "op",
     "put",
     "raise_deferred_errors",
+    "set_array",
+    "set_gradient",
     "write_array",
     "xp_for",
 ]
