@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, maximum, sigmoid, softplus
-from nn_tensor.extend import device_of, keyword_only, op, put
+from nn_tensor.extend import device_of, external, keyword_only, op, put
 
 from nn_losses._inputs import (
     check_probabilities,
@@ -96,8 +96,8 @@ class BCELoss(Loss):
         """Return the loss of probabilities `prediction` against `target`, reduced."""
         prediction = read_prediction(prediction)
         expected = read_target(prediction, target)
-        check_probabilities("prediction", prediction.data)
-        check_probabilities("target", expected.data)
+        check_probabilities("prediction", prediction)
+        check_probabilities("target", expected)
         return self.reduce(binary_cross_entropy(prediction, expected))
 
 
@@ -179,7 +179,7 @@ class BCEWithLogitsLoss(Loss):
         """Return the loss of logits `prediction` against `target`, reduced."""
         logits = read_prediction(prediction)
         expected = read_target(logits, target)
-        check_probabilities("target", expected.data)
+        check_probabilities("target", expected)
         weight = self._weight_for(logits)
         return self.reduce(binary_cross_entropy_with_logits(logits, expected, weight))
 
@@ -193,7 +193,10 @@ class BCEWithLogitsLoss(Loss):
             raise ValueError(
                 f"pos_weight: shape {shape} does not broadcast to the prediction's {logits.shape}"
             )
-        return put(self.pos_weight.astype(logits.dtype), device_of(logits.data))
+        return external(self._weight_as, logits.dtype, device_of(logits))
+
+    def _weight_as(self, dtype: Any, device: Any) -> Any:
+        return put(np.asarray(self.pos_weight).astype(dtype), device)
 
     def extra_repr(self) -> str:
         """Return the weight."""

@@ -6,7 +6,15 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import check_integer, device_of, keyword_only, put
+from nn_tensor.extend import (
+    array_module,
+    check_integer,
+    current_observer,
+    device_of,
+    external,
+    keyword_only,
+    put,
+)
 
 from nn_losses._inputs import read_weights, widen
 from nn_losses._loss import Loss, Reduction
@@ -51,20 +59,28 @@ class ClassLoss(Loss):
                 f"weight: has {len(self.weight)} entries, but the prediction {scores.shape[-1]} "
                 f"classes (its shape is {scores.shape})"
             )
-        return put(self.weight.astype(scores.dtype), device_of(scores.data))
+        return external(self._weight_as, scores.dtype, device_of(scores))
+
+    def _weight_as(self, dtype: Any, device: Any) -> Any:
+        return put(np.asarray(self.weight).astype(dtype), device)
 
     def examples(self, target: Tensor, weight: Any, dtype: Any) -> tuple[Any, Any]:
         """Return the class of each example and its weight.
 
         The weight is None if each example counts 1. Ignored ones have class 0 and weight 0.
         """
-        xp = target.xp
-        classes = target.data.reshape(-1).astype(np.int64, copy=False)
+        # neither a device nor a program that is recorded can wait for whether one is ignored
+        static = target.xp is not np or current_observer() is not None
+        found: tuple[Any, Any] = external(self._examples, target, weight, dtype, static)
+        return found
+
+    def _examples(self, target: Any, weight: Any, dtype: Any, static: bool) -> tuple[Any, Any]:
+        xp = array_module(target)
+        classes = target.reshape(-1).astype(np.int64, copy=False)
         scale = None
         if self.ignore_index is not None:
             ignored = classes == self.ignore_index
-            # a device is not waited for: there the sum may count each example as 1
-            if xp is not np or ignored.any():
+            if static or ignored.any():  # if static the sum may count each example as 1
                 classes = xp.where(ignored, 0, classes)
                 scale = (~ignored).astype(dtype)
         if weight is not None:

@@ -5,11 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor, exp, gather, log_softmax, max, mean, one_hot, softmax, sum, where
+from nn_tensor import (
+    Tensor,
+    exp,
+    gather,
+    log_softmax,
+    max,
+    maximum,
+    mean,
+    one_hot,
+    softmax,
+    sum,
+    where,
+)
 from nn_tensor.extend import (
     RowKernel,
     accumulation_dtype,
-    array_module,
     check_probability,
     kernel,
     keyword_only,
@@ -140,8 +151,7 @@ def _(logits: Any, scale: Any) -> Any:
     if scale is not None:
         logits = where((scale != 0)[:, None], logits, 0)
     # the gradient is the same for any shift, so none goes through it
-    largest = max(logits, -1, keepdims=True).data
-    shift = array_module(largest).maximum(largest, np.finfo(largest.dtype).min)
+    shift = maximum(max(logits, -1, keepdims=True).detach(), float(np.finfo(logits.dtype).min))
     exponentials = exp(logits - shift)
     total = sum(exponentials, -1, keepdims=True)
     return exponentials, where(total == 0, 1, total)
@@ -386,7 +396,7 @@ class SoftmaxCrossEntropyLoss(ClassLoss):
             return cross_entropy_with_indices(rows, classes, scale, self.label_smoothing), scale
         expected = self._smooth(one_hot(Tensor(classes), rows.shape[-1], rows.dtype), weight)
         if self.ignore_index is not None:
-            ignored = target.data.reshape(-1, 1) == self.ignore_index
+            ignored = target.reshape(-1, 1) == self.ignore_index
             rows, expected = where(ignored, 0, rows), where(ignored, 0, expected)
         return cross_entropy_with_probabilities(rows, expected), scale
 

@@ -11,6 +11,7 @@ from nn_tensor.extend import (
     check_range,
     describe,
     device_of,
+    external,
     is_autocast_dtype,
     is_floating,
 )
@@ -58,7 +59,7 @@ def _on_the_device_of(prediction: Tensor, target: Any) -> Tensor:
         values = Tensor(target, None if hasattr(target, "dtype") else prediction.device)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"target: expected real numbers, got {values.dtype}")
-    if device_of(values.data) != device_of(prediction.data):
+    if device_of(values) != device_of(prediction):
         raise ValueError(
             f"target: is on {values.device}, the prediction on {prediction.device}; move one "
             "with .to(...)"
@@ -92,9 +93,8 @@ def read_classes(
     the prediction's dtype.
     """
     given = _on_the_device_of(prediction, target)
-    values = given.data
     if given.shape == prediction.shape:
-        check_probabilities("target", values)
+        check_probabilities("target", given)
         return given.astype(prediction.dtype), False
     if given.shape != prediction.shape[:-1]:
         raise ValueError(
@@ -107,15 +107,25 @@ def read_classes(
             f"target: class indices must be integers, got {given.dtype} of shape {given.shape} "
             f"for a prediction of shape {prediction.shape}"
         )
-    classes = check_indices("target", values, prediction.shape[-1], ignore_index)
-    return given if classes is values else Tensor(classes), True
+    replaced = external(_replaced_indices, given, prediction.shape[-1], ignore_index)
+    return given if replaced is None else Tensor(replaced), True
+
+
+def _replaced_indices(values: Any, count: int, ignore_index: int | None) -> Any:
+    """Check target classes; return those that take their place on CUDA, None on the CPU."""
+    checked = check_indices("target", values, count, ignore_index)
+    return None if checked is values else checked
 
 
 def check_probabilities(name: str, values: Any) -> None:
-    """Raise if a value in the array `values` is outside [0, 1]; NaN passes.
+    """Raise if a value in the Tensor or array `values` is outside [0, 1]; NaN passes.
 
     Of an array on a CUDA device the error comes when the next value is read.
     """
+    external(_check_probabilities, name, values)
+
+
+def _check_probabilities(name: str, values: Any) -> None:
     if values.dtype.kind not in "f":
         values = values.astype(np.float64)
     check_range(values, 0, 1, ValueError, f"{name}: probabilities lie between 0 and 1, got {{}}")

@@ -109,7 +109,7 @@ class KLDivLoss(Loss):
             )
         if self.log_target:
             return self.reduce(kl_divergence_with_log_target(prediction, expected))
-        check_probabilities("target", expected.data)
+        check_probabilities("target", expected)
         return self.reduce(kl_divergence(prediction, expected))
 
     def reduce(self, losses: Tensor, count: float | None = None) -> Tensor:

@@ -8,7 +8,14 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from nn_tensor import Tensor, mean, sum
-from nn_tensor.extend import check_choice, device_scope, keyword_only
+from nn_tensor.extend import (
+    array_module,
+    check_choice,
+    current_observer,
+    device_scope,
+    external,
+    keyword_only,
+)
 
 from nn_losses._sample_weight import read_sample_weight, weigh
 
@@ -147,7 +154,7 @@ class Loss(ABC):
         if self._sample_weight is not None:
             losses, count = weigh(losses, self._sample_weight, count)
         if getattr(count, "ndim", 0):
-            count = count.sum(dtype=np.float64)
+            count = external(_total, count, current_observer() is not None)
         self._note_count(losses.size if count is None else count)
         if self.reduction == "none":
             return losses
@@ -163,9 +170,8 @@ class Loss(ABC):
             return average
         if not on_device:
             return average * (losses.size / count)
-        xp, nothing = losses.xp, count == 0
-        factor = xp.where(nothing, 1, losses.size / count).astype(average.dtype)
-        return average * factor + xp.where(nothing, math.nan, 0).astype(average.dtype)
+        factor, offset = external(_factor_and_offset, count, losses.size, average.dtype)
+        return average * factor + offset
 
     def extra_repr(self) -> str:
         """Return the options that ``repr`` shows before the reduction."""
@@ -174,3 +180,19 @@ class Loss(ABC):
     def __repr__(self) -> str:
         options = [self.extra_repr(), f"reduction={self.reduction!r}"]
         return f"{type(self).__name__}({', '.join(filter(None, options))})"
+
+
+def _total(weights: Any, static: bool) -> Any:
+    """Return the sum of weights; if static as an array, whose value no branch may read."""
+    total = weights.sum(dtype=np.float64)
+    return np.asarray(total) if static and isinstance(total, np.generic) else total
+
+
+def _factor_and_offset(count: Any, size: int, dtype: Any) -> tuple[Any, Any]:
+    """Return what turns a mean over `size` losses into one over `count`: NaN if that is 0."""
+    xp = array_module(count)
+    nothing = count == 0
+    with np.errstate(divide="ignore"):
+        factor = xp.where(nothing, 1, size / count)
+    # adding -0 changes no number
+    return factor.astype(dtype), xp.where(nothing, math.nan, -0.0).astype(dtype)

@@ -57,7 +57,7 @@ class NLLLoss(ClassLoss):
             )
         rows = as_rows(scores)
         classes, scale = self.examples(given, self.weight_for(rows), rows.dtype)
-        losses = -gather(rows, classes[:, None], 1)[:, 0]
+        losses = -gather(rows, Tensor(classes)[:, None], 1)[:, 0]
         if scale is not None:
-            losses = where(scale == 0, 0, losses) * scale
+            losses = where(Tensor(scale) == 0, 0, losses) * Tensor(scale)
         return self.reduce(as_examples(losses, scores), scale).astype(scores.dtype)

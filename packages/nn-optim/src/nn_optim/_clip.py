@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, isfinite
-from nn_tensor.extend import check_bool, check_number, device_scope, kernel, keyword_only
+from nn_tensor.extend import check_bool, check_number, device_scope, external, kernel, keyword_only
 
 from nn_optim._group import check_tensors
 from nn_optim._multi_tensor import MultiTensorKernel
@@ -49,6 +49,10 @@ def clip_gradients_by_value(parameters: Tensor | Iterable[Tensor], limit: float)
     Tensor([ 2., -3.])
     """
     bound = check_number("limit", limit, minimum=0)
+    external(_clip_by_value, check_tensors("parameters", parameters), bound)
+
+
+def _clip_by_value(parameters: list[Tensor], bound: float) -> None:
     for _, parameter, gradient in find_gradients(parameters):
         with device_scope(gradient.data):
             parameter.grad = Tensor(gradient.xp.clip(gradient.data, -bound, bound))
@@ -96,6 +100,11 @@ def clip_gradients_by_norm(
     """
     bound = check_number("max_norm", max_norm, minimum=0, allow_infinite=True)
     strict = check_bool("error_if_nonfinite", error_if_nonfinite)
+    tensors = check_tensors("parameters", parameters)
+    return external(_clip_by_norm, tensors, bound, strict)
+
+
+def _clip_by_norm(parameters: list[Tensor], bound: float, strict: bool) -> float:
     found = find_gradients(parameters)
     norm = _norm(found)
     if strict and not math.isfinite(norm):

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import array_module, device_of, device_scope, mark_dirty, put
+from nn_tensor.extend import (
+    array_module,
+    current_observer,
+    device_of,
+    device_scope,
+    mark_dirty,
+    put,
+)
 
 from nn_optim._options import Option, Options
 
@@ -84,6 +91,23 @@ class State(dict[str, Array]):
             self.batch = device_of(parameter), parameter.dtype
         elif type(parameter) is np.ndarray and parameter.size <= _SMALL:
             self.batch = dtype
+
+    def snapshot(self) -> Callable[[], None]:
+        """Remember the parameter and its state, and return a function that restores them."""
+        array, step = self.parameter.data, self.step
+        kept = [(array, array.copy()), *((a, a.copy()) for a in self.values())]
+        arrays = {**self}
+
+        def restore() -> None:
+            if arrays.keys() != self.keys():
+                self.load(step, arrays)
+            self.step = step
+            for target, values in kept:
+                with device_scope(target):
+                    target[...] = values
+            mark_dirty(array)
+
+        return restore
 
     def apply(self, update: Update, options: Options, states: Sequence[State]) -> None:
         """Update the parameter; `states` is this one."""
@@ -187,6 +211,8 @@ class Group:
         return value / (1.0 + self._options["decay"] * self._decays) if name == "lr" else value
 
     def __setitem__(self, name: str, value: Any) -> None:
+        if (observer := current_observer()) is not None:
+            observer.refused(f"the option {name!r} of an optimizer was set")
         self._options[name] = self._declared[self._known(name)].check(value)
         if name == "lr":
             self._decays = 0
@@ -221,6 +247,19 @@ class Group:
         if self._options["lr"] != lr:
             self["lr"] = lr
         self._scheduled = {lr: base}
+
+    def snapshot(self) -> Callable[[], None]:
+        """Remember parameters, states and options, and return a function that restores them."""
+        restores = [state.snapshot() for state in self._states]
+        before = {"_options": {**self._options}, "_decays": self._decays}
+        scheduled = {**self._scheduled}
+
+        def restore() -> None:
+            vars(self).update(before, _scheduled=scheduled)
+            for function in restores:
+                function()
+
+        return restore
 
     def __repr__(self) -> str:
         options = ", ".join(f"{name}={self[name]}" for name in self)

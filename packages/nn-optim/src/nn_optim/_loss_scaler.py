@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,14 @@ from nn_tensor.extend import (
     METADATA_KEY,
     StateDictReader,
     accumulation_dtype,
+    array_module,
     check_bool,
     check_integer,
     check_number,
+    current_observer,
     describe,
     device_scope,
+    external,
     is_floating,
     kernel,
     keyword_only,
@@ -107,7 +110,12 @@ class LossScaler:
             raise TypeError(f"loss: expected a floating Tensor, got {describe(loss)}")
         if not self.enabled:
             return loss
-        return loss.astype(accumulation_dtype(loss.dtype) or loss.dtype) * self.loss_scale
+        wide = loss.astype(accumulation_dtype(loss.dtype) or loss.dtype)
+        observed = current_observer() is not None  # the scale is read anew at each replay
+        return wide * (external(self._scale_as, wide) if observed else self.loss_scale)
+
+    def _scale_as(self, loss: Any) -> Any:
+        return array_module(loss).asarray(self.loss_scale, loss.dtype)
 
     @keyword_only
     def step(self, *optimizers: Optimizer, clip_norm: float | None = None) -> bool:
@@ -134,6 +142,24 @@ class LossScaler:
         bound = math.inf
         if clip_norm is not None:
             bound = check_number("clip_norm", clip_norm, minimum=0, allow_infinite=True)
+        stepped: bool = external(self._step, optimizers, bound, snapshot=self._snapshot(optimizers))
+        return stepped
+
+    def _snapshot(self, optimizers: tuple[Optimizer, ...]) -> Callable[[], Callable[[], None]]:
+        def snapshot() -> Callable[[], None]:
+            before = {**vars(self)}
+            restores = [optimizer._snapshot() for optimizer in optimizers]
+
+            def restore() -> None:
+                vars(self).update(before)
+                for function in restores:
+                    function()
+
+            return restore
+
+        return snapshot
+
+    def _step(self, optimizers: tuple[Optimizer, ...], bound: float) -> bool:
         found = _find(optimizers)
         factor = 1.0 / self.loss_scale if self.enabled else 1.0
         squares, unscaled = 0.0, list[Any]()

@@ -16,6 +16,7 @@ from nn_tensor.extend import (
     check_number,
     describe,
     device_scope,
+    external,
     mark_dirty,
     raise_deferred_errors,
 )
@@ -166,8 +167,21 @@ class Optimizer(Configured):
         >>> optimizer.lr
         0.5
         """
+        external(self._decay_lr, snapshot=self._snapshot)
+
+    def _decay_lr(self) -> None:
         for group in self._groups:
             group._decays += 1
+
+    def _snapshot(self) -> Callable[[], None]:
+        """Remember parameters, states and options, and return a function that restores them."""
+        restores = [group.snapshot() for group in self._groups]
+
+        def restore() -> None:
+            for function in restores:
+                function()
+
+        return restore
 
     def zero_grad(self) -> None:
         """Clear the gradients of all parameters."""
@@ -185,6 +199,9 @@ class Optimizer(Configured):
                 shape than in earlier steps); then none was updated.
             IndexError: if the device has found an index out of range.
         """
+        external(self._step, snapshot=self._snapshot)
+
+    def _step(self) -> None:
         raise_deferred_errors()
         fuses = self.rule is not None and type(self).update is Optimizer.update
         ready = []

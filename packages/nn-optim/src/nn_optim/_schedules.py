@@ -6,11 +6,18 @@ import bisect
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, SupportsFloat
 
 import numpy as np
-from nn_tensor.extend import METADATA_KEY, check_bool, check_integer, check_number, describe
+from nn_tensor.extend import (
+    METADATA_KEY,
+    check_bool,
+    check_integer,
+    check_number,
+    describe,
+    external,
+)
 
 from nn_optim._optimizer import Optimizer, check_count
 from nn_optim._options import Configured, Options, argument, option
@@ -86,6 +93,22 @@ class Schedule(Configured):
         Raises:
             ValueError: if a rate would be infinite, NaN or negative; then nothing was changed.
         """
+        external(self._step, snapshot=self._snapshot)
+
+    def _snapshot(self) -> Callable[[], None]:
+        """Remember the progress and the options, and return a function that restores them."""
+        schedules = [(schedule, {**schedule._progress}) for _, schedule in self._walk()]
+        restores = [group.snapshot() for group in self.optimizer.groups]
+
+        def restore() -> None:
+            for schedule, progress in schedules:
+                schedule._progress = progress
+            for function in restores:
+                function()
+
+        return restore
+
+    def _step(self) -> None:
         # A group that was added meanwhile starts from its own learning rate.
         progress = self._new_progress() | self._progress
         self._set_progress(progress | {"steps": self.steps + 1})
@@ -561,6 +584,9 @@ class ReduceOnPlateau(Schedule):
             TypeError: if it is not a number.
             ValueError: if it has several elements.
         """
+        external(self._take, value, snapshot=self._snapshot)
+
+    def _take(self, value: Any) -> None:
         number, (best, waited, cooling) = self._check_float(value), self._progress.values()
         improved = self._improves(number)
         waited = 0 if improved or cooling else waited + 1

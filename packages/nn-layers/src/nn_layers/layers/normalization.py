@@ -392,8 +392,8 @@ class _BatchNorm(_Normalization):
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
             # a new array: the old one may be saved in a graph that `backward` has yet to walk
             average = new * momentum + running.astype(new.dtype) * (1 - momentum)
-            running.data = average.astype(running.dtype).data
-        self.num_batches_tracked.data = batches.data
+            running.data = average.astype(running.dtype)
+        self.num_batches_tracked.data = batches
 
     def _by_running_statistics(self, x: Tensor) -> Tensor:
         mean, variance = self.running_mean, self.running_var

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nn_tensor import Tensor
-from nn_tensor.extend import check_integer, check_range, describe
+from nn_tensor.extend import check_integer, check_range, describe, external
 
 __all__ = ["as_token_ids", "check_ids", "check_padding_idx", "check_token_ids"]
 
@@ -73,10 +73,16 @@ def check_ids(
     ids = as_token_ids(given, "cpu")  # lists are checked on the host
     if ids.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {describe(ids)}")
-    checked = check_range(ids.data, 0, count - 1, error, f"{name}: {{}} {message}")
+    replaced = external(_replaced_ids, ids, count - 1, error, f"{name}: {{}} {message}")
     if not hasattr(given, "dtype"):
-        return Tensor(checked, device)
-    return ids if checked is ids.data else Tensor(checked)
+        return ids.to(device)
+    return ids if replaced is None else Tensor(replaced)
+
+
+def _replaced_ids(ids: Any, high: int, error: type[Exception], message: str) -> Any:
+    """Check ids; return those that take their place on CUDA, None on the CPU."""
+    checked = check_range(ids, 0, high, error, message)
+    return None if checked is ids else checked
 
 
 def check_padding_idx(padding_idx: Any, vocab_size: int) -> int | None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import describe
+from nn_tensor.extend import describe, external
 
 from nn_transformer.modules.token_ids import as_token_ids
 
@@ -31,7 +31,11 @@ def causal_mask(length: int, device: str = "cpu") -> Tensor:
     >>> causal_mask(3).tolist()
     [[True, False, False], [True, True, False], [True, True, True]]
     """
-    return Tensor(np.tri(length, dtype=bool), device=device)
+    return Tensor(external(_causal, length), device=device)
+
+
+def _causal(length: int) -> Any:
+    return np.tri(length, dtype=bool)
 
 
 def padding_mask(tokens: Any, padding_idx: int) -> Tensor:

@@ -55,12 +55,12 @@ class AttentionOptions(NamedTuple):
     scale: float
     causal: bool
     dropout: float
-    seed: int
+    seed: int | np.int64
     needs_backward: bool
 
     def dropout_of(self, block: Block) -> tuple[float, tuple[int, int]]:
         """Return the dropout probability, and the key that the mask of a block follows from."""
-        return self.dropout, (self.seed, block.number)
+        return self.dropout, (int(self.seed), block.number)
 
 
 class Block(NamedTuple):

@@ -13,6 +13,7 @@ from nn_tensor.extend import (
     check_probability,
     describe,
     device_scope,
+    external,
     is_floating,
     op,
 )
@@ -147,7 +148,7 @@ def scaled_dot_product_attention(
     query, key, value = (_broadcast(x, leading or (1,), dtype) for x in operands)
     mask = check_mask(mask, (*leading, query.shape[-2], key.shape[-2]), query.device, wide)
     factor = 1 / math.sqrt(max(1, query.shape[-1])) if scale is None else float(scale)
-    seed = int(random_generator(rng).integers(1 << 63)) if dropout else 0
+    seed = external(_draw_seed, random_generator(rng)) if dropout else 0
     needs_backward = is_grad_enabled() and any(
         isinstance(x, Tensor) and x.requires_grad for x in (query, key, value, mask)
     )
@@ -156,6 +157,10 @@ def scaled_dot_product_attention(
     if not leading:
         result = result[0]
     return result if result.dtype == result_dtype else result.astype(result_dtype)
+
+
+def _draw_seed(rng: np.random.Generator) -> np.int64:
+    return np.int64(rng.integers(1 << 63))
 
 
 def _broadcast(x: Tensor, leading: tuple[int, ...], dtype: np.dtype[Any]) -> Tensor:

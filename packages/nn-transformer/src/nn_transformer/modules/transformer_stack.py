@@ -148,7 +148,7 @@ class TransformerStack(BaseModel):
             if not isinstance(cache, DecoderCache):
                 raise TypeError(f"cache: expected a DecoderCache, got {describe(cache)}")
             cache.begin(batch, length, len(self.layers))
-            positions = cache.positions(length, device_of(x.data))
+            positions = cache.positions(length, device_of(x))
         if self._embedding_scale != 1.0:
             x = x * self._embedding_scale
         rotation = None
@@ -165,7 +165,7 @@ class TransformerStack(BaseModel):
     def _padding_mask(self, tokens: Tensor, cache: DecoderCache | None = None) -> Tensor | None:
         """Return the mask of the padding, or None if there is none."""
         if cache is not None:
-            return cache.padding_mask(tokens.shape[1], device_of(self.embedding.weights.data))
+            return cache.padding_mask(tokens.shape[1], device_of(self.embedding.weights))
         return None if self.padding_idx is None else padding_mask(tokens, self.padding_idx)
 
     def run(
