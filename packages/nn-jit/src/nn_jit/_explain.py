@@ -1,0 +1,96 @@
+"""What a function was recorded as: a table for people."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from nn_jit._program import Program
+
+__all__ = ["Explanation", "ProgramExplanation"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramExplanation:
+    """One program.
+
+    Attributes:
+        shapes: of the arguments.
+        operations: the number of calls of operations and backward rules in a replay.
+        externals: the labels of the calls that are not operations: checks, draws, optimizers.
+        dropped: the number of calls whose result nobody uses.
+        nbytes: the bytes that a replay computes in all; fewer are held at a time.
+        verified: whether its first replay was compared with the function as written.
+        replays: how often it was replayed since.
+        calls: label, result and line of every call.
+        source: the Python text of the replay.
+    """
+
+    shapes: list[str]
+    operations: int
+    externals: list[str]
+    dropped: int
+    nbytes: int
+    verified: bool
+    replays: int
+    calls: list[tuple[str, str, str]]
+    source: str
+
+    @classmethod
+    def of(cls, program: Program, source: str, verified: bool, replays: int) -> ProgramExplanation:
+        used = [call for call in program.calls if call.used]
+        rows = []
+        for call in used:
+            results = [v for v in call.results if v.shape is not None]
+            shown = ", ".join(f"{v.dtype} {v.shape}" for v in results)
+            rows.append((call.label, shown, call.place))
+        return cls(
+            [f"{value.dtype} {value.shape}" for value in program.inputs],
+            sum(call.kind == "operation" for call in used),
+            [call.label for call in used if call.kind == "external"],
+            len(program.calls) - len(used),
+            sum(value.nbytes for call in used for value in call.results),
+            verified,
+            replays,
+            rows,
+            source,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+    """What `JitFunction.explain` returns; print it.
+
+    Attributes:
+        name: of the function.
+        signatures: the number of signatures that it was called with, up to the limit.
+        programs: the recorded programs.
+        changes: why it was recorded anew.
+    """
+
+    name: str
+    signatures: int
+    programs: list[ProgramExplanation]
+    changes: list[str]
+
+    @classmethod
+    def of(cls, name: str, signatures: int, entries: list[Any], changes: list[str]) -> Explanation:
+        programs = [ProgramExplanation.of(*entry[1:]) for entry in entries]
+        return cls(name, signatures, programs, changes)
+
+    def __str__(self) -> str:
+        lines = [f"{self.name}: {self.signatures} signatures, {len(self.programs)} programs"]
+        lines += [f"  recorded anew: {change}" for change in self.changes]
+        for program in self.programs:
+            state = "verified" if program.verified else "not compared yet"
+            lines.append(f"  ({', '.join(program.shapes)}): {state}, {program.replays} replays")
+            lines.append(
+                f"    {program.operations} operations, {len(program.externals)} externals, "
+                f"{program.dropped} dropped, {program.nbytes:,} bytes"
+            )
+            counts = Counter(label for label, _, _ in program.calls)
+            width = max(map(len, counts), default=0)
+            for label, count in counts.most_common():
+                lines.append(f"      {label:<{width}}  {count}")
+        return "\n".join(lines)

@@ -1,0 +1,205 @@
+"""Generates the Python function that replays a program: straight lines, no branches."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import array_of, gradient_of, new_tensor, set_array, set_gradient
+
+from nn_jit._errors import JitError
+from nn_jit._plan import last_uses
+from nn_jit._program import Call, Constant, Named, Program, TensorRef, Value, values_in
+
+__all__ = ["generate"]
+
+_NUMBERS = itertools.count()
+
+
+def generate(program: Program) -> tuple[Callable[[Any], Any], str]:
+    """Return the function that replays a program, given the leaves of its arguments; its text."""
+    return _Generator(program).run()
+
+
+def _as_number(x: Any) -> Any:
+    return x if isinstance(x, (bool, int, float)) else x.item()
+
+
+def _check_shape(array: Any, shape: tuple[int, ...], label: str) -> None:
+    if array.shape != shape:
+        raise JitError(
+            f"{label} gave shape {array.shape}, and {shape} when the function was recorded: the "
+            "shape depends on values; compute it outside of the function"
+        )
+
+
+class _Generator:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.space: dict[str, Any] = {
+            "array_of": array_of,
+            "gradient_of": gradient_of,
+            "new_tensor": new_tensor,
+            "set_array": set_array,
+            "set_gradient": set_gradient,
+            "asarray": np.asarray,
+            "number": _as_number,
+            "check_shape": _check_shape,
+            "Tensor": Tensor,
+        }
+        self.names: dict[int, str] = {}  # of values
+        self.bound: dict[int, str] = {}  # of objects, by identity
+        self.keep: list[Any] = []
+        self.lines: list[str] = []
+        self.last = last_uses(program)
+
+    def bind(self, prefix: str, value: Any) -> str:
+        """Return the global name of an object."""
+        if value is None or value is True or value is False or type(value) is int:
+            return repr(value)
+        name = self.bound.get(id(value))
+        if name is None:
+            self.bound[id(value)] = name = f"{prefix}{len(self.bound)}"
+            self.space[name] = value
+        return name
+
+    def text(self, template: Any) -> str:
+        """Return the expression of an argument."""
+        if isinstance(template, Value):
+            return self.names[id(template)]
+        if isinstance(template, Constant):
+            return self.bind("c", template.value)
+        if isinstance(template, TensorRef):
+            return self.tensor(template)
+        if isinstance(template, Named):
+            return f"{self.bind('c', template.type)}({', '.join(map(self.text, template.parts))})"
+        parts = ", ".join(map(self.text, template))
+        if isinstance(template, list):
+            return f"[{parts}]"
+        return f"({parts},)" if parts else "()"
+
+    def tensor(self, ref: TensorRef) -> str:
+        return f"x{ref.number}" if ref.number is not None else self.bind("p", ref.tensor)
+
+    def run(self) -> tuple[Callable[[Any], Any], str]:
+        program = self.program
+        fetched = {id(tensor) for tensor in program.guards.fetched}
+        for number, value in enumerate(program.inputs):
+            self.names[id(value)] = f"a{number}" if value.is_tensor else f"x{number}"
+            if value.is_tensor:
+                self.lines.append(f"a{number} = array_of(x{number})")
+        for tensor, value in program.states:
+            if id(tensor) in fetched:
+                self.names[id(value)] = name = f"s{value.number}"
+                self.lines.append(f"{name} = array_of({self.bind('p', tensor)})")
+            else:
+                self.names[id(value)] = self.bind("w", value.array)
+        for position, call in enumerate(program.calls):
+            if call.used:
+                self.call(position, call)
+        self.lines.append(f"return {self.output(program.output)}")
+        arguments = "".join(f"x{n}, " for n in range(len(program.inputs)))
+        head = [f"({arguments}) = leaves"] if arguments else []
+        body = "".join(f"    {line}\n" for line in (*head, *self.lines))
+        source = f"def replay(leaves):\n{body}"
+        code = compile(source, f"<nn_jit program {next(_NUMBERS)}>", "exec")
+        exec(code, self.space)
+        function: Callable[[Any], Any] = self.space["replay"]
+        return function, source
+
+    def call(self, position: int, call: Call) -> None:
+        for value in _constants(call):
+            if id(value) not in self.names:
+                self.names[id(value)] = self.bind("k", value.array)
+        first = self.text(call.arguments[0]) if call.arguments else ""
+        if call.kind == "set gradient":
+            self.lines.append(f"set_gradient({first}, {self.text(call.arguments[1])})")
+        elif call.kind == "set array":
+            self.lines.append(f"set_array({first}, {self.text(call.arguments[1])})")
+        else:
+            self.function_call(position, call)
+        used = {v for v in _values(call) if self.last.get(id(v)) == position}
+        dead = sorted({self.names[id(v)] for v in used if self.names[id(v)][0] in "tl"})
+        if dead:
+            self.lines.append(f"del {', '.join(dead)}")
+
+    def function_call(self, position: int, call: Call) -> None:
+        if call.kind == "read gradient":
+            expression = f"gradient_of({self.text(call.arguments[0])})"
+        else:
+            if call.filled is not None:
+                self.names[id(call.filled)] = f"l{position}"
+                self.lines.append(f"l{position} = []")
+            arguments = [self.text(x) for x in call.arguments]
+            arguments += [f"{name}={self.text(x)}" for name, x in call.options.items()]
+            expression = f"{self.bind('f', call.function)}({', '.join(arguments)})"
+        wanted = [value for value in call.results if id(value) in self.last]
+        if not wanted and not call.check_shape:
+            self.lines.append(expression)
+            return
+        name = f"t{position}"
+        whole = [value for value in call.results if value.path == ()]
+        for value in whole:
+            self.names[id(value)] = name
+        if any(value.zero_d for value in whole) and call.kind == "operation":
+            expression = f"asarray({expression})"
+        self.lines.append(f"{name} = {expression}")
+        parts = [value for value in wanted if value.path != ()]
+        for value in parts:
+            filled = value.path[0] == -1
+            root = f"l{position}" if filled else name
+            path = "".join(f"[{i}]" for i in (value.path[1:] if filled else value.path))
+            own = name + "_" + "_".join(str(i) for i in value.path).replace("-", "m")
+            part = f"{root}{path}"
+            if value.zero_d and call.kind == "operation":
+                part = f"asarray({part})"
+            self.names[id(value)] = own
+            self.lines.append(f"{own} = {part}")
+        if call.check_shape:
+            for value in call.results:
+                if value.shape is not None and value.path in ((), (0,)):
+                    shown = self.names.get(id(value), name if value.path == () else f"{name}[0]")
+                    arguments = [shown, self.bind("c", value.shape), repr(call.label)]
+                    self.lines.append(f"check_shape({', '.join(arguments)})")
+        dead = [] if any(id(value) in self.last for value in whole) else [name]
+        if call.filled is not None and id(call.filled) not in self.last:
+            dead.append(f"l{position}")
+        if dead:
+            self.lines.append(f"del {', '.join(dead)}")
+
+    def output(self, template: Any) -> str:
+        kind = template[0]
+        if kind == "tensor":
+            return f"new_tensor({self._asarray(template[1])})"
+        if kind == "array":
+            return self.names[id(template[1])]
+        if kind == "number":
+            return f"number({self.names[id(template[1])]})"
+        if kind == "input":
+            return f"x{template[1]}"
+        if kind in ("state", "constant"):
+            return self.bind("o", template[1])
+        if kind == "dict":
+            items = [(self.bind("o", key), self.output(x)) for key, x in template[1].items()]
+            return "{" + ", ".join(f"{key}: {x}" for key, x in items) + "}"
+        parts = ", ".join(map(self.output, template[-1]))
+        if kind == "named":
+            return f"{self.bind('c', template[1])}({parts})"
+        if kind == "list":
+            return f"[{parts}]"
+        return f"({parts},)" if parts else "()"
+
+    def _asarray(self, value: Value) -> str:
+        name = self.names[id(value)]
+        return f"asarray({name})" if value.zero_d or value.shape == () else name
+
+
+def _values(call: Call) -> set[Value]:
+    return set(values_in((call.arguments, call.options)))
+
+
+def _constants(call: Call) -> list[Value]:
+    return [value for value in _values(call) if value.source == "constant"]

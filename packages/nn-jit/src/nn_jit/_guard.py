@@ -1,0 +1,72 @@
+"""What has to be as it was when a program was recorded, beside the arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any
+
+from nn_tensor.extend import array_of, gradient_of
+
+from nn_jit._program import Guards
+
+__all__ = ["compile_guards", "names_read"]
+
+_SCALARS = (bool, int, float, str, type(None))
+
+
+def names_read(function: Any) -> list[tuple[Callable[[], Any], str, Any]]:
+    """Return how to read each plain value that a function takes from around it, and its value."""
+    function = getattr(function, "__func__", function)
+    if not isinstance(function, FunctionType):
+        return []
+    found: list[tuple[Callable[[], Any], str, Any]] = []
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    for name, cell in cells:
+        try:
+            value = cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+        if isinstance(value, _SCALARS):
+            found.append((lambda cell=cell: cell.cell_contents, name, value))  # type: ignore[misc]
+    scope = function.__globals__
+    for name in function.__code__.co_names:
+        if name in scope and isinstance(scope[name], _SCALARS):
+            found.append((lambda name=name: scope.get(name), name, scope[name]))  # type: ignore[misc]
+    return found
+
+
+def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
+    """Return a function of the leaves that says what has changed, or None."""
+    tensors = [tensor for tensor, _, _ in guards.states]
+    arrays = [array for _, array, _ in guards.states]
+    needs = [needs_grad for _, _, needs_grad in guards.states]
+    layouts = [(t, array_of(t).shape, array_of(t).dtype) for t in guards.fetched]
+    modules, modes = zip(*guards.training.values(), strict=True) if guards.training else ((), ())
+    modes = tuple(modes)
+    gradients, names = list(guards.gradients.values()), guards.names
+
+    def changed(leaves: Sequence[Any]) -> str | None:
+        for tensor, array, needed in zip(tensors, arrays, needs, strict=True):
+            if array_of(tensor) is not array:
+                return "the array of a Tensor was replaced (load_state_dict, set_dtype, to)"
+            if tensor.requires_grad is not needed:
+                return "a Tensor requires a gradient, or no longer does (freeze)"
+        for module, mode in zip(modules, modes, strict=True):
+            if module.training is not mode:
+                return "the training mode of a module (train, eval)"
+        for tensor, shape, dtype in layouts:
+            array = array_of(tensor)
+            if array.shape != shape or array.dtype != dtype or tensor.requires_grad:
+                return "the shape or dtype of a Tensor, or whether it requires a gradient"
+        for ref, had in gradients:
+            tensor = ref.tensor if ref.number is None else leaves[ref.number]
+            if (gradient_of(tensor) is not None) is not had:
+                return "whether a Tensor has a gradient before the call"
+        for read, name, value in names:
+            now = read()
+            if now is not value and (type(now) is not type(value) or now != value):
+                return f"the variable {name!r}, {value!r} when the function was recorded"
+        return None
+
+    return changed

@@ -1,0 +1,222 @@
+"""`jit`: a function that is recorded once and then replayed."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+from nn_tensor.extend import current_observer
+
+from nn_jit._errors import JitError, place
+from nn_jit._explain import Explanation
+from nn_jit._generate import generate
+from nn_jit._guard import compile_guards, names_read
+from nn_jit._plan import drop_unused
+from nn_jit._program import Program
+from nn_jit._record import record
+from nn_jit._signature import Unhashable, difference, signature
+from nn_jit._verify import verify
+
+__all__ = ["JitFunction", "jit"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_MOST = 8  # signatures, and recordings of each
+
+
+class _Replay:
+    """A program that is ready to run."""
+
+    def __init__(self, program: Program, names: list[Any]) -> None:
+        drop_unused(program)
+        program.guards.names = names
+        self.program = program
+        self.function, self.source = generate(program)
+        self.changed = compile_guards(program.guards)
+        self.verified = False
+        self.calls = 0
+        for call in program.calls:
+            for value in call.results:
+                value.array = None
+
+
+class _Entry:
+    """What is known of one signature."""
+
+    def __init__(self) -> None:
+        self.replays: list[_Replay] = []
+        self.recordings = 0
+        self.changes: list[str] = []
+
+
+class JitFunction(Generic[P, R]):
+    """A function that is recorded once for each signature, and replayed; `jit` makes it."""
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        if not callable(function):
+            raise TypeError(f"function: expected a function, got {function!r}")
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._lock = threading.RLock()
+        self._running = False
+        self._entries: dict[Any, _Entry] = {}
+        self._said: set[str] = set()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Replay the function, record it, or run it as written."""
+        if current_observer() is not None:
+            raise JitError(
+                f"{self._name} was called at {place()} while another function was recorded; "
+                "programs do not nest: call the function without jit inside, "
+                f"{self._name}.__wrapped__"
+            )
+        with self._lock:
+            if self._running:  # it calls itself
+                return self._function(*args, **kwargs)
+            self._running = True
+            try:
+                return self._call(args, kwargs)
+            finally:
+                self._running = False
+
+    def __get__(self, instance: Any, owner: Any) -> Any:
+        """Return a method: each instance has programs of its own."""
+        if instance is None:
+            return self
+        name = f"_jit_{id(self)}"
+        bound = vars(instance).get(name)
+        if bound is None:
+            bound = JitFunction(functools.partial(self._function, instance))
+            functools.update_wrapper(bound, self._function)
+            object.__setattr__(instance, name, bound)
+        return bound
+
+    @property
+    def _name(self) -> str:
+        return getattr(self._function, "__qualname__", repr(self._function))
+
+    def _call(self, args: Any, kwargs: Any) -> Any:
+        try:
+            key, leaves = signature(args, kwargs)
+            entry = self._entries.get(key)
+        except Unhashable as error:
+            raise JitError(f"{self._name}: {error}") from None
+        if entry is None:
+            if len(self._entries) < _MOST:
+                self._entries[key] = _Entry()
+            else:
+                self._say_signature(key, args, kwargs)
+            return self._function(*args, **kwargs)
+        changes = []
+        for replay in entry.replays:
+            change = replay.changed(leaves)
+            if change is None:
+                return self._replay(replay, entry, args, kwargs, leaves)
+            changes.append(change)
+        if entry.recordings >= _MOST:
+            self._say(
+                f"{changes[-1] if changes else 'what it depends on'} changed again after {_MOST} "
+                "recordings, so the function now runs as written"
+            )
+            return self._function(*args, **kwargs)
+        entry.changes += changes[-1:]
+        names = names_read(self._function)
+        program, result = record(self._function, args, kwargs, leaves)
+        entry.replays.insert(0, _Replay(program, names))
+        entry.recordings += 1
+        return result
+
+    def _replay(self, replay: _Replay, entry: _Entry, args: Any, kwargs: Any, leaves: Any) -> Any:
+        if replay.verified:
+            replay.calls += 1
+            return replay.function(leaves)
+        try:
+            plain = functools.partial(self._function, *args, **kwargs)
+            result = verify(replay.program, replay.function, plain, leaves, None)
+        except JitError:
+            entry.replays.remove(replay)
+            raise
+        replay.verified = True
+        return result
+
+    def _say_signature(self, key: Any, args: Any, kwargs: Any) -> None:
+        code = getattr(self._function, "__code__", None)
+        known = list(code.co_varnames[: len(args)]) if code is not None else []
+        names = [known[n] if n < len(known) else str(n) for n in range(len(args))]
+        last = list(self._entries)[-1]
+        what = difference([*names, *sorted(kwargs)], key, last)
+        self._say(
+            f"called with {_MOST + 1} signatures, so further ones run as written; {what}. Pass a "
+            "number that changes as a Tensor, and pad batches to few shapes"
+        )
+
+    def _say(self, message: str) -> None:
+        kind = message.partition(",")[0][:20]
+        if kind not in self._said:
+            self._said.add(kind)
+            logging.getLogger("nn_jit").warning("%s: %s", self._name, message)
+
+    def clear(self) -> None:
+        """Forget all programs: the next calls record anew.
+
+        >>> from nn_jit import jit
+        >>> from nn_tensor import Tensor
+        >>> double = jit(lambda x: x * 2)
+        >>> for _ in range(3):
+        ...     y = double(Tensor([1.0]))
+        >>> double.clear()
+        """
+        with self._lock:
+            self._entries.clear()
+            self._said.clear()
+
+    def explain(self) -> Explanation:
+        """Return what was recorded, as a table to print.
+
+        >>> from nn_jit import jit
+        >>> from nn_tensor import Tensor
+        >>> double = jit(lambda x: x * 2)
+        >>> for _ in range(3):
+        ...     y = double(Tensor([1.0]))
+        >>> print(double.explain().programs[0].operations)
+        1
+        """
+        with self._lock:
+            entries = [
+                (key, replay.program, replay.source, replay.verified, replay.calls)
+                for key, entry in self._entries.items()
+                for replay in entry.replays
+            ]
+            changes = [change for entry in self._entries.values() for change in entry.changes]
+            return Explanation.of(self._name, len(self._entries), entries, changes)
+
+
+def jit(function: Callable[P, R]) -> JitFunction[P, R]:
+    """Record a function once, and replay its operations from then on, without its Python.
+
+    For each signature (structure, shapes and dtypes of the arguments, values of those that are not
+    Tensors or arrays, gradient mode, kernels) the first call runs as written and the second is
+    recorded. The third is replayed and run as written, from the same state, and both must be
+    equal; later ones are replayed. Operations, backward passes, steps of optimizers, clipping,
+    schedules, running statistics and drawing random numbers are part of a program. Python is not:
+    printing, counting and appending happen only where the function runs as written.
+
+    Args:
+        function: of Tensors and arrays, in tuples, lists and dicts too, and of values that are
+            hashable. It returns Tensors, arrays, numbers or None, in tuples, lists and dicts.
+
+    Raises:
+        JitError: where the function cannot be recorded; the message names the line and the cure.
+
+    >>> from nn_jit import jit
+    >>> from nn_tensor import Tensor, exp
+    >>> @jit
+    ... def f(x):
+    ...     return exp(x * 2).sum()
+    >>> [round(f(Tensor([float(n)])).item(), 2) for n in range(4)]
+    [1.0, 7.39, 54.6, 403.43]
+    """
+    return JitFunction(function)

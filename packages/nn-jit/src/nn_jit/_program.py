@@ -1,0 +1,105 @@
+"""What is recorded: values, the calls that compute them, and what a replay depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+__all__ = ["Call", "Constant", "Guards", "Named", "Program", "TensorRef", "Value", "values_in"]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Value:
+    """One array of the program, or an object with arrays in it that only a rule reads.
+
+    `source` is the call that computes it, or what else it is: ``"input"``, ``"state"`` (the array
+    of a Tensor that was there before) or ``"constant"``.
+    """
+
+    source: Call | str
+    path: tuple[int, ...]  # where it stands in the result of the call
+    array: Any  # as it was recorded; None once the program is complete
+    number: int  # of the input, or of the state
+    shape: tuple[int, ...] | None
+    dtype: Any
+    nbytes: int
+    zero_d: bool  # NumPy may give a scalar in its place
+    is_tensor: bool = False  # an argument that is a Tensor
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Constant:
+    """Any other value in the arguments of a call."""
+
+    value: Any
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Named:
+    """A named tuple among the arguments of a call, with values in it."""
+
+    type: Any
+    parts: list[Any]
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class TensorRef:
+    """A Tensor whose gradient or array a call replaces; an input, or one that stays the same."""
+
+    tensor: Any
+    number: int | None  # of the input
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Call:
+    """``result = function(*arguments, **options)``."""
+
+    kind: str  # operation, external, set array, set gradient, read gradient
+    label: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]  # of Values, Constants, TensorRefs, tuples and lists of these
+    options: dict[str, Any]
+    place: str
+    writes: bool = False  # into its first argument
+    snapshot: Any = None
+    filled: Value | None = None  # a list among the arguments that the call fills
+    used: bool = True
+    check_shape: bool = False  # of the result, which may depend on the values
+    results: list[Value] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class Guards:
+    """What has to be as it was for a program to be replayed."""
+
+    states: list[tuple[Any, Any, bool]] = dataclasses.field(default_factory=list)
+    fetched: list[Any] = dataclasses.field(default_factory=list)  # Tensors whose array is read anew
+    gradients: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
+    training: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
+    names: list[tuple[Callable[[], Any], str, Any]] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass(slots=True)
+class Program:
+    """A recorded call of a function."""
+
+    calls: list[Call]
+    inputs: list[Value]
+    states: list[tuple[Any, Value]]  # the Tensors that were there before
+    output: Any  # the template of what the function returns
+    guards: Guards
+
+
+def values_in(template: Any) -> Iterator[Value]:
+    """Yield the values in the arguments of a call."""
+    if isinstance(template, Value):
+        yield template
+    elif isinstance(template, (tuple, list)):
+        for part in template:
+            yield from values_in(part)
+    elif isinstance(template, Named):
+        yield from values_in(template.parts)
+    elif isinstance(template, dict):
+        for part in template.values():
+            yield from values_in(part)

@@ -1,0 +1,348 @@
+"""Records what a function does with arrays, as a list of calls; refuses what it cannot follow."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
+
+from nn_jit._errors import JitError, place
+from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
+
+__all__ = ["record"]
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.dtype, type, slice, type(...))
+
+
+def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tuple[Program, Any]:
+    """Call a function and return the program of what it did, and what it returned."""
+    recorder = _Recorder(leaves)
+    with observe(recorder), recorder.watching_modules():
+        result = function(*args, **kwargs)
+    return recorder.finish(result), recorder.as_written(result)
+
+
+class _Recorder(Observer):
+    def __init__(self, leaves: Sequence[Any]) -> None:
+        self.values: dict[int, Value] = {}  # by the identity of an array, or of a tuple or list
+        self.keep: list[Any] = []  # so that no identity is used twice
+        self.calls: list[Call] = []
+        self.states: dict[int, tuple[Any, Value]] = {}
+        self.guards = Guards()
+        self.touched: set[int] = set()  # whose gradient the program has read or set
+        self.made_here: dict[int, str] = {}  # arrays of Tensors that were made of NumPy's arrays
+        self.input_values: list[Value] = []
+        self.input_tensors: dict[int, int] = {}
+        self.numbers: set[int] = set()
+        self.shared: set[int] = set()
+        for number, leaf in enumerate(leaves):
+            array = array_of(leaf) if isinstance(leaf, Tensor) else leaf
+            self.keep.append((leaf, array))
+            self.input_tensors.setdefault(id(leaf), number)
+            value = self._value("input", (), array, number)
+            value.is_tensor = isinstance(leaf, Tensor)
+            self.values.setdefault(id(array), value)
+            self.input_values.append(value)
+
+    # What is known
+
+    def _value(self, source: Any, path: tuple[int, ...], array: Any, number: int = -1) -> Value:
+        shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+        zero_d = isinstance(array, np.ndarray) and array.ndim == 0
+        size = getattr(array, "nbytes", 0)
+        return Value(source, path, array, number, shape, dtype, size, zero_d)
+
+    def refuse(self, what: str, cure: str) -> NoReturn:
+        raise JitError(f"{what}, at {place()}, while the function was recorded; {cure}")
+
+    def register(self, call: Call, result: Any, path: tuple[int, ...] = ()) -> None:
+        """Remember the arrays of a result, and the tuples that they are in."""
+        if isinstance(result, (np.ndarray, np.generic)) or hasattr(
+            result, "__cuda_array_interface__"
+        ):
+            if id(result) not in self.values:
+                value = self._value(call, path, result)
+                self.values[id(result)] = value
+                call.results.append(value)
+        elif isinstance(result, Tensor):
+            self.register(call, array_of(result), path)
+        elif isinstance(result, (tuple, list)):
+            for position, part in enumerate(result):
+                self.register(call, part, (*path, position))
+            if any(id(part) in self.values for part in result):
+                self._register_object(call, result, path)
+        elif not isinstance(result, _PLAIN) and path:
+            self._register_object(call, result, path)
+        self.keep.append(result)
+
+    def _register_object(self, call: Call, result: Any, path: tuple[int, ...]) -> None:
+        value = self._value(call, path, None)
+        self.values[id(result)] = value
+        call.results.append(value)
+
+    def template(self, x: Any, name: str, of_external: bool = False) -> Any:
+        """Return an argument with what is known in place of arrays."""
+        known = self.values.get(id(x))
+        if known is not None:
+            return known
+        if isinstance(x, Tensor):
+            if of_external:
+                return TensorRef(x, self.input_tensors.get(id(x)))
+            array = array_of(x)
+            self.inputs(name, (x,), (array,))
+            return self.values[id(array)]
+        if isinstance(x, np.ndarray) or hasattr(x, "__cuda_array_interface__"):
+            self._nowhere(name, x)
+        if type(x) in (tuple, list):
+            return type(x)(self.template(part, name, of_external) for part in x)
+        if isinstance(x, tuple) and hasattr(x, "_fields"):
+            parts = [self.template(part, name, of_external) for part in x]
+            if any(values_in(parts)):
+                return Named(type(x), parts)
+        return Constant(x)
+
+    def _nowhere(self, name: str, array: Any) -> NoReturn:
+        where = self.made_here.get(id(array))
+        made = f"made at {where} " if where else ""
+        self.refuse(
+            f"{name} got an array of shape {array.shape} {made}that is neither an argument nor the "
+            "result of an operation, so that a replay could not tell how to compute it",
+            "pass it as an argument, keep it in a Tensor that is made once before, or compute it "
+            "with functions of nn_tensor",
+        )
+
+    # What the observer is told
+
+    def inputs(self, name: str, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
+        for x, array in zip(inputs, arrays, strict=True):
+            known = self.values.get(id(array))
+            if known is not None and known.source == "state" and isinstance(x, Tensor):
+                self._share(x, known)
+            if known is not None or not hasattr(array, "dtype"):
+                continue
+            self.keep.append((x, array))
+            if isinstance(x, Tensor):
+                if id(array) in self.made_here:
+                    self._nowhere(name, array)
+                if has_graph(x):
+                    self.refuse(
+                        f"{name} got a Tensor of shape {x.shape} that was computed before",
+                        "compute it inside the function, or pass it .detach()",
+                    )
+                value = self._value("state", (), array, len(self.states))
+                self.states[id(x)] = x, value
+                self.values[id(array)] = value
+                if x.requires_grad:
+                    self.guards.states.append((x, array, True))
+                else:  # a running mean, perhaps, which training replaces
+                    self.guards.fetched.append(x)
+            elif isinstance(x, (list, tuple, int, float, np.generic)):
+                self.values[id(array)] = self._value("constant", (), array)
+
+    def _share(self, tensor: Any, value: Value) -> None:
+        """Watch the Tensors that have one array: each may get another."""
+        if id(tensor) in self.states or id(tensor) in self.shared:
+            return
+        self.shared.add(id(tensor))
+        self.keep.append(tensor)
+        self.guards.states.append((tensor, value.array, tensor.requires_grad))
+        first = next(t for t, v in self.states.values() if v is value)
+        if any(t is first for t in self.guards.fetched):
+            self.guards.fetched = [t for t in self.guards.fetched if t is not first]
+            self.guards.states.append((first, value.array, first.requires_grad))
+
+    def computed(
+        self, function: Any, arguments: Any, options: Any, result: Any, label: str, writes: bool
+    ) -> None:
+        self._call("operation", label, function, arguments, options, result, writes)
+
+    def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
+        label = getattr(function, "__qualname__", function.__name__)
+        if isinstance(result, Tensor):
+            self.numbers.add(id(result))
+            self.keep.append(result)
+        call = self._call("external", label, function, arguments, {}, result, False)
+        call.snapshot = snapshot
+
+    def _call(
+        self,
+        kind: str,
+        label: str,
+        function: Any,
+        arguments: Any,
+        options: Any,
+        result: Any,
+        writes: bool = False,
+    ) -> Call:
+        external = kind == "external"
+        call = Call(kind, label, function, (), {}, place(), writes)
+        for x in (*arguments, *options.values()):
+            if type(x) is list and any(
+                isinstance(y, np.ndarray) and id(y) not in self.values for y in x
+            ):
+                call.filled = self._value(call, (), None)
+                self.values[id(x)] = call.filled
+                for position, y in enumerate(x):
+                    self.values[id(y)] = value = self._value(call, (-1, position), y)
+                    call.results.append(value)
+        call.arguments = tuple(self.template(x, label, external) for x in arguments)
+        call.options = {k: self.template(x, label, external) for k, x in options.items()}
+        self.keep.append((arguments, options))
+        inputs = [v for v in values_in((call.arguments, call.options)) if v.dtype is not None]
+        call.check_shape = kind == "operation" and any(v.dtype.kind in "biu" for v in inputs)
+        if not writes:
+            self.register(call, result)
+        self.calls.append(call)
+        return call
+
+    def made(self, tensor: Any, data: Any) -> None:
+        array = array_of(tensor)
+        self.keep.append((tensor, array))
+        if id(array) in self.values:
+            return
+        if isinstance(data, (np.ndarray, Tensor)) or hasattr(data, "__cuda_array_interface__"):
+            self.made_here[id(array)] = place()
+        else:
+            copy = np.array(array)
+            self._call("operation", "constant", copy.copy, (), {}, array)
+
+    def read(self, tensor: Any, how: str) -> None:
+        self.refuse(
+            f"the values of a Tensor of shape {tensor.shape} were read ({how})",
+            "a replay does not run the Python code that uses them: return the Tensor and read it "
+            "outside, compute with operations (where in place of a branch), or call a function "
+            "that needs them through nn_tensor.extend.external",
+        )
+
+    def replaced(self, tensor: Any) -> None:
+        array = array_of(tensor)
+        if id(tensor) in self.input_tensors:
+            self.refuse("the array of an argument was replaced", "return a new Tensor")
+        value = self.values.get(id(array)) or self._nowhere("tensor.data = ...", array)
+        if id(tensor) in self.states:
+            self.guards.states = [s for s in self.guards.states if s[0] is not tensor]
+            if not any(t is tensor for t in self.guards.fetched):
+                self.guards.fetched.append(tensor)
+        ref = TensorRef(tensor, None)
+        self.calls.append(Call("set array", "set array", print, (ref, value), {}, place()))
+
+    def written(self, array: Any) -> None:
+        self.refuse(
+            f"an array of shape {array.shape} was written into by code that is not recorded",
+            "use an operation, ``tensor[...] = values`` inside no_grad(), or external",
+        )
+
+    def _touch(self, tensor: Any) -> TensorRef:
+        if id(tensor) not in self.input_tensors:
+            self.keep.append(tensor)
+        return TensorRef(tensor, self.input_tensors.get(id(tensor)))
+
+    def gradient_read(self, tensor: Any) -> None:
+        ref, array = self._touch(tensor), gradient_of(tensor)
+        if id(tensor) not in self.touched:
+            self.touched.add(id(tensor))
+            self.guards.gradients[id(tensor)] = ref, array is not None
+        if array is not None and id(array) not in self.values:
+            call = Call("read gradient", "read gradient", print, (ref,), {}, place())
+            self.register(call, array)
+            self.calls.append(call)
+
+    def gradient_set(self, tensor: Any) -> None:
+        ref, array = self._touch(tensor), gradient_of(tensor)
+        self.touched.add(id(tensor))
+        value: Any = Constant(None)
+        if array is not None:
+            value = self.values.get(id(array)) or self._nowhere("a gradient", array)
+        self.calls.append(Call("set gradient", "set gradient", print, (ref, value), {}, place()))
+
+    def refused(self, what: str) -> None:
+        self.refuse(what, "do it outside of the function that is replayed")
+
+    # What decides what is run
+
+    @contextlib.contextmanager
+    def watching_modules(self) -> Iterator[None]:
+        """Remember the training mode of every module that is called."""
+        before, training = sys.getprofile(), self.guards.training
+
+        def profile(frame: Any, event: str, argument: Any) -> None:
+            code = frame.f_code
+            if event == "call" and code.co_argcount and code.co_varnames[0] == "self":
+                owner = frame.f_locals.get("self")
+                mode = getattr(type(owner), "training", None)
+                if mode is not None and id(owner) not in training:
+                    training[id(owner)] = owner, owner.training
+
+        sys.setprofile(profile)
+        try:
+            yield
+        finally:
+            sys.setprofile(before)
+
+    # The end
+
+    def finish(self, result: Any) -> Program:
+        output = self._output(result)
+        return Program(
+            self.calls,
+            self.input_values,
+            list(self.states.values()),
+            output,
+            self.guards,
+        )
+
+    def as_written(self, x: Any) -> Any:
+        """Return a result with the numbers of externals as Python's."""
+        if isinstance(x, Tensor):
+            return array_of(x).item() if id(x) in self.numbers else x
+        if isinstance(x, tuple) and hasattr(x, "_fields"):
+            return type(x)(*map(self.as_written, x))
+        if type(x) in (tuple, list):
+            return type(x)(map(self.as_written, x))
+        if type(x) is dict:
+            return {key: self.as_written(part) for key, part in x.items()}
+        return x
+
+    def _output(self, x: Any) -> Any:
+        if isinstance(x, Tensor):
+            if id(x) in self.numbers:
+                return ("number", self.values[id(array_of(x))])
+            if id(x) in self.input_tensors:
+                return ("input", self.input_tensors[id(x)])
+            if id(x) in self.states:
+                return ("state", x)
+            if has_graph(x):
+                raise JitError(
+                    f"the function returned a Tensor of shape {x.shape} whose graph was recorded "
+                    "for backward, which a replay does not; call backward inside the function, "
+                    "compute inside no_grad(), or return it .detach()"
+                )
+            array = array_of(x)
+            known = self.values.get(id(array))
+            if known is None:
+                if id(array) in self.made_here:
+                    self._nowhere("the result", array)
+                return ("state", x)
+            return ("tensor", known)
+        if isinstance(x, (np.ndarray, np.generic)):
+            known = self.values.get(id(x))
+            if known is None:
+                self._nowhere("the result", x)
+            return ("array", known)
+        if isinstance(x, tuple) and hasattr(x, "_fields"):
+            return ("named", type(x), [self._output(part) for part in x])
+        if type(x) in (tuple, list):
+            return (type(x).__name__, [self._output(part) for part in x])
+        if type(x) is dict:
+            return ("dict", {key: self._output(part) for key, part in x.items()})
+        if isinstance(x, _PLAIN):
+            return ("constant", x)
+        raise JitError(
+            f"the function returned {type(x).__name__}; expected Tensors, numbers or None, in "
+            "tuples, lists and dicts"
+        )

@@ -1,0 +1,80 @@
+"""The signature of a call: what has to be equal for a program to serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import array_of, current_modes, has_graph
+
+from nn_jit._errors import JitError
+
+__all__ = ["Unhashable", "difference", "signature"]
+
+
+class Unhashable(TypeError):
+    """An argument cannot be compared between calls."""
+
+
+def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """Return the signature of a call, and the Tensors and arrays among its arguments."""
+    leaves: list[Any] = []
+    parts: list[Any] = [current_modes()]
+    for position, x in enumerate(args):
+        parts.append(_part(x, leaves, position))
+    for name in sorted(kwargs):
+        parts.append((name, _part(kwargs[name], leaves, name)))
+    if len(leaves) > 1:
+        first: dict[int, int] = {}
+        arrays = [array_of(x) if type(x) is Tensor else x for x in leaves]
+        pattern = tuple(first.setdefault(id(a), n) for n, a in enumerate(arrays))
+        if len(first) < len(leaves):
+            parts.append(pattern)
+    return tuple(parts), leaves
+
+
+def _part(x: Any, leaves: list[Any], name: Any) -> Any:
+    if isinstance(x, Tensor):
+        leaves.append(x)
+        array = array_of(x)
+        needs_grad = x.requires_grad
+        if needs_grad and has_graph(x):
+            raise JitError(
+                f"argument {name!r}: is the result of a recorded operation, through which a replay "
+                "could not go backward; pass it .detach()"
+            )
+        return array.shape, array.dtype.char, needs_grad, type(array), array.flags.c_contiguous
+    if isinstance(x, np.ndarray):
+        leaves.append(x)
+        return x.shape, x.dtype.str, "array", x.flags.c_contiguous, x.flags.writeable
+    if isinstance(x, (tuple, list)):
+        return (type(x), *(_part(item, leaves, f"{name}[{i}]") for i, item in enumerate(x)))
+    if isinstance(x, dict):
+        return (dict, *((key, _part(item, leaves, f"{name}[{key!r}]")) for key, item in x.items()))
+    try:
+        hash(x)
+    except TypeError:
+        raise Unhashable(
+            f"argument {name!r}: {type(x).__name__} cannot be compared between calls; pass "
+            "Tensors, arrays, or values that are hashable"
+        ) from None
+    return (type(x), x) if type(x) is not float else (float, x, repr(x))  # -0.0 equals 0.0
+
+
+def difference(names: list[str], key: Any, other: Any) -> str:
+    """Return what differs between two signatures, in words."""
+    if key[0] != other[0]:
+        return "the modes (gradients, kernels, mixed precision)"
+    for name, a, b in zip(names, key[1:], other[1:], strict=False):
+        if a != b:
+            return f"argument {name!r}: {_words(a)}, and {_words(b)} before"
+    return "the number of arguments, or which of them are the same array"
+
+
+def _words(part: Any) -> str:
+    if isinstance(part, tuple) and len(part) in (2, 3) and isinstance(part[0], type):
+        return repr(part[1])
+    if isinstance(part, tuple) and part and isinstance(part[0], tuple):
+        return f"shape {part[0]}, dtype {np.dtype(part[1])}"
+    return repr(part)

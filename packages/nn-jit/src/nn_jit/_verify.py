@@ -1,0 +1,130 @@
+"""Compares the first replay of a program with the function as written, from the same state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import array_of, gradient_of, set_array, set_gradient
+
+from nn_jit._errors import JitError
+from nn_jit._plan import generators_of
+from nn_jit._program import Program, TensorRef
+
+__all__ = ["verify"]
+
+
+def verify(
+    program: Program,
+    replay: Callable[[Any], Any],
+    plain: Callable[[], Any],
+    leaves: Sequence[Any],
+    tolerance: float | None,
+) -> Any:
+    """Replay a program on what is then restored, run the function, and compare; return its result.
+
+    Raises:
+        JitError: if a result, a gradient or a Tensor differs; the function has then run as written.
+    """
+    state = _State(program, leaves)
+    try:
+        found = _flatten(replay(leaves), "result") + state.read()
+        found = [(name, _host(x)) for name, x in found]
+    finally:
+        state.restore()
+    result = plain()
+    expected = [(name, _host(x)) for name, x in _flatten(result, "result") + state.read()]
+    problems = [
+        f"{name}: {problem}"
+        for (name, a), (_, b) in zip(found, expected, strict=True)
+        if (problem := _difference(a, b, tolerance))
+    ]
+    if problems:
+        more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise JitError(
+            f"the first replay differed from the function as written: {'; '.join(problems[:5])}"
+            f"{more}. The call has run as written. A replay repeats operations, not Python: values "
+            "that change from call to call (a counter, an attribute that is set, a generator "
+            "without a seed) are arguments, or read through nn_tensor.extend.external"
+        )
+    return result
+
+
+class _State:
+    """All that a program reads and writes beside its results, remembered."""
+
+    def __init__(self, program: Program, leaves: Sequence[Any]) -> None:
+        refs = [x for call in program.calls for x in call.arguments if isinstance(x, TensorRef)]
+        tensors = [ref.tensor if ref.number is None else leaves[ref.number] for ref in refs]
+        tensors += [tensor for tensor, _ in program.states]
+        tensors += [x for x in leaves if isinstance(x, Tensor)]
+        self.tensors = list({id(t): t for t in tensors}.values())
+        self.arrays = [(t, array_of(t), array_of(t).copy()) for t in self.tensors]
+        self.gradients = [(t, t.grad if gradient_of(t) is not None else None) for t in self.tensors]
+        self.gradient_copies = [
+            None if g is None else array_of(g).copy() for _, g in self.gradients
+        ]
+        self.others = [(x, x.copy()) for x in leaves if isinstance(x, np.ndarray)]
+        generators = {id(g): g for call in program.calls for g in generators_of(call)}
+        self.generators = [(g, g.bit_generator.state) for g in generators.values()]
+        self.restores = [call.snapshot() for call in program.calls if call.snapshot is not None]
+
+    def restore(self) -> None:
+        for tensor, array, copy in self.arrays:
+            set_array(tensor, array)
+            if array.flags.writeable:
+                array[...] = copy
+        pairs = zip(self.gradients, self.gradient_copies, strict=True)
+        for (tensor, gradient), copy in pairs:
+            set_gradient(tensor, None)
+            if gradient is not None:
+                array_of(gradient)[...] = copy
+                tensor.grad = gradient
+        for array, copy in self.others:
+            if array.flags.writeable:
+                array[...] = copy
+        for generator, state in self.generators:
+            generator.bit_generator.state = state
+        for function in self.restores:
+            function()
+
+    def read(self) -> list[tuple[str, Any]]:
+        found: list[tuple[str, Any]] = []
+        for number, tensor in enumerate(self.tensors):
+            found.append((f"Tensor {number} of shape {tensor.shape}", array_of(tensor)))
+            found.append((f"the gradient of a Tensor of shape {tensor.shape}", gradient_of(tensor)))
+        found += [("an array that is an argument", array) for array, _ in self.others]
+        return found
+
+
+def _flatten(x: Any, name: str) -> list[tuple[str, Any]]:
+    if isinstance(x, Tensor):
+        return [(name, array_of(x))]
+    if isinstance(x, dict):
+        return [leaf for key, part in x.items() for leaf in _flatten(part, f"{name}[{key!r}]")]
+    if isinstance(x, (tuple, list)):
+        return [leaf for n, part in enumerate(x) for leaf in _flatten(part, f"{name}[{n}]")]
+    return [(name, x)]
+
+
+def _host(x: Any) -> Any:
+    if hasattr(x, "dtype"):
+        return np.array(x if isinstance(x, (np.ndarray, np.generic)) else Tensor(x).numpy())
+    return x
+
+
+def _difference(a: Any, b: Any, tolerance: float | None) -> str | None:
+    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+        same = type(a) is type(b) and (a == b or a != a)
+        return None if same else f"{a!r} in the replay, {b!r} as written"
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return f"{a.dtype} {a.shape} in the replay, {b.dtype} {b.shape} as written"
+    if a.tobytes() == b.tobytes() or np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"):
+        return None
+    with np.errstate(all="ignore"):
+        gap = np.nanmax(np.abs(a.astype(np.float64) - b.astype(np.float64)))
+        if tolerance is not None and np.allclose(a, b, tolerance, tolerance, equal_nan=True):
+            return None
+    return f"differs by up to {gap:.3g}"
