@@ -86,12 +86,14 @@ def make(seed):
     return step, parameters, buffer
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize(
+    ("seed", "fuse"), [*((seed, False) for seed in range(60)), *((seed, True) for seed in (20, 46))]
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_random_program_is_equal(seed):
+def test_a_random_program_is_equal(seed, fuse):
     plain, parameters, buffer = make(seed)
     fast, other_parameters, other_buffer = make(seed)
-    fast = jit(fast)
+    fast = jit(fast, fuse=fuse)
     rng = np.random.default_rng(seed + 1000)
     for _ in range(7):
         x, y = (Tensor(rng.standard_normal((4, 4)).astype(np.float32)) for _ in range(2))

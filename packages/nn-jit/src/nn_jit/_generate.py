@@ -46,6 +46,7 @@ class _Generator:
             "set_array": set_array,
             "set_gradient": set_gradient,
             "asarray": np.asarray,
+            "empty": np.empty,
             "number": _as_number,
             "check_shape": _check_shape,
             "Tensor": Tensor,
@@ -117,6 +118,8 @@ class _Generator:
         first = self.text(call.arguments[0]) if call.arguments else ""
         if call.kind == "set gradient":
             self.lines.append(f"set_gradient({first}, {self.text(call.arguments[1])})")
+        elif call.kind == "fused":
+            self.loop(position, call)
         elif call.kind == "set array":
             self.lines.append(f"set_array({first}, {self.text(call.arguments[1])})")
         else:
@@ -125,6 +128,16 @@ class _Generator:
         dead = sorted({self.names[id(v)] for v in used if self.names[id(v)][0] in "tl"})
         if dead:
             self.lines.append(f"del {', '.join(dead)}")
+
+    def loop(self, position: int, call: Call) -> None:
+        outputs = []
+        for k, (shape, dtype) in enumerate(call.function.outputs):
+            name = f"t{position}_{k}"
+            self.names[id(call.results[k])] = name
+            outputs.append(name)
+            self.lines.append(f"{name} = empty({self.bind('c', shape)}, {self.bind('c', dtype)})")
+        arguments = ", ".join([*map(self.text, call.arguments), *outputs])
+        self.lines.append(f"{self.bind('f', call.function.function)}({arguments})")
 
     def function_call(self, position: int, call: Call) -> None:
         if call.kind == "read gradient":

@@ -36,12 +36,16 @@ def names_read(function: Any) -> list[tuple[Callable[[], Any], str, Any]]:
     return found
 
 
+def _layout(array: Any) -> tuple[Any, Any, bool]:
+    return array.shape, array.dtype, array.flags.c_contiguous
+
+
 def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     """Return a function of the leaves that says what has changed, or None."""
     tensors = [tensor for tensor, _, _ in guards.states]
     arrays = [array for _, array, _ in guards.states]
     needs = [needs_grad for _, _, needs_grad in guards.states]
-    layouts = [(t, array_of(t).shape, array_of(t).dtype) for t in guards.fetched]
+    layouts = [(t, *_layout(array_of(t))) for t in guards.fetched]
     modules, modes = zip(*guards.training.values(), strict=True) if guards.training else ((), ())
     modes = tuple(modes)
     gradients, names = list(guards.gradients.values()), guards.names
@@ -55,10 +59,12 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
         for module, mode in zip(modules, modes, strict=True):
             if module.training is not mode:
                 return "the training mode of a module (train, eval)"
-        for tensor, shape, dtype in layouts:
+        for tensor, shape, dtype, contiguous in layouts:
             array = array_of(tensor)
             if array.shape != shape or array.dtype != dtype or tensor.requires_grad:
                 return "the shape or dtype of a Tensor, or whether it requires a gradient"
+            if array.flags.c_contiguous is not contiguous:
+                return "the memory layout of a Tensor"
         for ref, had in gradients:
             tensor = ref.tensor if ref.number is None else leaves[ref.number]
             if (gradient_of(tensor) is not None) is not had:

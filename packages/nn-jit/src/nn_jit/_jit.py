@@ -6,12 +6,13 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from nn_tensor.extend import current_observer
+from nn_tensor.extend import check_bool, current_observer
 
 from nn_jit._errors import JitError, place
 from nn_jit._explain import Explanation
+from nn_jit._fuse import fuse
 from nn_jit._generate import generate
 from nn_jit._guard import compile_guards, names_read
 from nn_jit._plan import drop_unused
@@ -30,8 +31,10 @@ _MOST = 8  # signatures, and recordings of each
 class _Replay:
     """A program that is ready to run."""
 
-    def __init__(self, program: Program, names: list[Any]) -> None:
+    def __init__(self, program: Program, names: list[Any], fused: bool) -> None:
         drop_unused(program)
+        if fused:
+            fuse(program)
         program.guards.names = names
         self.program = program
         self.function, self.source = generate(program)
@@ -55,9 +58,10 @@ class _Entry:
 class JitFunction(Generic[P, R]):
     """A function that is recorded once for each signature, and replayed; `jit` makes it."""
 
-    def __init__(self, function: Callable[P, R]) -> None:
+    def __init__(self, function: Callable[P, R], *, fuse: bool = True) -> None:
         if not callable(function):
             raise TypeError(f"function: expected a function, got {function!r}")
+        self._fuse = check_bool("fuse", fuse)
         functools.update_wrapper(self, function)
         self._function = function
         self._lock = threading.RLock()
@@ -89,7 +93,7 @@ class JitFunction(Generic[P, R]):
         name = f"_jit_{id(self)}"
         bound = vars(instance).get(name)
         if bound is None:
-            bound = JitFunction(functools.partial(self._function, instance))
+            bound = JitFunction(functools.partial(self._function, instance), fuse=self._fuse)
             functools.update_wrapper(bound, self._function)
             object.__setattr__(instance, name, bound)
         return bound
@@ -125,7 +129,7 @@ class JitFunction(Generic[P, R]):
         entry.changes += changes[-1:]
         names = names_read(self._function)
         program, result = record(self._function, args, kwargs, leaves)
-        entry.replays.insert(0, _Replay(program, names))
+        entry.replays.insert(0, _Replay(program, names, self._fuse))
         entry.recordings += 1
         return result
 
@@ -194,7 +198,11 @@ class JitFunction(Generic[P, R]):
             return Explanation.of(self._name, len(self._entries), entries, changes)
 
 
-def jit(function: Callable[P, R]) -> JitFunction[P, R]:
+@overload
+def jit(function: Callable[P, R], *, fuse: bool = True) -> JitFunction[P, R]: ...
+@overload
+def jit(*, fuse: bool = True) -> Callable[[Callable[P, R]], JitFunction[P, R]]: ...
+def jit(function: Any = None, *, fuse: bool = True) -> Any:
     """Record a function once, and replay its operations from then on, without its Python.
 
     For each signature (structure, shapes and dtypes of the arguments, values of those that are not
@@ -207,6 +215,8 @@ def jit(function: Callable[P, R]) -> JitFunction[P, R]:
     Args:
         function: of Tensors and arrays, in tuples, lists and dicts too, and of values that are
             hashable. It returns Tensors, arrays, numbers or None, in tuples, lists and dicts.
+        fuse: compile elementwise operations that follow each other into one loop, where the
+            ``fast`` extra of nn-tensor is installed; the bits of the results are the same.
 
     Raises:
         JitError: where the function cannot be recorded; the message names the line and the cure.
@@ -219,4 +229,6 @@ def jit(function: Callable[P, R]) -> JitFunction[P, R]:
     >>> [round(f(Tensor([float(n)])).item(), 2) for n in range(4)]
     [1.0, 7.39, 54.6, 403.43]
     """
-    return JitFunction(function)
+    if function is None:
+        return functools.partial(jit, fuse=fuse)
+    return JitFunction(function, fuse=fuse)

@@ -25,6 +25,7 @@ class Value:
     dtype: Any
     nbytes: int
     zero_d: bool  # NumPy may give a scalar in its place
+    contiguous: bool = True  # in C order
     is_tensor: bool = False  # an argument that is a Tensor
 
 

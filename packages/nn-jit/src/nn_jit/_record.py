@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
@@ -12,6 +13,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
 
 from nn_jit._errors import JitError, place
+from nn_jit._expand import Step, Symbol, expand
 from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
 
 __all__ = ["record"]
@@ -55,7 +57,8 @@ class _Recorder(Observer):
         shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
         zero_d = isinstance(array, np.ndarray) and array.ndim == 0
         size = getattr(array, "nbytes", 0)
-        return Value(source, path, array, number, shape, dtype, size, zero_d)
+        contiguous = array.flags.c_contiguous if isinstance(array, np.ndarray) else False
+        return Value(source, path, array, number, shape, dtype, size, zero_d, contiguous)
 
     def refuse(self, what: str, cure: str) -> NoReturn:
         raise JitError(f"{what}, at {place()}, while the function was recorded; {cure}")
@@ -159,7 +162,29 @@ class _Recorder(Observer):
     def computed(
         self, function: Any, arguments: Any, options: Any, result: Any, label: str, writes: bool
     ) -> None:
-        self._call("operation", label, function, arguments, options, result, writes)
+        if function is operator.iadd and type(result) is np.ndarray:
+            # the sum of gradients, which nobody else has seen: as good as a new array
+            call = self._call("operation", "add", np.add, arguments, {}, None)
+            self._new_result(call, result)
+            return
+        steps = None if writes else expand(function, arguments, options, result)
+        if not steps or any(self.values.get(id(x)) is None for x in _arrays_of(steps)):
+            self._call("operation", label, function, arguments, options, result, writes)
+            return
+        for step, operands, symbol in steps:
+            array = result if symbol is steps[-1][2] else symbol.array
+            self.keep.append(array)
+            operands = tuple(x.array if isinstance(x, Symbol) else x for x in operands)
+            call = self._call("operation", step.__name__, step, operands, {}, None)
+            self._new_result(call, array)
+            self.values[id(symbol.array)] = call.results[0]
+            self.keep.append(symbol)
+
+    def _new_result(self, call: Call, array: Any) -> None:
+        value = self._value(call, (), array)
+        self.values[id(array)] = value
+        call.results.append(value)
+        call.check_shape = False
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)
@@ -346,3 +371,14 @@ class _Recorder(Observer):
             f"the function returned {type(x).__name__}; expected Tensors, numbers or None, in "
             "tuples, lists and dicts"
         )
+
+
+def _arrays_of(steps: list[Step]) -> list[Any]:
+    """Return the arrays that steps start from."""
+    made = {id(symbol) for _, _, symbol in steps}
+    return [
+        x.array
+        for _, operands, _ in steps
+        for x in operands
+        if isinstance(x, Symbol) and id(x) not in made
+    ]

@@ -17,7 +17,7 @@ import numpy as np
 from nn_tensor._device import device_scope, is_array
 from nn_tensor._modes import Switch, modes
 
-__all__ = ["Kernel", "kernel", "use_kernels"]
+__all__ = ["Kernel", "compile_source", "kernel", "use_kernels"]
 
 _CHOICES = ("auto", "reference")
 
@@ -44,6 +44,24 @@ def _prepare(implementation: Callable[..., Any] | str, reassociate: bool) -> Cal
 def _compilable(arguments: tuple[Any, ...]) -> bool:
     """Return whether numba knows the types: it has neither long doubles nor half precision."""
     return all(x.dtype.itemsize in (1, 4, 8) for x in arguments if isinstance(x, np.ndarray))
+
+
+def compile_source(source: str) -> Callable[..., Any] | None:
+    """Return the function ``run`` of a module's text, compiled, or None without numba.
+
+    It is in numba's subset of Python. The text is generated, so the machine code is kept on disk
+    by its content.
+
+    >>> from nn_tensor.extend import compile_source
+    >>> function = compile_source("def run(x):\\n    return x + 1\\n")
+    >>> function is None or function(2) == 3
+    True
+    """
+    if modes.kernels != "auto" or not _has_kernels():
+        return None
+    import nn_kernels
+
+    return nn_kernels.compile_source(source)
 
 
 class Kernel:

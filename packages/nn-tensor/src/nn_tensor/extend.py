@@ -56,7 +56,7 @@ from nn_tensor._internals import (
     set_array,
     set_gradient,
 )
-from nn_tensor._kernel import Kernel, kernel
+from nn_tensor._kernel import Kernel, compile_source, kernel
 from nn_tensor._modes import current_modes
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
@@ -91,6 +91,7 @@ __all__ = [
     "check_probability",
     "check_range",
     "check_shape",
+    "compile_source",
     "describe",
     "device_of",
     "device_scope",

@@ -1,0 +1,74 @@
+"""Compilation of generated text, whose machine code is kept on disk by its content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+
+from nn_kernels._compile import compile_function
+
+__all__ = ["compile_source"]
+
+
+@functools.cache
+def compile_source(source: str) -> Callable[..., Any]:
+    """Return the function ``run`` of a module's text, compiled when it is called.
+
+    The text is written into the user's cache folder, under a name made of its content, so that
+    numba finds its machine code again in the next process; ``NUMBA_CACHE_DIR`` names another
+    folder. Where it cannot be written, each process compiles for itself.
+
+    Args:
+        source: in numba's subset of Python; equal texts give one function.
+
+    >>> compile_source("def run(x):\\n    return x + 1\\n")(2)
+    3
+    """
+    key = f"{numba.__version__} {sys.version_info[:2]} {source}"
+    name = f"nn_kernels_generated_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
+    module = _module_of_file(name, source) or _module_of_text(name, source)
+    sys.modules[name] = module  # numba's cache loads by the name of the module
+    compiled: Callable[..., Any] = compile_function(module.run)
+    return compiled
+
+
+def _folder() -> Path:
+    if numba.config.CACHE_DIR:
+        return Path(numba.config.CACHE_DIR)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nn_kernels"
+
+
+def _module_of_file(name: str, source: str) -> ModuleType | None:
+    """Return the module of a file with this text, written if there is none; None if it fails."""
+    try:
+        path = _folder() / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            part = path.with_suffix(f".{os.getpid()}.{os.urandom(4).hex()}.part")
+            part.write_text(source, encoding="utf-8")
+            part.replace(path)
+        if path.read_text(encoding="utf-8") != source:  # cut short, or somebody else's
+            return None
+    except (OSError, RuntimeError):  # no folder that can be written to, or no home
+        return None
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        return None
+    module = importlib.util.module_from_spec(specification)
+    exec(compile(source, str(path), "exec"), vars(module))
+    return module
+
+
+def _module_of_text(name: str, source: str) -> ModuleType:
+    module = ModuleType(name)
+    exec(compile(source, f"<{name}>", "exec"), vars(module))
+    return module
