@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter, is_
 from types import FunctionType
 from typing import Any
 
-from nn_tensor.extend import array_of, gradient_of
+from nn_tensor.extend import array_of, gradient_of, needs_grad_of
 
 from nn_jit._program import Guards
 
 __all__ = ["compile_guards", "names_read"]
 
+_training_of = attrgetter("training")
 _SCALARS = (bool, int, float, str, type(None))
 
 
@@ -50,11 +52,23 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     modes = tuple(modes)
     gradients, names = list(guards.gradients.values()), guards.names
 
+    needed, simple = tuple(needs), not (layouts or gradients or names)
+
     def changed(leaves: Sequence[Any]) -> str | None:
-        for tensor, array, needed in zip(tensors, arrays, needs, strict=True):
+        if (
+            simple
+            and all(map(is_, map(array_of, tensors), arrays))
+            and tuple(map(needs_grad_of, tensors)) == needed
+            and tuple(map(_training_of, modules)) == modes
+        ):
+            return None
+        return explained(leaves)
+
+    def explained(leaves: Sequence[Any]) -> str | None:
+        for tensor, array, needs_grad in zip(tensors, arrays, needs, strict=True):
             if array_of(tensor) is not array:
                 return "the array of a Tensor was replaced (load_state_dict, set_dtype, to)"
-            if tensor.requires_grad is not needed:
+            if tensor.requires_grad is not needs_grad:
                 return "a Tensor requires a gradient, or no longer does (freeze)"
         for module, mode in zip(modules, modes, strict=True):
             if module.training is not mode:

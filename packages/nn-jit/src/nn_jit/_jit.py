@@ -15,7 +15,7 @@ from nn_jit._explain import Explanation
 from nn_jit._fuse import fuse
 from nn_jit._generate import generate
 from nn_jit._guard import compile_guards, names_read
-from nn_jit._plan import drop_unused
+from nn_jit._plan import drop_unused, fold_constants
 from nn_jit._program import Program
 from nn_jit._record import record
 from nn_jit._signature import Unhashable, difference, signature
@@ -33,6 +33,7 @@ class _Replay:
 
     def __init__(self, program: Program, names: list[Any], fused: bool) -> None:
         drop_unused(program)
+        fold_constants(program)
         if fused:
             fuse(program)
         program.guards.names = names
@@ -43,7 +44,8 @@ class _Replay:
         self.calls = 0
         for call in program.calls:
             for value in call.results:
-                value.array = None
+                if value.source != "constant":
+                    value.array = None
 
 
 class _Entry:

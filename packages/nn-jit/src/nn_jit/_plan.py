@@ -8,7 +8,10 @@ import numpy as np
 
 from nn_jit._program import Call, Program, Value, values_in
 
-__all__ = ["drop_unused", "generators_of", "last_uses", "output_values"]
+__all__ = ["drop_unused", "fold_constants", "generators_of", "last_uses", "output_values"]
+
+
+_MOST_FOLDED = 1 << 20  # bytes
 
 
 def output_values(output: Any) -> list[Value]:
@@ -45,6 +48,40 @@ def drop_unused(program: Program) -> None:
             needed.update(id(v) for v in values_in((call.arguments, call.options)))
             if call.filled is not None:
                 needed.add(id(call.filled))
+
+
+def fold_constants(program: Program) -> None:
+    """Keep what is computed of shapes alone, as the gradient that a backward pass starts from.
+
+    Only where no one can write into it or keep it: it is used by operations, whose results are
+    either folded with it or new arrays.
+    """
+    folded: dict[int, Call] = {}
+    used = [call for call in program.calls if call.used]
+    for call in used:
+        arguments = list(values_in((call.arguments, call.options)))
+        starts = call.label in ("ones_like", "zeros_like")
+        (value,) = call.results if len(call.results) == 1 else (None,)
+        if call.kind != "operation" or call.writes or generators_of(call) or value is None:
+            continue
+        if (starts or (arguments and all(id(v) in folded for v in arguments))) and (
+            value.path == () and value.array is not None and value.nbytes < _MOST_FOLDED
+        ):
+            folded[id(value)] = call
+    leaving = {id(value) for value in output_values(program.output)}
+    for call in used:
+        arguments = list(values_in((call.arguments, call.options)))
+        shares = len({id(v) for v in arguments if v.dtype is not None}) == 1
+        inside = any(id(v) in folded for v in call.results)
+        if call.kind not in ("operation", "fused") or call.writes or (shares and not inside):
+            leaving.update(map(id, arguments))
+    for value in reversed([v for call in folded.values() for v in call.results]):
+        if id(value) in leaving:  # and what it may be a view of
+            leaving.update(map(id, values_in(folded[id(value)].arguments)))
+    for key, call in folded.items():
+        if key not in leaving:
+            call.used = False
+            call.results[0].source = "constant"
 
 
 def last_uses(program: Program) -> dict[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import array_of, current_modes, has_graph
+from nn_tensor.extend import array_of, current_modes, has_graph, needs_grad_of
 
 from nn_jit._errors import JitError
 
@@ -37,14 +37,13 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[
 def _part(x: Any, leaves: list[Any], name: Any) -> Any:
     if isinstance(x, Tensor):
         leaves.append(x)
-        array = array_of(x)
-        needs_grad = x.requires_grad
+        array, needs_grad = array_of(x), needs_grad_of(x)
         if needs_grad and has_graph(x):
             raise JitError(
                 f"argument {name!r}: is the result of a recorded operation, through which a replay "
                 "could not go backward; pass it .detach()"
             )
-        return array.shape, array.dtype.char, needs_grad, type(array), array.flags.c_contiguous
+        return array.shape, array.dtype.char, needs_grad, type(array), array.strides
     if isinstance(x, np.ndarray):
         leaves.append(x)
         return x.shape, x.dtype.str, "array", x.flags.c_contiguous, x.flags.writeable

@@ -9,10 +9,21 @@ from typing import Any
 from nn_tensor._graph import Node, Variable, new_variable
 from nn_tensor._tensor import Tensor
 
-__all__ = ["array_of", "gradient_of", "has_graph", "new_tensor", "set_array", "set_gradient"]
+__all__ = [
+    "array_of",
+    "gradient_of",
+    "has_graph",
+    "needs_grad_of",
+    "new_tensor",
+    "set_array",
+    "set_gradient",
+]
 
 array_of: Callable[[Tensor], Any] = attrgetter("_data")
 """Return the array of a Tensor, as ``tensor.data`` does, without telling an observer."""
+
+needs_grad_of: Callable[[Tensor], bool] = attrgetter("_requires_grad")
+"""Return whether a Tensor requires a gradient."""
 
 new_tensor: Callable[[Any], Tensor] = new_variable  # type: ignore[assignment]
 """Return a Tensor of an array that is known to hold numbers; see `nn_tensor.Tensor`."""
