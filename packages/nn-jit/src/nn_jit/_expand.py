@@ -82,6 +82,8 @@ def expand(
             given.append(x)
         else:
             return None  # a generator, which would be drawn from, or a list, which would be filled
+    if not any(isinstance(x, Symbol) for x in given):
+        return None
     count = len(arguments)
     named = dict(zip(options, given[count:], strict=True))
     try:
