@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-from nn_jit._program import Program
+from nn_jit._program import Call, Program, values_in
 
 __all__ = ["Explanation", "ProgramExplanation"]
 
@@ -17,13 +17,15 @@ class ProgramExplanation:
 
     Attributes:
         shapes: of the arguments.
-        operations: the number of calls of operations and backward rules in a replay.
+        operations: the number of calls of operations and backward rules in a replay; a fused
+            loop counts as one.
         externals: the labels of the calls that are not operations: checks, draws, optimizers.
         dropped: the number of calls whose result nobody uses.
         nbytes: the bytes that a replay computes in all; fewer are held at a time.
         verified: whether its first replay was compared with the function as written.
         replays: how often it was replayed since.
         calls: label, result and line of every call.
+        edges: which call's result which other call uses, by position in `calls`.
         source: the Python text of the replay.
     """
 
@@ -35,7 +37,13 @@ class ProgramExplanation:
     verified: bool
     replays: int
     calls: list[tuple[str, str, str]]
+    edges: list[tuple[int, int]]
     source: str
+
+    @property
+    def loops(self) -> int:
+        """The number of fused loops."""
+        return sum(label.startswith("fused: ") for label, _, _ in self.calls)
 
     @classmethod
     def of(cls, program: Program, source: str, verified: bool, replays: int) -> ProgramExplanation:
@@ -44,18 +52,50 @@ class ProgramExplanation:
         for call in used:
             results = [v for v in call.results if v.shape is not None]
             shown = ", ".join(f"{v.dtype} {v.shape}" for v in results)
-            rows.append((call.label, shown, call.place))
+            rows.append((call.label.lstrip("_"), shown, call.place))
         return cls(
             [f"{value.dtype} {value.shape}" for value in program.inputs],
-            sum(call.kind == "operation" for call in used),
-            [call.label for call in used if call.kind == "external"],
+            sum(call.kind in ("operation", "fused") for call in used),
+            [call.label.lstrip("_") for call in used if call.kind == "external"],
             len(program.calls) - len(used),
             sum(value.nbytes for call in used for value in call.results),
             verified,
             replays,
             rows,
+            _edges(used),
             source,
         )
+
+    def mermaid(self) -> str:
+        """Return a picture of the program as a Mermaid flowchart.
+
+        >>> from nn_jit import jit
+        >>> from nn_tensor import Tensor
+        >>> f = jit(lambda x: (x * 2).sum())
+        >>> for _ in range(3):
+        ...     y = f(Tensor([1.0]))
+        >>> print(f.explain().programs[0].mermaid())
+        flowchart TD
+          0["multiply<br/>float32 (1,)"]
+          1["sum<br/>float32 ()"]
+          0 --> 1
+        """
+        lines = ["flowchart TD"]
+        for number, (label, result, _) in enumerate(self.calls):
+            text = f"{label}<br/>{result}" if result else label
+            lines.append(f'  {number}["{text}"]')
+        lines += [f"  {a} --> {b}" for a, b in self.edges]
+        return "\n".join(lines)
+
+
+def _edges(calls: list[Call]) -> list[tuple[int, int]]:
+    positions = {id(value): n for n, call in enumerate(calls) for value in call.results}
+    found: dict[tuple[int, int], None] = {}
+    for n, call in enumerate(calls):
+        for value in values_in((call.arguments, call.options)):
+            if id(value) in positions:
+                found[positions[id(value)], n] = None
+    return list(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +126,7 @@ class Explanation:
             state = "verified" if program.verified else "not compared yet"
             lines.append(f"  ({', '.join(program.shapes)}): {state}, {program.replays} replays")
             lines.append(
-                f"    {program.operations} operations, {len(program.externals)} externals, "
+                f"    {program.operations} operations ({program.loops} fused loops), {len(program.externals)} externals, "
                 f"{program.dropped} dropped, {program.nbytes:,} bytes"
             )
             counts = Counter(label for label, _, _ in program.calls)

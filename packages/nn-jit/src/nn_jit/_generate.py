@@ -207,7 +207,7 @@ class _Generator:
 
     def _asarray(self, value: Value) -> str:
         name = self.names[id(value)]
-        return f"asarray({name})" if value.zero_d or value.shape == () else name
+        return f"asarray({name})" if value.zero_d else name
 
 
 def _values(call: Call) -> set[Value]:

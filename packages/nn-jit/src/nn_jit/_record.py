@@ -65,9 +65,7 @@ class _Recorder(Observer):
 
     def register(self, call: Call, result: Any, path: tuple[int, ...] = ()) -> None:
         """Remember the arrays of a result, and the tuples that they are in."""
-        if isinstance(result, (np.ndarray, np.generic)) or hasattr(
-            result, "__cuda_array_interface__"
-        ):
+        if is_array(result):
             if id(result) not in self.values:
                 value = self._value(call, path, result)
                 self.values[id(result)] = value
@@ -99,7 +97,7 @@ class _Recorder(Observer):
             array = array_of(x)
             self.inputs(name, (x,), (array,))
             return self.values[id(array)]
-        if isinstance(x, np.ndarray) or hasattr(x, "__cuda_array_interface__"):
+        if is_array(x) and not isinstance(x, np.generic):
             self._nowhere(name, x)
         if type(x) in (tuple, list):
             return type(x)(self.template(part, name, of_external) for part in x)
@@ -207,9 +205,7 @@ class _Recorder(Observer):
         external = kind == "external"
         call = Call(kind, label, function, (), {}, place(), writes)
         for x in (*arguments, *options.values()):
-            if type(x) is list and any(
-                isinstance(y, np.ndarray) and id(y) not in self.values for y in x
-            ):
+            if type(x) is list and any(is_array(y) and id(y) not in self.values for y in x):
                 call.filled = self._value(call, (), None)
                 self.values[id(x)] = call.filled
                 for position, y in enumerate(x):
@@ -230,7 +226,7 @@ class _Recorder(Observer):
         self.keep.append((tensor, array))
         if id(array) in self.values:
             return
-        if isinstance(data, (np.ndarray, Tensor)) or hasattr(data, "__cuda_array_interface__"):
+        if isinstance(data, Tensor) or is_array(data):
             self.made_here[id(array)] = place()
         else:
             copy = np.array(array)
@@ -354,7 +350,7 @@ class _Recorder(Observer):
                     self._nowhere("the result", array)
                 return ("state", x)
             return ("tensor", known)
-        if isinstance(x, (np.ndarray, np.generic)):
+        if is_array(x):
             known = self.values.get(id(x))
             if known is None:
                 self._nowhere("the result", x)
@@ -371,6 +367,11 @@ class _Recorder(Observer):
             f"the function returned {type(x).__name__}; expected Tensors, numbers or None, in "
             "tuples, lists and dicts"
         )
+
+
+def is_array(x: Any) -> bool:
+    """Return whether `x` is an array or scalar of NumPy, or an array on a device."""
+    return isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "__cuda_array_interface__")
 
 
 def _arrays_of(steps: list[Step]) -> list[Any]:

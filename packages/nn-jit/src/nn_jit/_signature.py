@@ -44,9 +44,9 @@ def _part(x: Any, leaves: list[Any], name: Any) -> Any:
                 "could not go backward; pass it .detach()"
             )
         return array.shape, array.dtype.char, needs_grad, type(array), array.strides
-    if isinstance(x, np.ndarray):
+    if isinstance(x, np.ndarray) or hasattr(x, "__cuda_array_interface__"):
         leaves.append(x)
-        return x.shape, x.dtype.str, "array", x.flags.c_contiguous, x.flags.writeable
+        return x.shape, x.dtype.str, type(x), x.strides, getattr(x.flags, "writeable", True)
     if isinstance(x, (tuple, list)):
         return (type(x), *(_part(item, leaves, f"{name}[{i}]") for i, item in enumerate(x)))
     if isinstance(x, dict):

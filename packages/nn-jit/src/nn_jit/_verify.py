@@ -74,7 +74,7 @@ class _State:
     def restore(self) -> None:
         for tensor, array, copy in self.arrays:
             set_array(tensor, array)
-            if array.flags.writeable:
+            if getattr(array.flags, "writeable", True):
                 array[...] = copy
         pairs = zip(self.gradients, self.gradient_copies, strict=True)
         for (tensor, gradient), copy in pairs:
@@ -83,7 +83,7 @@ class _State:
                 array_of(gradient)[...] = copy
                 tensor.grad = gradient
         for array, copy in self.others:
-            if array.flags.writeable:
+            if getattr(array.flags, "writeable", True):
                 array[...] = copy
         for generator, state in self.generators:
             generator.bit_generator.state = state
