@@ -393,6 +393,18 @@ def test_an_argument_that_is_a_parameter():
     agree(f, [(x, w) for x in inputs()])
 
 
+def test_a_parameter_that_is_an_argument_and_reached_from_elsewhere():
+    w, v = (Tensor(np.full(3, n, np.float32), requires_grad=True) for n in (2, 3))
+
+    def f(x, p):
+        return (x * p + w).detach()
+
+    agree(f, [(x, p) for p in (w, v, w) for x in inputs()])
+    a, b = (Tensor(np.full(3, n, np.float32)) for n in (2, 3))
+    c = a.detach()
+    agree(lambda x, p: x * p + c, [(x, p) for p in (a, b, a) for x in inputs()])
+
+
 def test_gradients_of_an_argument():
     def f(x):
         (x * x).sum().backward()

@@ -37,7 +37,7 @@ class Symbol(NDArrayOperatorsMixin):
 
     __array__ = __iter__ = __len__ = __bool__ = __float__ = __int__ = __index__ = _refuse
     __getitem__ = __setitem__ = __contains__ = _refuse
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _refuse  # type: ignore[assignment]
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _refuse
 
     def astype(self, dtype: Any, copy: bool = True) -> Symbol:
         if copy or self.dtype != dtype:

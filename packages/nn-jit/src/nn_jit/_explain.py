@@ -126,8 +126,9 @@ class Explanation:
             state = "verified" if program.verified else "not compared yet"
             lines.append(f"  ({', '.join(program.shapes)}): {state}, {program.replays} replays")
             lines.append(
-                f"    {program.operations} operations ({program.loops} fused loops), {len(program.externals)} externals, "
-                f"{program.dropped} dropped, {program.nbytes:,} bytes"
+                f"    {program.operations} operations ({program.loops} fused loops), "
+                f"{len(program.externals)} externals, {program.dropped} dropped, "
+                f"{program.nbytes:,} bytes"
             )
             counts = Counter(label for label, _, _ in program.calls)
             width = max(map(len, counts), default=0)

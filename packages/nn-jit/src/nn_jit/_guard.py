@@ -7,6 +7,7 @@ from operator import attrgetter, is_
 from types import FunctionType
 from typing import Any
 
+from nn_tensor import Tensor
 from nn_tensor.extend import array_of, gradient_of, needs_grad_of
 
 from nn_jit._program import Guards
@@ -52,7 +53,8 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     modes = tuple(modes)
     gradients, names = list(guards.gradients.values()), guards.names
 
-    needed, simple = tuple(needs), not (layouts or gradients or names)
+    needed, same = tuple(needs), guards.arguments
+    simple = not (layouts or gradients or names or same)
 
     def changed(leaves: Sequence[Any]) -> str | None:
         if (
@@ -83,6 +85,10 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
             tensor = ref.tensor if ref.number is None else leaves[ref.number]
             if (gradient_of(tensor) is not None) is not had:
                 return "whether a Tensor has a gradient before the call"
+        for number, given in same:
+            leaf = leaves[number]
+            if leaf is not given and (not isinstance(leaf, Tensor) or array_of(leaf) is not given):
+                return "which Tensor an argument is that is reached from elsewhere too"
         for read, name, value in names:
             now = read()
             if now is not value and (type(now) is not type(value) or now != value):

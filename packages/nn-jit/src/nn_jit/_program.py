@@ -58,7 +58,7 @@ class Call:
 
     kind: str  # operation, external, set array, set gradient, read gradient
     label: str
-    function: Callable[..., Any]
+    function: Any
     arguments: tuple[Any, ...]  # of Values, Constants, TensorRefs, tuples and lists of these
     options: dict[str, Any]
     place: str
@@ -79,6 +79,7 @@ class Guards:
     gradients: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
     training: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
     names: list[tuple[Callable[[], Any], str, Any]] = dataclasses.field(default_factory=list)
+    arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)  # by identity
 
 
 @dataclasses.dataclass(slots=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import operator
 import sys
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -23,10 +25,26 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.dtype, type, sli
 
 def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tuple[Program, Any]:
     """Call a function and return the program of what it did, and what it returned."""
+    # a parameter that is reached from elsewhere too: a replay could not tell which was meant
+    held = [n for n in range(len(leaves)) if _is_held(leaves[n], args, leaves, kwargs)]
     recorder = _Recorder(leaves)
+    recorder.guards.arguments += [(n, leaves[n]) for n in held]
     with observe(recorder), recorder.watching_modules():
         result = function(*args, **kwargs)
     return recorder.finish(result), recorder.as_written(result)
+
+
+def _is_held(leaf: Any, args: tuple[Any, ...], *containers: Any) -> bool:
+    """Return whether anything but `containers` and local variables refers to a parameter."""
+    if not isinstance(leaf, Tensor) or not leaf.requires_grad:
+        return False
+    ignored = {id(container) for container in (args, *containers)}
+    given = list(map(id, args))  # a call makes several tuples of its arguments
+    for referrer in gc.get_referrers(leaf):
+        of_call = type(referrer) is tuple and list(map(id, referrer)) == given
+        if id(referrer) not in ignored and not of_call and not isinstance(referrer, FrameType):
+            return True
+    return False
 
 
 class _Recorder(Observer):
@@ -42,6 +60,7 @@ class _Recorder(Observer):
         self.input_tensors: dict[int, int] = {}
         self.numbers: set[int] = set()
         self.shared: set[int] = set()
+        self.made_tensors: set[int] = set()
         for number, leaf in enumerate(leaves):
             array = array_of(leaf) if isinstance(leaf, Tensor) else leaf
             self.keep.append((leaf, array))
@@ -122,6 +141,8 @@ class _Recorder(Observer):
     def inputs(self, name: str, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
         for x, array in zip(inputs, arrays, strict=True):
             known = self.values.get(id(array))
+            if known is not None and known.source == "input" and isinstance(x, Tensor):
+                self._share_argument(x, known, array)
             if known is not None and known.source == "state" and isinstance(x, Tensor):
                 self._share(x, known)
             if known is not None or not hasattr(array, "dtype"):
@@ -144,6 +165,13 @@ class _Recorder(Observer):
                     self.guards.fetched.append(x)
             elif isinstance(x, (list, tuple, int, float, np.generic)):
                 self.values[id(array)] = self._value("constant", (), array)
+
+    def _share_argument(self, tensor: Any, value: Value, array: Any) -> None:
+        """Watch a Tensor that has the array of an argument, unless it was made of it here."""
+        if id(tensor) not in self.input_tensors and id(tensor) not in self.made_tensors:
+            self.keep.append(tensor)
+            self.guards.states.append((tensor, array, tensor.requires_grad))
+            self.guards.arguments.append((value.number, array))
 
     def _share(self, tensor: Any, value: Value) -> None:
         """Watch the Tensors that have one array: each may get another."""
@@ -224,6 +252,7 @@ class _Recorder(Observer):
     def made(self, tensor: Any, data: Any) -> None:
         array = array_of(tensor)
         self.keep.append((tensor, array))
+        self.made_tensors.add(id(tensor))
         if id(array) in self.values:
             return
         if isinstance(data, Tensor) or is_array(data):

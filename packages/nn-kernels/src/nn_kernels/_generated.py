@@ -42,8 +42,9 @@ def compile_source(source: str) -> Callable[..., Any]:
 
 
 def _folder() -> Path:
-    if numba.config.CACHE_DIR:
-        return Path(numba.config.CACHE_DIR)
+    folder = getattr(numba.config, "CACHE_DIR", "")
+    if folder:
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nn_kernels"
 
 
