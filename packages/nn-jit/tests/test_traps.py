@@ -1,5 +1,6 @@
 """What goes wrong silently elsewhere: here each is right, or an error that says what to do."""
 
+import copy
 import logging
 import threading
 
@@ -278,6 +279,23 @@ def test_instances_do_not_share_programs():
     for x in inputs():
         np.testing.assert_array_equal(one.apply(x).numpy(), x.numpy() * 2)
         np.testing.assert_array_equal(two.apply(x).numpy(), x.numpy() * 3)
+    other = copy.deepcopy(one)
+    other.weight.data = np.full(1, 5, np.float32)
+    for x in inputs():
+        np.testing.assert_array_equal(one.apply(x).numpy(), x.numpy() * 2)
+        np.testing.assert_array_equal(other.apply(x).numpy(), x.numpy() * 5)
+
+
+def test_a_method_of_a_class_with_slots_is_refused():
+    class Slots:
+        __slots__ = ()
+
+        @jit
+        def apply(self, x):
+            return x * 2
+
+    with pytest.raises(TypeError, match="without __slots__"):
+        Slots().apply(inputs()[0])
 
 
 # Arrays from nowhere

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
+from nn_tensor.extend import refuse_compiled_kernels
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 __all__ = ["Step", "Symbol", "expand"]
@@ -87,7 +88,8 @@ def expand(
     count = len(arguments)
     named = dict(zip(options, given[count:], strict=True))
     try:
-        symbol = function(*given[:count], **named)
+        with refuse_compiled_kernels():  # which may differ from the steps at NaN or -0
+            symbol = function(*given[:count], **named)
     except Exception:  # whatever a function raises that is given something it does not know
         return None
     if not isinstance(symbol, Symbol) or not steps or symbol is not steps[-1][2]:

@@ -92,13 +92,19 @@ class JitFunction(Generic[P, R]):
         """Return a method: each instance has programs of its own."""
         if instance is None:
             return self
-        name = f"_jit_{id(self)}"
+        name = f"_jit_{self._function.__module__}.{self._function.__qualname__}"
+        if not hasattr(instance, "__dict__"):
+            raise TypeError(f"{self._name}: a method under jit needs a class without __slots__")
         bound = vars(instance).get(name)
         if bound is None:
             bound = JitFunction(functools.partial(self._function, instance), fuse=self._fuse)
             functools.update_wrapper(bound, self._function)
             object.__setattr__(instance, name, bound)
         return bound
+
+    def __reduce__(self) -> Any:
+        """Copy the function without its programs."""
+        return _rebuild, (self._function, self._fuse)
 
     @property
     def _name(self) -> str:
@@ -198,6 +204,10 @@ class JitFunction(Generic[P, R]):
             ]
             changes = [change for entry in self._entries.values() for change in entry.changes]
             return Explanation.of(self._name, len(self._entries), entries, changes)
+
+
+def _rebuild(function: Any, fuse: bool) -> JitFunction[Any, Any]:
+    return JitFunction(function, fuse=fuse)
 
 
 @overload

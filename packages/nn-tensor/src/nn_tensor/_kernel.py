@@ -17,9 +17,10 @@ import numpy as np
 from nn_tensor._device import device_scope, is_array
 from nn_tensor._modes import Switch, modes
 
-__all__ = ["Kernel", "compile_source", "kernel", "use_kernels"]
+__all__ = ["Kernel", "compile_source", "kernel", "refuse_compiled_kernels", "use_kernels"]
 
 _CHOICES = ("auto", "reference")
+_REFUSE = "refuse"
 
 
 @functools.cache
@@ -110,6 +111,8 @@ class Kernel:
                 result = self._compiled(*arguments)
                 if result is not NotImplemented:
                     return result
+        elif modes.kernels == _REFUSE and self.cpu_implementation is not None and _has_kernels():
+            raise TypeError("a compiled kernel has no elementwise steps")
         return self.reference(xp, *arguments)
 
 
@@ -128,6 +131,26 @@ def kernel(reference: Callable[..., Any]) -> Kernel:
     array([3., 3.])
     """
     return Kernel(reference)
+
+
+class refuse_compiled_kernels(Switch):  # noqa: N801
+    """Raise TypeError where a compiled implementation would run in this thread.
+
+    For functions that are run on something else than arrays, to see what they call.
+
+    >>> from nn_tensor import use_kernels
+    >>> from nn_tensor.extend import refuse_compiled_kernels
+    >>> with refuse_compiled_kernels():
+    ...     pass
+    """
+
+    _mode = "kernels"
+    _value = _REFUSE
+
+    def __enter__(self) -> None:
+        modes.saved.append(("kernels", modes.kernels))
+        if modes.kernels == "auto":
+            modes.kernels = _REFUSE
 
 
 class use_kernels(Switch):  # noqa: N801 - a context manager, as no_grad

@@ -57,7 +57,7 @@ from nn_tensor._internals import (
     set_array,
     set_gradient,
 )
-from nn_tensor._kernel import Kernel, compile_source, kernel
+from nn_tensor._kernel import Kernel, compile_source, kernel, refuse_compiled_kernels
 from nn_tensor._modes import current_modes
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
@@ -112,6 +112,7 @@ __all__ = [
     "op",
     "put",
     "raise_deferred_errors",
+    "refuse_compiled_kernels",
     "set_array",
     "set_gradient",
     "write_array",
