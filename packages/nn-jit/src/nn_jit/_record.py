@@ -17,10 +17,9 @@ from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
 from nn_jit._errors import JitError, place
 from nn_jit._expand import Step, Symbol, expand
 from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
+from nn_jit._results import PLAIN, Results, is_array
 
 __all__ = ["record"]
-
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.dtype, type, slice, type(...))
 
 
 def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tuple[Program, Any]:
@@ -31,7 +30,7 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
     recorder.guards.arguments += [(n, leaves[n]) for n in held]
     with observe(recorder), recorder.watching_modules():
         result = function(*args, **kwargs)
-    return recorder.finish(result), recorder.as_written(result)
+    return recorder.finish(result), Results(recorder).as_written(result)
 
 
 def _is_held(leaf: Any, args: tuple[Any, ...], *containers: Any) -> bool:
@@ -96,7 +95,7 @@ class _Recorder(Observer):
                 self.register(call, part, (*path, position))
             if any(id(part) in self.values for part in result):
                 self._register_object(call, result, path)
-        elif not isinstance(result, _PLAIN) and path:
+        elif not isinstance(result, PLAIN) and path:
             self._register_object(call, result, path)
         self.keep.append(result)
 
@@ -117,7 +116,7 @@ class _Recorder(Observer):
             self.inputs(name, (x,), (array,))
             return self.values[id(array)]
         if is_array(x) and not isinstance(x, np.generic):
-            self._nowhere(name, x)
+            self.nowhere(name, x)
         if type(x) in (tuple, list):
             return type(x)(self.template(part, name, of_external) for part in x)
         if isinstance(x, tuple) and hasattr(x, "_fields"):
@@ -126,7 +125,7 @@ class _Recorder(Observer):
                 return Named(type(x), parts)
         return Constant(x)
 
-    def _nowhere(self, name: str, array: Any) -> NoReturn:
+    def nowhere(self, name: str, array: Any) -> NoReturn:
         where = self.made_here.get(id(array))
         made = f"made at {where} " if where else ""
         self.refuse(
@@ -150,7 +149,7 @@ class _Recorder(Observer):
             self.keep.append((x, array))
             if isinstance(x, Tensor):
                 if id(array) in self.made_here:
-                    self._nowhere(name, array)
+                    self.nowhere(name, array)
                 if has_graph(x):
                     self.refuse(
                         f"{name} got a Tensor of shape {x.shape} that was computed before",
@@ -273,7 +272,7 @@ class _Recorder(Observer):
         array = array_of(tensor)
         if id(tensor) in self.input_tensors:
             self.refuse("the array of an argument was replaced", "return a new Tensor")
-        value = self.values.get(id(array)) or self._nowhere("tensor.data = ...", array)
+        value = self.values.get(id(array)) or self.nowhere("tensor.data = ...", array)
         if id(tensor) in self.states:
             self.guards.states = [s for s in self.guards.states if s[0] is not tensor]
             if not any(t is tensor for t in self.guards.fetched):
@@ -307,7 +306,7 @@ class _Recorder(Observer):
         self.touched.add(id(tensor))
         value: Any = Constant(None)
         if array is not None:
-            value = self.values.get(id(array)) or self._nowhere("a gradient", array)
+            value = self.values.get(id(array)) or self.nowhere("a gradient", array)
         self.calls.append(Call("set gradient", "set gradient", print, (ref, value), {}, place()))
 
     def refused(self, what: str) -> None:
@@ -337,7 +336,7 @@ class _Recorder(Observer):
     # The end
 
     def finish(self, result: Any) -> Program:
-        output = self._output(result)
+        output = Results(self).template(result)
         return Program(
             self.calls,
             self.input_values,
@@ -345,62 +344,6 @@ class _Recorder(Observer):
             output,
             self.guards,
         )
-
-    def as_written(self, x: Any) -> Any:
-        """Return a result with the numbers of externals as Python's."""
-        if isinstance(x, Tensor):
-            return array_of(x).item() if id(x) in self.numbers else x
-        if isinstance(x, tuple) and hasattr(x, "_fields"):
-            return type(x)(*map(self.as_written, x))
-        if type(x) in (tuple, list):
-            return type(x)(map(self.as_written, x))
-        if type(x) is dict:
-            return {key: self.as_written(part) for key, part in x.items()}
-        return x
-
-    def _output(self, x: Any) -> Any:
-        if isinstance(x, Tensor):
-            if id(x) in self.numbers:
-                return ("number", self.values[id(array_of(x))])
-            if id(x) in self.input_tensors:
-                return ("input", self.input_tensors[id(x)])
-            if id(x) in self.states:
-                return ("state", x)
-            if has_graph(x):
-                raise JitError(
-                    f"the function returned a Tensor of shape {x.shape} whose graph was recorded "
-                    "for backward, which a replay does not; call backward inside the function, "
-                    "compute inside no_grad(), or return it .detach()"
-                )
-            array = array_of(x)
-            known = self.values.get(id(array))
-            if known is None:
-                if id(array) in self.made_here:
-                    self._nowhere("the result", array)
-                return ("state", x)
-            return ("tensor", known)
-        if is_array(x):
-            known = self.values.get(id(x))
-            if known is None:
-                self._nowhere("the result", x)
-            return ("array", known)
-        if isinstance(x, tuple) and hasattr(x, "_fields"):
-            return ("named", type(x), [self._output(part) for part in x])
-        if type(x) in (tuple, list):
-            return (type(x).__name__, [self._output(part) for part in x])
-        if type(x) is dict:
-            return ("dict", {key: self._output(part) for key, part in x.items()})
-        if isinstance(x, _PLAIN):
-            return ("constant", x)
-        raise JitError(
-            f"the function returned {type(x).__name__}; expected Tensors, numbers or None, in "
-            "tuples, lists and dicts"
-        )
-
-
-def is_array(x: Any) -> bool:
-    """Return whether `x` is an array or scalar of NumPy, or an array on a device."""
-    return isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "__cuda_array_interface__")
 
 
 def _arrays_of(steps: list[Step]) -> list[Any]:
