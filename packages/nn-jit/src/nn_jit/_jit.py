@@ -130,8 +130,9 @@ class JitFunction(Generic[P, R]):
             changes.append(change)
         if entry.recordings >= _MOST:
             self._say(
+                "recordings",
                 f"{changes[-1] if changes else 'what it depends on'} changed again after {_MOST} "
-                "recordings, so the function now runs as written"
+                "recordings, so the function now runs as written",
             )
             return self._function(*args, **kwargs)
         entry.changes += changes[-1:]
@@ -161,12 +162,13 @@ class JitFunction(Generic[P, R]):
         last = list(self._entries)[-1]
         what = difference([*names, *sorted(kwargs)], key, last)
         self._say(
+            "signatures",
             f"called with {_MOST + 1} signatures, so further ones run as written; {what}. Pass a "
-            "number that changes as a Tensor, and pad batches to few shapes"
+            "number that changes as a Tensor, and pad batches to few shapes",
         )
 
-    def _say(self, message: str) -> None:
-        kind = message.partition(",")[0][:20]
+    def _say(self, kind: str, message: str) -> None:
+        """Log a warning, each kind once."""
         if kind not in self._said:
             self._said.add(kind)
             logging.getLogger("nn_jit").warning("%s: %s", self._name, message)

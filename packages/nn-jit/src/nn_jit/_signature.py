@@ -22,7 +22,12 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, list[
     leaves: list[Any] = []
     parts: list[Any] = [current_modes()]
     for position, x in enumerate(args):
-        parts.append(_part(x, leaves, position))
+        if type(x) is Tensor and not needs_grad_of(x):  # as most arguments are: no further call
+            leaves.append(x)
+            array = array_of(x)
+            parts.append((array.shape, array.dtype.char, False, type(array), array.strides))
+        else:
+            parts.append(_part(x, leaves, position))
     for name in sorted(kwargs):
         parts.append((name, _part(kwargs[name], leaves, name)))
     if len(leaves) > 1:
