@@ -70,7 +70,7 @@ class ClassLoss(Loss):
         The weight is None if each example counts 1. Ignored ones have class 0 and weight 0.
         """
         # neither a device nor a program that is recorded can wait for whether one is ignored
-        static = target.xp is not np or current_observer() is not None
+        static = current_observer() is not None or target.xp is not np
         found: tuple[Any, Any] = external(self._examples, target, weight, dtype, static)
         return found
 

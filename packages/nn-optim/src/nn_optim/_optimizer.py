@@ -14,6 +14,7 @@ from nn_tensor.extend import (
     array_module,
     check_integer,
     check_number,
+    current_observer,
     describe,
     device_scope,
     external,
@@ -199,7 +200,10 @@ class Optimizer(Configured):
                 shape than in earlier steps); then none was updated.
             IndexError: if the device has found an index out of range.
         """
-        external(self._step, snapshot=self._snapshot)
+        if current_observer() is None:
+            self._step()
+        else:
+            external(self._step, snapshot=self._snapshot)
 
     def _step(self) -> None:
         raise_deferred_errors()

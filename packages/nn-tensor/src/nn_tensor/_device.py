@@ -165,6 +165,8 @@ def namespace_of(array: Array) -> Any:
 
 def device_of(array: Array) -> Device:
     """Return the device that holds an array or Tensor; numbers count as being on the CPU."""
+    if type(array) is np.ndarray:
+        return CPU
     array = getattr(array, "_data", array)
     return Device("cuda", array.device.id) if _is_cupy(array) else CPU
 

@@ -162,7 +162,7 @@ def external(
     >>> external(np.argmax, Tensor([1.0, 3.0])).item()
     1
     """
-    arrays = [x._data if isinstance(x, Variable) else x for x in arguments]
+    arrays = [x._data if isinstance(x, Variable) else x for x in arguments] if arguments else []
     if not observers or (observer := current_observer()) is None:
         return function(*arrays)
     with _paused():

@@ -432,7 +432,7 @@ class Tensor(Variable):
         return tensor.astype(self.dtype)
 
     def _accumulate(self, total: Any) -> None:
-        observer = current_observer()
+        observer = current_observer() if observers else None
         if observer is not None:
             observer.gradient_read(self)
             if self._hooks:
@@ -447,7 +447,9 @@ class Tensor(Variable):
                         total = before + total
                     elif self._hooks:  # a hook's gradient may be somebody's own
                         total = before._data + total
-                    else:  # the total is ours, what was before may be somebody's
+                    elif observer is None:  # the total is ours, what was before may be somebody's
+                        total += before._data
+                    else:
                         noted(operator.iadd, total, before, label="add", writes=True)
             self._grad = total if isinstance(total, Tensor) else Tensor(total)
         if observer is not None:
