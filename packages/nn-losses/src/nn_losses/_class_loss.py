@@ -69,9 +69,10 @@ class ClassLoss(Loss):
 
         The weight is None if each example counts 1. Ignored ones have class 0 and weight 0.
         """
-        # neither a device nor a program that is recorded can wait for whether one is ignored
-        static = current_observer() is not None or target.xp is not np
-        found: tuple[Any, Any] = external(self._examples, target, weight, dtype, static)
+        # neither a device nor a program that is recorded waits for whether one is ignored
+        if current_observer() is None:
+            return self._examples(target.data, weight, dtype, target.xp is not np)
+        found: tuple[Any, Any] = external(self._examples, target, weight, dtype, True)
         return found
 
     def _examples(self, target: Any, weight: Any, dtype: Any, static: bool) -> tuple[Any, Any]:

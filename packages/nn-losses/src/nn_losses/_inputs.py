@@ -9,6 +9,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import (
     accumulation_dtype,
     check_range,
+    current_observer,
     describe,
     device_of,
     external,
@@ -107,7 +108,11 @@ def read_classes(
             f"target: class indices must be integers, got {given.dtype} of shape {given.shape} "
             f"for a prediction of shape {prediction.shape}"
         )
-    replaced = external(_replaced_indices, given, prediction.shape[-1], ignore_index)
+    arguments = prediction.shape[-1], ignore_index
+    if current_observer() is None:
+        replaced = _replaced_indices(given.data, *arguments)
+    else:
+        replaced = external(_replaced_indices, given, *arguments)
     return given if replaced is None else Tensor(replaced), True
 
 
