@@ -22,7 +22,7 @@ _HARMLESS = (bool, int, float, type(None), str, np.dtype, type)
 
 
 class _Opaque(Exception):
-    """Something else than an elementwise function was called."""
+    """Anything but an elementwise function was called."""
 
 
 class Symbol(NDArrayOperatorsMixin):

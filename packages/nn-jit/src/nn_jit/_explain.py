@@ -16,16 +16,16 @@ class ProgramExplanation:
     """One program.
 
     Attributes:
-        shapes: of the arguments.
+        shapes: dtypes and shapes of the arguments.
         operations: the number of calls of operations and backward rules in a replay; a fused
             loop counts as one.
         externals: the labels of the calls that are not operations: checks, draws, optimizers.
         dropped: the number of calls whose result nobody uses.
         nbytes: the bytes that a replay computes in all; fewer are held at a time.
         verified: whether its first replay was compared with the function as written.
-        replays: how often it was replayed since.
+        replays: the number of replays since then.
         calls: label, result and line of every call.
-        edges: which call's result which other call uses, by position in `calls`.
+        edges: pairs of positions in `calls`: the second call uses a result of the first.
         source: the Python text of the replay.
     """
 
@@ -103,7 +103,7 @@ class Explanation:
     """What `JitFunction.explain` returns; print it.
 
     Attributes:
-        name: of the function.
+        name: the name of the function.
         signatures: the number of signatures that it was called with, up to the limit.
         programs: the recorded programs.
         changes: why it was recorded anew.

@@ -174,7 +174,7 @@ class JitFunction(Generic[P, R]):
             logging.getLogger("nn_jit").warning("%s: %s", self._name, message)
 
     def clear(self) -> None:
-        """Forget all programs: the next calls record anew.
+        """Remove all programs: the next calls record anew.
 
         >>> from nn_jit import jit
         >>> from nn_tensor import Tensor
@@ -227,8 +227,8 @@ def jit(function: Any = None, *, fuse: bool = True) -> Any:
     printing, counting and appending happen only where the function runs as written.
 
     Args:
-        function: of Tensors and arrays, in tuples, lists and dicts too, and of values that are
-            hashable. It returns Tensors, arrays, numbers or None, in tuples, lists and dicts.
+        function: a function of Tensors and arrays, in tuples, lists and dicts too, and of
+            hashable values. It returns Tensors, arrays, numbers or None, in tuples, lists and dicts.
         fuse: compile elementwise operations that follow each other into one loop, where the
             ``fast`` extra of nn-tensor is installed; the bits of the results are the same.
 

@@ -188,7 +188,7 @@ class _Recorder(Observer):
         self, function: Any, arguments: Any, options: Any, result: Any, label: str, writes: bool
     ) -> None:
         if function is operator.iadd and type(result) is np.ndarray:
-            # the sum of gradients, which nobody else has seen: as good as a new array
+            # the sum of gradients, to which no other reference exists: as good as a new array
             call = self._call("operation", "add", np.add, arguments, {}, None)
             self._new_result(call, result)
             return

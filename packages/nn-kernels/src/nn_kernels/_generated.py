@@ -57,7 +57,7 @@ def _module_of_file(name: str, source: str) -> ModuleType | None:
             part = path.with_suffix(f".{os.getpid()}.{os.urandom(4).hex()}.part")
             part.write_text(source, encoding="utf-8")
             part.replace(path)
-        if path.read_text(encoding="utf-8") != source:  # cut short, or somebody else's
+        if path.read_text(encoding="utf-8") != source:  # truncated, or written by another program
             return None
     except (OSError, RuntimeError):  # no folder that can be written to, or no home
         return None

@@ -136,7 +136,7 @@ def kernel(reference: Callable[..., Any]) -> Kernel:
 class refuse_compiled_kernels(Switch):  # noqa: N801
     """Raise TypeError where a compiled implementation would run in this thread.
 
-    For functions that are run on something else than arrays, to see what they call.
+    For functions that are run on symbols in place of arrays, to see what they call.
 
     >>> from nn_tensor import use_kernels
     >>> from nn_tensor.extend import refuse_compiled_kernels

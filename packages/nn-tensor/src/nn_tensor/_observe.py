@@ -1,4 +1,4 @@
-"""Observers: what a program does with arrays, told as it happens to whoever records it.
+"""Observers: what a program does with arrays, told as it happens to an observer that records it.
 
 A thread has at most one observer. Where no thread has one, all that is left of this is a test
 whether `observers` is empty, and of an operation call not even that: its mode says so already.
@@ -50,7 +50,7 @@ class Observer:
             arguments: arrays, options, and tuples and lists of these.
             options: by name.
             result: an array, or a tuple with arrays in it.
-            label: what it is to a reader: ``"multiply"``, ``"gradient of exp"``.
+            label: a name for readers: ``"multiply"``, ``"gradient of exp"``.
             writes: whether the first argument was written into.
         """
 
@@ -151,7 +151,8 @@ def external(
     constants.
 
     Args:
-        function: of arrays and other values; what it returns may hold arrays, in tuples too.
+        function: a function of arrays and other values; what it returns may hold arrays, in tuples
+            too.
         arguments: Tensors, arrays and other values.
         snapshot: remembers the state that `function` changes beside its arguments, and returns a
             function that restores it; generators among the arguments need none.
