@@ -228,7 +228,7 @@ def jit(function: Any = None, *, fuse: bool = True) -> Any:
 
     Args:
         function: a function of Tensors and arrays, in tuples, lists and dicts too, and of
-            hashable values. It returns Tensors, arrays, numbers or None, in tuples, lists and dicts.
+            hashable values. It returns Tensors, arrays, numbers or None, in the same containers.
         fuse: compile elementwise operations that follow each other into one loop, where the
             ``fast`` extra of nn-tensor is installed; the bits of the results are the same.
 
