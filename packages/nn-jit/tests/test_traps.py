@@ -659,6 +659,35 @@ def test_hooks_are_refused():
         f(inputs()[0])
 
 
+def test_a_hook_that_comes_later_is_refused():
+    w = Tensor([1.0], requires_grad=True)
+
+    @jit
+    def step(x):
+        w.zero_grad()
+        (x * w).sum().backward()
+        return w.grad
+
+    x = inputs(shape=(1,))[0]
+    for _ in range(4):
+        step(x)
+    remove = w.register_hook(lambda g: g * 2)
+    with pytest.raises(JitError, match="hook"):
+        step(x)
+    remove()
+    assert step(x).item() == x.item()
+
+
+def test_anomalies_are_detected():
+    f = jit(lambda x: nn_tensor.log(x))
+    for _ in range(4):
+        f(Tensor([1.0]))
+    with np.errstate(invalid="ignore"), nn_tensor.detect_anomaly():
+        with pytest.raises(FloatingPointError, match="produced NaN"):
+            f(Tensor([-1.0]))
+        f(Tensor([1.0]))
+
+
 # Calls in calls, threads, errors
 
 

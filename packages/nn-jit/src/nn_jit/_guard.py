@@ -8,7 +8,7 @@ from types import FunctionType
 from typing import Any
 
 from nn_tensor import Tensor
-from nn_tensor.extend import array_of, gradient_of, needs_grad_of
+from nn_tensor.extend import array_of, gradient_of, hooks_of, needs_grad_of
 
 from nn_jit._program import Guards
 
@@ -53,8 +53,10 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     modes = tuple(modes)
     gradients, names = list(guards.gradients.values()), guards.names
 
+    hooked = list({id(r.tensor): r.tensor for r in guards.leaves if r.number is None}.values())
+    arguments = {ref.number for ref in guards.leaves if ref.number is not None}
     needed, same = tuple(needs), guards.arguments
-    simple = not (layouts or gradients or names or same)
+    simple = not (layouts or gradients or names or same or arguments)
 
     def changed(leaves: Sequence[Any]) -> str | None:
         if (
@@ -62,6 +64,7 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
             and all(map(is_, map(array_of, tensors), arrays))
             and tuple(map(needs_grad_of, tensors)) == needed
             and tuple(map(_training_of, modules)) == modes
+            and not any(map(hooks_of, hooked))
         ):
             return None
         return explained(leaves)
@@ -85,6 +88,8 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
             tensor = ref.tensor if ref.number is None else leaves[ref.number]
             if (gradient_of(tensor) is not None) is not had:
                 return "whether a Tensor has a gradient before the call"
+        if any(map(hooks_of, hooked)) or any(hooks_of(leaves[n]) for n in arguments):
+            return "the hooks of a Tensor"
         for number, given in same:
             leaf = leaves[number]
             if leaf is not given and (not isinstance(leaf, Tensor) or array_of(leaf) is not given):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from nn_tensor.extend import check_bool, current_observer
+from nn_tensor.extend import check_bool, current_observer, is_anomaly_detected
 
 from nn_jit._errors import JitError, place
 from nn_jit._explain import Explanation
@@ -111,6 +111,8 @@ class JitFunction(Generic[P, R]):
         return getattr(self._function, "__qualname__", repr(self._function))
 
     def _call(self, args: Any, kwargs: Any) -> Any:
+        if is_anomaly_detected():  # which checks every operation
+            return self._function(*args, **kwargs)
         try:
             key, leaves = signature(args, kwargs)
             entry = self._entries.get(key)

@@ -78,6 +78,7 @@ class Guards:
     fetched: list[Any] = dataclasses.field(default_factory=list)  # Tensors whose array is read anew
     gradients: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
     training: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
+    leaves: list[TensorRef] = dataclasses.field(default_factory=list)  # that get gradients
     names: list[tuple[Callable[[], Any], str, Any]] = dataclasses.field(default_factory=list)
     arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)  # by identity
 

@@ -293,6 +293,7 @@ class _Recorder(Observer):
 
     def gradient_read(self, tensor: Any) -> None:
         ref, array = self._touch(tensor), gradient_of(tensor)
+        self.guards.leaves.append(ref)
         if id(tensor) not in self.touched:
             self.touched.add(id(tensor))
             self.guards.gradients[id(tensor)] = ref, array is not None
@@ -337,13 +338,8 @@ class _Recorder(Observer):
 
     def finish(self, result: Any) -> Program:
         output = Results(self).template(result)
-        return Program(
-            self.calls,
-            self.input_values,
-            list(self.states.values()),
-            output,
-            self.guards,
-        )
+        states = list(self.states.values())
+        return Program(self.calls, self.input_values, states, output, self.guards)
 
 
 def _arrays_of(steps: list[Step]) -> list[Any]:

@@ -13,6 +13,7 @@ __all__ = [
     "array_of",
     "gradient_of",
     "has_graph",
+    "hooks_of",
     "needs_grad_of",
     "new_tensor",
     "set_array",
@@ -21,6 +22,9 @@ __all__ = [
 
 array_of: Callable[[Tensor], Any] = attrgetter("_data")
 """Return the array of a Tensor, as ``tensor.data`` does, without telling an observer."""
+
+hooks_of: Callable[[Tensor], Any] = attrgetter("_hooks")
+"""Return the hooks of a leaf, None or empty where it has none."""
 
 needs_grad_of: Callable[[Tensor], bool] = attrgetter("_requires_grad")
 """Return whether a Tensor requires a gradient."""

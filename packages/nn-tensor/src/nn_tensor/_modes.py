@@ -20,6 +20,7 @@ __all__ = [
     "current_modes",
     "detect_anomaly",
     "enable_grad",
+    "is_anomaly_detected",
     "is_grad_enabled",
     "modes",
     "no_grad",
@@ -145,6 +146,16 @@ def current_modes() -> tuple[Any, ...]:
     """
     casts = modes.autocast if modes.call & AUTOCAST else None
     return modes.call, modes.kernels, casts and casts.dtype
+
+
+def is_anomaly_detected() -> bool:
+    """Return whether this thread is inside `nn_tensor.detect_anomaly`.
+
+    >>> from nn_tensor.extend import is_anomaly_detected
+    >>> is_anomaly_detected()
+    False
+    """
+    return modes.call & CHECK != 0
 
 
 def is_grad_enabled() -> bool:

@@ -52,13 +52,14 @@ from nn_tensor._internals import (
     array_of,
     gradient_of,
     has_graph,
+    hooks_of,
     needs_grad_of,
     new_tensor,
     set_array,
     set_gradient,
 )
 from nn_tensor._kernel import Kernel, compile_source, kernel, refuse_compiled_kernels
-from nn_tensor._modes import current_modes
+from nn_tensor._modes import current_modes, is_anomaly_detected
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
@@ -82,6 +83,7 @@ __all__ = [
     "array_of",
     "current_modes",
     "current_observer",
+    "is_anomaly_detected",
     "is_autocast_dtype",
     "is_floating",
     "check_bool",
@@ -100,6 +102,7 @@ __all__ = [
     "external",
     "gradient_of",
     "has_graph",
+    "hooks_of",
     "kernel",
     "keyword_only",
     "mark_dirty",
