@@ -347,6 +347,17 @@ def test_loading_freezing_and_other_dtypes_are_seen():
         np.testing.assert_array_equal(p.numpy(), q.numpy())
 
 
+def test_another_probability_of_dropout_is_seen():
+    dropouts = [Dropout(0.5, rng=3) for _ in range(2)]
+    plain, fast = (training(mlp(dropout)) for dropout in dropouts)
+    other = jit(fast[0])
+    for n, (x, y) in enumerate(batches(12)):
+        for dropout in dropouts:
+            dropout.p = 0.5 if n < 6 else 0.1
+        assert plain[0](x, y)[0].item() == other(x, y)[0].item()
+    assert "the attribute 'p'" in str(other.explain())
+
+
 def test_setting_the_learning_rate_inside_is_refused():
     step, _, optimizer = training(mlp())
 

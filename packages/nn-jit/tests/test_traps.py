@@ -237,6 +237,31 @@ def test_a_variable_around_the_function_is_watched():
     assert "factor" in str(fast.explain())
 
 
+def test_variables_inside_a_decorated_function_and_a_method_are_watched():
+    factor = 2.0
+
+    @jit
+    @no_grad()
+    def f(x):
+        return x * factor
+
+    class Scale:
+        def __init__(self):
+            self.factor = 2.0
+
+        @jit
+        def apply(self, x):
+            return x * self.factor
+
+    scale = Scale()
+    g = jit(lambda x: Scale.apply.__wrapped__(scale, x) + 0)
+    for n, x in enumerate(inputs(12)):
+        factor = scale.factor = 2.0 if n < 6 else 3.0
+        for function in (f, scale.apply, g):
+            np.testing.assert_array_equal(function(x).numpy(), x.numpy() * np.float32(factor))
+    assert "the attribute 'factor'" in str(g.explain())
+
+
 def test_a_counter_of_python_is_found_out():
     counts = [0]
 

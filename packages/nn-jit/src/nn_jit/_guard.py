@@ -20,10 +20,13 @@ _SCALARS = (bool, int, float, str, type(None))
 
 def names_read(function: Any) -> list[tuple[Callable[[], Any], str, Any]]:
     """Return how to read each plain value that a function takes from around it, and its value."""
+    found: list[tuple[Callable[[], Any], str, Any]] = []
+    inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
+    if inner is not None:  # of a decorator, or of functools.partial
+        found += names_read(inner)
     function = getattr(function, "__func__", function)
     if not isinstance(function, FunctionType):
-        return []
-    found: list[tuple[Callable[[], Any], str, Any]] = []
+        return found
     cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
     for name, cell in cells:
         try:
@@ -53,6 +56,12 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     modes = tuple(modes)
     gradients, names = list(guards.gradients.values()), guards.names
 
+    attributes = [(vars(o), name, v) for (_, name), (o, v) in guards.attributes.items()]
+    spaces, keys, values = (
+        [a[0] for a in attributes],
+        [a[1] for a in attributes],
+        [a[2] for a in attributes],
+    )
     hooked = list({id(r.tensor): r.tensor for r in guards.leaves if r.number is None}.values())
     arguments = {ref.number for ref in guards.leaves if ref.number is not None}
     needed, same = tuple(needs), guards.arguments
@@ -65,6 +74,7 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
             and tuple(map(needs_grad_of, tensors)) == needed
             and tuple(map(_training_of, modules)) == modes
             and not any(map(hooks_of, hooked))
+            and list(map(dict.get, spaces, keys)) == values
         ):
             return None
         return explained(leaves)
@@ -90,6 +100,9 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
                 return "whether a Tensor has a gradient before the call"
         if any(map(hooks_of, hooked)) or any(hooks_of(leaves[n]) for n in arguments):
             return "the hooks of a Tensor"
+        for space, name, value in attributes:
+            if space.get(name) != value:
+                return f"the attribute {name!r}, {value!r} when the function was recorded"
         for number, given in same:
             leaf = leaves[number]
             if leaf is not given and (not isinstance(leaf, Tensor) or array_of(leaf) is not given):

@@ -79,6 +79,7 @@ class Guards:
     gradients: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
     training: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
     leaves: list[TensorRef] = dataclasses.field(default_factory=list)  # that get gradients
+    attributes: dict[tuple[int, str], tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     names: list[tuple[Callable[[], Any], str, Any]] = dataclasses.field(default_factory=list)
     arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)  # by identity
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import operator
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -18,6 +16,7 @@ from nn_jit._errors import JitError, place
 from nn_jit._expand import Step, Symbol, expand
 from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
 from nn_jit._results import PLAIN, Results, is_array
+from nn_jit._watch import watch_objects
 
 __all__ = ["record"]
 
@@ -28,7 +27,7 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
     held = [n for n in range(len(leaves)) if _is_held(leaves[n], args, leaves, kwargs)]
     recorder = _Recorder(leaves)
     recorder.guards.arguments += [(n, leaves[n]) for n in held]
-    with observe(recorder), recorder.watching_modules():
+    with observe(recorder), watch_objects(recorder.guards):
         result = function(*args, **kwargs)
     return recorder.finish(result), Results(recorder).as_written(result)
 
@@ -312,27 +311,6 @@ class _Recorder(Observer):
 
     def refused(self, what: str) -> None:
         self.refuse(what, "do it outside of the function that is replayed")
-
-    # What decides what is run
-
-    @contextlib.contextmanager
-    def watching_modules(self) -> Iterator[None]:
-        """Remember the training mode of every module that is called."""
-        before, training = sys.getprofile(), self.guards.training
-
-        def profile(frame: Any, event: str, argument: Any) -> None:
-            code = frame.f_code
-            if event == "call" and code.co_argcount and code.co_varnames[0] == "self":
-                owner = frame.f_locals.get("self")
-                mode = getattr(type(owner), "training", None)
-                if mode is not None and id(owner) not in training:
-                    training[id(owner)] = owner, owner.training
-
-        sys.setprofile(profile)
-        try:
-            yield
-        finally:
-            sys.setprofile(before)
 
     # The end
 
