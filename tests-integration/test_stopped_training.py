@@ -4,6 +4,7 @@ With dropout, augmentation, shuffling, a schedule, accumulation and workers: see
 """
 
 import os
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -17,6 +18,14 @@ from training_run import Event, build
 VALIDATION = 3  # batches of it
 FORWARDS = training_run.EPOCHS * (14 + VALIDATION)
 EVENTS = ["crash", "interrupt", "interrupt_twice", "full_disk", "kill"] * 4
+
+
+@pytest.fixture(autouse=True)
+def default_interrupt():
+    """Handle Ctrl-C as Python does, also where the process was started with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

@@ -94,11 +94,11 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
             the direct form), ``"direct"`` or ``"auto"``.
         groups: the number of groups of channels.
     """
-    arrays = _float32(x, w)
-    if arrays is None or 0 in x.shape:
+    arrays, outputs = _float32(x, w), w.shape[0]
+    fits = x.shape[1] == w.shape[1] * groups and np.shape(bias) in ((), (outputs,))
+    if arrays is None or not fits or 0 in x.shape:
         return NotImplemented
     x, w = arrays
-    outputs = w.shape[0]
     if np.ndim(bias):
         bias = np.ascontiguousarray(bias, np.float32)
     else:
@@ -125,7 +125,7 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
         groups: the number of groups of channels.
     """
     arrays = _float32(g, w)
-    if arrays is None or 0 in g.shape:
+    if arrays is None or g.shape[1] != w.shape[0] or 0 in g.shape:
         return NotImplemented
     g, w = arrays
     channels = w.shape[1] * groups

@@ -242,7 +242,8 @@ def layer_norm(x: Any, epsilon: float, center: bool) -> Any:
 
 def scaled_layer_norm(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) -> Any:
     """Return the results of `layer_norm` after ``* weights + bias``, which may be None."""
-    if (arrays := _prepare(x, weights, *([] if bias is None else [bias]))) is None:
+    vectors = [weights] if bias is None else [weights, bias]
+    if any(v.shape != x.shape[1:] for v in vectors) or (arrays := _prepare(x, *vectors)) is None:
         return NotImplemented
     if bias is not None:
         bias = arrays[2]
@@ -251,7 +252,7 @@ def scaled_layer_norm(x: Any, weights: Any, bias: Any, epsilon: float, center: b
 
 def layer_norm_gradient(g: Any, normal: Any, inverse: Any, center: bool) -> Any:
     """Return the gradient for the input of `layer_norm`, from its results."""
-    if (arrays := _prepare(g, normal, inverse)) is None:
+    if g.shape != normal.shape or (arrays := _prepare(g, normal, inverse)) is None:
         return NotImplemented
     (rows, count), out = g.shape, np.empty(g.shape, g.dtype)
     together, parts = _divide(rows, count, g.dtype)
@@ -266,7 +267,8 @@ def scaled_layer_norm_gradient(
     g: Any, normal: Any, inverse: Any, weights: Any, center: bool
 ) -> Any:
     """Return the gradients for the input, the weights and the bias of `scaled_layer_norm`."""
-    if (arrays := _prepare(g, normal, inverse, weights)) is None:
+    fits = g.shape == normal.shape and weights.shape == g.shape[1:]
+    if not fits or (arrays := _prepare(g, normal, inverse, weights)) is None:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
@@ -281,7 +283,8 @@ def scaled_layer_norm_gradient(
 
 def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
     """Return the gradients of ``x * weights + bias`` of rows for `x`, the weights and the bias."""
-    if (arrays := _prepare(g, x, weights)) is None:
+    fits = g.shape == x.shape and weights.shape == g.shape[1:]
+    if not fits or (arrays := _prepare(g, x, weights)) is None:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)

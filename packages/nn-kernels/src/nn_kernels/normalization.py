@@ -171,7 +171,7 @@ def standardize_channels_gradient(g: Any, normal: Any, inverse: Any) -> Any:
 
 def scale_channels(x: Any, weights: Any, bias: Any) -> Any:
     """Return each channel times its weight, plus its bias; `x` is (batch, channels, elements)."""
-    if _is_left(x, weights, bias):
+    if _is_left(x, weights, bias) or not weights.shape == bias.shape == x.shape[1:2]:
         return NotImplemented
     x, weights, bias = (np.ascontiguousarray(a) for a in (x, weights, bias))
     out = np.empty_like(x)
@@ -181,7 +181,7 @@ def scale_channels(x: Any, weights: Any, bias: Any) -> Any:
 
 def scale_channels_gradient(g: Any, x: Any, weights: Any) -> Any:
     """Return the gradients of `scale_channels` for its input, weights and bias."""
-    if _is_left(g, x, weights):
+    if _is_left(g, x, weights) or g.shape != x.shape or weights.shape != x.shape[1:2]:
         return NotImplemented
     g, x, weights = (np.ascontiguousarray(a) for a in (g, x, weights))
     out = np.empty_like(g)

@@ -182,7 +182,10 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
     """
     if _is_left(logits) or (scale is not None and scale.dtype != np.float32):
         return NotImplemented
-    (rows, count), logits = logits.shape, np.ascontiguousarray(logits)
+    rows, count = logits.shape
+    if classes.size != rows or (scale is not None and scale.size != rows):
+        return NotImplemented
+    logits = np.ascontiguousarray(logits)
     classes = np.ascontiguousarray(classes, np.int64)
     factors = logits if scale is None else np.ascontiguousarray(scale)
     losses, totals = np.empty(rows, np.float32), np.empty((rows, 1), np.float32)
@@ -200,6 +203,8 @@ def cross_entropy_gradient(
     if _is_left(exponentials) or g.dtype != np.float32 or total.dtype != np.float32:
         return NotImplemented
     rows, count = exponentials.shape
+    if not g.size == total.size == classes.size == rows:
+        return NotImplemented
     out, options = np.empty_like(exponentials, order="C"), np.array([smoothing], np.float32)
     arrays = [np.ascontiguousarray(a) for a in (g, exponentials, total)]
     arrays += [np.ascontiguousarray(classes, np.int64), options, out]

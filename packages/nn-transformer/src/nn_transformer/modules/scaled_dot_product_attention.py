@@ -144,7 +144,7 @@ def scaled_dot_product_attention(
         dropout = check_probability("dropout", dropout)
     result_dtype = np.result_type(*(x.dtype for x in operands))
     wide = np.result_type(result_dtype, np.float32)
-    dtype = wide if isinstance(operands[0].data, np.ndarray) else result_dtype
+    dtype = wide if operands[0].xp is np else result_dtype
     query, key, value = (_broadcast(x, leading or (1,), dtype) for x in operands)
     mask = check_mask(mask, (*leading, query.shape[-2], key.shape[-2]), query.device, wide)
     factor = 1 / math.sqrt(max(1, query.shape[-1])) if scale is None else float(scale)
