@@ -140,7 +140,7 @@ def types(session):
 @nox.session(tags=["fast"])
 def downstream(session):
     """Check with mypy and pyright, and run, a library that uses the wheels; and their own types."""
-    session.install(*group("types"), *group("downstream"))
+    session.install(*group("types"), *group("downstream"), *group("tabular"))
     with tempfile.TemporaryDirectory() as folder:
         wheels = build_wheels(session, folder)
         session.install("--force-reinstall", "--no-deps", *map(str, wheels.values()))

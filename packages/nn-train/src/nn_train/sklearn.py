@@ -18,8 +18,8 @@ try:
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import validate_data
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "sklearn":
+except ModuleNotFoundError as _error:
+    if (_error.name or "").partition(".")[0] != "sklearn":
         raise
     raise ModuleNotFoundError(
         "nn_train.sklearn needs scikit-learn: pip install 'nn-train[sklearn]'", name="sklearn"
