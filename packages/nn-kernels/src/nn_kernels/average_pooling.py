@@ -12,11 +12,15 @@ import numpy as np
 
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
-from nn_kernels._threads import run
+from nn_kernels._windows import (
+    fill_last_with_zeros,
+    output_size,
+    run_on_planes,
+    window_numbers,
+)
 
 __all__ = ["avg_pool2d", "avg_pool2d_gradient"]
 
-_BLOCK = 1 << 14  # elements of a part
 _FOUR = np.float32(4)
 
 
@@ -34,8 +38,8 @@ def _mean_of_pairs(x, out, plane, height, width, rows, columns):  # type: ignore
 
 
 @jit()
-def _spread_over_pairs(g, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
-    one, two, zero = np.uintp(1), np.uintp(2), np.float32(0)
+def _gradient_of_pairs(g, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
+    one, two = np.uintp(1), np.uintp(2)
     for p in range(rows):
         source = np.uintp((plane * rows + p) * columns)
         upper = np.uintp((plane * height + 2 * p) * width)
@@ -45,13 +49,7 @@ def _spread_over_pairs(g, out, plane, height, width, rows, columns):  # type: ig
                 v = g[source + q] / _FOUR
                 out[target + two * q] = v
                 out[target + two * q + one] = v
-        if width % 2:
-            out[(plane * height + 2 * p) * width + width - 1] = zero
-            out[(plane * height + 2 * p + 1) * width + width - 1] = zero
-    if height % 2:
-        last = (plane * height + height - 1) * width
-        for q in range(width):
-            out[last + q] = zero
+    fill_last_with_zeros(out, plane, height, width, np.float32(0))
 
 
 @jit()
@@ -114,7 +112,7 @@ def _mean_of_windows(x, out, plane, height, width, rows, columns, w):  # type: i
 
 
 @jit()
-def _spread_over_windows(g, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+def _gradient_of_windows(g, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     kh, kw, sh, sw, top, left, dh, dw = w
     elements = np.float32(kh * kw)
     for i in range(plane * height * width, (plane + 1) * height * width):
@@ -142,28 +140,18 @@ def _mean_job(a, part, thread):  # type: ignore[no-untyped-def]
             _mean_of_windows(x, out, plane, *sizes, w)
 
 
-def _spread_job(a, part, thread):  # type: ignore[no-untyped-def]
+def _gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     g, out = floats(a[2]), floats(a[3])
     sizes = a[6], a[7], a[8], a[9]
     w = (a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17])
     for plane in range(part * a[5], min((part + 1) * a[5], a[4])):
         if a[18]:
-            _spread_over_pairs(g, out, plane, *sizes)
+            _gradient_of_pairs(g, out, plane, *sizes)
         else:
-            _spread_over_windows(g, out, plane, *sizes, w)
+            _gradient_of_windows(g, out, plane, *sizes, w)
 
 
-_MEAN, _SPREAD = Job(_mean_job), Job(_spread_job)
-
-
-def _run(job: Job, source: Any, target: Any, image: Any, output: Any, windows: Any) -> None:
-    kernel, stride, (top, _, left, _), dilation, _ = windows
-    w = (*kernel, *stride, top, left, *dilation)
-    planes, size = image[0] * image[1], max(1, image[2] * image[3])
-    together = max(1, _BLOCK // size)
-    is_pairs = w == (2, 2, 2, 2, 0, 0, 1, 1)
-    arguments = source, target, planes, together, *image[2:], *output[2:], *w, int(is_pairs)
-    run(job, arguments, -(-planes // together))
+_MEAN, _GRADIENT = Job(_mean_job), Job(_gradient_job)
 
 
 def avg_pool2d(x: Any, windows: Any) -> Any:
@@ -176,16 +164,12 @@ def avg_pool2d(x: Any, windows: Any) -> Any:
     """
     if x.dtype != np.float32 or not x.size:
         return NotImplemented
-    kernel, stride, padding, dilation, _ = windows
-    sizes = (x.shape[2] + sum(padding[:2]), x.shape[3] + sum(padding[2:]))
-    output = [
-        (n - d * (k - 1) - 1) // s + 1
-        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
-    ]
+    output = output_size(x.shape[2:], windows)
     if min(output) < 1:
         return NotImplemented  # the reference raises
     out = np.empty((*x.shape[:2], *output), np.float32)
-    _run(_MEAN, np.ascontiguousarray(x), out, x.shape, out.shape, windows)
+    arrays = np.ascontiguousarray(x), out
+    run_on_planes(_MEAN, arrays, x.shape, out.shape, window_numbers(windows))
     return out
 
 
@@ -193,5 +177,6 @@ def avg_pool2d_gradient(g: Any, out: Any, windows: Any) -> Any:
     """Write zeros to `out`, and add to each element of a window its part of the element of `g`."""
     if not g.size or not (g.dtype == out.dtype == np.float32 and out.flags.c_contiguous):
         return NotImplemented
-    _run(_SPREAD, np.ascontiguousarray(g), out, out.shape, g.shape, windows)
+    arrays = np.ascontiguousarray(g), out
+    run_on_planes(_GRADIENT, arrays, out.shape, g.shape, window_numbers(windows))
     return None

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels import _direct, _direct_weights, _winograd
+from nn_kernels._windows import output_size
 
 __all__ = ["conv2d", "conv2d_input_gradient", "conv2d_weight_gradient"]
 
@@ -23,16 +24,6 @@ Pair = tuple[int, int]
 _MIN_CHANNELS, _MAX_CHANNELS = 16, 256
 _MIN_TILES = 64
 _MIN_SIZE = 7
-
-
-def _output_size(size: Pair, windows: Any) -> Pair:
-    kernel, stride, (top, bottom, left, right), dilation, _ = windows
-    padded = size[0] + top + bottom, size[1] + left + right
-    rows, columns = (
-        (n - d * (k - 1) - 1) // s + 1
-        for n, k, s, d in zip(padded, kernel, stride, dilation, strict=True)
-    )
-    return rows, columns
 
 
 def _is_winograd(
@@ -103,7 +94,7 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
         bias = np.ascontiguousarray(bias, np.float32)
     else:
         bias = np.full(outputs, bias, np.float32)
-    size = _output_size(x.shape[2:], windows)
+    size = output_size(x.shape[2:], windows)
     out = np.empty((x.shape[0], outputs, *size), np.float32)
     if _is_winograd(windows, groups, x.shape[1], outputs, x.shape[0], size, 0.5):
         _winograd.convolve(x, w, bias, out, (windows[2][0], windows[2][2]))

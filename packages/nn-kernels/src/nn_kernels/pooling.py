@@ -12,11 +12,14 @@ import numpy as np
 
 from nn_kernels._atomics import floats, unsigned_bytes
 from nn_kernels._compile import Job, jit
-from nn_kernels._threads import run
+from nn_kernels._windows import (
+    fill_last_with_zeros,
+    output_size,
+    run_on_planes,
+    window_numbers,
+)
 
 __all__ = ["max_pool2d", "max_pool2d_gradient"]
-
-_BLOCK = 1 << 14  # elements of a part
 
 
 @jit()
@@ -79,20 +82,13 @@ def _unpool_row(g, index, out, source, target, left, right, count):  # type: ign
 
 @jit()
 def _unpool_pairs(g, index, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
-    zero = np.float32(0)
     for p in range(rows):
         source = np.uintp((plane * rows + p) * columns)
         upper = np.uintp((plane * height + 2 * p) * width)
         lower = np.uintp((plane * height + 2 * p + 1) * width)
         _unpool_row(g, index, out, source, upper, np.uint8(0), np.uint8(1), columns)
         _unpool_row(g, index, out, source, lower, np.uint8(2), np.uint8(3), columns)
-        if width % 2:
-            out[(plane * height + 2 * p) * width + width - 1] = zero
-            out[(plane * height + 2 * p + 1) * width + width - 1] = zero
-    if height % 2:
-        last = (plane * height + height - 1) * width
-        for q in range(width):
-            out[last + q] = zero
+    fill_last_with_zeros(out, plane, height, width, np.float32(0))
 
 
 @jit()
@@ -139,19 +135,6 @@ def _unpool_all(g, index, out, planes, height, width, rows, columns, w):  # type
         _unpool_windows(g, index, out, plane, height, width, rows, columns, w)
 
 
-def _numbers(windows: Any) -> tuple[int, ...]:
-    kernel, stride, (top, _, left, _), dilation, _ = windows
-    return (*kernel, *stride, top, left, *dilation)
-
-
-def _run(job: Job, first: Any, second: Any, index: Any, image: Any, output: Any, w: Any) -> None:
-    planes, size = image[0] * image[1], max(1, image[2] * image[3])
-    together = max(1, _BLOCK // size)
-    is_pairs = w == (2, 2, 2, 2, 0, 0, 1, 1)
-    arguments = first, second, index, planes, together, *image[2:], *output[2:], *w, int(is_pairs)
-    run(job, arguments, -(-planes // together))
-
-
 def max_pool2d(x: Any, windows: Any) -> Any:
     """Return the maximum of each window of float32 images, and its index in the window.
 
@@ -160,18 +143,13 @@ def max_pool2d(x: Any, windows: Any) -> Any:
         windows: kernel, stride, padding ``(top, bottom, left, right)`` and dilation, each for
             height and width, and an algorithm, which is for convolutions.
     """
-    kernel, stride, padding, dilation, _ = windows
+    kernel = windows[0]
     if x.dtype != np.float32 or kernel[0] * kernel[1] > 256 or not x.size:
         return NotImplemented
     x = np.ascontiguousarray(x)
-    sizes = (x.shape[2] + sum(padding[:2]), x.shape[3] + sum(padding[2:]))
-    output = [
-        (n - d * (k - 1) - 1) // s + 1
-        for n, k, s, d in zip(sizes, kernel, stride, dilation, strict=True)
-    ]
-    shape = (*x.shape[:2], *output)
+    shape = (*x.shape[:2], *output_size(x.shape[2:], windows))
     out, index = np.empty(shape, np.float32), np.empty(shape, np.uint8)
-    _run(_MAX, x, out, index, x.shape, shape, _numbers(windows))
+    run_on_planes(_MAX, (x, out, index), x.shape, shape, window_numbers(windows))
     return out, index
 
 
@@ -179,9 +157,9 @@ def max_pool2d_gradient(g: Any, index: Any, out: Any, windows: Any) -> Any:
     """Write zeros to `out`, and add each element of `g` at the place that `index` gives."""
     if not g.size or not (g.flags.c_contiguous and out.flags.c_contiguous):
         return NotImplemented
-    w, index = _numbers(windows), np.ascontiguousarray(index)
+    w, index = window_numbers(windows), np.ascontiguousarray(index)
     if g.dtype == out.dtype == np.float32 and index.dtype == np.uint8:
-        _run(_UNPOOL, g, out, index, out.shape, g.shape, w)
+        run_on_planes(_UNPOOL, (g, out, index), out.shape, g.shape, w)
     else:
         planes = out.shape[0] * out.shape[1]
         flat = g.reshape(-1), index.reshape(-1), out.reshape(-1)

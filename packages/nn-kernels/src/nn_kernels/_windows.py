@@ -1,0 +1,61 @@
+"""Windows of convolution and pooling, as the layers pass them on.
+
+They are kernel, stride, padding (top, bottom, left, right) and dilation, each for height and width,
+and the algorithm of convolutions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nn_kernels._compile import Job, jit
+from nn_kernels._threads import run
+
+__all__ = ["fill_last_with_zeros", "output_size", "run_on_planes", "window_numbers"]
+
+Pair = tuple[int, int]
+_BLOCK = 1 << 14  # elements of a part
+_PAIRS = (2, 2, 2, 2, 0, 0, 1, 1)  # windows of 2×2 that do not overlap
+
+
+def output_size(size: Pair, windows: Any) -> Pair:
+    """Return the number of windows in an image, along its height and its width."""
+    kernel, stride, (top, bottom, left, right), dilation, _ = windows
+    padded = size[0] + top + bottom, size[1] + left + right
+    rows, columns = (
+        (n - d * (k - 1) - 1) // s + 1
+        for n, k, s, d in zip(padded, kernel, stride, dilation, strict=True)
+    )
+    return rows, columns
+
+
+def window_numbers(windows: Any) -> tuple[int, ...]:
+    """Return kernel, stride, the padding above and on the left, and dilation as integers."""
+    kernel, stride, (top, _, left, _), dilation, _ = windows
+    return (*kernel, *stride, top, left, *dilation)
+
+
+def run_on_planes(
+    job: Job, arrays: tuple[Any, ...], image: Any, output: Any, numbers: tuple[int, ...]
+) -> None:
+    """Run a job on the planes of images, some of them in a part.
+
+    The job gets the arrays; the number of planes, and of those in a part; the sizes of `image` and
+    of `output`; the numbers of the windows; and whether they are pairs.
+    """
+    planes, size = image[0] * image[1], max(1, image[2] * image[3])
+    together = max(1, _BLOCK // size)
+    sizes = planes, together, *image[2:], *output[2:]
+    run(job, (*arrays, *sizes, *numbers, int(numbers == _PAIRS)), -(-planes // together))
+
+
+@jit()
+def fill_last_with_zeros(out, plane, height, width, zero):  # type: ignore[no-untyped-def]
+    """Write zeros to the last row and column of a plane, where its height and width are odd."""
+    start, stop = plane * height * width, (plane + 1) * height * width
+    if width % 2:
+        for i in range(start + width - 1, stop, width):
+            out[i] = zero
+    if height % 2:
+        for i in range(stop - width, stop):
+            out[i] = zero
