@@ -283,10 +283,10 @@ def test_wrong_classes(classes: Any, message: str, tmp_path: Path) -> None:
 def test_other_files_are_refused(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"model{suffix}"
     save_model_parameters(make_net(), path)
-    with pytest.raises(FileFormatError, match=re.escape(f"{path}: was not written by save_model")):
+    with pytest.raises(FileFormatError, match=re.escape(f"{path}: is not a file of save_model")):
         load_model(path, classes=Net)
     save_checkpoint(path, model=make_net())
-    with pytest.raises(FileFormatError, match=re.escape(f"{path}: was not written by save_model")):
+    with pytest.raises(FileFormatError, match=re.escape(f"{path}: is not a file of save_model")):
         load_model(path, classes=Net)
     save_model(path, make_net(), settings=SETTINGS)
     with pytest.raises(FileFormatError, match="is not a checkpoint"):
@@ -365,10 +365,10 @@ OBJECT: dict[str, Any] = {"__class__": "Scale", "settings": {}}
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({}, "was not written by save_model"),
-        (GOOD | {"nn_io.model": True}, "was not written by save_model"),
-        (GOOD | {"nn_io.model": "1"}, "was not written by save_model"),
-        (GOOD | {"nn_io.model": 2}, "is a model of version 2, newer than 1"),
+        ({}, "is not a file of save_model"),
+        (GOOD | {"nn_io.model": True}, "is not a file of save_model"),
+        (GOOD | {"nn_io.model": "1"}, "is not a file of save_model"),
+        (GOOD | {"nn_io.model": 2}, "is a file of save_model of version 2, newer than 1"),
         (GOOD | {"parts": None}, "has no model"),
         (GOOD | {"parts": [1]}, "has no model"),
         (GOOD | {"parts": {"preprocessing": GOOD["parts"]["model"]}}, "has no model"),

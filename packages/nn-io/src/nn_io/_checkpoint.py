@@ -14,7 +14,14 @@ from nn_tensor.extend import check_bool, check_integer, keyword_only
 from nn_io._errors import FileFormatError, prefixed, shorten
 from nn_io._rng_state import rng_arrays, rng_state
 from nn_io._save_load import load_state_dict_from_file, save_model_parameters
-from nn_io._state_dict import METADATA_KEY, HasStateDict, State, plain_metadata, plain_state
+from nn_io._state_dict import (
+    METADATA_KEY,
+    HasStateDict,
+    State,
+    metadata_of_version,
+    plain_metadata,
+    plain_state,
+)
 
 __all__ = ["Checkpoint", "HasGenerators", "LoadsStateDict", "load_checkpoint", "save_checkpoint"]
 
@@ -246,14 +253,10 @@ class _Content:
     """The entries of a checkpoint's state dict, sorted by what they belong to."""
 
     def __init__(self, state: State) -> None:
-        metadata = state.pop(METADATA_KEY, None)
-        version = metadata.get(_VERSION_KEY) if isinstance(metadata, dict) else None
-        if type(version) is not int or not isinstance(metadata, dict):
-            raise FileFormatError(
-                "is not a checkpoint; load_state_dict_from_file reads files of parameters"
-            )
-        if version > _VERSION:
-            raise FileFormatError(f"is a checkpoint of version {version}, newer than {_VERSION}")
+        reader = "load_state_dict_from_file reads files of parameters, load_model models"
+        metadata, version = metadata_of_version(
+            state, _VERSION_KEY, _VERSION, "a checkpoint", reader
+        )
         part_metadata = _dict_entry(metadata, "parts")
         self.kinds = _dict_entry(metadata, "rng")
         self.extra = _dict_entry(metadata, "extra")

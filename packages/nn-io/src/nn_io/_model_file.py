@@ -12,7 +12,13 @@ from nn_tensor.extend import check_bool, describe, keyword_only
 from nn_io._checkpoint import LoadsStateDict
 from nn_io._errors import FileFormatError, prefixed, shorten
 from nn_io._save_load import load_state_dict_from_file, save_model_parameters
-from nn_io._state_dict import METADATA_KEY, State, plain_metadata, plain_state
+from nn_io._state_dict import (
+    METADATA_KEY,
+    State,
+    metadata_of_version,
+    plain_metadata,
+    plain_state,
+)
 
 __all__ = ["HasSettings", "SavedModel", "load_model", "save_model"]
 
@@ -299,15 +305,9 @@ class _Content:
     """What a file of `save_model` holds, checked, with the arrays sorted by part."""
 
     def __init__(self, state: State) -> None:
-        metadata = state.pop(METADATA_KEY, None)
-        version = metadata.get(_VERSION_KEY) if isinstance(metadata, dict) else None
-        if type(version) is not int or not isinstance(metadata, dict):
-            raise FileFormatError(
-                "was not written by save_model; load_state_dict_from_file reads files of "
-                "parameters, load_checkpoint checkpoints"
-            )
-        if version > _VERSION:
-            raise FileFormatError(f"is a model of version {version}, newer than {_VERSION}")
+        reader = "load_state_dict_from_file reads files of parameters, load_checkpoint checkpoints"
+        kind = "a file of save_model"
+        metadata, _ = metadata_of_version(state, _VERSION_KEY, _VERSION, kind, reader)
         self.parts: dict[str, Any] = metadata.get("parts") or {}
         self.labels: list[Any] | None = metadata.get("labels")
         self.extra: dict[str, Any] = metadata.get("extra") or {}

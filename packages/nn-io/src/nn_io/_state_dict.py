@@ -8,7 +8,7 @@ import numpy as np
 from nn_tensor.extend import METADATA_KEY
 from numpy.typing import NDArray
 
-from nn_io._errors import shorten
+from nn_io._errors import FileFormatError, shorten
 
 __all__ = [
     "METADATA_KEY",
@@ -16,6 +16,7 @@ __all__ = [
     "HasStateDict",
     "State",
     "dtype_code",
+    "metadata_of_version",
     "plain_metadata",
     "plain_state",
 ]
@@ -38,6 +39,30 @@ class HasStateDict(Protocol):
     def state_dict(self) -> Mapping[str, Any]:
         """Return the parameters by dotted path."""
         ...
+
+
+def metadata_of_version(
+    state: State, key: str, newest: int, kind: str, reader: str
+) -> tuple[dict[str, Any], int]:
+    """Remove the metadata of a state, and return it with the version of the file's layout.
+
+    Args:
+        state: the contents of a file.
+        key: the entry of the metadata with the version.
+        newest: the newest version that is known.
+        kind: the kind of file that has this entry, for errors.
+        reader: the functions that read other files, for errors.
+
+    Raises:
+        FileFormatError: if the file is of another kind, or newer.
+    """
+    metadata = state.pop(METADATA_KEY, None)
+    version = metadata.get(key) if isinstance(metadata, dict) else None
+    if type(version) is not int or not isinstance(metadata, dict):
+        raise FileFormatError(f"is not {kind}; {reader}")
+    if version > newest:
+        raise FileFormatError(f"is {kind} of version {version}, newer than {newest}")
+    return metadata, version
 
 
 def dtype_code(dtype: np.dtype[Any]) -> str:

@@ -69,7 +69,7 @@ def find(name: str) -> Callable[..., Any]:
     those that it leaves to the reference.
 
     Raises:
-        LookupError: if there is no kernel of this name.
+        LookupError: if no kernel has the name.
 
     >>> find("conv2d").__name__
     'conv2d'

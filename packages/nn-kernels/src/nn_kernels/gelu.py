@@ -122,8 +122,11 @@ def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
 _FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
 
 
-def _has_dtype(dtype: Any, *arrays: Any) -> bool:
-    return all(a.dtype == dtype and a.flags.c_contiguous for a in arrays)
+def _fits(x: Any, *others: Any) -> bool:
+    """Return whether all are contiguous vectors of one length, of float32 or float64."""
+    if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous:
+        return False
+    return all(a.dtype == x.dtype and a.shape == x.shape and a.flags.c_contiguous for a in others)
 
 
 def gelu(x: Any, gate: Any, out: Any) -> Any:
@@ -131,10 +134,10 @@ def gelu(x: Any, gate: Any, out: Any) -> Any:
 
     All are vectors of float32 or float64.
     """
-    if _has_dtype(np.float64, x, gate, out):
-        _forward_in_double(x, gate, out)
-    elif not _has_dtype(np.float32, x, gate, out):
+    if not _fits(x, gate, out):
         return NotImplemented
+    if x.dtype == np.float64:
+        _forward_in_double(x, gate, out)
     elif x.size > _BLOCK:
         run(_FORWARD, (x, gate, out, x.size), -(-x.size // _BLOCK))
     else:
@@ -144,10 +147,10 @@ def gelu(x: Any, gate: Any, out: Any) -> Any:
 
 def gelu_gradient(g: Any, x: Any, gate: Any, out: Any) -> Any:
     """Write `g` times the derivative of `gelu` at `x` to `out`; all are vectors."""
-    if _has_dtype(np.float64, g, x, gate, out):
-        _backward_in_double(g, x, gate, out)
-    elif not _has_dtype(np.float32, g, x, gate, out):
+    if not _fits(x, g, gate, out):
         return NotImplemented
+    if x.dtype == np.float64:
+        _backward_in_double(g, x, gate, out)
     elif x.size > _BLOCK:
         run(_BACKWARD, (g, x, out, x.size), -(-x.size // _BLOCK))
     else:

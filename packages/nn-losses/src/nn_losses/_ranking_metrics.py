@@ -109,7 +109,7 @@ class AveragePrecision(_RankingMetric):
     .. math:: \sum_k (R_k - R_{k-1}) P_k
 
     as in scikit-learn, without interpolation (Zhu, "Recall, precision and average precision",
-    2004). If there is no positive example it is NaN.
+    2004). Without positive examples it is NaN.
 
     Prediction: scores of any shape, floating: logits or probabilities of the positive class.
     Target: 0 and 1, of exactly that shape. The scores of all batches are kept.

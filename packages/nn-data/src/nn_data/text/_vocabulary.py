@@ -59,7 +59,7 @@ class Vocabulary(ABC):
         """Return the index of a special token.
 
         Raises:
-            KeyError: if there is no special token of this name.
+            KeyError: if the name is not that of a special token.
         """
         if special not in self.specials:
             raise KeyError(f"{special!r} is not a special token; there are {self.specials}")

@@ -9,12 +9,16 @@ from nn_tensor.extend import add_at, kernel, op
 
 __all__ = ["embedding_lookup", "embedding_scatter", "scatter_add_rows", "take_rows"]
 
+_FEW = 1 << 14  # elements, for which a compiled kernel saves less than its call costs
+
 # The lookup of rows and the scatter-add into rows of zeros are each other's gradient.
 
 
 @op
 def embedding_lookup(xp: Any, weights: Any, tokens: Any, /, padding_idx: int | None = None) -> Any:
     """Return the row of `weights` for each token; the row `padding_idx` gets no gradient."""
+    if tokens.size * weights.shape[-1] <= _FEW:
+        return xp.take(weights, tokens, axis=0)
     return take_rows(xp, weights, tokens)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from nn_train.callbacks._callback import Callback
 __all__ = ["CSVLogger", "JSONLinesLogger"]
 
 
-class _LineLogger(Callback):
+class _LineLogger(Callback, ABC):
     """Keeps a text file equal to the history.
 
     The file is opened for each line, so that a process that is killed loses none, and the callback
@@ -50,8 +51,9 @@ class _LineLogger(Callback):
     def _head(self, trainer: Any) -> str:
         return ""
 
+    @abstractmethod
     def _line(self, trainer: Any, row: Mapping[str, float]) -> str:
-        raise NotImplementedError
+        """Return the line of an epoch."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({os.fspath(self.path)!r})"
