@@ -69,7 +69,7 @@ class JitFunction(Generic[P, R]):
         self._lock = threading.RLock()
         self._running = False
         self._entries: dict[Any, _Entry] = {}
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay the function, record it, or run it as written."""
@@ -122,7 +122,7 @@ class JitFunction(Generic[P, R]):
             if len(self._entries) < _MOST:
                 self._entries[key] = _Entry()
             else:
-                self._say_signature(key, args, kwargs)
+                self._warn_of_signatures(key, args, kwargs)
             return self._function(*args, **kwargs)
         changes = []
         for replay in entry.replays:
@@ -131,7 +131,7 @@ class JitFunction(Generic[P, R]):
                 return self._replay(replay, entry, args, kwargs, leaves)
             changes.append(change)
         if entry.recordings >= _MOST:
-            self._say(
+            self._warn_once(
                 "recordings",
                 f"{changes[-1] if changes else 'what it depends on'} changed again after {_MOST} "
                 "recordings, so the function now runs as written",
@@ -157,22 +157,22 @@ class JitFunction(Generic[P, R]):
         replay.verified = True
         return result
 
-    def _say_signature(self, key: Any, args: Any, kwargs: Any) -> None:
+    def _warn_of_signatures(self, key: Any, args: Any, kwargs: Any) -> None:
         code = getattr(self._function, "__code__", None)
         known = list(code.co_varnames[: len(args)]) if code is not None else []
         names = [known[n] if n < len(known) else str(n) for n in range(len(args))]
         last = list(self._entries)[-1]
         what = difference([*names, *sorted(kwargs)], key, last)
-        self._say(
+        self._warn_once(
             "signatures",
             f"called with {_MOST + 1} signatures, so further ones run as written; {what}. Pass a "
             "number that changes as a Tensor, and pad batches to few shapes",
         )
 
-    def _say(self, kind: str, message: str) -> None:
+    def _warn_once(self, kind: str, message: str) -> None:
         """Log a warning, each kind once."""
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._warned:
+            self._warned.add(kind)
             logging.getLogger("nn_jit").warning("%s: %s", self._name, message)
 
     def clear(self) -> None:
@@ -187,7 +187,7 @@ class JitFunction(Generic[P, R]):
         """
         with self._lock:
             self._entries.clear()
-            self._said.clear()
+            self._warned.clear()
 
     def explain(self) -> Explanation:
         """Return what was recorded, as a table to print.
