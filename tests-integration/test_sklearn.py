@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nn_layers import Dense, Dropout, ReLU, Sequential
 from nn_losses import Accuracy, HuberLoss, SoftmaxCrossEntropyLoss
-from nn_optim import SGD, Adam, AdamW, CosineSchedule
+from nn_optim import SGD, Adam, AdamW, CosineSchedule, StepSchedule
 from nn_tensor import Tensor
 from nn_train import Callback, Stop, Trainer
 
@@ -311,3 +311,38 @@ def test_the_model_predicts_without_scikit_learn():
     with estimator.model_.no_grad():
         logits = estimator.model_(Tensor(X)).numpy()
     assert (logits.argmax(axis=1) == estimator.predict(X)).all()
+
+
+def test_a_rate_that_a_schedule_has_reached_can_be_set():
+    halve = partial(StepSchedule, step_size=2, gamma=0.5)
+    estimator = NetClassifier(
+        lr=0.1, schedule=lambda optimizer, steps: halve(optimizer), warm_start=True, epochs=2,
+        hidden_layer_sizes=4, batch_size=len(X) // 2, random_state=0,
+    ).fit(X, Y)  # fmt: skip
+    assert estimator.optimizer_.lr == 0.025
+    estimator.set_params(lr=0.025).fit(X, Y)
+    assert estimator.history_["lr"][2:] == [0.0125, 0.00625]
+
+
+def test_groups_keep_the_ratio_of_their_rates():
+    def optimizer(parameters, lr):
+        groups = [
+            {"parameters": parameters[:2], "lr": lr},
+            {"parameters": parameters[2:], "lr": 10 * lr},
+        ]
+        return SGD(groups)
+
+    estimator = NetClassifier(
+        optimizer=optimizer, lr=0.001, epochs=2, hidden_layer_sizes=4, random_state=0
+    ).fit(X, Y)
+    estimator.set_params(lr=0.002).partial_fit(X, Y)
+    rates = [group["lr"] for group in estimator.optimizer_.groups]
+    np.testing.assert_allclose(rates, [0.002, 0.02])
+
+
+def test_a_fit_that_fails_keeps_the_estimator():
+    estimator = NetClassifier(hidden_layer_sizes=4, **FAST).fit(X, Y)
+    before = estimator.predict(X)
+    with pytest.raises(TypeError, match="optimizer"):
+        estimator.set_params(optimizer=3).fit(X[:, :2], np.where(Y > 0, "cat", "dog"))
+    np.testing.assert_array_equal(estimator.predict(X), before)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from nn_data.tabular import ColumnTransformer, OneHot, Standardize
-from nn_io import load_state_dict_from_file, save_model_parameters
+from nn_io import load_model, save_model
 from nn_layers import Dense, ReLU, Sequential
 from nn_losses import R2, MSELoss
 from nn_optim import AdamW
@@ -31,12 +31,10 @@ from sklearn.model_selection import train_test_split
 NUMBERS = ("age", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6")
 
 
-def build(rng=None):
-    """Return what prepares the inputs and the target, and the network, all not fitted."""
-    inputs = ColumnTransformer({**{name: Standardize() for name in NUMBERS}, "sex": OneHot()})
-    draw = np.random.default_rng(rng)
-    model = Sequential(Dense(11, 64, rng=draw), ReLU(), Dense(64, 1, rng=draw))
-    return inputs, Standardize(), model
+def network(seed=0):
+    """Return a new network."""
+    draw = np.random.default_rng(seed)
+    return Sequential(Dense(11, 64, rng=draw), ReLU(), Dense(64, 1, rng=draw))
 
 
 def train(path, seed=0):
@@ -44,39 +42,28 @@ def train(path, seed=0):
     patients = load_diabetes(as_frame=True, scaled=False).frame
     known, test = train_test_split(patients, random_state=seed)
     fitting, validation = train_test_split(known, test_size=0.2, random_state=seed)
-    inputs, target, model = build(seed)
-    inputs.fit(fitting), target.fit(fitting[["target"]])
+    inputs = ColumnTransformer({**{name: Standardize() for name in NUMBERS}, "sex": OneHot()})
+    inputs, target = inputs.fit(fitting), Standardize().fit(fitting[["target"]])
+    model = network(seed)
     data, held_out = ((inputs(part), target(part[["target"]])) for part in (fitting, validation))
     trainer = Trainer(model, MSELoss(), AdamW(model.parameters, lr=0.001))
     stopping = EarlyStopping("val_loss", patience=20)
     trainer.fit(
         data, epochs=500, validation=held_out, callbacks=[stopping], seed=seed, progress=False
     )
-    save(path, inputs=inputs, target=target, model=model)
+    preprocessing = {"inputs": inputs, "target": target}
+    save_model(path, model, factory=network, preprocessing=preprocessing)
     return float(R2()(target.inverse(trainer.predict(inputs(test))), test[["target"]].values))
-
-
-def save(path, **parts):
-    """Write the states of several objects to one file."""
-    state = {}
-    for name, part in parts.items():
-        state |= {f"{name}.{k}": v for k, v in part.state_dict().items() if k != "__metadata__"}
-    save_model_parameters(state, path)
 
 
 def load(path):
     """Return a function of a table of patients that predicts the progression of each."""
-    inputs, target, model = build()
-    state = load_state_dict_from_file(path)
-    for name, part in {"inputs": inputs, "target": target, "model": model}.items():
-        prefix = f"{name}."
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        part.load_state_dict(own)
-    model.eval()
+    saved = load_model(path, classes=[network, ColumnTransformer, OneHot, Standardize])
+    inputs, target = saved.preprocessing["inputs"], saved.preprocessing["target"]
 
     def predict(table):
-        with model.no_grad():
-            return target.inverse(model(Tensor(inputs(table))).numpy())[:, 0]
+        with saved.model.no_grad():
+            return target.inverse(saved.model(Tensor(inputs(table))).numpy())[:, 0]
 
     return predict
 

@@ -430,3 +430,12 @@ def test_a_part_of_the_wrong_class_is_refused(tmp_path: Path) -> None:
     path = hostile(tmp_path / "m.safetensors", model(**{"class": "dict", "settings": {}}))
     with pytest.raises(TypeError, match=r"model: dict returned .* expected an object"):
         load_model(path, classes=[dict])
+
+
+def test_settings_that_contain_themselves_are_refused(tmp_path):
+    inside = []
+    inside += [inside, inside]
+    model = Net(2, 1)
+    model.settings = lambda: {"sizes": inside}
+    with pytest.raises(ValueError, match="nested more than 64 deep, or contains itself"):
+        save_model(tmp_path / "model.npz", model)

@@ -189,8 +189,9 @@ def test_wrong_options(make, error, message):
     ("matrix", "error", "message"),
     [
         ([[1, 2]], ValueError, r"matrix: expected a square matrix, got shape \(1, 2\)"),
-        ([[1.0]], TypeError, "matrix: expected integers, got float64"),
-        ([[1, -2], [0, 1]], ValueError, "matrix: expected counts >= 0, got -2"),
+        ([["a"]], TypeError, "matrix: expected integers, or sums of weights, got <U1"),
+        ([[np.nan]], ValueError, "matrix: expected finite counts >= 0, got nan"),
+        ([[1, -2], [0, 1]], ValueError, "matrix: expected finite counts >= 0, got -2"),
         ([[0, 0], [0, 0]], ValueError, r"matrix: shape \(2, 2\) has no examples"),
     ],
 )
@@ -254,3 +255,11 @@ def test_descriptions():
 def test_wrong_calls(metric, scores, target, error, message):
     with pytest.raises(error, match=message):
         metric(scores, target)
+
+
+def test_a_matrix_of_weights():
+    scores, classes = [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], [0, 0, 1]
+    weights = [0.5, 1.5, 1.0]
+    matrix = ConfusionMatrix(2)(scores, classes, sample_weight=weights)
+    expected = Recall("none")(scores, classes, sample_weight=weights)
+    np.testing.assert_allclose(Recall("none").from_matrix(matrix), expected)

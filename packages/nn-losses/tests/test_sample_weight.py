@@ -156,3 +156,19 @@ def test_losses_that_cannot_weight_are_refused():
     with pytest.raises(TypeError, match=r"reduce\(losses, count\) with a number"):
         OwnReduce()(Tensor(LOGITS), LOGITS, sample_weight=np.ones(6))
     assert OwnReduce()(Tensor(LOGITS), LOGITS).item() == 0
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e-9])
+def test_the_scale_of_the_weights_does_not_matter_in_half_precision(scale):
+    prediction = Tensor(np.array([100, 200, 30], np.float16), requires_grad=True)
+    loss = MSELoss()(prediction, np.zeros(3), sample_weight=np.full(3, scale))
+    assert loss.dtype == np.float16
+    np.testing.assert_allclose(loss.item(), MSELoss()(prediction, np.zeros(3)).item(), rtol=1e-3)
+    loss.backward()
+    np.testing.assert_allclose(prediction.grad.numpy(), [66.7, 133.3, 20], rtol=1e-2)
+
+
+def test_a_series_of_weights():
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    weights = pandas.Series([1.0, 3.0])
+    assert MSELoss()([1.0, 2.0], [1.0, 4.0], sample_weight=weights).item() == 3.0

@@ -10,6 +10,7 @@ import pytest
 from nn_train import (
     Callback,
     CSVLogger,
+    EarlyStopping,
     History,
     JSONLinesLogger,
     Stop,
@@ -225,3 +226,36 @@ def test_one_run_without_validation(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["train"]
     assert read_scalars(tmp_path / "train")["loss"] == expected_scalars(trainer.history, "loss")
     assert len(trainer.history) == 2
+
+
+class Refuses(Callback):
+    def on_fit_check(self, trainer):
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger, TensorBoardLogger])
+@pytest.mark.parametrize("wrong", [Refuses(), EarlyStopping("val_los")])
+def test_a_run_that_is_refused_leaves_the_logs_of_the_former(tmp_path, logger, wrong):
+    path = tmp_path / "log"
+    fit(logger(path))
+    before = {file: file.read_bytes() for file in [path, *path.rglob("*")] if file.is_file()}
+    with pytest.raises(ValueError, match=r"no|val_los"):
+        fit(logger(path), wrong)
+    after = {file: file.read_bytes() for file in [path, *path.rglob("*")] if file.is_file()}
+    assert after == before
+
+
+def test_a_number_that_the_header_lacks_is_refused(tmp_path):
+    class Seconds(Callback):
+        def on_epoch_end(self, trainer):
+            trainer.history[-1]["seconds"] = 1.0
+
+    with pytest.raises(ValueError, match="has seconds, which the header"):
+        fit(Seconds(), CSVLogger(tmp_path / "log.csv"))
+
+
+def test_a_run_without_validation_ends_the_curve_of_the_former(tmp_path):
+    fit(TensorBoardLogger(tmp_path))
+    trainer = make()
+    trainer.fit(batches(), epochs=2, callbacks=[TensorBoardLogger(tmp_path)], progress=False)
+    assert len(list((tmp_path / "validation").iterdir())) == 2

@@ -125,3 +125,20 @@ def test_class_weights_that_do_not_fit_are_refused():
 def test_a_batch_without_weights_is_refused():
     with pytest.raises(TypeError, match=r"expected a tuple \(inputs, target, weights\)"):
         trainer(sample_weight=True).step(batches()[0])
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_batch_of_weight_0_has_gradients_of_0(accumulate):
+    a = trainer(sample_weight=True, accumulate=accumulate)
+    (x, y), w = batches()[0], a.model.w.numpy().copy()
+    with np.errstate(all="ignore"):
+        for _ in range(accumulate):
+            result = a.step((x, y, Tensor(np.zeros(len(y)))))
+    assert (result.weight, result.stepped) == (0.0, True)
+    np.testing.assert_array_equal(a.model.w.numpy(), w)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (2,)])
+def test_sample_weights_are_not_broadcast_to_classes(shape):
+    with pytest.raises(ValueError, match=r"sample_weight: expected the shape \(3,\)"):
+        ClassWeight([1.0, 5.0]).of(np.zeros((3, 2)), np.array([0, 1, 1]), np.ones(shape))

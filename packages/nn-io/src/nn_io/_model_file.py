@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -13,6 +14,8 @@ from nn_io._checkpoint import LoadsStateDict
 from nn_io._errors import FileFormatError, prefixed, shorten
 from nn_io._save_load import load_state_dict_from_file, save_model_parameters
 from nn_io._state_dict import (
+    MAX_DEPTH,
+    MAX_VALUES,
     METADATA_KEY,
     State,
     metadata_of_version,
@@ -251,17 +254,24 @@ def _remember(builder: Builder, known: dict[str, Builder], where: str) -> str:
     return name
 
 
-def _described(value: Any, path: str, known: dict[str, Builder]) -> Any:
+def _described(
+    value: Any, path: str, known: dict[str, Builder], values: Iterator[int] | None = None
+) -> Any:
     """Return settings with the objects in them replaced by their class and settings."""
+    values = itertools.count() if values is None else values
+    if next(values) > MAX_VALUES:  # in containers that share others, or contain themselves
+        raise ValueError(f"{path[:80]}: expected at most {MAX_VALUES} values in all")
+    if path.count("[") > MAX_DEPTH:
+        raise ValueError(f"{path[:80]}: is nested more than {MAX_DEPTH} deep, or contains itself")
     if _has_settings(value):
         name = _remember(type(value), known, path)
-        return {_CLASS: name, "settings": _described(value.settings(), path, known)}
+        return {_CLASS: name, "settings": _described(value.settings(), path, known, values)}
     if isinstance(value, Mapping):
         if _CLASS in value:
             raise ValueError(f"{path}: the key {_CLASS!r} is reserved")
-        return {k: _described(item, f"{path}[{k!r}]", known) for k, item in value.items()}
+        return {k: _described(item, f"{path}[{k!r}]", known, values) for k, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_described(item, f"{path}[{i}]", known) for i, item in enumerate(value)]
+        return [_described(item, f"{path}[{i}]", known, values) for i, item in enumerate(value)]
     if value is not None and not isinstance(value, _PLAIN | np.generic):
         raise TypeError(
             f"{path}: expected what JSON can represent, or an object with settings(), got "

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from nn_io._errors import FileFormatError, shorten
 
 __all__ = [
+    "MAX_DEPTH",
+    "MAX_VALUES",
     "METADATA_KEY",
     "PLAIN_DTYPES",
     "HasStateDict",
@@ -28,8 +30,8 @@ State: TypeAlias = dict[str, Any]
 PLAIN_DTYPES = frozenset("b1 i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16".split())
 
 _NUMERIC = np.ndarray | np.generic | bool | int | float | complex
-_MAX_DEPTH = 64
-_MAX_VALUES = 1 << 17
+MAX_DEPTH = 64
+MAX_VALUES = 1 << 17
 
 
 @runtime_checkable
@@ -132,7 +134,7 @@ def plain_metadata(value: object, name: str = METADATA_KEY) -> dict[str, Any]:
     """
     if not isinstance(value, Mapping):
         raise TypeError(f"{name}: expected a mapping, got {type(value).__name__}")
-    result: dict[str, Any] = _plain(value, name, _MAX_DEPTH, [_MAX_VALUES])
+    result: dict[str, Any] = _plain(value, name, MAX_DEPTH, [MAX_VALUES])
     return result
 
 
@@ -158,9 +160,9 @@ def _plain(value: object, path: _Path, depth: int, left: list[int]) -> Any:
     # Counted while walking: lists that share elements are small in memory and exponential written.
     left[0] -= 1
     if left[0] < 0:
-        raise ValueError(f"{_root_and_steps(path)[0]} has more than {_MAX_VALUES} values")
+        raise ValueError(f"{_root_and_steps(path)[0]} has more than {MAX_VALUES} values")
     if depth < 0:
-        raise ValueError(f"{_root_and_steps(path)[0]} is nested more than {_MAX_DEPTH} deep")
+        raise ValueError(f"{_root_and_steps(path)[0]} is nested more than {MAX_DEPTH} deep")
     if isinstance(value, np.bool_ | np.integer | np.floating):
         value = value.item()
     if value is None or isinstance(value, bool | float):

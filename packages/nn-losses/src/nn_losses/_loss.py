@@ -151,8 +151,12 @@ class Loss(ABC):
                 loss in it, on the device of `losses`; by default the number of losses. A number
                 cannot be combined with sample weights.
         """
-        if self._sample_weight is not None:
-            losses, count = weigh(losses, self._sample_weight, count)
+        if self._sample_weight is None:
+            return self._reduce(losses, count)
+        weighted, count = weigh(losses, self._sample_weight, count)
+        return self._reduce(weighted, count).astype(losses.dtype)
+
+    def _reduce(self, losses: Tensor, count: Any) -> Tensor:
         if getattr(count, "ndim", 0):
             count = external(_total, count, current_observer() is not None)
         self._note_count(losses.size if count is None else count)

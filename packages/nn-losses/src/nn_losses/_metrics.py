@@ -255,19 +255,20 @@ class _ClassMetric(RunningMetric):
         """Return the metric of a confusion matrix, which may be the sum over several batches.
 
         Args:
-            matrix: counts of shape ``(C, C)``, targets in rows, predictions in columns.
+            matrix: counts of shape ``(C, C)``, or sums of sample weights; targets in rows,
+                predictions in columns.
 
         Raises:
             ValueError: if it is not square, has a negative count, or no examples.
-            TypeError: if it does not hold integers.
+            TypeError: if it does not hold numbers.
         """
         counts = matrix.numpy() if isinstance(matrix, Tensor) else np.asarray(matrix)
         if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
             raise ValueError(f"matrix: expected a square matrix, got shape {counts.shape}")
-        if counts.dtype.kind not in "iu":
-            raise TypeError(f"matrix: expected integers, got {counts.dtype}")
-        if (counts < 0).any():
-            raise ValueError(f"matrix: expected counts >= 0, got {counts.min()}")
+        if counts.dtype.kind not in "iuf":
+            raise TypeError(f"matrix: expected integers, or sums of weights, got {counts.dtype}")
+        if not (np.isfinite(counts) & (counts >= 0)).all():
+            raise ValueError(f"matrix: expected finite counts >= 0, got {counts.min()}")
         if not counts.any():
             raise ValueError(f"matrix: shape {counts.shape} has no examples")
         return self._of_counts(counts)

@@ -8,7 +8,7 @@ import numpy as np
 from nn_tensor import Tensor, where
 from nn_tensor.extend import array_module, check_range, describe, device_of, put
 
-from nn_losses._inputs import read_weights
+from nn_losses._inputs import read_weights, widen
 
 __all__ = ["broadcast_weight", "host_weight", "read_sample_weight", "weigh"]
 
@@ -18,7 +18,7 @@ _MESSAGE = "sample_weight: expected finite numbers >= 0, got {}"
 def read_sample_weight(value: Any) -> Any:
     """Return the weights as an array of float64 where they are, or raise."""
     array = value.data if isinstance(value, Tensor) else value
-    if isinstance(array, np.ndarray) or not hasattr(array, "get"):
+    if not hasattr(array, "__cuda_array_interface__"):
         return read_weights("sample_weight", array)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"sample_weight: expected numbers, got {describe(value)}")
@@ -59,6 +59,7 @@ def weigh(losses: Tensor, weight: Any, count: Any = None) -> tuple[Tensor, Any]:
             "sample_weight: forward calls reduce(losses, count) with a number; expected an array "
             "with how much each of the losses counts"
         )
+    losses = widen(losses)  # half precision has no large sums of weights, and no small weights
     weight = broadcast_weight(put(weight, device_of(losses.data)), shape)
     counts = weight if count is None else weight * count.reshape(shape)
     # An example of weight 0 counts as absent, whatever its loss is.

@@ -215,7 +215,7 @@ class Group:
             observer.refused(f"the option {name!r} of an optimizer was set")
         self._options[name] = self._declared[self._known(name)].check(value)
         if name == "lr":
-            self._decays = 0
+            self._decays, self._scheduled = 0, {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._options)

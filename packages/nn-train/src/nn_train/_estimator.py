@@ -42,6 +42,7 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
     history_: History
     n_features_in_: int
     _random: Any
+    _rates: list[float]
 
     @keyword_only
     def __init__(
@@ -120,17 +121,33 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
         once: bool = False,
     ) -> Self:
         self._check()
+        before = dict(self.__dict__)
+        try:
+            return self._train_checked(X, y, sample_weight, new, classes, once)
+        except BaseException:
+            self.__dict__ = before  # what was fitted before still predicts
+            raise
+
+    def _train_checked(
+        self, X: Any, y: Any, sample_weight: Any, new: bool, classes: Any, once: bool
+    ) -> Self:
         X, target, weight = self._read(X, y, new, classes)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
-            check_weights(sample_weight)
+            check_weights("sample_weight", sample_weight)
             weight = sample_weight if weight is None else weight * sample_weight
+            check_weights("class_weight times sample_weight", weight)
         random = check_random_state(self.random_state) if new else self._random
         draw = np.random.default_rng(random.randint(_SEEDS))
         model = self._make_model(X, target, draw) if new else self.model_
         optimizer = self._make_optimizer(model) if new else self.optimizer_
-        if not new and hasattr(optimizer, "lr"):
-            optimizer.lr = self.lr  # it may have been set, or changed by a schedule
+        groups = getattr(optimizer, "groups", ())
+        if new:  # of each group, for lr=1
+            rates = [group["lr"] / self.lr if self.lr else 1.0 for group in groups]
+        else:
+            rates = self._rates
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate * self.lr  # it may have been set, or changed by a schedule
         data = [X, target] if weight is None else [X, target, weight]
         validation = None
         callbacks = [copy.deepcopy(callback) for callback in self.callbacks]
@@ -164,6 +181,7 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
         model.zero_grad()
         earlier = History() if new else self.history_
         self.model_, self.optimizer_, self._random = model, optimizer, random
+        self._rates = rates
         done = len(earlier)
         self.history_ = History(
             [*earlier, *({**row, "epoch": row["epoch"] + done} for row in history)]
@@ -247,11 +265,11 @@ def _perceptron(
     return layers.Sequential([*parts, layers.Dense(features, outputs, rng=draw)])
 
 
-def check_weights(weights: Any) -> None:
+def check_weights(name: str, weights: Any) -> None:
     if (weights < 0).any():
-        raise ValueError("sample_weight: Negative values in data; expected numbers >= 0")
+        raise ValueError(f"{name}: Negative values in data; expected numbers >= 0")
     if not weights.any():
-        raise ValueError("sample_weight: expected at least one that is not zero")
+        raise ValueError(f"{name}: expected at least one sample whose weight is not zero")
 
 
 def check_partial(estimator: NetEstimator) -> None:

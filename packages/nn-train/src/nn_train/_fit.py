@@ -24,6 +24,7 @@ def run(
     trainer.resumed = place is not None and resume(trainer, place)
     reason: str | None = "error"
     try:
+        hooks.call("on_fit_check", trainer)
         reason = hooks.call("on_fit_begin", trainer)
         with Interrupt() as interrupt:
             while reason is None and trainer.epoch < trainer.epochs:

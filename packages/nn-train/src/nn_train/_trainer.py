@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
-from nn_tensor import Tensor, no_grad
+from nn_tensor import Tensor, no_grad, zeros_like
 from nn_tensor.extend import (
     check_bool,
     check_choice,
@@ -222,7 +222,8 @@ class Trainer:
         the last one of an epoch.
 
         Raises:
-            NonFiniteError: if the loss is NaN or infinite, before anything is changed.
+            NonFiniteError: if the loss is NaN or infinite, before the backward pass and the step;
+                the forward pass has updated running statistics and random generators.
         """
         if not self.model.training:
             with self._mode(True):
@@ -250,6 +251,8 @@ class Trainer:
             loss.backward()
         elif not self._group_unit:
             loss.backward()  # gradients of 0: if nothing counts in the whole group, it is a step
+        if not weight and not self._group_unit and not math.isfinite(value):
+            self._zero_gradients()
         if self._is_sum and weight:
             value /= weight
         self._group += 1
@@ -277,6 +280,12 @@ class Trainer:
             self.schedule.step()
         self.steps += 1
         return True
+
+    def _zero_gradients(self) -> None:
+        """Replace the gradients by zeros: a mean of no items may have NaN."""
+        for parameter in self.optimizer.parameters:
+            if parameter.has_grad:
+                parameter.grad = zeros_like(parameter)
 
     def _nonfinite(self, batch: Any, value: float) -> NonFiniteError:
         self._group, self._group_weight, self._group_unit = 0, 0.0, 0.0
@@ -429,7 +438,9 @@ class Trainer:
         return None
 
     def _learning_rate(self) -> float | None:
-        lr = getattr(self.optimizer, "lr", None)
+        """Return the learning rate of the optimizer, or of the first of its groups."""
+        groups = getattr(self.optimizer, "groups", None)
+        lr = groups[0]["lr"] if groups else getattr(self.optimizer, "lr", None)
         return float(lr) if isinstance(lr, int | float) else None
 
 

@@ -108,7 +108,8 @@ class ClassWeight:
 
         Raises:
             TypeError: if the targets are not class indices.
-            ValueError: if the number of classes of the prediction does not fit.
+            ValueError: if the number of classes of the prediction, or the shape of the sample
+                weights, does not fit.
         """
         classes = _array(target)
         if classes.dtype.kind not in "biu":
@@ -130,6 +131,12 @@ class ClassWeight:
         weights = table[xp.where(known, classes, given).astype(np.int64)]
         if sample_weight is not None:
             own = _array(sample_weight)
+            if not own.ndim or own.shape != weights.shape[: own.ndim]:
+                raise ValueError(
+                    f"sample_weight: expected the shape {weights.shape[:1]}, a weight for each "
+                    f"example, got {own.shape}"
+                )
+            own = put(own, device_of(classes))
             weights = weights * own.reshape(own.shape + (1,) * (weights.ndim - own.ndim))
         return weights
 

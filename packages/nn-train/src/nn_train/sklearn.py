@@ -224,7 +224,7 @@ class NetClassifier(ClassifierMixin, NetEstimator):  # type: ignore[misc]
         weight = None
         if self.class_weight is not None:
             weight = compute_sample_weight(self.class_weight, y)
-            check_weights(weight)
+            check_weights("class_weight", weight)
         self.classes_ = known
         return X, target, weight
 

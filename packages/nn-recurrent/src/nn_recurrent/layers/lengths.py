@@ -28,8 +28,8 @@ def read_lengths(lengths: Any, batch: int, time: int) -> np.ndarray[Any, np.dtyp
     >>> read_lengths([[True, True, False], [True, False, False]], 2, 3).tolist()
     [2, 1]
     """
-    array = lengths.numpy() if isinstance(lengths, Tensor) else lengths
-    if hasattr(array, "get") and not isinstance(array, np.ndarray):
+    array: Any = lengths.numpy() if isinstance(lengths, Tensor) else lengths
+    if hasattr(array, "__cuda_array_interface__"):
         array = array.get()  # of CuPy
     array = np.asarray(array)
     if np.ma.is_masked(lengths):

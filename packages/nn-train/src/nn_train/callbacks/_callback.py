@@ -12,6 +12,7 @@ from nn_tensor.extend import check_choice
 __all__ = ["HOOKS", "Callback", "Comparison", "Hooks", "Stop", "check_monitor"]
 
 HOOKS = (
+    "on_fit_check",
     "on_fit_begin",
     "on_epoch_begin",
     "on_step_end",
@@ -47,6 +48,9 @@ class Callback:
     """
 
     last: ClassVar[bool] = False  # called after all others, and first of all when the run ends
+
+    def on_fit_check(self, trainer: Any) -> None:
+        """Called before all other hooks: an error here ends a run that has changed nothing."""
 
     def on_fit_begin(self, trainer: Any) -> Stop | None:
         """Called before the first step, after a state was loaded."""

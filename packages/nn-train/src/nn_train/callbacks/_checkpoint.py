@@ -67,7 +67,7 @@ class Checkpoint(Callback):
         self._best_value: float | None = None
         self._saved_step: int | None = None
 
-    def on_fit_begin(self, trainer: Any) -> None:
+    def on_fit_check(self, trainer: Any) -> None:
         """Check the name and the folder."""
         require("nn_io", "files", "Checkpoint")
         if self._comparison is not None:
@@ -77,14 +77,17 @@ class Checkpoint(Callback):
                 f"every_steps: the metrics {', '.join(unsaved)} have no state_dict() and "
                 "load_state_dict(), so they cannot be saved within an epoch"
             )
+        if not trainer.resumed and (files := checkpoint_files(self.folder)):
+            raise ValueError(
+                f"folder: {os.fspath(self.folder)} holds {files[-1].name} of another run: "
+                "continue it with fit(resume=folder), remove it, or name another folder"
+            )
+
+    def on_fit_begin(self, trainer: Any) -> None:
+        """Start over, unless the run is resumed."""
         self._saved_step = trainer.steps if trainer.resumed else None
         if not trainer.resumed:
             self._best_value = None
-            if files := checkpoint_files(self.folder):
-                raise ValueError(
-                    f"folder: {os.fspath(self.folder)} holds {files[-1].name} of another run: "
-                    "continue it with fit(resume=folder), remove it, or name another folder"
-                )
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def on_step_end(self, trainer: Any) -> None:

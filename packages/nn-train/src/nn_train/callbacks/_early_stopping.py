@@ -66,9 +66,12 @@ class EarlyStopping(Callback):
         self.wait: int = 0
         self._weights: dict[str, Any] | None = None
 
-    def on_fit_begin(self, trainer: Any) -> Stop | None:
-        """Check the name; start over, unless the run is resumed."""
+    def on_fit_check(self, trainer: Any) -> None:
+        """Check the name."""
         self._comparison.check(trainer.names)
+
+    def on_fit_begin(self, trainer: Any) -> Stop | None:
+        """Start over, unless the run is resumed."""
         if not trainer.resumed:
             self._reset()
         return self._stop()

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,14 @@ class _LineLogger(Callback, ABC):
         if not isinstance(path, str | os.PathLike):
             raise TypeError(f"path: expected str or os.PathLike, got {describe(path)}")
         self.path: Path = Path(path)
+        self._names: list[str] = []
 
     def on_fit_begin(self, trainer: Any) -> None:
         """Write the epochs that were loaded, and nothing else: a cut line or later epochs go."""
         rows = list(trainer.history)
-        text = self._head(trainer) + "".join(self._line(trainer, row) for row in rows)
+        # the columns of the run, and those that only loaded epochs have
+        self._names = list(dict.fromkeys(["epoch", *trainer.names, *trainer.history.names]))
+        text = self._head() + "".join(map(self._line, rows))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(f"{self.path.name}.{os.getpid()}.tmp")
         try:
@@ -46,13 +49,13 @@ class _LineLogger(Callback, ABC):
     def on_epoch_end(self, trainer: Any) -> None:
         """Append the epoch."""
         with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(self._line(trainer, trainer.history[-1]))
+            file.write(self._line(trainer.history[-1]))
 
-    def _head(self, trainer: Any) -> str:
+    def _head(self) -> str:
         return ""
 
     @abstractmethod
-    def _line(self, trainer: Any, row: Mapping[str, float]) -> str:
+    def _line(self, row: Mapping[str, float]) -> str:
         """Return the line of an epoch."""
 
     def __repr__(self) -> str:
@@ -77,17 +80,16 @@ class CSVLogger(_LineLogger):
     CSVLogger('run/log.csv')
     """
 
-    def _head(self, trainer: Any) -> str:
-        return self._text(dict.fromkeys(_names(trainer)), header=True)
+    def _head(self) -> str:
+        return _csv_line(self._names)
 
-    def _line(self, trainer: Any, row: Mapping[str, float]) -> str:
-        return self._text({name: row.get(name, "") for name in _names(trainer)})
-
-    @staticmethod
-    def _text(row: Mapping[str, Any], *, header: bool = False) -> str:
-        line = io.StringIO(newline="")
-        csv.writer(line, lineterminator="\n").writerow(row.keys() if header else row.values())
-        return line.getvalue()
+    def _line(self, row: Mapping[str, float]) -> str:
+        if new := set(row) - set(self._names):
+            raise ValueError(
+                f"CSVLogger: the epoch has {', '.join(sorted(new))}, which the header of the file "
+                "lacks; JSONLinesLogger takes numbers that appear later"
+            )
+        return _csv_line([row.get(name, "") for name in self._names])
 
 
 class JSONLinesLogger(_LineLogger):
@@ -108,11 +110,12 @@ class JSONLinesLogger(_LineLogger):
     JSONLinesLogger('run/log.jsonl')
     """
 
-    def _line(self, trainer: Any, row: Mapping[str, float]) -> str:
+    def _line(self, row: Mapping[str, float]) -> str:
         finite = {k: v if math.isfinite(v) else None for k, v in row.items()}
         return json.dumps(finite, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _names(trainer: Any) -> list[str]:
-    """Return the columns: those of the run, and those that only loaded epochs have."""
-    return list(dict.fromkeys(["epoch", *trainer.names, *trainer.history.names]))
+def _csv_line(values: Iterable[Any]) -> str:
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\n").writerow(values)
+    return line.getvalue()

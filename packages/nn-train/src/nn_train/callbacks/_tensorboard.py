@@ -49,7 +49,8 @@ class TensorBoardLogger(Callback):
     def on_fit_begin(self, trainer: Any) -> None:
         """Begin new files."""
         runs = ["train"]
-        if any(name.startswith(_VALIDATION) for name in trainer.names):
+        has_validation = any(name.startswith(_VALIDATION) for name in trainer.names)
+        if has_validation or (self.folder / "validation").exists():  # whose curve ends, else stays
             runs.append("validation")
         self._files = {}
         for run in runs:
