@@ -1,6 +1,8 @@
 """What a training step may ask of a device: launches, synchronizations and copies.
 
 The figures are those of docs/performance.md, and exact: a step that needs less lowers them here.
+Only copies to the device may be fewer: the table of addresses that an optimizer or clipping sends
+is kept, and whether one is found depends on the addresses that the memory pool gives.
 """
 
 import sys
@@ -34,7 +36,9 @@ def test_every_model_has_a_budget():
 def test_a_step_takes_its_budget(name, stand_in):
     budget = dict(zip(cuda_counts.KINDS, BUDGETS[name], strict=True))
     counts = cuda_counts.count(name)
+    copies, allowed = counts.pop("host_to_device"), budget.pop("host_to_device")
     assert counts == budget  # one that needs less has its budget lowered
+    assert copies <= allowed
 
 
 def test_a_budget_that_is_passed_is_noticed(stand_in):
