@@ -133,7 +133,9 @@ def make_torch_model(torch, source):
             self.final_norm = nn.LayerNorm(source.d_model, bias=False)
 
         def forward(self, tokens):
-            x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+            x = self.tokens(tokens) + self.positions(
+                torch.arange(tokens.shape[1], device=tokens.device)
+            )
             for block in self.blocks:
                 x = block(x)
             return functional.linear(self.final_norm(x), self.tokens.weight)

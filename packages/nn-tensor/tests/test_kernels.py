@@ -201,6 +201,17 @@ class TestAddAt:
         np.add.at(expected, places, values)
         np.testing.assert_array_equal(self.add_at(target, places, values), expected)
 
+    @pytest.mark.parametrize("index", [7, -8, 2**40, -(2**40), 2**63 - 1, -(2**63)])
+    def test_nothing_is_written_outside_of_the_target(self, index: int) -> None:
+        """As in CuPy, an index out of bounds counts modulo the length."""
+        xp = xp_for(Device("cuda"))
+        memory = xp.zeros((21, 5), np.float32)
+        add_at(xp, memory[7:14], xp.asarray([index, 2]), xp.ones((2, 5), np.float32))
+        expected = np.zeros((21, 5), np.float32)
+        for place in (index % 7, 2):
+            expected[7 + place] += 1
+        np.testing.assert_array_equal(xp.asnumpy(memory), expected)
+
     def test_target_of_another_layout(self) -> None:
         xp = xp_for(Device("cuda"))
         target = xp.zeros((3, 8), np.float32).T[::2]

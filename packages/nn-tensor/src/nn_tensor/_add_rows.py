@@ -21,12 +21,17 @@ _POSITIONS, _WARP, _WARPS_OF_A_BLOCK, _COLUMNS_OF_A_THREAD = 4096, 32, 4, 4
 _TYPES = {"float32": "float", "float64": "double"}
 _SOURCE = """
 typedef {} T;
+__device__ long long row_of(long long index, long long length) {{
+    if (index >= 0 && index < length) return index;
+    index %= length;  // never beyond the target, whatever the index
+    return index < 0 ? index + length : index;
+}}
 extern "C" __global__ void nn_tensor_add_rows(
     const long long *places, const T *rows, T *target, long long first, long long stop,
     long long length, long long count) {{
     const long long position = first + blockIdx.x * (long long)blockDim.y + threadIdx.y;
     if (position >= stop) return;
-    #define PLACE(i) (places[i] < 0 ? places[i] + length : places[i])
+    #define PLACE(i) row_of(places[i], length)
     const long long place = PLACE(position);
     for (long long start = position - 32; start > first - 32; start -= 32) {{
         const long long i = start + threadIdx.x;
@@ -90,7 +95,8 @@ def add_rows_in_order(cp: Any, target: Array, index: Array, values: Array) -> No
     Args:
         cp: CuPy.
         target: floating or complex, of any layout.
-        index: integers within the bounds of the first axis of `target`.
+        index: integers that count places of the first axis of `target`; those out of bounds are
+            taken modulo its length, as CuPy does everywhere, because the device cannot raise.
         values: broadcasts to the shape of ``target[index]``.
     """
     shape = (*index.shape, *target.shape[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -105,9 +106,28 @@ def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
             raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
         axes += tuple(extra + i for i, n in enumerate(shape) if n == 1 and aligned[i] != 1)
     wide = accumulation_dtype(grad.dtype)
-    # the sums of Tensors accumulate by themselves, and so do CuPy's, with one launch
-    if wide is None or not isinstance(grad, (np.ndarray, np.generic)):
+    if wide is None or isinstance(grad, Variable):  # sums of Tensors accumulate by themselves
         total = grad.sum(axis=axes)
-    else:
+    elif isinstance(grad, (np.ndarray, np.generic)):
         total = grad.sum(axis=axes, dtype=wide).astype(grad.dtype)
+    else:
+        total = _sum_of_half(namespace_of(grad))(grad, axis=axes)
     return total if total.shape == shape else total.reshape(shape)
+
+
+@functools.cache
+def _sum_of_half(cp: Any) -> Any:
+    """Return CuPy's sum of half precision in float32, with one launch.
+
+    `cupy.sum` leaves contiguous arrays to CUB, which adds up float16 in float16.
+    """
+    return cp.ReductionKernel(
+        "T x",
+        "T y",
+        "float(x)",
+        "a + b",
+        "y = T(a)",
+        "0",
+        "nn_tensor_sum_of_half",
+        reduce_type="float",
+    )

@@ -427,7 +427,7 @@ def _(cp: Any, g: Array, x: Array, weights: Array) -> tuple[Array, Array, Array]
     (rows, count), dtype = g.shape, g.dtype
     if dtype.itemsize < 4 or not dtype == x.dtype == weights.dtype:
         return scale_and_shift_backward.reference(cp, g, x, weights)
-    height = -(-rows // _ROWS_OF_A_BLOCK)
+    height = max(1, -(-rows // _ROWS_OF_A_BLOCK))  # sums of no rows are 0
     out, weights = cp.empty(g.shape, dtype), cp.ascontiguousarray(weights)
     for_weights, total = (cp.empty(height * count, dtype) for _ in range(2))
     arguments = g, x, weights, out, for_weights, total, rows, count, _ROWS_OF_A_BLOCK

@@ -282,7 +282,7 @@ def _check_gather(xp: Any, name: str, x: Any, indices: Any, axis: int) -> Any:
     return indices
 
 
-@op
+@op(keeps=("inside",))
 def gather(xp: Any, x: Any, indices: Any, /, axis: int = -1) -> Any:
     """Return, for each place in `indices`, the element of `x` whose index along `axis` it holds.
 
@@ -300,13 +300,13 @@ def gather(xp: Any, x: Any, indices: Any, /, axis: int = -1) -> Any:
     Tensor([[2.],
             [3.]])
     """
-    indices = _check_gather(xp, "gather", x, indices, axis)
-    return x[_grid(xp, indices, axis)]
+    inside = _check_gather(xp, "gather", x, indices, axis)
+    return x[_grid(xp, inside, axis)], inside
 
 
 @gather.gradient("x")
-def _(g: Any, x_shape: tuple[int, ...], indices: Any, axis: int) -> Any:
-    return _scatter(g, indices, axis, x_shape)
+def _(g: Any, x_shape: tuple[int, ...], inside: Any, axis: int) -> Any:
+    return _scatter(g, inside, axis, x_shape)
 
 
 @op
@@ -321,7 +321,7 @@ def _(g: Any, indices: Any, axis: int) -> Any:
     return gather(g, indices, axis)
 
 
-@op
+@op(keeps=("inside",))
 def scatter_add(xp: Any, x: Any, indices: Any, values: Any, /, axis: int = -1) -> Any:
     """Return `x` with `values` added where `indices` point along `axis`; repeats add up.
 
@@ -340,13 +340,13 @@ def scatter_add(xp: Any, x: Any, indices: Any, values: Any, /, axis: int = -1) -
     Tensor([[0., 2.],
             [1., 1.]])
     """
-    indices = _check_gather(xp, "scatter_add", x, indices, axis)
+    inside = _check_gather(xp, "scatter_add", x, indices, axis)
     values = xp.asarray(values)
     if values.dtype != x.dtype and not np.can_cast(values.dtype, x.dtype, "same_kind"):
         raise TypeError(f"values: {values.dtype} does not fit into {x.dtype}")
     result = xp.array(x, copy=True)
-    add_at(xp, result, _grid(xp, indices, axis), xp.broadcast_to(values, indices.shape))
-    return result
+    add_at(xp, result, _grid(xp, inside, axis), xp.broadcast_to(values, inside.shape))
+    return result, inside
 
 
 @scatter_add.gradient("x")
@@ -355,8 +355,8 @@ def _(g: Any) -> Any:
 
 
 @scatter_add.gradient("values")
-def _(g: Any, indices: Any, axis: int) -> Any:
-    return gather(g, indices, axis)
+def _(g: Any, inside: Any, axis: int) -> Any:
+    return gather(g, inside, axis)
 
 
 @op
