@@ -49,6 +49,8 @@ _SQUARES, _SCALED = "nn_optim_total_of_squares", "nn_optim_scale_arrays"
 _UNSCALED = "nn_optim_unscale_arrays"
 _SEVERAL, _TOGETHER = "nn_optim_adam_step_of_several", "packages/nn-optim/tests -k together or Adam"
 _ROWS, _IN_ORDER = "nn_tensor_add_rows", "packages/nn-tensor/tests/test_kernels.py -k AddAt"
+_CHANNELS, _CHANNEL_BACKWARD = "nn_layers_batch_norm_forward", "nn_layers_batch_norm_backward"
+_CHANNEL_SCALE = "nn_layers_batch_scale_backward"
 _CHECK = "nn_tensor_check_integers"
 _RANGES = "packages/nn-tensor/tests/test_tensor.py -k TestRanges"
 
@@ -122,6 +124,14 @@ MUTATIONS = [
     Mutation(_ROWS, "same &= same - 1", "same = 0", _IN_ORDER),
     Mutation(_ROWS, "blockIdx.y * 128ll", "blockIdx.y * 64ll", _IN_ORDER),
     Mutation(_ROWS, "+ c * 32] : T(0)", "+ c] : T(0)", _IN_ORDER),
+    Mutation(_CHANNELS, "* rows + row) * elements", "* rows + row + 1) * elements"),
+    Mutation(_CHANNELS, "% (unsigned)elements", "% (unsigned)count"),
+    Mutation(_CHANNELS, "means[row] = mean", "means[row] = 0"),
+    Mutation(_CHANNELS, "variance + epsilon", "variance"),
+    Mutation(_CHANNEL_BACKWARD, "mean = row_sum(mean) / count", "mean = row_sum(mean)"),
+    Mutation(_CHANNEL_BACKWARD, "projection = row_sum(projection)", "projection = projection"),
+    Mutation(_CHANNEL_SCALE, "value * weights[row]", "value * weights[0]"),
+    Mutation(_CHANNEL_SCALE, "product = row_sum(product)", "product = product"),
     Mutation(_CHECK, "value > high", "value > high + 1", _RANGES),
     Mutation(_CHECK, "words[1] = ", "words[0] = ", _RANGES),
 ]

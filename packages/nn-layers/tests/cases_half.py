@@ -274,6 +274,10 @@ def _normalization_ops() -> list[OpCase]:
         _op(normalization.scale_and_shift, "channels", (2, 3, 64, 128), (3, 1, 1), (3, 1, 1)),
         _op(normalization.scale_and_shift, "features", (2, MANY), (MANY,), (MANY,)),
         _op(normalization.scale_and_shift, "scalar bias", (SOME, 2), (2,), ()),
+        dataclasses.replace(
+            _op(normalization.moving_average, "many", (MANY,), (MANY,), momentum=0.3),
+            half_bound=_CHAIN,
+        ),
     ]
     return rows
 

@@ -16,6 +16,8 @@ from nn_layers.ops import (
     layer_norm,
     linear,
     normalization,
+    normalization_by_channel,
+    normalization_by_row,
     pooling,
 )
 from nn_layers.ops.windows import Windows
@@ -210,6 +212,12 @@ OPS = [
     ),
     *_of_poolings(),
     *_of_normalizations(),
+    OpCase(
+        normalization.moving_average,
+        lambda value, average, momentum: average + momentum * (value - average),
+        [("normal", (7,)), ("normal", (7,))],
+        options={"momentum": 0.3},
+    ),
     *(
         OpCase(
             normalization.scale_and_shift,
@@ -423,16 +431,19 @@ def _scatter(vocab_size: int, count: int, dtype: Any) -> Callable[[Generator], l
 
 def _of_channel_kernels() -> list[KernelCase]:
     rows = []
-    for label, shape in {"": (3, 4, 5), "one": (1, 1, 1), "large": (5, 13, 217)}.items():
+    shapes = {"": (3, 4, 5), "one": (1, 1, 1), "large": (5, 13, 217), "long": (70, 2, 241)}
+    for label, shape in shapes.items():
         images, vector = ("normal", shape), ("positive", (shape[1],))
         for kernel, inputs in (
-            (normalization.batch_norm_forward, [images, 0.1]),
-            (normalization.batch_norm_backward, [images, images, vector]),
-            (normalization.batch_scale_forward, [images, vector, vector]),
-            (normalization.batch_scale_backward, [images, images, vector]),
+            (normalization_by_channel.batch_norm_forward, [images, 0.1]),
+            (normalization_by_channel.batch_norm_backward, [images, images, vector]),
+            (normalization_by_channel.batch_scale_forward, [images, vector, vector]),
+            (normalization_by_channel.batch_scale_backward, [images, images, vector]),
         ):
             tolerances = {"float32": 1e-4, "float64": 1e-11}  # sums of 1,000 numbers near 0
             rows.append(KernelCase(kernel, inputs=inputs, label=label, tolerances=tolerances))
+    vector = ("normal", (7,))
+    rows.append(KernelCase(normalization.moving_average_forward, inputs=[vector, vector, 0.3]))
     return rows
 
 
@@ -455,13 +466,13 @@ KERNELS = [
         for center in (True, False)
         for row in (
             KernelCase(
-                normalization.layer_norm_forward,
+                normalization_by_row.layer_norm_forward,
                 None,
                 _rows(count, length, 0.1, center),
                 f"{label} center={center}".strip(),
             ),
             KernelCase(
-                normalization.layer_norm_backward,
+                normalization_by_row.layer_norm_backward,
                 None,
                 lambda rng, count=count, length=length, center=center: [
                     rng.normal(size=(count, length)),
@@ -511,7 +522,7 @@ KERNELS = [
         for label, (count, length) in {**_MATRICES, "many rows": (9000, 3)}.items()
         for row in (
             KernelCase(
-                normalization.scale_and_shift_forward,
+                normalization_by_row.scale_and_shift_forward,
                 None,
                 lambda rng, count=count, length=length: [
                     rng.normal(size=(count, length)),
@@ -521,7 +532,7 @@ KERNELS = [
                 label,
             ),
             KernelCase(
-                normalization.scale_and_shift_backward,
+                normalization_by_row.scale_and_shift_backward,
                 None,
                 lambda rng, count=count, length=length: [
                     rng.normal(size=(count, length)),

@@ -10,9 +10,9 @@ import numpy as np
 __all__ = ["RowKernel"]
 
 # Up to this number of columns a warp has a row for itself, and a block four rows; beyond it a row
-# has a block.
-_SHORT = 1024
-_WARP, _BLOCK, _ROWS_OF_A_BLOCK = 32, 256, 4
+# has a block, from `_LONG` columns on the largest one.
+_SHORT, _LONG = 1024, 16384
+_WARP, _BLOCK, _LARGEST_BLOCK, _ROWS_OF_A_BLOCK = 32, 256, 1024, 4
 
 _TYPES = {
     "float32": "float",
@@ -77,8 +77,8 @@ class RowKernel:
             typedef {_TYPES[np.dtype(dtype).name]} T;
             #define EACH(j) for (long long j = threadIdx.x; j < count; j += blockDim.x)
             {_PREAMBLE}
-            extern "C" __global__ void {self.name}({self._arguments}, long long rows,
-                                                   long long count) {{
+            extern "C" __global__ void __launch_bounds__({_LARGEST_BLOCK})
+            {self.name}({self._arguments}, long long rows, long long count) {{
                 const long long row = (long long)blockIdx.x * blockDim.y + threadIdx.y;
                 if (row >= rows) return;
                 {self._body}
@@ -105,6 +105,8 @@ class RowKernel:
         dtype = np.dtype(dtype)
         values = [_argument(x, dtype) for x in arguments]
         block, height = (_WARP, _ROWS_OF_A_BLOCK) if count <= _SHORT else (_BLOCK, 1)
+        if count >= _LONG:
+            block = _LARGEST_BLOCK
         kernel = self._compiled(cp, dtype)
         kernel((-(-rows // height),), (block, height), (*values, np.int64(rows), np.int64(count)))
 

@@ -25,7 +25,7 @@ from nn_tensor.extend import (
 from nn_layers.layers.inputs import floating_input
 from nn_layers.module.base_layer import Base_Layer
 from nn_layers.ops.layer_norm import standardize_and_scale
-from nn_layers.ops.normalization import scale_and_shift, standardize
+from nn_layers.ops.normalization import moving_average, scale_and_shift, standardize
 
 __all__ = ["BatchNorm1D", "BatchNorm2D", "GroupNorm", "LayerNorm", "RMSNorm"]
 
@@ -391,8 +391,7 @@ class _BatchNorm(_Normalization):
         momentum = 1 / batches.item() if self.momentum is None else self.momentum
         for running, new in ((self.running_mean, mean), (self.running_var, variance)):
             # a new array: the old one may be saved in a graph that `backward` has yet to walk
-            average = new * momentum + running.astype(new.dtype) * (1 - momentum)
-            running.data = average.astype(running.dtype)
+            running.data = moving_average(new, running, momentum)
         self.num_batches_tracked.data = batches
 
     def _by_running_statistics(self, x: Tensor) -> Tensor:

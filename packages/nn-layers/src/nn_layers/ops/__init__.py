@@ -10,7 +10,7 @@ module           operations, and what they share
 `im2col`         the kernels `im2col` and `col2im`
 `pooling`        `max_pool2d`, `max_unpool2d`, `gather_by_window_index`, `avg_pool2d`
 `windows`        `Windows`: where the windows of convolution and pooling lie
-`normalization`  `standardize`, `scale_and_shift`
+`normalization`  `standardize`, `scale_and_shift`, `moving_average`
 `layer_norm`     `standardize_and_scale`, both in one pass
 `dropout`        `dropout`
 `embedding`      `embedding_lookup`, `embedding_scatter`, `scatter_add_rows`, `take_rows`
@@ -18,8 +18,9 @@ module           operations, and what they share
 
 An operation computes on Tensors and records, or on arrays and does not. The kernels of an operation
 ``f`` are named ``f_forward`` and ``f_backward``, the operation that computes its gradient
-``f_gradient``. Exceptions are known names: `max_unpool2d` is the gradient of `max_pool2d`, and
-`layer_norm_forward` and `layer_norm_backward` are the kernels of `standardize`.
+``f_gradient``. Exceptions are known names: `max_unpool2d` is the gradient of `max_pool2d`, and the
+kernels of normalization, in `normalization_by_row` and `normalization_by_channel`, are those of
+layer and of batch normalization.
 
 >>> import numpy as np
 >>> from nn_layers.ops.pooling import avg_pool2d

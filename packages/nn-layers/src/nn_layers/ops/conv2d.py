@@ -85,6 +85,7 @@ class _Tiling:
         kh, kw = windows.kernel
         self.by_row = (
             kh > 1
+            and max_columns <= _COLUMNS  # a GPU is faster with one large product
             and windows.stride[0] == 1
             and self.channels * kw >= _MIN_ROW_LENGTH
             and batch * rows * columns >= _MIN_COLUMNS_PER_OUTPUT * outputs

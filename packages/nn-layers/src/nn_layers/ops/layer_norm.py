@@ -11,14 +11,12 @@ from typing import Any
 from nn_tensor import Tensor
 from nn_tensor.extend import accumulation_dtype, array_module, kernel, op
 
-from nn_layers.ops.normalization import (
-    inverse_deviation,
+from nn_layers.ops.normalization import inverse_deviation, standardize, standardize_gradient
+from nn_layers.ops.normalization_by_row import (
     layer_norm_backward,
     layer_norm_forward,
     scale_and_shift_backward,
     scale_and_shift_forward,
-    standardize,
-    standardize_gradient,
 )
 
 __all__ = [
