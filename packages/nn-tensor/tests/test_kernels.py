@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from nn_tensor import Tensor, erf, use_kernels
 from nn_tensor.extend import Device, add_at, kernel, xp_for
+from nn_tensor.ops.activations import relu_forward
 from nn_tensor.testing import Check, KernelCase, each_check, kernels_of, missing_cases
 
 
@@ -142,6 +143,17 @@ def test_every_kernel_has_a_row() -> None:
 @pytest.mark.parametrize("check", each_check(CASES), ids=str)
 def test_case(check: Check, device: str) -> None:
     check(device)
+
+
+@pytest.mark.parametrize("size", [1, 16383, 16384, 32768, 40_000, 131_072])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_relu_of_many_elements(size: int, dtype: str) -> None:
+    x = np.random.default_rng(size).normal(size=size).astype(dtype)
+    x[::5], x[-1], x[size // 2] = np.nan, -np.inf, np.inf
+    for given in (x, x[::-1], x.reshape(-1, 1)):
+        out = relu_forward.reference(np, given)
+        np.testing.assert_array_equal(out, np.maximum(given, 0), strict=True)
+        assert out.base is None
 
 
 class TestAddAt:

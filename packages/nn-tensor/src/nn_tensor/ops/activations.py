@@ -3,6 +3,8 @@
 import functools
 from typing import Any
 
+import numpy as np
+
 from nn_tensor._convert import array_module
 from nn_tensor._dtype import is_floating
 from nn_tensor._graph import Variable
@@ -17,6 +19,8 @@ __all__ = [
 ]
 
 _FEW = 1 << 17  # elements, for which a compiled kernel saves less than its call costs
+_SHORT = 1 << 14  # elements, for which rows of zeros do so
+_ZEROS = np.zeros(1 << 15, np.float32)
 
 
 @op
@@ -27,13 +31,23 @@ def relu(xp: Any, x: Any, /) -> Any:
     >>> relu(Tensor([-1.0, 2.0]))
     Tensor([0., 2.])
     """
-    return xp.maximum(x, 0) if x.size < _FEW else relu_forward(xp, x)
+    if x.size < _SHORT:
+        return xp.maximum(x, 0)
+    return relu_forward.reference(xp, x) if x.size < _FEW else relu_forward(xp, x)
 
 
 @kernel
 def relu_forward(xp: Any, x: Any) -> Any:
     """Return ``max(x, 0)``."""
-    return xp.maximum(x, 0)
+    if xp is not np or x.size < _SHORT or x.dtype != np.float32 or not x.flags.c_contiguous:
+        return xp.maximum(x, 0)
+    # for two arrays of float32 NumPy takes half the time that it takes for an array and a number
+    out, shape = np.empty(x.shape, x.dtype), (-1, _ZEROS.size)
+    values, result = x.reshape(-1), out.reshape(-1)
+    rest = x.size // _ZEROS.size * _ZEROS.size  # where the last row begins, which is shorter
+    np.maximum(values[:rest].reshape(shape), _ZEROS, out=result[:rest].reshape(shape))
+    np.maximum(values[rest:], _ZEROS[: x.size - rest], out=result[rest:])
+    return out
 
 
 relu_forward.cpu("relu")
