@@ -6,6 +6,7 @@ import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels.activations import relu, select_positive
+from nn_kernels.average_pooling import avg_pool2d_gradient
 from nn_kernels.pooling import max_pool2d, max_pool2d_gradient
 
 SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
@@ -110,3 +111,57 @@ def test_what_is_left_to_the_reference():
     assert max_pool2d(np.zeros((1, 1, 4, 4)), windows) is NotImplemented
     assert max_pool2d(np.zeros((0, 1, 4, 4), np.float32), windows) is NotImplemented
     assert relu(np.zeros(1 << 16)) is NotImplemented
+
+
+WINDOWS = (3, 3), (2, 2), (1, 1, 1, 1), (1, 1), "auto"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("index", [9, 17, 254, 255])
+def test_an_index_outside_the_window_adds_nothing(index, dtype):
+    """Nothing is written outside the images, which are in the middle of a larger array."""
+    memory = np.full((3, 2, 16, 16), 7, dtype)
+    g = np.ones((1, 2, 8, 8), dtype)
+    assert max_pool2d_gradient(g, np.full(g.shape, index, np.uint8), memory[1:2], WINDOWS) is None
+    assert (memory[1] == 0).all()
+    assert (memory[::2] == 7).all()
+
+
+def test_an_index_outside_the_image_adds_nothing():
+    memory, g = np.full((3, 1, 4, 4), 7, np.float32), np.ones((1, 1, 2, 2), np.float32)
+    max_pool2d_gradient(g, np.zeros(g.shape, np.uint8), memory[1:2], WINDOWS)
+    # the first elements of the upper and left windows are padding
+    np.testing.assert_array_equal(np.argwhere(memory[1, 0]), [[1, 1]])
+    assert (memory[::2] == 7).all()
+
+
+def test_a_window_in_the_padding():
+    """Its maximum is that of nothing, and it has no gradient."""
+    windows = (1, 1), (2, 2), (1, 1, 1, 1), (1, 1), "auto"
+    x = np.full((2, 1, 4, 4), -5, np.float32)
+    x[0, 0, 0, 0] = 7
+    out, index = max_pool2d(x, windows)
+    expected = np.full((2, 1, 3, 3), -np.inf, np.float32)
+    expected[..., 1:, 1:] = -5
+    np.testing.assert_array_equal(out, expected)
+    memory = np.full((4, 1, 4, 4), 9, np.float32)
+    max_pool2d_gradient(np.ones_like(out), index, memory[1:3], windows)
+    dx = np.zeros((2, 1, 4, 4))
+    dx[..., 1::2, 1::2] = 1
+    np.testing.assert_array_equal(memory[1:3], dx)
+    assert (memory[::3] == 9).all()
+
+
+@pytest.mark.parametrize(
+    "g", [(4, 8, 9, 8), (4, 8, 8, 9), (4, 8, 7, 8), (5, 8, 8, 8), (4, 1, 8, 8), (4, 8, 64)]
+)
+def test_gradients_that_do_not_belong_to_the_images_are_left_to_the_reference(g):
+    g, out = np.ones(g, np.float32), np.full((4, 8, 16, 16), 7, np.float32)
+    index = np.zeros(g.shape, np.uint8)
+    for windows in (WINDOWS, ((2, 2), (2, 2), (0, 0, 0, 0), (1, 1), "auto")):
+        assert max_pool2d_gradient(g, index, out, windows) is NotImplemented
+        assert avg_pool2d_gradient(g, out, windows) is NotImplemented
+    g = np.ones((4, 8, 8, 8), np.float32)
+    for wrong in (index[:1, :1, :1], g):
+        assert max_pool2d_gradient(g, wrong, out, WINDOWS) is NotImplemented
+    assert (out == 7).all()

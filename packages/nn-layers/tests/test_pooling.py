@@ -315,3 +315,14 @@ def test_half_precision_averages_large_windows(device: str) -> None:
     assert overlapping[0, 0, 0, 0].item() == 1
     overlapping.sum().backward()
     np.testing.assert_allclose(x.grad[0, 0, 50, 50].item(), 121 / 8100, rtol=1e-3)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (6, 8), (8, 6)])
+def test_gradients_for_images_of_another_size_are_refused(size):
+    """They are no less refused where the compiled kernels compute."""
+    g, windows = Tensor(np.ones((4, 3, 8, 8), np.float32)), Windows((2, 2), (2, 2))
+    index = Tensor(np.zeros(g.shape, np.uint8))
+    with pytest.raises(ValueError, match="broadcast"):
+        avg_pool2d_gradient(g, size, windows)
+    with pytest.raises(ValueError, match="broadcast"):
+        max_unpool2d(g, index, size, windows)

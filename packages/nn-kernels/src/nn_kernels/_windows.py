@@ -11,7 +11,7 @@ from typing import Any
 from nn_kernels._compile import Job, jit
 from nn_kernels._threads import run
 
-__all__ = ["fill_last_with_zeros", "output_size", "run_on_planes", "window_numbers"]
+__all__ = ["belong", "fill_last_with_zeros", "output_size", "run_on_planes", "window_numbers"]
 
 Pair = tuple[int, int]
 _BLOCK = 1 << 14  # elements of a part
@@ -27,6 +27,13 @@ def output_size(size: Pair, windows: Any) -> Pair:
         for n, k, s, d in zip(padded, kernel, stride, dilation, strict=True)
     )
     return rows, columns
+
+
+def belong(g: Any, images: Any, windows: Any) -> bool:
+    """Return whether `g` has an element for each window of the images."""
+    if not g.ndim == images.ndim == 4 or g.shape[:2] != images.shape[:2]:
+        return False
+    return bool(g.shape[2:] == output_size(images.shape[2:], windows))
 
 
 def window_numbers(windows: Any) -> tuple[int, ...]:

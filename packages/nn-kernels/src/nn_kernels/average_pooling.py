@@ -13,6 +13,7 @@ import numpy as np
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._windows import (
+    belong,
     fill_last_with_zeros,
     output_size,
     run_on_planes,
@@ -177,6 +178,8 @@ def avg_pool2d_gradient(g: Any, out: Any, windows: Any) -> Any:
     """Write zeros to `out`, and add to each element of a window its part of the element of `g`."""
     if not g.size or not (g.dtype == out.dtype == np.float32 and out.flags.c_contiguous):
         return NotImplemented
+    if not belong(g, out, windows):
+        return NotImplemented  # the reference raises where it does not broadcast
     arrays = np.ascontiguousarray(g), out
     run_on_planes(_GRADIENT, arrays, out.shape, g.shape, window_numbers(windows))
     return None

@@ -13,6 +13,7 @@ import numpy as np
 from nn_kernels._atomics import floats, unsigned_bytes
 from nn_kernels._compile import Job, jit
 from nn_kernels._windows import (
+    belong,
     fill_last_with_zeros,
     output_size,
     run_on_planes,
@@ -47,11 +48,12 @@ def _max_of_pairs(x, out, index, plane, height, width, rows, columns):  # type: 
 @jit()
 def _max_of_windows(x, out, index, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     kh, kw, sh, sw, top, left, dh, dw = w
+    lowest = np.float32(-np.inf)
     for p in range(rows):
         for q in range(columns):
             target = (plane * rows + p) * columns + q
             found = False
-            best, place = x[0], 0
+            best, place = lowest, 0  # of a window that is wholly in the padding
             for i in range(kh):
                 row = p * sh - top + i * dh
                 if row < 0 or row >= height:
@@ -93,7 +95,8 @@ def _unpool_pairs(g, index, out, plane, height, width, rows, columns):  # type: 
 
 @jit()
 def _unpool_windows(g, index, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
-    _, kw, sh, sw, top, left, dh, dw = w
+    """Add each element of `g` at its place; an index outside the window or the image has none."""
+    kh, kw, sh, sw, top, left, dh, dw = w
     for i in range(plane * height * width, (plane + 1) * height * width):
         out[i] = 0
     for p in range(rows):
@@ -101,7 +104,9 @@ def _unpool_windows(g, index, out, plane, height, width, rows, columns, w):  # t
             source = (plane * rows + p) * columns + q
             place = np.intp(index[source])
             row, column = p * sh - top + place // kw * dh, q * sw - left + place % kw * dw
-            out[(plane * height + row) * width + column] += g[source]
+            inside = row >= 0 and row < height and column >= 0 and column < width
+            if inside and place >= 0 and place < kh * kw:
+                out[(plane * height + row) * width + column] += g[source]
 
 
 def _max_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -157,6 +162,8 @@ def max_pool2d_gradient(g: Any, index: Any, out: Any, windows: Any) -> Any:
     """Write zeros to `out`, and add each element of `g` at the place that `index` gives."""
     if not g.size or not (g.flags.c_contiguous and out.flags.c_contiguous):
         return NotImplemented
+    if index.shape != g.shape or index.dtype.kind not in "iu" or not belong(g, out, windows):
+        return NotImplemented  # the reference raises where it does not broadcast
     w, index = window_numbers(windows), np.ascontiguousarray(index)
     if g.dtype == out.dtype == np.float32 and index.dtype == np.uint8:
         run_on_planes(_UNPOOL, (g, out, index), out.shape, g.shape, w)
