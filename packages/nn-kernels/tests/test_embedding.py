@@ -25,7 +25,7 @@ def draw(seed):
 def test_lookup(seed):
     weights, ids, _ = draw(seed)
     if seed % 2:
-        weights, ids = np.repeat(weights, 2, axis=1)[:, ::2], ids[::-1]
+        ids = np.repeat(ids[::-1], 2)[::2]
     result = take_rows(weights, ids)
     if result is not NotImplemented:
         np.testing.assert_array_equal(result, weights[ids])
@@ -71,3 +71,37 @@ def test_a_token_out_of_range_is_left_to_the_reference(token):
     assert take_rows(weights, ids) is NotImplemented
     assert scatter_add_rows(weights, ids, np.ones((100, 1000), np.float32)) is NotImplemented
     assert (weights == 1).all()
+
+
+@pytest.mark.parametrize(
+    "rows", [(1, 100), (299, 100), (301, 100), (300, 60), (300, 1), (100,), (1, 300, 100)]
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rows_of_another_shape_are_left_to_the_reference(rows, dtype):
+    target = np.zeros((4, 100), dtype)
+    assert scatter_add_rows(target, np.arange(300) % 4, np.ones(rows, dtype)) is NotImplemented
+    assert not target.any()
+
+
+def test_a_read_only_target_is_left_to_the_reference():
+    target = np.zeros((4, 100), np.float32)
+    target.flags.writeable = False
+    rows = np.ones((300, 100), np.float32)
+    assert scatter_add_rows(target, np.arange(300) % 4, rows) is NotImplemented
+    assert not target.any()
+
+
+@pytest.mark.parametrize("tokens", [np.array([0.5, 1.9]), np.array([True, False])])
+def test_tokens_that_are_no_integers_are_left_to_the_reference(tokens):
+    weights, rows = np.ones((4, 20_000), np.float32), np.ones((2, 20_000), np.float32)
+    assert take_rows(weights, tokens) is NotImplemented
+    assert scatter_add_rows(weights, tokens, rows) is NotImplemented
+    assert (weights == 1).all()
+
+
+def test_weights_in_another_order_are_left_to_the_reference():
+    """They would be copied, all of them."""
+    weights, tokens = np.ones((768, 1000), np.float32), np.arange(64)
+    assert take_rows(weights.T, tokens) is NotImplemented
+    assert take_rows(weights[:, ::2], tokens) is NotImplemented
+    np.testing.assert_array_equal(take_rows(weights, tokens), weights[tokens])

@@ -2,9 +2,11 @@
 
 import importlib
 import pkgutil
+import tracemalloc
 
 import nn_layers
 import nn_layers.ops
+import numpy as np
 import pytest
 from nn_layers import (
     ELU,
@@ -24,6 +26,8 @@ from nn_layers import (
     Softmax,
     initialize,
 )
+from nn_layers.ops.embedding import embedding_lookup
+from nn_tensor import Tensor
 from nn_tensor.extend import Kernel
 
 MODULES = [
@@ -75,3 +79,17 @@ def test_the_package_shows_what_users_need():
 def test_options_are_given_by_name(call, reason):
     with pytest.raises(TypeError, match=reason):
         call()
+
+
+@pytest.mark.parametrize("count", [4, 4000])
+def test_a_lookup_does_not_copy_weights_in_another_order(count, rng):
+    weights = rng.standard_normal((16, 100_000)).astype(np.float32).T  # 6 MB
+    tokens = rng.integers(-len(weights), len(weights), count)
+    tracemalloc.start()
+    try:
+        result = embedding_lookup(Tensor(weights), Tensor(tokens))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    np.testing.assert_array_equal(result.numpy(), weights[tokens])
+    assert peak < 2_000_000

@@ -55,13 +55,16 @@ def take_rows(weights: Any, tokens: Any) -> Any:
     """Return the row of a float32 matrix for each token: large results only.
 
     Args:
-        weights: a matrix.
+        weights: a contiguous matrix.
         tokens: integers of any shape, each from 0 to the number of rows - 1.
     """
-    count = weights.shape[1]
-    if weights.dtype != np.float32 or tokens.size * count <= _BLOCK:
+    if weights.ndim != 2 or weights.dtype != np.float32 or tokens.dtype.kind not in "iu":
         return NotImplemented
-    weights, tokens = np.ascontiguousarray(weights), np.ascontiguousarray(tokens, np.int64)
+    count = weights.shape[1]
+    # a copy of weights in another order takes longer than the lookup
+    if tokens.size * count <= _BLOCK or not weights.flags.c_contiguous:
+        return NotImplemented
+    tokens = np.ascontiguousarray(tokens, np.int64)
     if tokens.min() < 0 or tokens.max() >= len(weights):
         return NotImplemented  # the reference raises, or counts from the end
     out, together = np.empty((*tokens.shape, count), np.float32), max(1, _BLOCK // count)
@@ -78,9 +81,13 @@ def scatter_add_rows(target: Any, tokens: Any, rows: Any) -> Any:
         tokens: a vector of integers.
         rows: a matrix with a row for each token.
     """
-    is_plain = all(a.flags.c_contiguous for a in (target, rows)) and target.ndim == 2
+    is_plain = target.flags.c_contiguous and target.flags.writeable and rows.flags.c_contiguous
     if not is_plain or target.dtype != rows.dtype or target.dtype not in (np.float32, np.float64):
         return NotImplemented
+    if target.ndim != 2 or tokens.dtype.kind not in "iu":
+        return NotImplemented
+    if rows.shape != (tokens.size, target.shape[1]):
+        return NotImplemented  # the reference broadcasts, or raises
     tokens = np.ascontiguousarray(tokens, np.int64)
     if tokens.size and (tokens.min() < 0 or tokens.max() >= len(target)):
         return NotImplemented  # the reference raises, or counts from the end

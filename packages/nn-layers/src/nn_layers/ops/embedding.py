@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from nn_tensor import where
 from nn_tensor.extend import add_at, kernel, op
 
@@ -18,7 +19,7 @@ _FEW = 1 << 14  # elements, for which a compiled kernel saves less than its call
 def embedding_lookup(xp: Any, weights: Any, tokens: Any, /, padding_idx: int | None = None) -> Any:
     """Return the row of `weights` for each token; the row `padding_idx` gets no gradient."""
     if tokens.size * weights.shape[-1] <= _FEW:
-        return xp.take(weights, tokens, axis=0)
+        return take_rows.reference(xp, weights, tokens)
     return take_rows(xp, weights, tokens)
 
 
@@ -50,6 +51,8 @@ scatter_add_rows.cpu("scatter_add_rows")
 @kernel
 def take_rows(xp: Any, weights: Any, tokens: Any) -> Any:
     """Return the row of a matrix for each token."""
+    if xp is np and not weights.flags.c_contiguous and tokens.dtype.kind in "iu":
+        return weights[tokens]  # `take` would copy all of the matrix
     return xp.take(weights, tokens, axis=0)
 
 
