@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from nn_layers import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm, Sequential
+from nn_layers.ops.layer_norm import standardize_and_scale
 from nn_layers.ops.normalization import scale_and_shift, standardize, standardize_gradient
 from nn_tensor import Tensor, ones
 from nn_tensor.testing import assert_close, gradcheck
@@ -425,3 +426,34 @@ def test_no_warnings_about_extremes():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         LayerNorm(3)(np.zeros((2, 3), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("shape", "weights", "bias", "reason"),
+    [
+        ((4, 6), (3,), (3,), r"weights: expected the shape of the last axes of x, \(4, 6\), got"),
+        ((4, 6), (1,), (1,), r"weights: .*, got \(1,\)"),
+        ((2, 3, 4), (4, 3), (4, 3), r"weights: .*, got \(4, 3\)"),
+        ((2, 3, 4), (2, 6), (2, 6), r"weights: .*, got \(2, 6\)"),
+        ((6,), (1, 6), (1, 6), r"weights: .*, got \(1, 6\)"),
+        (
+            (4, 6),
+            (6,),
+            (1,),
+            r"bias: expected the shape of the weights, \(6,\), or 0\.0, got \(1,\)",
+        ),
+        ((2, 3, 4), (3, 4), (4, 3), r"bias: .*, got \(4, 3\)"),
+        ((2, 3, 4), (3, 4), (12,), r"bias: .*, got \(12,\)"),
+        ((4, 6), (6,), 1.0, r"bias: .*, got 1\.0"),
+    ],
+)
+def test_weights_and_bias_of_wrong_shapes(shape, weights, bias, reason):
+    """Those of as many elements would be taken in the wrong order."""
+    bias = bias if isinstance(bias, float) else ones(*bias)
+    with pytest.raises(ValueError, match=reason):
+        standardize_and_scale(ones(*shape), ones(*weights), bias, 1e-5)
+
+
+def test_a_bias_that_is_another_number_than_zero():
+    with pytest.raises(ValueError, match=r"bias: expected an array or 0\.0, got 1\.5"):
+        scale_and_shift(ones(4, 6), ones(6), 1.5)

@@ -40,13 +40,26 @@ def standardize_and_scale(
         bias: the bias, in the shape of the weights, or 0.0.
         epsilon: added to the variance.
         center: whether the mean is subtracted; without, it is taken as 0.
+
+    Raises:
+        ValueError: if weights or bias have other shapes.
     """
+    split = x.ndim - weights.ndim
+    if x.shape[split:] != weights.shape:
+        raise ValueError(
+            f"weights: expected the shape of the last axes of x, {x.shape}, got {weights.shape}"
+        )
+    if bias != 0.0 if isinstance(bias, float) else bias.shape != weights.shape:
+        got = bias if isinstance(bias, float) else bias.shape
+        raise ValueError(
+            f"bias: expected the shape of the weights, {weights.shape}, or 0.0, got {got}"
+        )
     dtype = xp.result_type(*[a for a in (x, weights, bias) if not isinstance(a, float)])
     wide = accumulation_dtype(dtype) or x.dtype
     rows = _rows(xp, x.astype(wide, copy=False), weights.ndim)
     vectors = [None if isinstance(p, float) else p.reshape(-1) for p in (weights, bias)]
     out, normal, inverse = standardize_and_scale_forward(xp, rows, *vectors, epsilon, center)
-    inverse = inverse.reshape(*x.shape[: x.ndim - weights.ndim], *[1] * weights.ndim)
+    inverse = inverse.reshape(*x.shape[:split], *[1] * weights.ndim)
     return out.reshape(x.shape).astype(dtype, copy=False), normal.reshape(x.shape), inverse
 
 

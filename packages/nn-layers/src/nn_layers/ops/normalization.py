@@ -146,8 +146,14 @@ def _(grad_output: Any, inverse: Any, out: Any) -> Any:
 
 @op
 def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
-    """Return ``x * weights + bias``; the bias may be 0.0."""
+    """Return ``x * weights + bias``; the bias may be 0.0, and no other number.
+
+    Raises:
+        ValueError: if it is.
+    """
     if isinstance(bias, float):
+        if bias != 0.0:
+            raise ValueError(f"bias: expected an array or 0.0, got {bias}")
         return x * weights
     if _is_per_channel(x, weights) and bias.shape == weights.shape:
         out = batch_scale_forward(xp, _planes(xp, x), weights.reshape(-1), bias.reshape(-1))
