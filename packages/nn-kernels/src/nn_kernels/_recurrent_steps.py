@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from nn_kernels import _recurrent_shapes as shapes
 from nn_kernels._compile import compile_function
 from nn_kernels._recurrent_rows import (
     gru_backward_row,
@@ -13,6 +14,12 @@ from nn_kernels._recurrent_rows import (
 )
 
 __all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
+
+_are_inside = compile_function(shapes.are_inside)
+_gru_backward_fits = compile_function(shapes.gru_backward_fits)
+_gru_forward_fits = compile_function(shapes.gru_forward_fits)
+_lstm_backward_fits = compile_function(shapes.lstm_backward_fits)
+_lstm_forward_fits = compile_function(shapes.lstm_forward_fits)
 
 
 @compile_function
@@ -36,8 +43,15 @@ def _multiply(x, weights, columns, product):  # type: ignore[no-untyped-def]
 def lstm_forward(  # type: ignore[no-untyped-def]
     gates, product, recurrent, bias, cells, activated, hidden, spans, first, last, multiply
 ):
-    """Compute steps, with the products for one of them or, if `multiply`, by itself."""
+    """Compute steps, with the products for one of them or, if `multiply`, by itself.
+
+    Like the others it does nothing and returns False if the arrays do not belong together.
+    """
     size, batch = cells.shape[1], len(cells) - len(gates)
+    if not _are_inside(spans, first, last, batch, len(cells)) or not _lstm_forward_fits(
+        gates, product, recurrent, bias, cells, activated, hidden, multiply
+    ):
+        return False
     whole = multiply or len(hidden) > batch
     for t in range(first, last):
         before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
@@ -48,6 +62,7 @@ def lstm_forward(  # type: ignore[no-untyped-def]
             state = hidden[start + s] if whole else hidden[s]
             old, cell, out = cells[before + s], cells[start + s], activated[row]
             lstm_forward_row(gates[row], p, bias, old, cell, out, state)
+    return True
 
 
 @compile_function
@@ -67,6 +82,18 @@ def lstm_backward(  # type: ignore[no-untyped-def]
 ):
     """Compute the backward pass of steps, with the products if `multiply`."""
     size, batch = cells.shape[1], len(cells) - len(gates)
+    if not _are_inside(spans, first, last, batch, len(cells)) or not _lstm_backward_fits(
+        grad_gates,
+        grad_hidden,
+        grad_cells,
+        grad_outputs,
+        recurrent,
+        gates,
+        cells,
+        activated,
+        multiply,
+    ):
+        return False
     dh = np.empty(size, gates.dtype)
     for t in range(last - 1, first - 1, -1):
         before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
@@ -79,6 +106,7 @@ def lstm_backward(  # type: ignore[no-untyped-def]
             lstm_backward_row(dh, dz, gates[row], activated[row], old, dc)
             if multiply:
                 _multiply(dz, recurrent, size, incoming)
+    return True
 
 
 @compile_function
@@ -87,6 +115,10 @@ def gru_forward(  # type: ignore[no-untyped-def]
 ):
     """Compute steps, with the products for one of them or, if `multiply`, by itself."""
     size, batch = hidden.shape[1], len(hidden) - len(gates)
+    if not _are_inside(spans, first, last, batch, len(hidden)) or not _gru_forward_fits(
+        gates, product, recurrent, bias, candidates, hidden, multiply
+    ):
+        return False
     for t in range(first, last):
         before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
         for s in range(n):
@@ -94,6 +126,7 @@ def gru_forward(  # type: ignore[no-untyped-def]
             if multiply:
                 _multiply(old, recurrent, 3 * size, p)
             gru_forward_row(gates[row], p, bias, candidates[row], old, hidden[start + s])
+    return True
 
 
 @compile_function
@@ -112,6 +145,10 @@ def gru_backward(  # type: ignore[no-untyped-def]
 ):
     """Compute the backward pass of steps, with the products if `multiply`."""
     size, batch = hidden.shape[1], len(hidden) - len(gates)
+    if not _are_inside(spans, first, last, batch, len(hidden)) or not _gru_backward_fits(
+        grad_gates, grad_hidden, grad_outputs, recurrent, gates, candidates, hidden, multiply
+    ):
+        return False
     product = np.empty(size, gates.dtype)
     for t in range(last - 1, first - 1, -1):
         before, start, n = spans[t, 0], spans[t, 1], spans[t, 2]
@@ -125,3 +162,4 @@ def gru_backward(  # type: ignore[no-untyped-def]
                 _multiply(dz[: 3 * size], recurrent, size, product)
                 for j in range(size):
                     dh[j] += product[j]
+    return True

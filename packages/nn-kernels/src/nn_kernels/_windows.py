@@ -20,13 +20,9 @@ _PAIRS = (2, 2, 2, 2, 0, 0, 1, 1)  # windows of 2×2 that do not overlap
 
 def output_size(size: Pair, windows: Any) -> Pair:
     """Return the number of windows in an image, along its height and its width."""
-    kernel, stride, (top, bottom, left, right), dilation, _ = windows
-    padded = size[0] + top + bottom, size[1] + left + right
-    rows, columns = (
-        (n - d * (k - 1) - 1) // s + 1
-        for n, k, s, d in zip(padded, kernel, stride, dilation, strict=True)
-    )
-    return rows, columns
+    (kh, kw), (sh, sw), (top, bottom, left, right), (dh, dw), _ = windows
+    rows = (size[0] + top + bottom - dh * (kh - 1) - 1) // sh + 1
+    return rows, (size[1] + left + right - dw * (kw - 1) - 1) // sw + 1
 
 
 def belong(g: Any, images: Any, windows: Any) -> bool:

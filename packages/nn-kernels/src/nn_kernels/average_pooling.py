@@ -163,7 +163,7 @@ def avg_pool2d(x: Any, windows: Any) -> Any:
         windows: kernel, stride, padding (top, bottom, left, right) and dilation, each for height
             and width, and an algorithm, which is for convolutions.
     """
-    if x.dtype != np.float32 or not x.size:
+    if x.dtype != np.float32 or not x.size or x.ndim != 4:
         return NotImplemented
     output = output_size(x.shape[2:], windows)
     if min(output) < 1:
@@ -176,7 +176,7 @@ def avg_pool2d(x: Any, windows: Any) -> Any:
 
 def avg_pool2d_gradient(g: Any, out: Any, windows: Any) -> Any:
     """Write zeros to `out`, and add to each element of a window its part of the element of `g`."""
-    if not g.size or not (g.dtype == out.dtype == np.float32 and out.flags.c_contiguous):
+    if not g.size or not (g.dtype == out.dtype == np.float32 and out.flags.carray):
         return NotImplemented
     if not belong(g, out, windows):
         return NotImplemented  # the reference raises where it does not broadcast

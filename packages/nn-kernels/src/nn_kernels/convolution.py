@@ -73,6 +73,11 @@ def _float32(*arrays: Any) -> list[Any] | None:
     return [np.ascontiguousarray(a) for a in arrays]
 
 
+def _fits(w: Any, windows: Any, groups: int) -> bool:
+    """Return whether weights have the size of the windows, and the groups as many outputs each."""
+    return bool(w.size and w.ndim == 4 and w.shape[2:] == windows[0] and not w.shape[0] % groups)
+
+
 def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
     """Return the convolution of float32 images with weights, plus a bias.
 
@@ -86,15 +91,17 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
         groups: the number of groups of channels.
     """
     arrays, outputs = _float32(x, w), w.shape[0]
-    fits = x.shape[1] == w.shape[1] * groups and np.shape(bias) in ((), (outputs,))
-    if arrays is None or not fits or 0 in x.shape:
+    if arrays is None or 0 in x.shape or x.ndim != 4 or not _fits(w, windows, groups):
         return NotImplemented
+    if x.shape[1] != w.shape[1] * groups or np.shape(bias) not in ((), (outputs,)):
+        return NotImplemented
+    if min(size := output_size(x.shape[2:], windows)) < 1:
+        return NotImplemented  # the reference raises
     x, w = arrays
     if np.ndim(bias):
         bias = np.ascontiguousarray(bias, np.float32)
     else:
         bias = np.full(outputs, bias, np.float32)
-    size = output_size(x.shape[2:], windows)
     out = np.empty((x.shape[0], outputs, *size), np.float32)
     if _is_winograd(windows, groups, x.shape[1], outputs, x.shape[0], size, 0.5):
         _winograd.convolve(x, w, bias, out, (windows[2][0], windows[2][2]))
@@ -116,7 +123,9 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
         groups: the number of groups of channels.
     """
     arrays = _float32(g, w)
-    if arrays is None or g.shape[1] != w.shape[0] or 0 in g.shape:
+    if arrays is None or 0 in g.shape or not _fits(w, windows, groups):
+        return NotImplemented
+    if g.ndim != 4 or g.shape[1:] != (w.shape[0], *output_size(size, windows)):
         return NotImplemented
     g, w = arrays
     channels = w.shape[1] * groups
@@ -141,10 +150,14 @@ def conv2d_weight_gradient(x: Any, g: Any, windows: Any, groups: int) -> Any:
         groups: the number of groups of channels.
     """
     arrays = _float32(x, g)
-    if arrays is None or 0 in x.shape or 0 in g.shape:
+    if arrays is None or 0 in x.shape or 0 in g.shape or not x.ndim == g.ndim == 4:
+        return NotImplemented
+    (batch, channels), outputs = x.shape[:2], g.shape[1]
+    if g.shape[0] != batch or g.shape[2:] != output_size(x.shape[2:], windows):
+        return NotImplemented
+    if channels % groups or outputs % groups:
         return NotImplemented
     x, g = arrays
-    channels, outputs = x.shape[1], g.shape[1]
     kernel, stride, padding, dilation, _ = windows
     dw = np.empty((outputs, channels // groups, *kernel), np.float32)
     size = g.shape[2:]

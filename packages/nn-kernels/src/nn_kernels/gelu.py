@@ -124,7 +124,7 @@ _FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
 
 def _fits(x: Any, *others: Any) -> bool:
     """Return whether all are contiguous vectors of one length, of float32 or float64."""
-    if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous:
+    if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous or x.ndim != 1:
         return False
     return all(a.dtype == x.dtype and a.shape == x.shape and a.flags.c_contiguous for a in others)
 
@@ -134,7 +134,7 @@ def gelu(x: Any, gate: Any, out: Any) -> Any:
 
     All are vectors of float32 or float64.
     """
-    if not _fits(x, gate, out):
+    if not _fits(x, gate, out) or not (gate.flags.writeable and out.flags.writeable):
         return NotImplemented
     if x.dtype == np.float64:
         _forward_in_double(x, gate, out)
@@ -147,7 +147,7 @@ def gelu(x: Any, gate: Any, out: Any) -> Any:
 
 def gelu_gradient(g: Any, x: Any, gate: Any, out: Any) -> Any:
     """Write `g` times the derivative of `gelu` at `x` to `out`; all are vectors."""
-    if not _fits(x, g, gate, out):
+    if not _fits(x, g, gate, out) or not out.flags.writeable:
         return NotImplemented
     if x.dtype == np.float64:
         _backward_in_double(g, x, gate, out)

@@ -234,7 +234,7 @@ def layer_norm(x: Any, epsilon: float, center: bool) -> Any:
         epsilon: added to the variance.
         center: whether the mean is subtracted; without, it is taken as 0 (RMSNorm).
     """
-    if (arrays := _prepare(x)) is None:
+    if x.ndim != 2 or (arrays := _prepare(x)) is None:
         return NotImplemented
     _, normal, inverse = _run_forward(arrays[0], None, None, epsilon, center)
     return normal, inverse
@@ -243,7 +243,8 @@ def layer_norm(x: Any, epsilon: float, center: bool) -> Any:
 def scaled_layer_norm(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) -> Any:
     """Return the results of `layer_norm` after ``* weights + bias``, which may be None."""
     vectors = [weights] if bias is None else [weights, bias]
-    if any(v.shape != x.shape[1:] for v in vectors) or (arrays := _prepare(x, *vectors)) is None:
+    fits = x.ndim == 2 and all(v.shape == x.shape[1:] for v in vectors)
+    if not fits or (arrays := _prepare(x, *vectors)) is None:
         return NotImplemented
     if bias is not None:
         bias = arrays[2]
@@ -252,7 +253,8 @@ def scaled_layer_norm(x: Any, weights: Any, bias: Any, epsilon: float, center: b
 
 def layer_norm_gradient(g: Any, normal: Any, inverse: Any, center: bool) -> Any:
     """Return the gradient for the input of `layer_norm`, from its results."""
-    if g.shape != normal.shape or (arrays := _prepare(g, normal, inverse)) is None:
+    fits = g.ndim == 2 and g.shape == normal.shape and inverse.size == len(g)
+    if not fits or (arrays := _prepare(g, normal, inverse)) is None:
         return NotImplemented
     (rows, count), out = g.shape, np.empty(g.shape, g.dtype)
     together, parts = _divide(rows, count, g.dtype)
@@ -267,7 +269,8 @@ def scaled_layer_norm_gradient(
     g: Any, normal: Any, inverse: Any, weights: Any, center: bool
 ) -> Any:
     """Return the gradients for the input, the weights and the bias of `scaled_layer_norm`."""
-    fits = g.shape == normal.shape and weights.shape == g.shape[1:]
+    fits = g.ndim == 2 and g.shape == normal.shape and inverse.size == len(g)
+    fits = fits and weights.shape == g.shape[1:]
     if not fits or (arrays := _prepare(g, normal, inverse, weights)) is None:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
@@ -283,7 +286,7 @@ def scaled_layer_norm_gradient(
 
 def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
     """Return the gradients of ``x * weights + bias`` of rows for `x`, the weights and the bias."""
-    fits = g.shape == x.shape and weights.shape == g.shape[1:]
+    fits = g.ndim == 2 and g.shape == x.shape and weights.shape == g.shape[1:]
     if not fits or (arrays := _prepare(g, x, weights)) is None:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype

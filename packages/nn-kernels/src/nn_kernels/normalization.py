@@ -129,7 +129,7 @@ _SCALE, _SCALE_GRADIENT = Job(_scale_job), Job(_scale_gradient_job)
 
 def _is_left(x: Any, *arrays: Any) -> bool:
     """Return whether the reference computes these: few elements, or another dtype."""
-    return x.size < _FEW or any(a.dtype != np.float32 for a in (x, *arrays))
+    return x.size < _FEW or x.ndim != 3 or any(a.dtype != np.float32 for a in (x, *arrays))
 
 
 def _run(job: Job, arrays: Any, shape: tuple[int, ...]) -> None:
@@ -161,7 +161,7 @@ def standardize_channels(x: Any, epsilon: float) -> Any:
 
 def standardize_channels_gradient(g: Any, normal: Any, inverse: Any) -> Any:
     """Return the gradient for the input of `standardize_channels`, from its first two results."""
-    if _is_left(g, normal, inverse):
+    if _is_left(g, normal, inverse) or g.shape != normal.shape or inverse.shape != g.shape[1:2]:
         return NotImplemented
     g, normal, inverse = (np.ascontiguousarray(a) for a in (g, normal, inverse))
     out = np.empty_like(g)

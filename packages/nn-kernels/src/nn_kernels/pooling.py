@@ -149,10 +149,12 @@ def max_pool2d(x: Any, windows: Any) -> Any:
             height and width, and an algorithm, which is for convolutions.
     """
     kernel = windows[0]
-    if x.dtype != np.float32 or kernel[0] * kernel[1] > 256 or not x.size:
+    if x.dtype != np.float32 or kernel[0] * kernel[1] > 256 or not x.size or x.ndim != 4:
         return NotImplemented
-    x = np.ascontiguousarray(x)
-    shape = (*x.shape[:2], *output_size(x.shape[2:], windows))
+    x, output = np.ascontiguousarray(x), output_size(x.shape[2:], windows)
+    if min(output) < 1:
+        return NotImplemented  # the reference raises
+    shape = (*x.shape[:2], *output)
     out, index = np.empty(shape, np.float32), np.empty(shape, np.uint8)
     run_on_planes(_MAX, (x, out, index), x.shape, shape, window_numbers(windows))
     return out, index
@@ -160,7 +162,7 @@ def max_pool2d(x: Any, windows: Any) -> Any:
 
 def max_pool2d_gradient(g: Any, index: Any, out: Any, windows: Any) -> Any:
     """Write zeros to `out`, and add each element of `g` at the place that `index` gives."""
-    if not g.size or not (g.flags.c_contiguous and out.flags.c_contiguous):
+    if not g.size or not (g.flags.c_contiguous and out.flags.carray):
         return NotImplemented
     if index.shape != g.shape or index.dtype.kind not in "iu" or not belong(g, out, windows):
         return NotImplemented  # the reference raises where it does not broadcast

@@ -9,9 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.core.errors import TypingError
 
 from nn_kernels import _recurrent_jobs as jobs
 from nn_kernels import _recurrent_steps as steps
+from nn_kernels._recurrent_shapes import (
+    are_inside,
+    gru_backward_fits,
+    gru_forward_fits,
+    lstm_backward_fits,
+    lstm_forward_fits,
+)
 from nn_kernels._threads import run
 from nn_kernels._vectors import LANES
 
@@ -44,9 +52,17 @@ def _room(columns: int) -> int:
 
 def _run(job: Any, spans: Array, batch: int, columns: int, *arguments: Any) -> None:
     """Run the steps of a job, a part for each `ROWS` sequences, with room for their products."""
-    given = [np.ascontiguousarray(spans), len(spans), batch, *arguments]
+    given = [np.ascontiguousarray(spans, np.int64), len(spans), batch, *arguments]
     work = len(spans) * batch * arguments[0] * columns // 8  # with the activations
     run(job, given, -(-batch // jobs.ROWS), jobs.ROWS * columns, work)
+
+
+def _loop(function: Any, *arguments: Any) -> Any:
+    """Compute steps in loops, which return whether the arrays fit."""
+    try:
+        return None if function(*arguments) else NotImplemented
+    except TypingError:  # an array has another number of axes
+        return NotImplemented
 
 
 def lstm_forward_steps(
@@ -60,27 +76,32 @@ def lstm_forward_steps(
     spans: Array,
     first: int,
     last: int,
-) -> None:
+) -> Any:
     """Compute the steps of a long short-term memory from `first` until before `last`."""
-    size, batch = cells.shape[1], len(cells) - len(gates)
+    common = gates, product, recurrent, bias, cells, activated
+    if product is not None:
+        return _loop(steps.lstm_forward, *common, hidden, spans, first, last, False)
+    size, batch = cells.shape[-1], len(cells) - len(gates)
     arrays = gates, hidden, cells, activated
-    multiply = product is None
-    if multiply and _is_job(*arrays, recurrent, bias):
+    fits = lstm_forward_fits(*common, hidden, True)
+    if not fits or not are_inside(spans, first, last, batch, len(cells)):
+        return NotImplemented
+    if _is_job(*arrays, recurrent, bias):
         weights = jobs.panels(recurrent)
         columns = _room(recurrent.shape[1])
         given = size, columns, *arrays, weights, bias
         _run(jobs.lstm_forward, spans[first:last], batch, columns, *given)
-        return
-    if product is None:
-        product = np.empty((batch, 4 * size), gates.dtype)
+        return None
+    product = np.empty((batch, 4 * size), gates.dtype)
     common = gates, product, recurrent, bias, cells, activated
-    if not multiply or recurrent.size * batch <= _MAX_LOOPS:
-        steps.lstm_forward(*common, hidden, spans, first, last, multiply)
-        return
+    if recurrent.size * batch <= _MAX_LOOPS:
+        steps.lstm_forward(*common, hidden, spans, first, last, True)
+        return None
     for t in range(first, last):
         before, _, n = spans[t].tolist()
         np.matmul(hidden[before : before + n], recurrent, out=product[:n])
         steps.lstm_forward(*common, hidden, spans, t, t + 1, False)
+    return None
 
 
 def lstm_backward_steps(
@@ -96,25 +117,31 @@ def lstm_backward_steps(
     first: int,
     last: int,
     multiply: bool,
-) -> None:
+) -> Any:
     """Compute the backward pass of the steps from the one before `last` down to `first`."""
-    size, batch = cells.shape[1], len(cells) - len(gates)
     read = gates, cells, activated
     grads = grad_gates, grad_hidden, grad_cells, grad_outputs
-    if multiply and _is_job(*read, *grads, recurrent):
+    if not multiply:
+        return _loop(steps.lstm_backward, *grads, recurrent, *read, spans, first, last, False)
+    size, batch = cells.shape[-1], len(cells) - len(gates)
+    fits = lstm_backward_fits(*grads, recurrent, *read, True)
+    if not fits or not are_inside(spans, first, last, batch, len(cells)):
+        return NotImplemented
+    if _is_job(*read, *grads, recurrent):
         weights = jobs.panels(recurrent)
         columns = _room(recurrent.shape[1])
         given = size, columns, *read, weights, *grads
         _run(jobs.lstm_backward, spans[first:last], batch, columns, *given)
-        return
-    if not multiply or recurrent.size * batch <= _MAX_LOOPS:
-        steps.lstm_backward(*grads, recurrent, *read, spans, first, last, multiply)
-        return
+        return None
+    if recurrent.size * batch <= _MAX_LOOPS:
+        steps.lstm_backward(*grads, recurrent, *read, spans, first, last, True)
+        return None
     for t in range(last - 1, first - 1, -1):
         _, start, n = spans[t].tolist()
         steps.lstm_backward(*grads, recurrent, *read, spans, t, t + 1, False)
         row = start - batch
         np.matmul(grad_gates[row : row + n], recurrent, out=grad_hidden[:n])
+    return None
 
 
 def gru_forward_steps(
@@ -127,26 +154,31 @@ def gru_forward_steps(
     spans: Array,
     first: int,
     last: int,
-) -> None:
+) -> Any:
     """Compute the steps of a gated recurrent unit with the reset after the product."""
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
-    multiply = product is None
-    if multiply and _is_job(gates, hidden, candidates, recurrent, bias):
+    common = gates, product, recurrent, bias, candidates, hidden
+    if product is not None:
+        return _loop(steps.gru_forward, *common, spans, first, last, False)
+    size, batch = hidden.shape[-1], len(hidden) - len(gates)
+    fits = gru_forward_fits(*common, True)
+    if not fits or not are_inside(spans, first, last, batch, len(hidden)):
+        return NotImplemented
+    if _is_job(gates, hidden, candidates, recurrent, bias):
         weights = jobs.panels(recurrent)
         columns = _room(recurrent.shape[1])
         given = size, columns, gates, hidden, candidates, weights, bias
         _run(jobs.gru_forward, spans[first:last], batch, columns, *given)
-        return
-    if product is None:
-        product = np.empty((batch, 3 * size), gates.dtype)
-    common = gates, product, recurrent, bias, candidates, hidden, spans
-    if not multiply or recurrent.size * batch <= _MAX_LOOPS:
-        steps.gru_forward(*common, first, last, multiply)
-        return
+        return None
+    product = np.empty((batch, 3 * size), gates.dtype)
+    common = gates, product, recurrent, bias, candidates, hidden
+    if recurrent.size * batch <= _MAX_LOOPS:
+        steps.gru_forward(*common, spans, first, last, True)
+        return None
     for t in range(first, last):
         before, _, n = spans[t].tolist()
         np.matmul(hidden[before : before + n], recurrent, out=product[:n])
-        steps.gru_forward(*common, t, t + 1, False)
+        steps.gru_forward(*common, spans, t, t + 1, False)
+    return None
 
 
 def gru_backward_steps(
@@ -161,24 +193,30 @@ def gru_backward_steps(
     first: int,
     last: int,
     multiply: bool,
-) -> None:
+) -> Any:
     """Compute the backward pass of `gru_forward_steps`."""
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
     grads, read = (grad_gates, grad_hidden, grad_outputs), (gates, candidates, hidden)
-    if multiply and _is_job(*grads, *read, recurrent):
+    if not multiply:
+        return _loop(steps.gru_backward, *grads, recurrent, *read, spans, first, last, False)
+    size, batch = hidden.shape[-1], len(hidden) - len(gates)
+    fits = gru_backward_fits(*grads, recurrent, *read, True)
+    if not fits or not are_inside(spans, first, last, batch, len(hidden)):
+        return NotImplemented
+    if _is_job(*grads, *read, recurrent):
         weights = jobs.panels(recurrent)
         columns = _room(recurrent.shape[1])
         given = size, columns, gates, hidden, candidates, weights, *grads
         _run(jobs.gru_backward, spans[first:last], batch, columns, *given)
-        return
-    if not multiply or recurrent.size * batch <= _MAX_LOOPS:
-        steps.gru_backward(*grads, recurrent, *read, spans, first, last, multiply)
-        return
+        return None
+    if recurrent.size * batch <= _MAX_LOOPS:
+        steps.gru_backward(*grads, recurrent, *read, spans, first, last, True)
+        return None
     for t in range(last - 1, first - 1, -1):
         _, start, n = spans[t].tolist()
         steps.gru_backward(*grads, recurrent, *read, spans, t, t + 1, False)
         row = start - batch
         grad_hidden[:n] += grad_gates[row : row + n, : 3 * size] @ recurrent
+    return None
 
 
 def gru_before_forward_steps(
@@ -193,7 +231,10 @@ def gru_before_forward_steps(
     """Compute all steps of a gated recurrent unit with the reset before the product."""
     if not isinstance(mask, float) or not _is_job(gates, hidden, candidates, recurrent, bias):
         return NotImplemented
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
+    size, batch = hidden.shape[-1], len(hidden) - len(gates)
+    fits = gru_forward_fits(gates, None, recurrent, bias, candidates, hidden, True)
+    if not fits or not are_inside(spans, 0, len(spans), batch, len(hidden)):
+        return NotImplemented
     weights = jobs.panels(recurrent[:, : 2 * size])
     new_weights = jobs.panels(recurrent[:, 2 * size :])
     columns, new_columns = _room(2 * size), _room(size)
@@ -218,7 +259,10 @@ def gru_before_backward_steps(
     masked = grad_mask is not None or not isinstance(mask, float)
     if masked or not _is_job(*grads, gates, hidden, recurrent):
         return NotImplemented
-    size, batch = hidden.shape[1], len(hidden) - len(gates)
+    size, batch = hidden.shape[-1], len(hidden) - len(gates)
+    fits = gru_backward_fits(*grads, recurrent, gates, None, hidden, True)
+    if not fits or not are_inside(spans, 0, len(spans), batch, len(hidden)):
+        return NotImplemented
     weights, new_weights = jobs.panels(recurrent[: 2 * size]), jobs.panels(recurrent[2 * size :])
     columns = _room(recurrent.shape[1])
     given = size, columns, gates, hidden, weights, new_weights, *grads
@@ -231,6 +275,10 @@ def rnn_forward_steps(
 ) -> Any:
     """Compute all steps of a simple recurrent network."""
     if not isinstance(mask, float) or not _is_job(hidden, recurrent):
+        return NotImplemented
+    if hidden.ndim != 2 or recurrent.shape != (hidden.shape[1], hidden.shape[1]):
+        return NotImplemented
+    if not are_inside(spans, 0, len(spans), batch, len(hidden)):
         return NotImplemented
     weights = jobs.panels(recurrent)
     columns = _room(recurrent.shape[1])
@@ -255,8 +303,15 @@ def rnn_backward_steps(
     masked = grad_mask is not None or not isinstance(mask, float)
     if masked or not _is_job(*grads, hidden, recurrent):
         return NotImplemented
+    rows, size = len(grad_sums), hidden.shape[-1]
+    batch = len(hidden) - rows
+    shapes = grad_sums.shape, grad_outputs.shape, grad_hidden.shape, recurrent.shape
+    if hidden.ndim != 2 or shapes != ((rows, size), (rows, size), (batch, size), (size, size)):
+        return NotImplemented
+    if not are_inside(spans, 0, len(spans), batch, len(hidden)):
+        return NotImplemented
     weights = jobs.panels(recurrent)
     columns = _room(recurrent.shape[1])
     given = hidden.shape[1], columns, hidden, weights, int(nonlinearity == "tanh"), *grads
-    _run(jobs.rnn_backward, spans, len(grad_hidden), columns, *given)
+    _run(jobs.rnn_backward, spans, batch, columns, *given)
     return None

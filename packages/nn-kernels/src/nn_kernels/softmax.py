@@ -109,6 +109,9 @@ def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
             _fill(exponentials, start, count, _ZERO)
             losses[row], totals[row] = _ZERO, _ONE
             continue
+        if classes[row] < 0 or classes[row] >= count:
+            options[2] = _ONE
+            continue
         shift = maximum_of(logits, start, count)
         shift = options[1] if shift < options[1] else shift  # in a row of -inf only
         total = _exponentials(logits, exponentials, start, count, shift)
@@ -128,6 +131,9 @@ def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def
     smoothing = options[0]
     for row in range(part * a[10], min((part + 1) * a[10], rows)):
         start = np.uintp(row * count)
+        if classes[row] < 0 or classes[row] >= count:
+            options[1] = _ONE
+            continue
         uniform = g[row] * (smoothing / np.float32(count))
         _scale_and_subtract(exponentials, out, start, count, g[row] / totals[row], uniform)
         out[start + np.uintp(classes[row])] -= g[row] * (_ONE - smoothing)
@@ -182,6 +188,8 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
     """
     if _is_left(logits) or (scale is not None and scale.dtype != np.float32):
         return NotImplemented
+    if logits.ndim != 2 or classes.dtype.kind not in "iu":
+        return NotImplemented
     rows, count = logits.shape
     if classes.size != rows or (scale is not None and scale.size != rows):
         return NotImplemented
@@ -189,10 +197,12 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
     classes = np.ascontiguousarray(classes, np.int64)
     factors = logits if scale is None else np.ascontiguousarray(scale)
     losses, totals = np.empty(rows, np.float32), np.empty((rows, 1), np.float32)
-    exponentials, options = np.empty_like(logits), np.array([smoothing, _LEAST], np.float32)
+    exponentials, options = np.empty_like(logits), np.array([smoothing, _LEAST, 0], np.float32)
     together, parts = _parts(rows, count)
     arrays = logits, classes, factors, options, losses, exponentials, totals
     run(_CROSS_ENTROPY, (*arrays, rows, count, together, int(scale is not None)), parts)
+    if options[2]:  # a class is none of the columns
+        return NotImplemented
     return losses, exponentials, totals
 
 
@@ -202,12 +212,14 @@ def cross_entropy_gradient(
     """Return the gradient of the logits of `cross_entropy` for that of its losses."""
     if _is_left(exponentials) or g.dtype != np.float32 or total.dtype != np.float32:
         return NotImplemented
+    if exponentials.ndim != 2 or classes.dtype.kind not in "iu":
+        return NotImplemented
     rows, count = exponentials.shape
     if not g.size == total.size == classes.size == rows:
         return NotImplemented
-    out, options = np.empty_like(exponentials, order="C"), np.array([smoothing], np.float32)
+    out, options = np.empty_like(exponentials, order="C"), np.array([smoothing, 0], np.float32)
     arrays = [np.ascontiguousarray(a) for a in (g, exponentials, total)]
     arrays += [np.ascontiguousarray(classes, np.int64), options, out]
     together, parts = _parts(rows, count)
     run(_CROSS_ENTROPY_GRADIENT, (*arrays, rows, count, together), parts)
-    return out
+    return NotImplemented if options[1] else out
