@@ -44,6 +44,23 @@ def test_what_is_not_finite(size, dtype):
     np.testing.assert_array_equal(gradient, np.resize([1, 0, np.nan, 1, 0, 0.5], size))
 
 
+def test_the_result_has_the_sign_of_its_argument():
+    """The tails are where the rounding of the gate exceeds what is left of it."""
+    x = np.linspace(-7, 7, 500_001, dtype=np.float32)
+    gate, out, gradient = (np.empty_like(x) for _ in range(3))
+    gelu(x, gate, out)
+    gelu_gradient(np.ones_like(x), x, gate, gradient)
+    assert (gate >= 0).all()
+    assert (gate <= 1).all()
+    assert (out[x < 0] <= 0).all()
+    assert (out[x > 0] > 0).all()
+    wide = x.astype(float)
+    phi = cdf(wide)
+    slope = phi + wide * np.exp(-0.5 * wide**2) / math.sqrt(2 * math.pi)
+    np.testing.assert_allclose(gate, phi, rtol=0, atol=3e-7)
+    np.testing.assert_allclose(gradient, slope, rtol=0, atol=4e-7)
+
+
 def test_what_is_left_to_the_reference():
     x = np.zeros(8, np.float32)
     assert gelu(x, x.astype(float), x.copy()) is NotImplemented
