@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels import _threads
+from nn_kernels.activations import relu
 from nn_kernels.convolution import conv2d
 
 WINDOWS = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"
@@ -62,6 +64,19 @@ def test_short_jobs_are_done_by_their_caller(monkeypatch):
     assert _threads._get_pool().jobs == jobs
     conv2d(x, w, 0.0, WINDOWS, 1)
     assert _threads._get_pool().jobs > jobs
+
+
+def test_another_number_of_threads_leaves_none_behind():
+    x = np.ones((512, 512), np.float32)
+    for _ in range(50):
+        nn_kernels.set_num_threads(4)
+        relu(x)
+        nn_kernels.set_num_threads(1)
+    stop = time.monotonic() + 30
+    workers = [t for t in threading.enumerate() if t.name.startswith("nn-kernels-")]
+    for thread in workers:
+        thread.join(max(0, stop - time.monotonic()))
+    assert not any(thread.is_alive() for thread in workers)
 
 
 _START = """

@@ -100,6 +100,8 @@ class _Worker:
         while not self.stopped:
             _serve(self.state, self.number, _POLLS)
             self.asleep = True
+            if self.stopped:  # perhaps before it was asleep, so that nobody rings the bell
+                return
             self.bell.acquire()
 
     def wake(self) -> None:
