@@ -11,10 +11,10 @@ SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
 PAIRS = (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), "auto"
 
 
-def pooled(x, windows):
-    """Return the means, and a function that returns their gradient."""
+def pooled(x, windows, dtype=float):
+    """Return the means, and a function that returns their gradient, added up in a dtype."""
     (kh, kw), (sh, sw), (top, bottom, left, right), (dh, dw), _ = windows
-    padded = np.pad(x.astype(float), ((0, 0), (0, 0), (top, bottom), (left, right)))
+    padded = np.pad(x.astype(dtype), ((0, 0), (0, 0), (top, bottom), (left, right)))
     rows = (padded.shape[2] - dh * (kh - 1) - 1) // sh + 1
     columns = (padded.shape[3] - dw * (kw - 1) - 1) // sw + 1
     places = [
@@ -30,7 +30,7 @@ def pooled(x, windows):
         out = sum(padded[place] for place in places) / (kh * kw)
 
     def gradient(g):
-        result = np.zeros(padded.shape)
+        result = np.zeros(padded.shape, dtype)
         for place in places:
             result[place] += g / (kh * kw)
         return result[:, :, top : top + x.shape[2], left : left + x.shape[3]]
@@ -78,6 +78,29 @@ def test_large_images(windows, threads):
     out, gradient = pooled(x, windows)
     np.testing.assert_allclose(result, out, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(dx, gradient(result), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "dilation", "size"),
+    [
+        (7, 7, 0, 1, (7, 7)),
+        (5, 1, 2, 1, (9, 8)),
+        (5, 2, 2, 2, (11, 12)),
+        (8, 1, 0, 1, (20, 23)),
+        (8, 1, 0, 1, (9, 40)),  # with too many windows in a row
+        (3, 1, 4, 1, (5, 5)),  # with windows that are wholly in the padding
+    ],
+)
+def test_sums_have_one_order(kernel, stride, padding, dilation, size):
+    """Whether windows are added up one after the other or all of a row at a time."""
+    rng = np.random.default_rng(0)
+    windows = (kernel,) * 2, (stride,) * 2, (padding,) * 4, (dilation,) * 2, "auto"
+    x = rng.standard_normal((3, 5, *size)).astype(np.float32)
+    out, gradient = pooled(x, windows, np.float32)
+    np.testing.assert_array_equal(avg_pool2d(x, windows), out)
+    g, result = rng.standard_normal(out.shape).astype(np.float32), np.empty_like(x)
+    assert avg_pool2d_gradient(g, result, windows) is None
+    np.testing.assert_array_equal(result, gradient(g))
 
 
 def test_what_is_left_to_the_reference():

@@ -1,7 +1,8 @@
 """Average pooling and its gradient, plane by plane; padding counts as zeros.
 
 Windows of 2×2 that do not overlap have loops of their own, as in `nn_kernels.pooling`. The others
-add one element of all windows of a row at a time. Sums have the order of the elements in a window.
+add one element of all windows of a row at a time, or, where a row has few windows, one window after
+the other. Sums have the same order in both: that of the elements in a window.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from nn_kernels._windows import (
 
 __all__ = ["avg_pool2d", "avg_pool2d_gradient"]
 
-_FOUR = np.float32(4)
+_ZERO, _FOUR = np.float32(0), np.float32(4)
+_FEW = 16  # windows in a row, so that a loop over them may cost more than it saves
 
 
 @jit()
@@ -92,6 +94,48 @@ def _add_shares(g, out, source, target, first, last, stride, elements):  # type:
 
 
 @jit()
+def _mean_of_few_windows(x, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+    """Add up one window after the other, where rows of windows are short."""
+    kh, kw, sh, sw, top, left, dh, dw = w
+    elements = np.float32(kh * kw)
+    for p in range(rows):
+        first_row = p * sh - top
+        i0, i1 = _range_inside(height, kh, dh, first_row)
+        for q in range(columns):
+            first_column = q * sw - left
+            j0, j1 = _range_inside(width, kw, dw, first_column)
+            total, step, count = _ZERO, np.uintp(dw), np.uintp(j1 - j0)
+            for i in range(i0, i1):
+                row = plane * height + first_row + i * dh
+                source = np.uintp(row * width + first_column + j0 * dw)
+                for j in range(count):
+                    total += x[source + j * step]
+            out[(plane * rows + p) * columns + q] = total / elements
+
+
+@jit()
+def _gradient_of_few_windows(g, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
+    """Add the shares of one window after the other; the last first, as `_gradient_of_windows`."""
+    kh, kw, sh, sw, top, left, dh, dw = w
+    elements = np.float32(kh * kw)
+    for i in range(plane * height * width, (plane + 1) * height * width):
+        out[i] = 0
+    for p in range(rows - 1, -1, -1):
+        first_row = p * sh - top
+        i0, i1 = _range_inside(height, kh, dh, first_row)
+        for q in range(columns - 1, -1, -1):
+            first_column = q * sw - left
+            j0, j1 = _range_inside(width, kw, dw, first_column)
+            share = g[(plane * rows + p) * columns + q] / elements
+            step, count = np.uintp(dw), np.uintp(j1 - j0)
+            for i in range(i0, i1):
+                row = plane * height + first_row + i * dh
+                target = np.uintp(row * width + first_column + j0 * dw)
+                for j in range(count):
+                    out[target + j * step] += share
+
+
+@jit()
 def _mean_of_windows(x, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     kh, kw, sh, sw, top, left, dh, dw = w
     elements = np.float32(kh * kw)
@@ -134,9 +178,12 @@ def _mean_job(a, part, thread):  # type: ignore[no-untyped-def]
     x, out = floats(a[2]), floats(a[3])
     sizes = a[6], a[7], a[8], a[9]
     w = (a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17])
+    few = a[9] < _FEW and a[9] <= 3 * a[11]
     for plane in range(part * a[5], min((part + 1) * a[5], a[4])):
         if a[18]:
             _mean_of_pairs(x, out, plane, *sizes)
+        elif few:
+            _mean_of_few_windows(x, out, plane, *sizes, w)
         else:
             _mean_of_windows(x, out, plane, *sizes, w)
 
@@ -145,9 +192,12 @@ def _gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     g, out = floats(a[2]), floats(a[3])
     sizes = a[6], a[7], a[8], a[9]
     w = (a[10], a[11], a[12], a[13], a[14], a[15], a[16], a[17])
+    few = a[9] < _FEW and a[9] <= 2 * a[11]
     for plane in range(part * a[5], min((part + 1) * a[5], a[4])):
         if a[18]:
             _gradient_of_pairs(g, out, plane, *sizes)
+        elif few:
+            _gradient_of_few_windows(g, out, plane, *sizes, w)
         else:
             _gradient_of_windows(g, out, plane, *sizes, w)
 
