@@ -131,8 +131,9 @@ def _(cp: Any, target: Any, index: Any, values: Any) -> None:
 def _add_rows(xp: Any, target: Any, rows: Any, values: Any) -> None:
     """Add rows to `target`: the first of each place, then the second of each, and so on.
 
-    That is 15 times as fast as `add.at`, in the same order of sums. A place with many rows would
-    take as many rounds, so its rows are summed by themselves.
+    That is 15 times as fast as `add.at`, and may differ from it in rounding: the rows of a place
+    are added up before their sum is added to the target. A place with many rows would take as many
+    rounds, so its rows are summed by themselves.
     """
     flat = rows.reshape(-1)
     if flat.size == 0:
