@@ -1,5 +1,7 @@
 """Generated text: compiled once, kept on disk by its content, never taken from a wrong file."""
 
+import pathlib
+
 import numba
 import numpy as np
 import pytest
@@ -34,12 +36,24 @@ def test_equal_texts_give_one_function(folder):
     assert not list(folder.glob("*.part"))
 
 
-def test_a_file_with_another_text_is_not_run(folder):
+@pytest.mark.parametrize("text", [b"raise SystemExit('no')", b"", b"\xff\xfe"])
+def test_a_file_with_another_text_is_not_run_but_written_again(folder, text):
     run(SOURCE.format(5), 5)
     (path,) = folder.glob("*.py")
-    path.write_text("raise SystemExit('no')")
+    path.write_bytes(text)
     compile_source.cache_clear()
     run(SOURCE.format(5), 5)
+    assert path.read_bytes() == SOURCE.format(5).encode()
+    assert not list(folder.glob("*.part"))
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(folder, monkeypatch):
+    def fail(*_):
+        raise PermissionError
+
+    monkeypatch.setattr(pathlib.Path, "replace", fail)
+    run(SOURCE.format(11), 11)
+    assert not list(folder.iterdir())
 
 
 def test_without_a_folder_it_is_compiled_all_the_same(monkeypatch, tmp_path):

@@ -51,14 +51,11 @@ def _folder() -> Path:
 def _module_of_file(name: str, source: str) -> ModuleType | None:
     """Return the module of a file with this text, written if there is none; None if it fails."""
     try:
-        path = _folder() / f"{name}.py"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            part = path.with_suffix(f".{os.getpid()}.{os.urandom(4).hex()}.part")
-            part.write_text(source, encoding="utf-8")
-            part.replace(path)
-        if path.read_text(encoding="utf-8") != source:  # truncated, or written by another program
-            return None
+        path, text = _folder() / f"{name}.py", source.encode()
+        # a file with another text was damaged, as its name is made of the text
+        if not path.exists() or path.read_bytes() != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, text)
     except (OSError, RuntimeError):  # no folder that can be written to, or no home
         return None
     specification = importlib.util.spec_from_file_location(name, path)
@@ -67,6 +64,16 @@ def _module_of_file(name: str, source: str) -> ModuleType | None:
     module = importlib.util.module_from_spec(specification)
     exec(compile(source, str(path), "exec"), vars(module))
     return module
+
+
+def _write(path: Path, text: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all."""
+    part = path.with_suffix(f".{os.getpid()}.{os.urandom(4).hex()}.part")
+    try:
+        part.write_bytes(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _module_of_text(name: str, source: str) -> ModuleType:

@@ -97,7 +97,7 @@ class _Worker:
         threading.Thread(target=self._loop, name=f"nn-kernels-{number}", daemon=True).start()
 
     def _loop(self) -> None:
-        while not self.stopped:
+        while True:
             _serve(self.state, self.number, _POLLS)
             self.asleep = True
             if self.stopped:  # perhaps before it was asleep, so that nobody rings the bell
