@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._threads import run
@@ -62,9 +63,9 @@ def relu(x: Any) -> Any:
 
 def select_positive(x: Any, y: Any) -> Any:
     """Return `x` where `y` is positive and 0 elsewhere, of large float32 arrays of one shape."""
-    if x.dtype != np.float32 or y.dtype != np.float32 or x.shape != y.shape or x.size < _FEW:
+    if x.size < _FEW or x.shape != y.shape or (arrays := contiguous_float32(x, y)) is None:
         return NotImplemented
-    x, y = np.ascontiguousarray(x), np.ascontiguousarray(y)
+    x, y = arrays
     out = np.empty_like(x)
     run(_SELECT, (x, y, out, x.size), -(-x.size // _BLOCK))
     return out

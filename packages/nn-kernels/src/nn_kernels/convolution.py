@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels import _direct, _direct_weights, _winograd
+from nn_kernels._arrays import contiguous_float32
 from nn_kernels._windows import output_size
 
 __all__ = ["conv2d", "conv2d_input_gradient", "conv2d_weight_gradient"]
@@ -66,13 +67,6 @@ def _as_rows(windows: Any, *images: Any) -> list[Any]:
     return list(images)
 
 
-def _float32(*arrays: Any) -> list[Any] | None:
-    """Return contiguous arrays, or None if one of them is not float32."""
-    if any(a.dtype != np.float32 for a in arrays):
-        return None
-    return [np.ascontiguousarray(a) for a in arrays]
-
-
 def _fits(w: Any, windows: Any, groups: int) -> bool:
     """Return whether weights have the size of the windows, and the groups as many outputs each."""
     return bool(w.size and w.ndim == 4 and w.shape[2:] == windows[0] and not w.shape[0] % groups)
@@ -90,7 +84,7 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
             the direct form), ``"direct"`` or ``"auto"``.
         groups: the number of groups of channels.
     """
-    arrays, outputs = _float32(x, w), w.shape[0]
+    arrays, outputs = contiguous_float32(x, w), w.shape[0]
     if arrays is None or 0 in x.shape or x.ndim != 4 or not _fits(w, windows, groups):
         return NotImplemented
     if x.shape[1] != w.shape[1] * groups or np.shape(bias) not in ((), (outputs,)):
@@ -122,7 +116,7 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
         windows: as for `conv2d`.
         groups: the number of groups of channels.
     """
-    arrays = _float32(g, w)
+    arrays = contiguous_float32(g, w)
     if arrays is None or 0 in g.shape or not _fits(w, windows, groups):
         return NotImplemented
     if g.ndim != 4 or g.shape[1:] != (w.shape[0], *output_size(size, windows)):
@@ -149,7 +143,7 @@ def conv2d_weight_gradient(x: Any, g: Any, windows: Any, groups: int) -> Any:
         windows: as for `conv2d`.
         groups: the number of groups of channels.
     """
-    arrays = _float32(x, g)
+    arrays = contiguous_float32(x, g)
     if arrays is None or 0 in x.shape or 0 in g.shape or not x.ndim == g.ndim == 4:
         return NotImplemented
     (batch, channels), outputs = x.shape[:2], g.shape[1]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_kernels._arrays import contiguous
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._sums import sum_of, sum_of_products, sum_of_squares
@@ -191,14 +192,6 @@ _FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
 _SCALED_BACKWARD, _SCALE_BACKWARD = Job(_scaled_backward_job), Job(_scale_backward_job)
 
 
-def _prepare(*arrays: Any) -> list[Any] | None:
-    """Return contiguous arrays, or None where the reference computes: other or mixed dtypes."""
-    dtype = arrays[0].dtype
-    if dtype not in (np.float32, np.float64) or any(a.dtype != dtype for a in arrays):
-        return None
-    return [np.ascontiguousarray(a) for a in arrays]
-
-
 def _flat(*arrays: Any) -> list[Any]:
     return [a.reshape(-1) for a in arrays]
 
@@ -234,7 +227,7 @@ def layer_norm(x: Any, epsilon: float, center: bool) -> Any:
         epsilon: added to the variance.
         center: whether the mean is subtracted; without, it is taken as 0 (RMSNorm).
     """
-    if x.ndim != 2 or (arrays := _prepare(x)) is None:
+    if x.ndim != 2 or (arrays := contiguous(x)) is None:
         return NotImplemented
     _, normal, inverse = _run_forward(arrays[0], None, None, epsilon, center)
     return normal, inverse
@@ -244,7 +237,7 @@ def scaled_layer_norm(x: Any, weights: Any, bias: Any, epsilon: float, center: b
     """Return the results of `layer_norm` after ``* weights + bias``, which may be None."""
     vectors = [weights] if bias is None else [weights, bias]
     fits = x.ndim == 2 and all(v.shape == x.shape[1:] for v in vectors)
-    if not fits or (arrays := _prepare(x, *vectors)) is None:
+    if not fits or (arrays := contiguous(x, *vectors)) is None:
         return NotImplemented
     if bias is not None:
         bias = arrays[2]
@@ -254,7 +247,7 @@ def scaled_layer_norm(x: Any, weights: Any, bias: Any, epsilon: float, center: b
 def layer_norm_gradient(g: Any, normal: Any, inverse: Any, center: bool) -> Any:
     """Return the gradient for the input of `layer_norm`, from its results."""
     fits = g.ndim == 2 and g.shape == normal.shape and inverse.size == len(g)
-    if not fits or (arrays := _prepare(g, normal, inverse)) is None:
+    if not fits or (arrays := contiguous(g, normal, inverse)) is None:
         return NotImplemented
     (rows, count), out = g.shape, np.empty(g.shape, g.dtype)
     together, parts = _divide(rows, count, g.dtype)
@@ -271,7 +264,7 @@ def scaled_layer_norm_gradient(
     """Return the gradients for the input, the weights and the bias of `scaled_layer_norm`."""
     fits = g.ndim == 2 and g.shape == normal.shape and inverse.size == len(g)
     fits = fits and weights.shape == g.shape[1:]
-    if not fits or (arrays := _prepare(g, normal, inverse, weights)) is None:
+    if not fits or (arrays := contiguous(g, normal, inverse, weights)) is None:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
@@ -287,7 +280,7 @@ def scaled_layer_norm_gradient(
 def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
     """Return the gradients of ``x * weights + bias`` of rows for `x`, the weights and the bias."""
     fits = g.ndim == 2 and g.shape == x.shape and weights.shape == g.shape[1:]
-    if not fits or (arrays := _prepare(g, x, weights)) is None:
+    if not fits or (arrays := contiguous(g, x, weights)) is None:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)

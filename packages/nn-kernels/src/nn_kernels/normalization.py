@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import doubles, floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._sums import sum_of, sum_of_products, sum_of_squares
@@ -127,9 +128,9 @@ _STANDARDIZE, _GRADIENT = Job(_standardize_job), Job(_gradient_job)
 _SCALE, _SCALE_GRADIENT = Job(_scale_job), Job(_scale_gradient_job)
 
 
-def _is_left(x: Any, *arrays: Any) -> bool:
-    """Return whether the reference computes these: few elements, or another dtype."""
-    return x.size < _FEW or x.ndim != 3 or any(a.dtype != np.float32 for a in (x, *arrays))
+def _prepare(x: Any, *arrays: Any) -> list[Any] | None:
+    """Return contiguous arrays, or None where the reference computes: few elements, or others."""
+    return contiguous_float32(x, *arrays) if x.size >= _FEW and x.ndim == 3 else None
 
 
 def _run(job: Job, arrays: Any, shape: tuple[int, ...]) -> None:
@@ -150,9 +151,9 @@ def standardize_channels(x: Any, epsilon: float) -> Any:
     Returns:
         The result; and for each channel the inverse of the standard deviation, mean and variance.
     """
-    if _is_left(x):
+    if (arrays := _prepare(x)) is None:
         return NotImplemented
-    x = np.ascontiguousarray(x)
+    (x,) = arrays
     out, options = np.empty_like(x), np.array([epsilon], np.float32)
     inverse, mean, variance = _vectors(x.shape[1], 3)
     _run(_STANDARDIZE, (x, out, inverse, mean, variance, options), x.shape)
@@ -161,31 +162,30 @@ def standardize_channels(x: Any, epsilon: float) -> Any:
 
 def standardize_channels_gradient(g: Any, normal: Any, inverse: Any) -> Any:
     """Return the gradient for the input of `standardize_channels`, from its first two results."""
-    if _is_left(g, normal, inverse) or g.shape != normal.shape or inverse.shape != g.shape[1:2]:
+    fits = g.shape == normal.shape and inverse.shape == g.shape[1:2]
+    if not fits or (arrays := _prepare(g, normal, inverse)) is None:
         return NotImplemented
-    g, normal, inverse = (np.ascontiguousarray(a) for a in (g, normal, inverse))
-    out = np.empty_like(g)
-    _run(_GRADIENT, (g, normal, inverse, out), g.shape)
+    out = np.empty_like(arrays[0])
+    _run(_GRADIENT, (*arrays, out), g.shape)
     return out
 
 
 def scale_channels(x: Any, weights: Any, bias: Any) -> Any:
     """Return each channel times its weight, plus its bias; `x` is (batch, channels, elements)."""
-    if _is_left(x, weights, bias) or not weights.shape == bias.shape == x.shape[1:2]:
+    fits = weights.shape == bias.shape == x.shape[1:2]
+    if not fits or (arrays := _prepare(x, weights, bias)) is None:
         return NotImplemented
-    x, weights, bias = (np.ascontiguousarray(a) for a in (x, weights, bias))
-    out = np.empty_like(x)
-    _run(_SCALE, (x, weights, bias, out), x.shape)
+    out = np.empty_like(arrays[0])
+    _run(_SCALE, (*arrays, out), x.shape)
     return out
 
 
 def scale_channels_gradient(g: Any, x: Any, weights: Any) -> Any:
     """Return the gradients of `scale_channels` for its input, weights and bias."""
-    if _is_left(g, x, weights) or g.shape != x.shape or weights.shape != x.shape[1:2]:
+    fits = g.shape == x.shape and weights.shape == x.shape[1:2]
+    if not fits or (arrays := _prepare(g, x, weights)) is None:
         return NotImplemented
-    g, x, weights = (np.ascontiguousarray(a) for a in (g, x, weights))
-    out = np.empty_like(g)
+    out = np.empty_like(arrays[0])
     for_weights, for_bias = _vectors(g.shape[1], 2)
-    arrays = g, x, weights, out, for_weights, for_bias
-    _run(_SCALE_GRADIENT, arrays, g.shape)
+    _run(_SCALE_GRADIENT, (*arrays, out, for_weights, for_bias), g.shape)
     return out, for_weights, for_bias

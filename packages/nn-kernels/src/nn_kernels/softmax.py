@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
 from nn_kernels._exponential import exp, maximum_of
+from nn_kernels._sums import sum_of_products
 from nn_kernels._threads import run
 
 __all__ = ["cross_entropy", "cross_entropy_gradient", "softmax", "softmax_gradient"]
@@ -40,14 +42,6 @@ def _sum(x, start, count, shift):  # type: ignore[no-untyped-def]
     total = _ZERO
     for i in range(np.uintp(count)):
         total += x[start + i] - shift
-    return total
-
-
-@jit("reassoc", "contract")
-def _product(x, y, start, count):  # type: ignore[no-untyped-def]
-    total = _ZERO
-    for i in range(np.uintp(count)):
-        total += x[start + i] * y[start + i]
     return total
 
 
@@ -90,7 +84,7 @@ def _softmax_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     g, y, out, rows, count = floats(a[2]), floats(a[3]), floats(a[4]), a[5], a[6]
     for row in range(part * a[7], min((part + 1) * a[7], rows)):
         start = np.uintp(row * count)
-        _project(g, y, out, start, count, _product(g, y, start, count))
+        _project(g, y, out, start, count, sum_of_products(g, y, start, count))
 
 
 def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -143,10 +137,9 @@ _SOFTMAX, _SOFTMAX_GRADIENT = Job(_softmax_job), Job(_softmax_gradient_job)
 _CROSS_ENTROPY, _CROSS_ENTROPY_GRADIENT = Job(_cross_entropy_job), Job(_cross_entropy_gradient_job)
 
 
-def _is_left(*arrays: Any) -> bool:
-    """Return whether the reference computes these: few elements, or another dtype."""
-    few = arrays[0].size < _FEW or not arrays[0].ndim
-    return few or any(a.dtype != np.float32 or a.shape != arrays[0].shape for a in arrays)
+def _prepare(x: Any, *arrays: Any) -> list[Any] | None:
+    """Return contiguous arrays, or None where the reference computes: few elements, or others."""
+    return contiguous_float32(x, *arrays) if x.size >= _FEW and x.ndim else None
 
 
 def _parts(rows: int, count: int) -> tuple[int, int]:
@@ -157,9 +150,9 @@ def _parts(rows: int, count: int) -> tuple[int, int]:
 
 def softmax(x: Any, axis: int) -> Any:
     """Return the softmax of float32 values along the last axis; zeros where all are -inf."""
-    if _is_left(x) or axis not in (-1, x.ndim - 1):
+    if axis not in (-1, x.ndim - 1) or (arrays := _prepare(x)) is None:
         return NotImplemented
-    x = np.ascontiguousarray(x)
+    (x,) = arrays
     out, count = np.empty_like(x), x.shape[-1]
     together, parts = _parts(x.size // count, count)
     run(_SOFTMAX, (x, out, x.size // count, count, together), parts)
@@ -168,9 +161,10 @@ def softmax(x: Any, axis: int) -> Any:
 
 def softmax_gradient(g: Any, y: Any, axis: int) -> Any:
     """Return ``y * (g - sum(g * y))`` along the last axis."""
-    if _is_left(g, y) or axis not in (-1, y.ndim - 1):
+    fits = g.shape == y.shape and axis in (-1, y.ndim - 1)
+    if not fits or (arrays := _prepare(y, g)) is None:
         return NotImplemented
-    g, y = np.ascontiguousarray(g), np.ascontiguousarray(y)
+    y, g = arrays
     out, count = np.empty_like(y), y.shape[-1]
     together, parts = _parts(y.size // count, count)
     run(_SOFTMAX_GRADIENT, (g, y, out, y.size // count, count, together), parts)
@@ -186,40 +180,38 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
         scale: a factor of each loss, or None; rows with 0 are ignored.
         smoothing: the fraction of the target that is distributed uniformly over all classes.
     """
-    if _is_left(logits) or (scale is not None and scale.dtype != np.float32):
-        return NotImplemented
-    if logits.ndim != 2 or classes.dtype.kind not in "iu":
+    arrays = _prepare(logits) if scale is None else _prepare(logits, scale)
+    if arrays is None or logits.ndim != 2 or classes.dtype.kind not in "iu":
         return NotImplemented
     rows, count = logits.shape
     if classes.size != rows or (scale is not None and scale.size != rows):
         return NotImplemented
-    logits = np.ascontiguousarray(logits)
+    logits, factors = arrays[0], arrays[-1]
     classes = np.ascontiguousarray(classes, np.int64)
-    factors = logits if scale is None else np.ascontiguousarray(scale)
     losses, totals = np.empty(rows, np.float32), np.empty((rows, 1), np.float32)
     exponentials, options = np.empty_like(logits), np.array([smoothing, _LEAST, 0], np.float32)
     together, parts = _parts(rows, count)
-    arrays = logits, classes, factors, options, losses, exponentials, totals
-    run(_CROSS_ENTROPY, (*arrays, rows, count, together, int(scale is not None)), parts)
+    results = losses, exponentials, totals
+    arguments = logits, classes, factors, options, *results
+    run(_CROSS_ENTROPY, (*arguments, rows, count, together, int(scale is not None)), parts)
     if options[2]:  # a class is none of the columns
         return NotImplemented
-    return losses, exponentials, totals
+    return results
 
 
 def cross_entropy_gradient(
     g: Any, exponentials: Any, total: Any, classes: Any, smoothing: float
 ) -> Any:
     """Return the gradient of the logits of `cross_entropy` for that of its losses."""
-    if _is_left(exponentials) or g.dtype != np.float32 or total.dtype != np.float32:
-        return NotImplemented
-    if exponentials.ndim != 2 or classes.dtype.kind not in "iu":
+    arrays = _prepare(exponentials, g, total)
+    if arrays is None or exponentials.ndim != 2 or classes.dtype.kind not in "iu":
         return NotImplemented
     rows, count = exponentials.shape
     if not g.size == total.size == classes.size == rows:
         return NotImplemented
     out, options = np.empty_like(exponentials, order="C"), np.array([smoothing, 0], np.float32)
-    arrays = [np.ascontiguousarray(a) for a in (g, exponentials, total)]
-    arrays += [np.ascontiguousarray(classes, np.int64), options, out]
+    exponentials, g, total = arrays
+    arguments = g, exponentials, total, np.ascontiguousarray(classes, np.int64), options, out
     together, parts = _parts(rows, count)
-    run(_CROSS_ENTROPY_GRADIENT, (*arrays, rows, count, together), parts)
+    run(_CROSS_ENTROPY_GRADIENT, (*arguments, rows, count, together), parts)
     return NotImplemented if options[1] else out
