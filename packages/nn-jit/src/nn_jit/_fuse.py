@@ -79,11 +79,6 @@ def _is_fusable(call: Call) -> bool:
     (result,) = call.results if len(call.results) == 1 else (None,)
     if result is None or not result.shape or not result.nbytes or not result.contiguous:
         return False  # what is in another order stays so, and with it the order of later sums
-    if any(
-        isinstance(v.source, Call) and v.source.kind == "external" and len(v.shape or ()) > 1
-        for v in values_in(call.arguments)
-    ):
-        return False  # whose order may be another one in the next call
     dtype = _loop_dtype(call)
     expected = _BOOL if call.function in _COMPARISONS else dtype
     return dtype in _FLOATS and result.dtype == expected

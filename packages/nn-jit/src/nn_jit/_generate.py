@@ -13,6 +13,7 @@ from nn_tensor.extend import array_of, gradient_of, new_tensor, set_array, set_g
 from nn_jit._errors import JitError
 from nn_jit._plan import last_uses
 from nn_jit._program import Call, Constant, Named, Program, TensorRef, Value, values_in
+from nn_jit._same import layout_of
 
 __all__ = ["generate"]
 
@@ -36,6 +37,19 @@ def _check_shape(array: Any, shape: tuple[int, ...], label: str) -> None:
         )
 
 
+def _check_layout(array: Any, expected: tuple[tuple[int, ...], Any, bool], label: str) -> None:
+    """Check what comes from outside of the program: a compiled loop does not."""
+    found = layout_of(array)
+    if found != expected:
+        words = [
+            f"{dtype} {s}{'' if c else ', not in C order'}" for s, dtype, c in (found, expected)
+        ]
+        raise JitError(
+            f"{label} gave {words[0]}, and {words[1]} when the function was recorded: operations "
+            "that use it need the same shape, dtype and order in each call"
+        )
+
+
 class _Generator:
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -49,13 +63,15 @@ class _Generator:
             "empty": np.empty,
             "number": _as_number,
             "check_shape": _check_shape,
+            "check_layout": _check_layout,
             "Tensor": Tensor,
         }
         self.names: dict[int, str] = {}  # of values
         self.bound: dict[int, str] = {}  # of objects, by identity
-        self.keep: list[Any] = []
         self.lines: list[str] = []
         self.last = last_uses(program)
+        calls = [c for c in program.calls if c.used and c.kind in ("operation", "fused")]
+        self.operands = {id(v) for c in calls for v in _values(c)}
 
     def bind(self, prefix: str, value: Any) -> str:
         """Return the global name of an object."""
@@ -136,8 +152,12 @@ class _Generator:
             self.names[id(call.results[k])] = name
             outputs.append(name)
             self.lines.append(f"{name} = empty({self.bind('c', shape)}, {self.bind('c', dtype)})")
-        arguments = ", ".join([*map(self.text, call.arguments), *outputs])
+        arguments = ", ".join([*map(self.operand, call.arguments), *outputs])
         self.lines.append(f"{self.bind('f', call.function.function)}({arguments})")
+
+    def operand(self, value: Value) -> str:
+        """Return an argument of a loop: NumPy and externals may give a number for an array."""
+        return f"asarray({self.text(value)})" if value.shape == () else self.text(value)
 
     def function_call(self, position: int, call: Call) -> None:
         if call.kind == "read gradient":
@@ -162,21 +182,22 @@ class _Generator:
         self.lines.append(f"{name} = {expression}")
         parts = [value for value in wanted if value.path != ()]
         for value in parts:
-            filled = value.path[0] == -1
-            root = f"l{position}" if filled else name
-            path = "".join(f"[{i}]" for i in (value.path[1:] if filled else value.path))
             own = name + "_" + "_".join(str(i) for i in value.path).replace("-", "m")
-            part = f"{root}{path}"
+            part = _part(value, position)
             if value.zero_d and call.kind == "operation":
                 part = f"asarray({part})"
             self.names[id(value)] = own
             self.lines.append(f"{own} = {part}")
-        if call.check_shape:
-            for value in call.results:
-                if value.shape is not None and value.path in ((), (0,)):
-                    shown = self.names.get(id(value), name if value.path == () else f"{name}[0]")
-                    arguments = [shown, self.bind("c", value.shape), repr(call.label)]
-                    self.lines.append(f"check_shape({', '.join(arguments)})")
+        for value in call.results:
+            if value.shape is None:
+                continue
+            shown = self.names.get(id(value), _part(value, position))
+            if call.check_shape:
+                arguments = [shown, self.bind("c", value.shape), repr(call.label)]
+                self.lines.append(f"check_shape({', '.join(arguments)})")
+            elif call.kind != "operation" and id(value) in self.operands:
+                arguments = [shown, self.bind("c", layout_of(value.array)), repr(call.label)]
+                self.lines.append(f"check_layout({', '.join(arguments)})")
         dead = [] if any(id(value) in self.last for value in whole) else [name]
         if call.filled is not None and id(call.filled) not in self.last:
             dead.append(f"l{position}")
@@ -208,6 +229,13 @@ class _Generator:
     def _asarray(self, value: Value) -> str:
         name = self.names[id(value)]
         return f"asarray({name})" if value.zero_d else name
+
+
+def _part(value: Value, position: int) -> str:
+    """Return the expression of a part of what a call gave, or of the list that it filled."""
+    filled = value.path[:1] == (-1,)
+    path = "".join(f"[{i}]" for i in (value.path[1:] if filled else value.path))
+    return f"{'l' if filled else 't'}{position}{path}"
 
 
 def _values(call: Call) -> set[Value]:

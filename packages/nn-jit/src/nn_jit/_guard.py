@@ -11,6 +11,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_of, gradient_of, hooks_of, needs_grad_of
 
 from nn_jit._program import Guards
+from nn_jit._same import layout_of
 
 __all__ = ["compile_guards", "names_read"]
 
@@ -42,16 +43,12 @@ def names_read(function: Any) -> list[tuple[Callable[[], Any], str, Any]]:
     return found
 
 
-def _layout(array: Any) -> tuple[Any, Any, bool]:
-    return array.shape, array.dtype, array.flags.c_contiguous
-
-
 def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     """Return a function of the leaves that says what has changed, or None."""
     tensors = [tensor for tensor, _, _ in guards.states]
     arrays = [array for _, array, _ in guards.states]
     needs = [needs_grad for _, _, needs_grad in guards.states]
-    layouts = [(t, *_layout(array_of(t))) for t in guards.fetched]
+    layouts = [(t, layout_of(array_of(t))) for t in guards.fetched]
     modules, modes = zip(*guards.training.values(), strict=True) if guards.training else ((), ())
     modes = tuple(modes)
     gradients, names = list(guards.gradients.values()), guards.names
@@ -88,16 +85,14 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
         for module, mode in zip(modules, modes, strict=True):
             if module.training is not mode:
                 return "the training mode of a module (train, eval)"
-        for tensor, shape, dtype, contiguous in layouts:
-            array = array_of(tensor)
-            if array.shape != shape or array.dtype != dtype or tensor.requires_grad:
-                return "the shape or dtype of a Tensor, or whether it requires a gradient"
-            if array.flags.c_contiguous is not contiguous:
-                return "the memory layout of a Tensor"
+        for tensor, layout in layouts:
+            if layout_of(array_of(tensor)) != layout or tensor.requires_grad:
+                return "the shape, dtype or layout of a Tensor, or whether it requires a gradient"
         for ref, had in gradients:
             tensor = ref.tensor if ref.number is None else leaves[ref.number]
-            if (gradient_of(tensor) is not None) is not had:
-                return "whether a Tensor has a gradient before the call"
+            array = gradient_of(tensor)
+            if (None if array is None else layout_of(array)) != had:
+                return "whether a Tensor has a gradient before the call, or its memory layout"
         if any(map(hooks_of, hooked)) or any(hooks_of(leaves[n]) for n in arguments):
             return "the hooks of a Tensor"
         for space, name, value in attributes:

@@ -150,7 +150,7 @@ class JitFunction(Generic[P, R]):
             return replay.function(leaves)
         try:
             plain = functools.partial(self._function, *args, **kwargs)
-            result = verify(replay.program, replay.function, plain, leaves, None)
+            result = verify(replay.program, replay.function, plain, leaves)
         except JitError:
             entry.replays.remove(replay)
             raise

@@ -76,7 +76,7 @@ class Guards:
 
     states: list[tuple[Any, Any, bool]] = dataclasses.field(default_factory=list)
     fetched: list[Any] = dataclasses.field(default_factory=list)  # Tensors whose array is read anew
-    gradients: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
+    gradients: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     training: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
     leaves: list[TensorRef] = dataclasses.field(default_factory=list)  # that get gradients
     attributes: dict[tuple[int, str], tuple[Any, Any]] = dataclasses.field(default_factory=dict)

@@ -15,7 +15,8 @@ from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
 from nn_jit._errors import JitError, place
 from nn_jit._expand import Step, Symbol, expand
 from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
-from nn_jit._results import PLAIN, Results, is_array
+from nn_jit._results import Results, is_array
+from nn_jit._same import PLAIN, layout_of
 from nn_jit._watch import watch_objects
 
 __all__ = ["record"]
@@ -186,6 +187,8 @@ class _Recorder(Observer):
     def computed(
         self, function: Any, arguments: Any, options: Any, result: Any, label: str, writes: bool
     ) -> None:
+        if self.numbers:
+            self._check_numbers(label, list(filter(is_array, arguments)), result)
         if function is operator.iadd and type(result) is np.ndarray:
             # the sum of gradients, to which no other reference exists: as good as a new array
             call = self._call("operation", "add", np.add, arguments, {}, None)
@@ -204,6 +207,20 @@ class _Recorder(Observer):
             self.values[id(symbol.array)] = call.results[0]
             self.keep.append(symbol)
 
+    def _check_numbers(self, label: str, arrays: list[Any], result: Any) -> None:
+        """Refuse a number of Python that has another dtype here than in a plain run."""
+        others = [a.dtype for a in arrays if id(a) not in self.numbers]
+        if not others or len(others) == len(arrays):
+            return
+        dtype, with_numbers = np.result_type(*others), np.result_type(*(a.dtype for a in arrays))
+        first = result[0] if type(result) is tuple and result else result
+        if dtype != with_numbers and getattr(first, "dtype", None) not in (bool, dtype):
+            self.refuse(
+                f"{label} got a number of Python that an external returned, whose dtype would be "
+                "that of the Tensor it meets",
+                "return an array from the external: np.asarray(number, dtype)",
+            )
+
     def _new_result(self, call: Call, array: Any) -> None:
         value = self._value(call, (), array)
         self.values[id(array)] = value
@@ -213,7 +230,7 @@ class _Recorder(Observer):
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)
         if isinstance(result, Tensor):
-            self.numbers.add(id(result))
+            self.numbers |= {id(result), id(array_of(result))}
             self.keep.append(result)
         call = self._call("external", label, function, arguments, {}, result, False)
         call.snapshot = snapshot
@@ -295,7 +312,8 @@ class _Recorder(Observer):
         self.guards.leaves.append(ref)
         if id(tensor) not in self.touched:
             self.touched.add(id(tensor))
-            self.guards.gradients[id(tensor)] = ref, array is not None
+            layout = None if array is None else layout_of(array)
+            self.guards.gradients[id(tensor)] = ref, layout
         if array is not None and id(array) not in self.values:
             call = Call("read gradient", "read gradient", print, (ref,), {}, place())
             self.register(call, array)

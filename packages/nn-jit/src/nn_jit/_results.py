@@ -9,12 +9,9 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_of, has_graph
 
 from nn_jit._errors import JitError
+from nn_jit._same import PLAIN
 
-__all__ = ["PLAIN", "Results", "is_array"]
-
-PLAIN = (
-    type(None), bool, int, float, complex, str, bytes, np.dtype, type, slice, type(...)
-)  # fmt: skip
+__all__ = ["Results", "is_array"]
 
 
 def is_array(x: Any) -> bool:

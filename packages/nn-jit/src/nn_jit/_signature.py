@@ -63,7 +63,8 @@ def _part(x: Any, leaves: list[Any], name: Any) -> Any:
             f"argument {name!r}: {type(x).__name__} cannot be compared between calls; pass "
             "Tensors, arrays, or values that are hashable"
         ) from None
-    return (type(x), x) if type(x) is not float else (float, x, repr(x))  # -0.0 equals 0.0
+    exact = isinstance(x, (float, complex, np.inexact))  # 0.0 equals -0.0, and NaN not itself
+    return (type(x), repr(x)) if exact else (type(x), x)
 
 
 def difference(names: list[str], key: Any, other: Any) -> str:
@@ -78,7 +79,7 @@ def difference(names: list[str], key: Any, other: Any) -> str:
 
 def _words(part: Any) -> str:
     if isinstance(part, tuple) and len(part) in (2, 3) and isinstance(part[0], type):
-        return repr(part[1])
+        return part[1] if isinstance(part[1], str) and part[0] is not str else repr(part[1])
     if isinstance(part, tuple) and part and isinstance(part[0], tuple):
         return f"shape {part[0]}, dtype {np.dtype(part[1])}"
     return repr(part)
