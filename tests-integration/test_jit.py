@@ -443,3 +443,32 @@ def test_two_threads_train_with_one_step():
     for thread in threads:
         thread.join()
     assert not errors
+
+
+def test_changes_of_a_model_are_seen():
+    def make():
+        return Sequential(Dense(12, 12, rng=0), ReLU(), Dense(12, 12, rng=1))
+
+    model, others = make(), iter(make() for _ in range(2))
+    plain = no_grad()(lambda x: model(x))
+    fast = jit(plain)
+
+    def replace_layer():
+        model.layers[0] = next(others)[2]
+
+    def replace_weights():
+        model[2].weights = Tensor(np.eye(12, dtype=np.float32), requires_grad=True)
+
+    def add_layer():
+        model.layers.append(Dense(12, 3, rng=5))
+
+    def remove_bias():
+        model[2].bias = None
+
+    for change in (replace_layer, replace_weights, add_layer, remove_bias):
+        for x, _ in batches(5):
+            np.testing.assert_array_equal(fast(x).numpy(), plain(x).numpy())
+        change()
+    for x, _ in batches(5):
+        np.testing.assert_array_equal(fast(x).numpy(), plain(x).numpy())
+    assert len(fast.explain().programs) == 5

@@ -3,109 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import attrgetter, is_
-from types import FunctionType
+from itertools import repeat
+from operator import call, is_
 from typing import Any
 
 from nn_tensor import Tensor
 from nn_tensor.extend import array_of, gradient_of, hooks_of, needs_grad_of
 
 from nn_jit._program import Guards
-from nn_jit._same import layout_of
+from nn_jit._same import MISSING, PLAIN, is_unchanged, layout_of, same
 
-__all__ = ["compile_guards", "names_read"]
-
-_training_of = attrgetter("training")
-_SCALARS = (bool, int, float, str, type(None))
-
-
-def names_read(function: Any) -> list[tuple[Callable[[], Any], str, Any]]:
-    """Return how to read each plain value that a function takes from around it, and its value."""
-    found: list[tuple[Callable[[], Any], str, Any]] = []
-    inner = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
-    if inner is not None:  # of a decorator, or of functools.partial
-        found += names_read(inner)
-    function = getattr(function, "__func__", function)
-    if not isinstance(function, FunctionType):
-        return found
-    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
-    for name, cell in cells:
-        try:
-            value = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-        if isinstance(value, _SCALARS):
-            found.append((lambda cell=cell: cell.cell_contents, name, value))  # type: ignore[misc]
-    scope = function.__globals__
-    for name in function.__code__.co_names:
-        if name in scope and isinstance(scope[name], _SCALARS):
-            found.append((lambda name=name: scope.get(name), name, scope[name]))  # type: ignore[misc]
-    return found
+__all__ = ["compile_guards"]
 
 
 def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     """Return a function of the leaves that says what has changed, or None."""
-    tensors = [tensor for tensor, _, _ in guards.states]
-    arrays = [array for _, array, _ in guards.states]
-    needs = [needs_grad for _, _, needs_grad in guards.states]
+    tensors, arrays, needs = _columns(guards.states, 3)
+    spaces, keys, values, _ = _columns(guards.entries.values(), 4)
+    reads, _, read_values, _ = _columns(guards.reads.values(), 4)
+    contents = [part for parts in guards.contents.values() for part in parts]
+    containers, items, _ = _columns(contents, 3)
     layouts = [(t, layout_of(array_of(t))) for t in guards.fetched]
-    modules, modes = zip(*guards.training.values(), strict=True) if guards.training else ((), ())
-    modes = tuple(modes)
-    gradients, names = list(guards.gradients.values()), guards.names
-
-    attributes = [(vars(o), name, v) for (_, name), (o, v) in guards.attributes.items()]
-    spaces, keys, values = (
-        [a[0] for a in attributes],
-        [a[1] for a in attributes],
-        [a[2] for a in attributes],
-    )
+    gradients, arguments = list(guards.gradients.values()), guards.arguments
     hooked = list({id(r.tensor): r.tensor for r in guards.leaves if r.number is None}.values())
-    arguments = {ref.number for ref in guards.leaves if ref.number is not None}
-    needed, same = tuple(needs), guards.arguments
-    simple = not (layouts or gradients or names or same or arguments)
-
-    def changed(leaves: Sequence[Any]) -> str | None:
-        if (
-            simple
-            and all(map(is_, map(array_of, tensors), arrays))
-            and tuple(map(needs_grad_of, tensors)) == needed
-            and tuple(map(_training_of, modules)) == modes
-            and not any(map(hooks_of, hooked))
-            and list(map(dict.get, spaces, keys)) == values
-        ):
-            return None
-        return explained(leaves)
+    numbers = {ref.number for ref in guards.leaves if ref.number is not None}
 
     def explained(leaves: Sequence[Any]) -> str | None:
-        for tensor, array, needs_grad in zip(tensors, arrays, needs, strict=True):
+        for tensor, array, _ in guards.states:
             if array_of(tensor) is not array:
                 return "the array of a Tensor was replaced (load_state_dict, set_dtype, to)"
-            if tensor.requires_grad is not needs_grad:
-                return "a Tensor requires a gradient, or no longer does (freeze)"
-        for module, mode in zip(modules, modes, strict=True):
-            if module.training is not mode:
-                return "the training mode of a module (train, eval)"
+        if list(map(needs_grad_of, tensors)) != needs:
+            return "a Tensor requires a gradient, or no longer does (freeze)"
+        if any(map(hooks_of, hooked)):
+            return "the hooks of a Tensor"
+        read = [(s.get(k, MISSING), k, v, kind) for s, k, v, kind in guards.entries.values()]
+        read += [(function(), k, v, kind) for function, k, v, kind in guards.reads.values()]
+        for now, name, value, kind in read:
+            if not same(now, value):
+                return f"the {kind} {name!r}, {_words(value)} when the function was recorded"
+        for container, before, name in contents:
+            if len(container) != len(before) or not all(map(same, container, before)):
+                return f"the contents of {name!r}"
+        return changed_state(leaves)
+
+    def changed_state(leaves: Sequence[Any]) -> str | None:
         for tensor, layout in layouts:
-            if layout_of(array_of(tensor)) != layout or tensor.requires_grad:
+            if layout_of(array_of(tensor)) != layout or needs_grad_of(tensor):
                 return "the shape, dtype or layout of a Tensor, or whether it requires a gradient"
         for ref, had in gradients:
-            tensor = ref.tensor if ref.number is None else leaves[ref.number]
-            array = gradient_of(tensor)
+            array = gradient_of(ref.tensor if ref.number is None else leaves[ref.number])
             if (None if array is None else layout_of(array)) != had:
                 return "whether a Tensor has a gradient before the call, or its memory layout"
-        if any(map(hooks_of, hooked)) or any(hooks_of(leaves[n]) for n in arguments):
+        if any(hooks_of(leaves[n]) for n in numbers):
             return "the hooks of a Tensor"
-        for space, name, value in attributes:
-            if space.get(name) != value:
-                return f"the attribute {name!r}, {value!r} when the function was recorded"
-        for number, given in same:
+        for number, given in arguments:
             leaf = leaves[number]
             if leaf is not given and (not isinstance(leaf, Tensor) or array_of(leaf) is not given):
                 return "which Tensor an argument is that is reached from elsewhere too"
-        for read, name, value in names:
-            now = read()
-            if now is not value and (type(now) is not type(value) or now != value):
-                return f"the variable {name!r}, {value!r} when the function was recorded"
         return None
 
+    # most calls change nothing: only the tests that this program needs, and few calls of Python
+    tests = {
+        "all(map(is_, map(array_of, tensors), arrays))": tensors,
+        "all(map(is_, map(needs_grad_of, tensors), needs))": tensors,
+        "not any(map(hooks_of, hooked))": hooked,
+        "all(map(is_, map(get, spaces, keys, missing), values))": spaces,
+        "all(map(is_, map(call, reads), read_values))": reads,
+        "all(map(is_unchanged, containers, items))": containers,
+    }
+    needed = " and ".join(test for test, subjects in tests.items() if subjects) or "True"
+    in_state = layouts or gradients or numbers or arguments
+    otherwise = "changed_state(leaves)" if in_state else "None"
+    space = {
+        "array_of": array_of, "call": call, "get": dict.get, "hooks_of": hooks_of, "is_": is_,
+        "is_unchanged": is_unchanged, "missing": repeat(MISSING), "needs_grad_of": needs_grad_of,
+        **locals(),
+    }  # fmt: skip
+    changed: Callable[[Sequence[Any]], str | None] = eval(
+        f"lambda leaves: {otherwise} if {needed} else explained(leaves)", space
+    )
     return changed
+
+
+def _columns(rows: Any, count: int) -> list[list[Any]]:
+    return [[row[n] for row in rows] for n in range(count)]
+
+
+def _words(value: Any) -> str:
+    if value is MISSING:
+        return "not set"
+    return repr(value) if isinstance(value, PLAIN) else f"another {type(value).__name__}"

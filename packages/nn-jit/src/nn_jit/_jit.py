@@ -14,12 +14,13 @@ from nn_jit._errors import JitError, place
 from nn_jit._explain import Explanation
 from nn_jit._fuse import fuse
 from nn_jit._generate import generate
-from nn_jit._guard import compile_guards, names_read
+from nn_jit._guard import compile_guards
 from nn_jit._plan import drop_unused, fold_constants
 from nn_jit._program import Program
 from nn_jit._record import record
 from nn_jit._signature import Unhashable, difference, signature
 from nn_jit._verify import verify
+from nn_jit._watch import drop_temporary
 
 __all__ = ["JitFunction", "jit"]
 
@@ -31,13 +32,13 @@ _MOST = 8  # signatures, and recordings of each
 class _Replay:
     """A program that is ready to run."""
 
-    def __init__(self, program: Program, names: list[Any], fused: bool) -> None:
+    def __init__(self, program: Program, fused: bool) -> None:
         drop_unused(program)
         fold_constants(program)
         if fused:
             fuse(program)
-        program.guards.names = names
         self.program = program
+        drop_temporary(program.guards)
         self.function, self.source = generate(program)
         self.changed = compile_guards(program.guards)
         self.verified = False
@@ -138,9 +139,8 @@ class JitFunction(Generic[P, R]):
             )
             return self._function(*args, **kwargs)
         entry.changes += changes[-1:]
-        names = names_read(self._function)
         program, result = record(self._function, args, kwargs, leaves)
-        entry.replays.insert(0, _Replay(program, names, self._fuse))
+        entry.replays.insert(0, _Replay(program, self._fuse))
         entry.recordings += 1
         return result
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 __all__ = ["Call", "Constant", "Guards", "Named", "Program", "TensorRef", "Value", "values_in"]
@@ -77,10 +78,13 @@ class Guards:
     states: list[tuple[Any, Any, bool]] = dataclasses.field(default_factory=list)
     fetched: list[Any] = dataclasses.field(default_factory=list)  # Tensors whose array is read anew
     gradients: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-    training: dict[int, tuple[Any, bool]] = dataclasses.field(default_factory=dict)
     leaves: list[TensorRef] = dataclasses.field(default_factory=list)  # that get gradients
-    attributes: dict[tuple[int, str], tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-    names: list[tuple[Callable[[], Any], str, Any]] = dataclasses.field(default_factory=list)
+    # what was read of Python: values by namespace or function, name, "variable" or "attribute"
+    entries: dict[Any, tuple[dict[str, Any], str, Any, str]] = dataclasses.field(
+        default_factory=dict
+    )
+    reads: dict[Any, tuple[partial[Any], str, Any, str]] = dataclasses.field(default_factory=dict)
+    contents: dict[int, list[tuple[Any, list[Any], str]]] = dataclasses.field(default_factory=dict)
     arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)  # by identity
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import operator
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -17,33 +15,22 @@ from nn_jit._expand import Step, Symbol, expand
 from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
 from nn_jit._results import Results, is_array
 from nn_jit._same import PLAIN, layout_of
-from nn_jit._watch import watch_objects
+from nn_jit._watch import Watcher
 
 __all__ = ["record"]
 
 
 def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tuple[Program, Any]:
     """Call a function and return the program of what it did, and what it returned."""
-    # a parameter that is reached from elsewhere too: a replay could not tell which was meant
-    held = [n for n in range(len(leaves)) if _is_held(leaves[n], args, leaves, kwargs)]
+    parameters = [n for n, x in enumerate(leaves) if isinstance(x, Tensor) and x.requires_grad]
     recorder = _Recorder(leaves)
-    recorder.guards.arguments += [(n, leaves[n]) for n in held]
-    with observe(recorder), watch_objects(recorder.guards):
+    watcher = Watcher(recorder.guards, bool(parameters))
+    with observe(recorder), watcher.watch():
         result = function(*args, **kwargs)
+    # a parameter that is reached from elsewhere too: a replay could not tell which was meant
+    held = [n for n in parameters if watcher.holds(leaves[n])]
+    recorder.guards.arguments += [(n, leaves[n]) for n in held]
     return recorder.finish(result), Results(recorder).as_written(result)
-
-
-def _is_held(leaf: Any, args: tuple[Any, ...], *containers: Any) -> bool:
-    """Return whether anything but `containers` and local variables refers to a parameter."""
-    if not isinstance(leaf, Tensor) or not leaf.requires_grad:
-        return False
-    ignored = {id(container) for container in (args, *containers)}
-    given = list(map(id, args))  # a call makes several tuples of its arguments
-    for referrer in gc.get_referrers(leaf):
-        of_call = type(referrer) is tuple and list(map(id, referrer)) == given
-        if id(referrer) not in ignored and not of_call and not isinstance(referrer, FrameType):
-            return True
-    return False
 
 
 class _Recorder(Observer):

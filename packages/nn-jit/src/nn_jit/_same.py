@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from operator import is_
 from typing import Any
 
 import numpy as np
 
-__all__ = ["PLAIN", "layout_of", "same"]
+__all__ = ["MISSING", "PLAIN", "is_unchanged", "layout_of", "same"]
+
+MISSING: Any = object()
+"""What is read where a variable or attribute does not exist."""
 
 PLAIN = (
     type(None), bool, int, float, complex, str, bytes, np.dtype, type, slice, type(...)
@@ -22,6 +27,11 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (float, complex, np.inexact)):
         return repr(a) == repr(b)  # 0.0 equals -0.0, and NaN not itself
     return isinstance(a, (*PLAIN, np.generic)) and bool(a == b)
+
+
+def is_unchanged(container: Collection[Any], items: list[Any]) -> bool:
+    """Return whether a container still has the same objects."""
+    return len(container) == len(items) and all(map(is_, container, items))
 
 
 def layout_of(array: Any) -> tuple[tuple[int, ...], Any, bool]:
