@@ -106,13 +106,27 @@ def test_nested_programs_are_refused():
         outer(inputs()[0])
 
 
-def test_a_function_that_calls_itself_runs_as_written():
+def test_a_function_that_calls_itself_is_refused_from_the_first_call_on():
+    @jit
+    def f(x, n):
+        return x if n == 0 else f(x * 2, n - 1)
+
+    for when in ("by itself", "while another function was recorded"):
+        message = rf"f was called at .*test_calls.py:\d+ in f {when}; .*__wrapped__"
+        with pytest.raises(JitError, match=message):
+            f(inputs()[0], 3)
+    for x in inputs():
+        np.testing.assert_array_equal(f(x, 0).numpy(), x.numpy())
+
+
+def test_a_function_that_calls_what_it_wraps_is_recorded():
     @jit
     def f(x, n):
         return x if n == 0 else f.__wrapped__(x * 2, n - 1)
 
     for x in inputs():
         np.testing.assert_array_equal(f(x, 3).numpy(), x.numpy() * 8)
+    assert replays(f) == 3
 
 
 def test_observing_and_recording_exclude_each_other():

@@ -1,6 +1,5 @@
 """What a recording takes from Python: results, branches, constants and values drawn."""
 
-import copy
 import logging
 
 import nn_tensor
@@ -255,38 +254,6 @@ def test_a_stale_attribute_is_found_out():
     f(inputs()[0])
     with pytest.raises(JitError, match="first replay differed"):
         f(inputs()[0])
-
-
-def test_instances_do_not_share_programs():
-    class Layer:
-        def __init__(self, factor):
-            self.weight = Tensor([factor])
-
-        @jit
-        def apply(self, x):
-            return x * self.weight
-
-    one, two = Layer(2.0), Layer(3.0)
-    for x in inputs():
-        np.testing.assert_array_equal(one.apply(x).numpy(), x.numpy() * 2)
-        np.testing.assert_array_equal(two.apply(x).numpy(), x.numpy() * 3)
-    other = copy.deepcopy(one)
-    other.weight.data = np.full(1, 5, np.float32)
-    for x in inputs():
-        np.testing.assert_array_equal(one.apply(x).numpy(), x.numpy() * 2)
-        np.testing.assert_array_equal(other.apply(x).numpy(), x.numpy() * 5)
-
-
-def test_a_method_of_a_class_with_slots_is_refused():
-    class Slots:
-        __slots__ = ()
-
-        @jit
-        def apply(self, x):
-            return x * 2
-
-    with pytest.raises(TypeError, match="without __slots__"):
-        Slots().apply(inputs()[0])
 
 
 # Arrays from nowhere

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 
 from nn_tensor.extend import check_bool, current_observer, is_anomaly_detected
 
@@ -69,42 +70,60 @@ class JitFunction(Generic[P, R]):
         self._function = function
         self._lock = threading.RLock()
         self._running = False
+        self._instance: Any = None  # of a method
+        self._attribute: str | None = None  # of its class
         self._entries: dict[Any, _Entry] = {}
         self._warned: set[str] = set()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay the function, record it, or run it as written."""
         if current_observer() is not None:
-            raise JitError(
-                f"{self._name} was called at {place()} while another function was recorded; "
-                "programs do not nest: call the function without jit inside, "
-                f"{self._name}.__wrapped__"
-            )
+            self._refuse("while another function was recorded")
         with self._lock:
-            if self._running:  # it calls itself
-                return self._function(*args, **kwargs)
+            if self._running:
+                self._refuse("by itself")
             self._running = True
             try:
                 return self._call(args, kwargs)
             finally:
                 self._running = False
 
+    def _refuse(self, when: str) -> NoReturn:
+        raise JitError(
+            f"{self._name} was called at {place()} {when}; programs do not nest: call the function "
+            f"without jit inside, {self._name}.__wrapped__"
+        )
+
+    def __set_name__(self, owner: Any, name: str) -> None:
+        self._attribute = name
+
     def __get__(self, instance: Any, owner: Any) -> Any:
         """Return a method: each instance has programs of its own."""
         if instance is None:
             return self
-        name = f"_jit_{self._function.__module__}.{self._function.__qualname__}"
         if not hasattr(instance, "__dict__"):
             raise TypeError(f"{self._name}: a method under jit needs a class without __slots__")
-        bound = vars(instance).get(name)
+        methods = vars(instance).get("_jit_methods")
+        if methods is None or methods.instance is not instance:  # as in a copy
+            methods = _Methods(instance)
+            object.__setattr__(instance, "_jit_methods", methods)
+        bound = methods.by_function.get(self)
         if bound is None:
             bound = JitFunction(functools.partial(self._function, instance), fuse=self._fuse)
             functools.update_wrapper(bound, self._function)
-            object.__setattr__(instance, name, bound)
+            bound._instance, bound._attribute = instance, self._attribute
+            methods.by_function[self] = bound
         return bound
 
     def __reduce__(self) -> Any:
-        """Copy the function without its programs."""
+        """Copy the function without its programs, as functions are pickled: by name if it has one.
+
+        A method goes with its instance.
+        """
+        if self._instance is not None and self._attribute is not None:
+            return getattr, (self._instance, self._attribute)
+        if _named(self) is self:
+            return self.__qualname__
         return _rebuild, (self._function, self._fuse)
 
     @property
@@ -208,6 +227,25 @@ class JitFunction(Generic[P, R]):
             ]
             changes = [change for entry in self._entries.values() for change in entry.changes]
             return Explanation.of(self._name, len(self._entries), entries, changes)
+
+
+class _Methods:
+    """The methods under jit of one instance, in which they stand; a copy starts without any."""
+
+    def __init__(self, instance: Any = None) -> None:
+        self.instance = instance
+        self.by_function: dict[JitFunction[Any, Any], JitFunction[Any, Any]] = {}
+
+    def __reduce__(self) -> Any:
+        return _Methods, ()
+
+
+def _named(function: Any) -> Any:
+    """Return what has the name of a function, as pickle would find it."""
+    found: Any = sys.modules.get(function.__module__)
+    for part in getattr(function, "__qualname__", "").split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def _rebuild(function: Any, fuse: bool) -> JitFunction[Any, Any]:
