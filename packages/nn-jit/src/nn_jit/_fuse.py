@@ -5,7 +5,6 @@ Only what IEEE 754 rounds correctly takes part: a fused loop gives the same bits
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,21 +40,15 @@ _MOST = 32  # arguments of a loop
 _BOOL = np.dtype(bool)
 
 
-def fuse(program: Program) -> int:
-    """Replace runs of elementwise calls by fused ones; return how many there are."""
+def fuse(program: Program) -> None:
+    """Replace runs of elementwise calls by fused ones."""
     last = last_uses(program)
     calls: list[Call] = []
     run: list[Call] = []
-    count = 0
 
     def close() -> None:
-        nonlocal count
         fused = _fused(run, last, program.calls) if len(run) > 1 else None
-        if fused is None:
-            calls.extend(run)
-        else:
-            calls.append(fused)
-            count += 1
+        calls.extend(run if fused is None else [fused])
         run.clear()
 
     for call in program.calls:
@@ -70,7 +63,6 @@ def fuse(program: Program) -> int:
             calls.append(call)
     close()
     program.calls = calls
-    return count
 
 
 def _is_fusable(call: Call) -> bool:
@@ -149,7 +141,7 @@ def _fused(run: list[Call], last: dict[int, int], calls: list[Call]) -> Call | N
     if function is None:
         return None
     label = "fused: " + ", ".join(call.label for call in run)
-    fused = Call("fused", label, _Loop(function, outputs), tuple(inputs.values()), {}, run[0].place)
+    fused = Call("fused", label, function, tuple(inputs.values()), {}, run[0].place)
     fused.results = outputs
     for k, value in enumerate(outputs):
         value.source, value.path = fused, (k,)
@@ -162,11 +154,3 @@ def _index(shape: Any, full: tuple[int, ...]) -> str:
     offset = len(full) - len(shape)
     parts = ["0" if n == 1 != full[offset + k] else f"i{offset + k}" for k, n in enumerate(shape)]
     return f"[{', '.join(parts)}]"
-
-
-class _Loop:
-    """A compiled loop, and the arrays that it fills."""
-
-    def __init__(self, function: Callable[..., None], outputs: list[Value]) -> None:
-        self.function = function
-        self.outputs = [(value.shape, value.dtype) for value in outputs]

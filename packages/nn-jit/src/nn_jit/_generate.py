@@ -147,13 +147,13 @@ class _Generator:
 
     def loop(self, position: int, call: Call) -> None:
         outputs = []
-        for k, (shape, dtype) in enumerate(call.function.outputs):
-            name = f"t{position}_{k}"
-            self.names[id(call.results[k])] = name
+        for k, value in enumerate(call.results):
+            self.names[id(value)] = name = f"t{position}_{k}"
             outputs.append(name)
-            self.lines.append(f"{name} = empty({self.bind('c', shape)}, {self.bind('c', dtype)})")
+            shape, dtype = self.bind("c", value.shape), self.bind("c", value.dtype)
+            self.lines.append(f"{name} = empty({shape}, {dtype})")
         arguments = ", ".join([*map(self.operand, call.arguments), *outputs])
-        self.lines.append(f"{self.bind('f', call.function.function)}({arguments})")
+        self.lines.append(f"{self.bind('f', call.function)}({arguments})")
 
     def operand(self, value: Value) -> str:
         """Return an argument of a loop: NumPy and externals may give a number for an array."""

@@ -59,7 +59,7 @@ class Call:
 
     kind: str  # operation, external, set array, set gradient, read gradient
     label: str
-    function: Any
+    function: Any  # of what is called; a fused one gets arrays to fill after the arguments
     arguments: tuple[Any, ...]  # of Values, Constants, TensorRefs, tuples and lists of these
     options: dict[str, Any]
     place: str

@@ -281,7 +281,7 @@ class _Recorder(Observer):
             if not any(t is tensor for t in self.guards.fetched):
                 self.guards.fetched.append(tensor)
         ref = TensorRef(tensor, None)
-        self.calls.append(Call("set array", "set array", print, (ref, value), {}, place()))
+        self.calls.append(Call("set array", "set array", None, (ref, value), {}, place()))
 
     def written(self, array: Any) -> None:
         self.refuse(
@@ -302,7 +302,7 @@ class _Recorder(Observer):
             layout = None if array is None else layout_of(array)
             self.guards.gradients[id(tensor)] = ref, layout
         if array is not None and id(array) not in self.values:
-            call = Call("read gradient", "read gradient", print, (ref,), {}, place())
+            call = Call("read gradient", "read gradient", None, (ref,), {}, place())
             self.register(call, array)
             self.calls.append(call)
 
@@ -312,7 +312,7 @@ class _Recorder(Observer):
         value: Any = Constant(None)
         if array is not None:
             value = self.values.get(id(array)) or self.nowhere("a gradient", array)
-        self.calls.append(Call("set gradient", "set gradient", print, (ref, value), {}, place()))
+        self.calls.append(Call("set gradient", "set gradient", None, (ref, value), {}, place()))
 
     def refused(self, what: str) -> None:
         self.refuse(what, "do it outside of the function that is replayed")

@@ -183,6 +183,14 @@ class Watcher:
         return False
 
 
+def _references_of_a_variable() -> int:
+    x = object()
+    return getrefcount(x)
+
+
+_HERE = _references_of_a_variable()  # and of the argument, in some versions of Python
+
+
 def drop_temporary(guards: Guards) -> None:
     """Drop what the function has made itself and nobody holds any longer, which would be kept."""
     entries, reads, contents = guards.entries, guards.reads, guards.contents
@@ -195,11 +203,11 @@ def drop_temporary(guards: Guards) -> None:
         for table in (entries, reads):
             for key, (source, *_) in table.items():
                 holder = source.args[0] if isinstance(source, functools.partial) else source
-                here = 2 + (holder is source)  # the variables, and the argument
-                if getrefcount(holder) <= ours[key[0]] + here:
+                if getrefcount(holder) <= ours[key[0]] + _HERE + (holder is source):
                     found.append((table, key))
         for key, parts in contents.items():
-            if getrefcount(parts[0][0]) < len(parts) + 2:
+            container = parts[0][0]
+            if getrefcount(container) <= len(parts) + _HERE:
                 found.append((contents, key))
 
 
