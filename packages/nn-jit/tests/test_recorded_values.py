@@ -43,6 +43,21 @@ def test_results_in_structures_keep_them():
     assert result["a"][0] is not None
 
 
+def test_a_tensor_that_is_returned_twice_is_one_object():
+    def f(x):
+        y = x + 1
+        return y, {"again": [y]}, y.detach(), x.sum()
+
+    fast = jit(f)
+    for x in inputs():
+        for first, others, alias, total in (f(x), fast(x)):
+            assert others["again"][0] is first
+            assert alias is not first
+            assert np.shares_memory(alias.numpy(), first.numpy())
+            assert total.shape == ()
+    assert replays(fast) == 3
+
+
 def test_a_view_of_an_input_stays_a_view():
     f = jit(lambda x: x[1:])
     for x in inputs():

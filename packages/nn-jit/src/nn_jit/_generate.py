@@ -68,6 +68,7 @@ class _Generator:
         }
         self.names: dict[int, str] = {}  # of values
         self.bound: dict[int, str] = {}  # of objects, by identity
+        self.results: dict[int, str] = {}  # Tensors that are returned, once or several times
         self.lines: list[str] = []
         self.last = last_uses(program)
         calls = [c for c in program.calls if c.used and c.kind in ("operation", "fused")]
@@ -117,7 +118,8 @@ class _Generator:
         for position, call in enumerate(program.calls):
             if call.used:
                 self.call(position, call)
-        self.lines.append(f"return {self.output(program.output)}")
+        output = self.output(program.output)
+        self.lines.append(f"return {output}")
         arguments = "".join(f"x{n}, " for n in range(len(program.inputs)))
         head = [f"({arguments}) = leaves"] if arguments else []
         body = "".join(f"    {line}\n" for line in (*head, *self.lines))
@@ -207,7 +209,11 @@ class _Generator:
     def output(self, template: Any) -> str:
         kind = template[0]
         if kind == "tensor":
-            return f"new_tensor({self._asarray(template[1])})"
+            name = self.results.get(id(template))
+            if name is None:
+                self.results[id(template)] = name = f"r{len(self.results)}"
+                self.lines.append(f"{name} = new_tensor({self._asarray(template[1])})")
+            return name
         if kind == "array":
             return self.names[id(template[1])]
         if kind == "number":

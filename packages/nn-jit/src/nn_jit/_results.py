@@ -24,6 +24,7 @@ class Results:
 
     def __init__(self, recorder: Any) -> None:
         self.recorder = recorder
+        self.tensors: dict[int, tuple[str, Any]] = {}  # templates, one for each Tensor
 
     def as_written(self, x: Any) -> Any:
         """Return a result with the numbers of externals as Python's."""
@@ -59,7 +60,7 @@ class Results:
                 if id(array) in recorder.made_here:
                     recorder.nowhere("the result", array)
                 return ("state", x)
-            return ("tensor", known)
+            return self.tensors.setdefault(id(x), ("tensor", known))
         if is_array(x):
             known = recorder.values.get(id(x))
             if known is None:
