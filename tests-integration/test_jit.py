@@ -472,3 +472,27 @@ def test_changes_of_a_model_are_seen():
     for x, _ in batches(5):
         np.testing.assert_array_equal(fast(x).numpy(), plain(x).numpy())
     assert len(fast.explain().programs) == 5
+
+
+def test_a_parameter_that_an_optimizer_holds_is_told_from_another():
+    def make():
+        w, v = (Tensor(np.full(4, n, np.float32), requires_grad=True) for n in (2, 3))
+        optimizer = SGD([w], lr=0.1)
+
+        def step(x, p):
+            w.zero_grad()
+            p.zero_grad()
+            (x * p * p).sum().backward()
+            if w.has_grad:
+                optimizer.step()
+            return p.grad
+
+        return step, w, v
+
+    (plain, w, v), (fast, other_w, other_v) = make(), make()
+    fast = jit(fast)
+    for a, b in [(w, other_w), (v, other_v), (w, other_w)]:
+        for x, _ in batches(6, (4,)):
+            np.testing.assert_array_equal(fast(x, b).numpy(), plain(x, a).numpy())
+            np.testing.assert_array_equal(other_w.numpy(), w.numpy())
+    assert len(fast.explain().programs) == 2

@@ -1,6 +1,7 @@
 """Arguments that overlap or are written, and the state that a program reads and changes."""
 
 import logging
+import sys
 
 import nn_tensor
 import numpy as np
@@ -79,6 +80,67 @@ def test_a_parameter_that_is_an_argument_and_reached_from_elsewhere():
     a, b = (Tensor(np.full(3, n, np.float32)) for n in (2, 3))
     c = a.detach()
     agree(lambda x, p: x * p + c, [(x, p) for p in (a, b, a) for x in inputs()])
+
+
+@pytest.mark.parametrize("holder", ["variable", "list", "object", "inside", "function"])
+def test_a_parameter_that_the_function_holds_is_told_from_others(holder):
+    """Which is updated, though both are arguments in turn."""
+
+    class Updates:
+        def __init__(self, *parameters):
+            self.parameters = {"all": [list(parameters)]}
+
+        def step(self):
+            for p in self.parameters["all"][0]:
+                update(p)
+
+    def update(p):
+        with no_grad():
+            p -= p.grad * 0.1
+
+    def make():
+        w, v = (Tensor(np.full(3, n, np.float32), requires_grad=True) for n in (2, 3))
+        updates, parameters = Updates(w), [w]
+
+        def update_first():
+            update(parameters[0])
+
+        def use(x, p, change):
+            w.zero_grad()
+            p.zero_grad()
+            (x * p * w.detach() + x * w).sum().backward()
+            change()
+            return p.grad
+
+        functions = {
+            "variable": lambda x, p: use(x, p, lambda: update(w)),
+            "list": lambda x, p: use(x, p, lambda: update(parameters[0])),
+            "object": lambda x, p: use(x, p, updates.step),
+            "inside": lambda x, p: use(x, p, lambda: [update(q) for q in parameters]),
+            "function": lambda x, p: use(x, p, update_first),
+        }
+        return functions[holder], w, v
+
+    (plain, w, v), (fast, other_w, other_v) = make(), make()
+    fast = jit(fast)
+    for a, b in [(w, other_w), (v, other_v), (w, other_w)]:
+        for x in inputs():
+            assert_same(fast(x, b), plain(x, a))
+            assert_same([other_w, other_v], [w, v])
+    assert len(fast.explain().programs) == 2
+
+
+def test_a_parameter_in_a_list_that_the_function_does_not_read_is_any_parameter():
+    parameters = [Tensor(np.full(3, n, np.float32), requires_grad=True) for n in range(6)]
+
+    def f(x, p):
+        p.zero_grad()
+        (x * p * p).sum().backward()
+        return p.grad
+
+    fast = agree(f, [(x, parameters[n % 6]) for n, x in enumerate(inputs(18))])
+    assert len(fast.explain().programs) == 1
+    assert replays(fast) == 15
 
 
 def test_gradients_of_an_argument():
@@ -258,3 +320,33 @@ def test_changes_without_end_are_said_once(caplog):
             w.data = np.full(1, n, np.float32)
             np.testing.assert_array_equal(f(x).numpy(), x.numpy() * n)
     assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("further", ["nothing", "a variable", "a buffer"])
+def test_what_a_program_depends_on_is_tested_without_a_loop_of_python(further):
+    parameters = [Tensor(np.ones(3, np.float32), requires_grad=True) for _ in range(50)]
+    factor, buffer = 2.0, zeros(3)
+
+    def f(x):
+        for p in parameters:
+            x = x + p
+        if further == "a variable":
+            return x * factor
+        return x + buffer if further == "a buffer" else x
+
+    fast = jit(no_grad()(f))
+    for x in inputs():
+        fast(x)
+    calls = []
+
+    def note(frame, event, _):
+        if event == "call" and frame.f_code.co_filename.endswith("_guard.py"):
+            calls.append(frame.f_code.co_name)
+
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        fast(inputs()[0])
+    finally:
+        sys.setprofile(before)
+    assert calls == (["changed_state"] if further == "a buffer" else [])

@@ -54,8 +54,12 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
             array = gradient_of(ref.tensor if ref.number is None else leaves[ref.number])
             if (None if array is None else layout_of(array)) != had:
                 return "whether a Tensor has a gradient before the call, or its memory layout"
-        if any(hooks_of(leaves[n]) for n in numbers):
-            return "the hooks of a Tensor"
+        for number in numbers:
+            if hooks_of(leaves[number]):
+                return "the hooks of a Tensor"
+        for number in guards.others:
+            if id(leaves[number]) in guards.own:
+                return "which Tensor an argument is that is reached from elsewhere too"
         for number, given in arguments:
             leaf = leaves[number]
             if leaf is not given and (not isinstance(leaf, Tensor) or array_of(leaf) is not given):
@@ -72,7 +76,7 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
         "all(map(is_unchanged, containers, items))": containers,
     }
     needed = " and ".join(test for test, subjects in tests.items() if subjects) or "True"
-    in_state = layouts or gradients or numbers or arguments
+    in_state = layouts or gradients or numbers or arguments or guards.others
     otherwise = "changed_state(leaves)" if in_state else "None"
     space = {
         "array_of": array_of, "call": call, "get": dict.get, "hooks_of": hooks_of, "is_": is_,

@@ -86,6 +86,8 @@ class Guards:
     reads: dict[Any, tuple[partial[Any], str, Any, str]] = dataclasses.field(default_factory=dict)
     contents: dict[int, list[tuple[Any, list[Any], str]]] = dataclasses.field(default_factory=dict)
     arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)  # by identity
+    others: list[int] = dataclasses.field(default_factory=list)  # arguments that are none of `own`
+    own: set[int] = dataclasses.field(default_factory=set)  # identities of Tensors of the program
 
 
 @dataclasses.dataclass(slots=True)

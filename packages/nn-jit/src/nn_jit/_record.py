@@ -29,8 +29,13 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
         result = function(*args, **kwargs)
     # a parameter that is reached from elsewhere too: a replay could not tell which was meant
     held = [n for n in parameters if watcher.holds(leaves[n])]
-    recorder.guards.arguments += [(n, leaves[n]) for n in held]
-    return recorder.finish(result), Results(recorder).as_written(result)
+    guards, program = recorder.guards, recorder.finish(result)
+    guards.arguments += [(n, leaves[n]) for n in held]
+    guards.others += [n for n in parameters if n not in held]
+    refs = [x for call in program.calls for x in call.arguments if isinstance(x, TensorRef)]
+    guards.own.update(id(ref.tensor) for ref in refs if ref.number is None)
+    guards.own.update(id(tensor) for tensor, _ in program.states)
+    return program, Results(recorder).as_written(result)
 
 
 class _Recorder(Observer):
