@@ -82,7 +82,7 @@ def test_a_parameter_that_is_an_argument_and_reached_from_elsewhere():
     agree(lambda x, p: x * p + c, [(x, p) for p in (a, b, a) for x in inputs()])
 
 
-@pytest.mark.parametrize("holder", ["variable", "list", "object", "inside", "function"])
+@pytest.mark.parametrize("holder", ["variable", "list", "object", "method", "inside", "function"])
 def test_a_parameter_that_the_function_holds_is_told_from_others(holder):
     """Which is updated, though both are arguments in turn."""
 
@@ -91,8 +91,14 @@ def test_a_parameter_that_the_function_holds_is_told_from_others(holder):
             self.parameters = {"all": [list(parameters)]}
 
         def step(self):
-            for p in self.parameters["all"][0]:
+            for p in vars(self)["parameters"]["all"][0]:
                 update(p)
+
+        def use(self, x, p):
+            p.zero_grad()
+            (x * p * p).sum().backward()
+            self.step()
+            return p.grad
 
     def update(p):
         with no_grad():
@@ -106,15 +112,15 @@ def test_a_parameter_that_the_function_holds_is_told_from_others(holder):
             update(parameters[0])
 
         def use(x, p, change):
-            w.zero_grad()
             p.zero_grad()
-            (x * p * w.detach() + x * w).sum().backward()
+            (x * p * p).sum().backward()
             change()
             return p.grad
 
         functions = {
             "variable": lambda x, p: use(x, p, lambda: update(w)),
             "list": lambda x, p: use(x, p, lambda: update(parameters[0])),
+            "method": updates.use,
             "object": lambda x, p: use(x, p, updates.step),
             "inside": lambda x, p: use(x, p, lambda: [update(q) for q in parameters]),
             "function": lambda x, p: use(x, p, update_first),

@@ -34,7 +34,6 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
     guards.others += [n for n in parameters if n not in held]
     refs = [x for call in program.calls for x in call.arguments if isinstance(x, TensorRef)]
     guards.own.update(id(ref.tensor) for ref in refs if ref.number is None)
-    guards.own.update(id(tensor) for tensor, _ in program.states)
     return program, Results(recorder).as_written(result)
 
 

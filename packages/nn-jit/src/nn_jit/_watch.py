@@ -58,17 +58,16 @@ class Watcher:
             return
         code = frame.f_code
         arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        if self.finds_holders and arguments:  # an object whose method it may be
-            owner = frame.f_locals.get(arguments[0])
-            if not isinstance(owner, (Tensor, list, tuple, dict, set)):
-                self._reach(owner)
         module = frame.f_globals.get("__name__", "")
         if _top(module) in _UNWATCHED:
             return
         if not _is_ours(module):
             self._variables(frame)
         for name in arguments:
-            self._value(frame.f_locals.get(name), code)
+            value = frame.f_locals.get(name)
+            if not isinstance(value, (Tensor, list, tuple, dict)):  # as an object with methods
+                self._reach(value)
+            self._value(value, code)
 
     def _variables(self, frame: FrameType) -> None:
         code, space = frame.f_code, frame.f_globals
@@ -176,9 +175,7 @@ class Watcher:
             if id(x) in seen or not gc.is_tracked(x) or _is_of_library(x):
                 continue
             seen.add(id(x))
-            if isinstance(x, FunctionType):
-                waiting += [*(x.__closure__ or ()), vars(x)]
-            elif not isinstance(x, (ModuleType, type)):
+            if not isinstance(x, (ModuleType, type, FunctionType)):
                 waiting += gc.get_referents(x)
         return False
 
