@@ -140,6 +140,12 @@ def changes():
     yield "generator", lambda x: sum(y * FACTOR for y in (x,)), set_factor
     yield "comprehension", lambda x: [y * FACTOR for y in (x, x)][1], set_factor
     yield "dict", lambda x: x * SETTINGS["factor"], lambda v: SETTINGS.update(factor=v)
+    table = {"inner": [({"factor": 2.0},)]}
+
+    def change_nested(value):
+        table["inner"][0][0]["factor"] = value
+
+    yield "nested", lambda x: x * table["inner"][0][0]["factor"], change_nested
     yield (
         "namespace",
         lambda x: x * CONFIG.inner.factor,

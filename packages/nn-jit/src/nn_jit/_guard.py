@@ -69,7 +69,7 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     # most calls change nothing: only the tests that this program needs, and few calls of Python
     tests = {
         "all(map(is_, map(array_of, tensors), arrays))": tensors,
-        "all(map(is_, map(needs_grad_of, tensors), needs))": tensors,
+        "list(map(needs_grad_of, tensors)) == needs": tensors,
         "not any(map(hooks_of, hooked))": hooked,
         "all(map(is_, map(get, spaces, keys, missing), values))": spaces,
         "all(map(is_, map(call, reads), read_values))": reads,

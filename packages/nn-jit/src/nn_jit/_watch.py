@@ -56,15 +56,14 @@ class Watcher:
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
         if event != "call" or current_observer() is None:  # which an external has not
             return
-        code = frame.f_code
-        arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        module = frame.f_globals.get("__name__", "")
+        code, module = frame.f_code, frame.f_globals.get("__name__", "")
         if _top(module) in _UNWATCHED:
             return
         if not _is_ours(module):
             self._variables(frame)
-        for name in arguments:
-            value = frame.f_locals.get(name)
+        values = frame.f_locals
+        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+            value = values.get(name)
             if not isinstance(value, (Tensor, list, tuple, dict)):  # as an object with methods
                 self._reach(value)
             self._value(value, code)
@@ -146,11 +145,19 @@ class Watcher:
     def _found(self, value: Any, name: str, code: Any) -> None:
         """Follow what a variable or attribute holds."""
         self._reach(value)
-        contents = self.guards.contents
-        if isinstance(value, (list, dict)) and len(value) <= _LONGEST and id(value) not in contents:
-            parts = [value, value.values()] if isinstance(value, dict) else [value]
-            contents[id(value)] = [(part, list(part), name) for part in parts]
+        self._container(value, name)
         self._value(value, code)
+
+    def _container(self, value: Any, name: str) -> None:
+        contents = self.guards.contents
+        if not isinstance(value, (list, tuple, dict)) or len(value) > _LONGEST:
+            return
+        if id(value) not in contents:
+            parts = [value, value.values()] if isinstance(value, dict) else [value]
+            if not isinstance(value, tuple):
+                contents[id(value)] = [(part, list(part), name) for part in parts]
+            for part in parts[-1]:
+                self._container(part, name)
 
     def _drop_changed(self) -> None:
         """Leave what the function has changed itself to the comparison of the first replay."""
