@@ -341,7 +341,7 @@ def nano_gpt() -> Candidates:
     return candidates
 
 
-def transformer() -> Candidates:
+def transformer(device="cpu") -> Candidates:
     """Return steps of the layers of an encoder-decoder: 6 + 6, batch 32, lengths 20 and 22."""
     from nn_transformer import (
         Transformer,
@@ -361,13 +361,16 @@ def transformer() -> Candidates:
         model.load_state_dict({**model.state_dict(), **from_torch_transformer(state)})
         peers = {"eager": (network, False), "fused Adam": (copy.deepcopy(network), True)}
     model.train()
+    model.set_device(device)
     parameters = [*model.encoder.parameters, *model.decoder.parameters]
-    optimizer, s, t, w = Adam(parameters, lr=1e-4), *map(Tensor, (source, target, wanted))
+    optimizer = Adam(parameters, lr=1e-4)
+    s, t, w = (Tensor(a, device=device) for a in (source, target, wanted))
+    mask = causal_mask(22).to(device)
 
     def make_ours(model, optimizer):
         def ours():
             memory = model.encoder.run(s, None)
-            difference = model.decoder.run(t, memory, causal_mask(22), None) - w
+            difference = model.decoder.run(t, memory, mask, None) - w
             loss = (difference * difference).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -384,9 +387,10 @@ def transformer() -> Candidates:
     }
 
     def make_theirs(network, fused):
+        network = network.to(device)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=fused)
-        x, y, wanted_ = map(torch.tensor, (source, target, wanted))
-        mask = torch.nn.Transformer.generate_square_subsequent_mask(22)
+        x, y, wanted_ = (torch.tensor(a, device=device) for a in (source, target, wanted))
+        mask = torch.nn.Transformer.generate_square_subsequent_mask(22, device=device)
 
         def theirs():
             difference = network(x, y, tgt_mask=mask, tgt_is_causal=True) - wanted_
@@ -394,7 +398,7 @@ def transformer() -> Candidates:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            return [loss.detach().numpy()]
+            return [loss.detach().cpu().numpy()]
 
         return theirs
 

@@ -26,6 +26,7 @@ from against_pytorch_rows import (
     torch_convnet,
     torch_mlp,
     torch_resnet,
+    transformer,
 )
 from character_model import make_torch_model
 from compare_programs import make_convnet, make_language_model, make_mlp
@@ -36,6 +37,8 @@ from nn_tensor import Tensor
 STEPS_COMPARED, TOLERANCE = 5, 1e-3
 ROUND = 0.1  # seconds
 STAGES = [(16, 3, 1), (32, 3, 2), (64, 3, 2)]  # of ResNet-20: channels, blocks, stride
+
+TRANSFORMER = "Transformer, 6 + 6 layers, d 256, 32×20 and 32×22, loss read"
 
 Step = Callable[[], Any]
 
@@ -129,8 +132,18 @@ def theirs(network: Any, x: Any, y: Any, fused: bool) -> Step:
     return step
 
 
+def transformer_steps() -> dict[str, Step]:
+    """Return the steps of an encoder-decoder, which read the loss each time."""
+    found = transformer("cuda" if torch.cuda.is_available() else "cpu")
+    return {
+        who: lambda step=step: Tensor(step()[0]) for who, step in found.items() if "," not in who
+    }
+
+
 def candidates(name: str) -> dict[str, Step]:
     """Return the steps of a model by the name of who computes them."""
+    if name == TRANSFORMER:
+        return transformer_steps()
     make_model, make_network, x, y = MODELS[name]
     steps = {"nn": ours(make_model(), x, y)}
     for label, fused in {"eager": False, "fused Adam": True}.items():
@@ -169,7 +182,7 @@ def main() -> None:
     print(f"PyTorch {torch.__version__} on {device}, {arguments.rounds} rounds\n")
     print("| training step, times in µs | nn | PyTorch, eager | fused Adam | ratio |")
     print("|---|--:|--:|--:|--:|")
-    for name in MODELS:
+    for name in [*MODELS, TRANSFORMER]:
         if not any(text in name for text in arguments.models):
             continue
         steps = candidates(name)
