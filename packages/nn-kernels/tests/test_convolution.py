@@ -105,6 +105,24 @@ def test_weights_that_stay_while_samples_pass(batch, channels, size, outputs, ke
     check(*arrays, windows, 1, 4e-6)
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "direct"])
+@pytest.mark.parametrize(
+    ("channels", "outputs", "kernel", "left"),
+    [(512, 512, 3, (True, True, False)), (512, 64, 3, (False,) * 3), (256, 300, 1, (0, 0, True))],
+)
+def test_large_products_are_left_to_the_reference(algorithm, channels, outputs, kernel, left):
+    edge = kernel // 2
+    windows = (kernel, kernel), (1, 1), (edge,) * 4, (1, 1), algorithm
+    x, w, bias, g = draw(np.random.default_rng(0), 2, channels, (5, 6), outputs, windows, 1)
+    results = (
+        conv2d(x, w, bias, windows, 1),
+        conv2d_input_gradient(g, w, (5, 6), windows, 1),
+        conv2d_weight_gradient(x, g, windows, 1),
+    )
+    found = [result is NotImplemented for result in results]
+    assert found == [algorithm == "auto" and bool(each) for each in left]
+
+
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
 def test_results_do_not_depend_on_the_number_of_threads(algorithm):
     windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), algorithm

@@ -25,6 +25,10 @@ Pair = tuple[int, int]
 _MIN_CHANNELS, _MAX_CHANNELS = 16, 256
 _MIN_TILES = 64
 _MIN_SIZE = 7
+# From so many channels and outputs of a group on, products of matrices by BLAS take less time than
+# the direct form: of a convolution and its input gradient, and of the weight gradient of a kernel
+# 1×1.
+_MANY, _MANY_OF_POINTWISE = 512, 256
 
 
 def _is_winograd(
@@ -54,6 +58,11 @@ def _is_winograd(
         and min(size) >= _MIN_SIZE
         and tiles >= max(_MIN_TILES, tiles_per_channel * high)
     )
+
+
+def _is_product(windows: Any, groups: int, channels: int, outputs: int, many: int) -> bool:
+    """Return whether the reference computes a convolution faster, by products of matrices."""
+    return windows[4] == "auto" and min(channels, outputs) >= many * groups
 
 
 def _as_rows(windows: Any, *images: Any) -> list[Any]:
@@ -91,13 +100,16 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
         return NotImplemented
     if min(size := output_size(x.shape[2:], windows)) < 1:
         return NotImplemented  # the reference raises
+    is_winograd = _is_winograd(windows, groups, x.shape[1], outputs, x.shape[0], size, 0.5)
+    if not is_winograd and _is_product(windows, groups, x.shape[1], outputs, _MANY):
+        return NotImplemented
     x, w = arrays
     if np.ndim(bias):
         bias = np.ascontiguousarray(bias, np.float32)
     else:
         bias = np.full(outputs, bias, np.float32)
     out = np.empty((x.shape[0], outputs, *size), np.float32)
-    if _is_winograd(windows, groups, x.shape[1], outputs, x.shape[0], size, 0.5):
+    if is_winograd:
         _winograd.convolve(x, w, bias, out, (windows[2][0], windows[2][2]))
     else:
         _, stride, padding, dilation, _ = windows
@@ -121,11 +133,14 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
         return NotImplemented
     if g.ndim != 4 or g.shape[1:] != (w.shape[0], *output_size(size, windows)):
         return NotImplemented
+    channels, outputs = w.shape[1] * groups, w.shape[0]
+    is_winograd = _is_winograd(windows, groups, channels, outputs, g.shape[0], size, 0.5)
+    if not is_winograd and _is_product(windows, groups, channels, outputs, _MANY):
+        return NotImplemented
     g, w = arrays
-    channels = w.shape[1] * groups
     dx = np.empty((g.shape[0], channels, *size), np.float32)
     _, stride, padding, dilation, _ = windows
-    if _is_winograd(windows, groups, channels, w.shape[0], g.shape[0], size, 0.5):
+    if is_winograd:
         bias = np.zeros(channels, np.float32)
         _winograd.convolve(g, w, bias, dx, (2 - padding[0], 2 - padding[2]), flip=True)
     else:
@@ -150,6 +165,9 @@ def conv2d_weight_gradient(x: Any, g: Any, windows: Any, groups: int) -> Any:
     if g.shape[0] != batch or g.shape[2:] != output_size(x.shape[2:], windows):
         return NotImplemented
     if channels % groups or outputs % groups:
+        return NotImplemented
+    is_pointwise = windows[0] == (1, 1)
+    if is_pointwise and _is_product(windows, groups, channels, outputs, _MANY_OF_POINTWISE):
         return NotImplemented
     x, g = arrays
     kernel, stride, padding, dilation, _ = windows
