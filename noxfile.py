@@ -35,6 +35,7 @@ PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"][
 DEVICES = ["cpu", "cuda"]
 CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
 PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist, for the long sessions
+TABLES = ["test_cases", "test_half_precision"]  # modules of tests with most of the cases
 NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
@@ -262,7 +263,10 @@ def oracle(session):
 @nox.session
 @nox.parametrize("resolution", ["highest", "lowest-direct"], ids=["newest", "oldest"])
 def isolation(session, resolution):
-    """Test each wheel outside the checkout, with the newest or oldest that it declares."""
+    """Test each wheel outside the checkout, with the newest or oldest that it declares.
+
+    With the newest, the session `tests` has run the tables of cases already.
+    """
     session.install("uv")
     start = session.python or sys.executable
     with tempfile.TemporaryDirectory() as folder:
@@ -294,6 +298,8 @@ def isolation(session, resolution):
             session.chdir(home)
             settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
             settings += pytest_options(with_siblings(package), "cpu")
+            if resolution == "highest":
+                settings += [f"--ignore=tests/{name}.py" for name in TABLES]
             pytest = [*isolated, "-m", "pytest", *settings, *PARALLEL, "tests", *session.posargs]
             session.run(*pytest, external=True)
 
