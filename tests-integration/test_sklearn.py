@@ -324,20 +324,54 @@ def test_a_rate_that_a_schedule_has_reached_can_be_set():
     assert estimator.history_["lr"][2:] == [0.0125, 0.00625]
 
 
-def test_groups_keep_the_ratio_of_their_rates():
+@pytest.mark.parametrize("rate", [lambda lr: 10 * lr, lambda lr: 0.5], ids=["10 lr", "0.5"])
+@pytest.mark.parametrize("lr", [0.0, 0.001])
+def test_groups_have_the_rates_of_a_new_optimizer(rate, lr):
     def optimizer(parameters, lr):
-        groups = [
-            {"parameters": parameters[:2], "lr": lr},
-            {"parameters": parameters[2:], "lr": 10 * lr},
-        ]
-        return SGD(groups)
+        return SGD(
+            [
+                {"parameters": parameters[:2], "lr": lr},
+                {"parameters": parameters[2:], "lr": rate(lr)},
+            ]
+        )
 
     estimator = NetClassifier(
-        optimizer=optimizer, lr=0.001, epochs=2, hidden_layer_sizes=4, random_state=0
+        optimizer=optimizer, lr=lr, epochs=2, hidden_layer_sizes=4, random_state=0
     ).fit(X, Y)
     estimator.set_params(lr=0.002).partial_fit(X, Y)
-    rates = [group["lr"] for group in estimator.optimizer_.groups]
-    np.testing.assert_allclose(rates, [0.002, 0.02])
+    assert [group["lr"] for group in estimator.optimizer_.groups] == [0.002, rate(0.002)]
+
+
+def test_the_rate_of_an_optimizer_without_groups():
+    class Plain:
+        def __init__(self, parameters, lr):
+            self.parameters, self.lr = parameters, lr
+
+        def step(self):
+            for parameter in self.parameters:
+                parameter.data = parameter.data - self.lr * parameter.grad.data
+
+        def state_dict(self):
+            return {}
+
+        def load_state_dict(self, state):
+            pass
+
+    estimator = NetClassifier(optimizer=Plain, hidden_layer_sizes=4, **{**FAST, "lr": 0.1}).fit(
+        X, Y
+    )
+    before = estimator.predict_proba(X)
+    estimator.set_params(lr=0.0).partial_fit(X, Y)
+    assert estimator.optimizer_.lr == 0
+    np.testing.assert_array_equal(estimator.predict_proba(X), before)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_without_weight_are_refused_after_the_split(seed):
+    estimator = NetClassifier(early_stopping=True, hidden_layer_sizes=4, **FAST)
+    weight = np.eye(len(X))[seed]
+    with pytest.raises(ValueError, match=r"sample_weight of the (training|validation) samples"):
+        estimator.fit(X, Y, sample_weight=weight)
 
 
 def test_a_fit_that_fails_keeps_the_estimator():

@@ -45,8 +45,9 @@ def test_avg_pool(seed):
         kernel, stride, dilation = (tuple(map(int, rng.integers(1, 5, 2))) for _ in range(3))
         padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel for _ in range(2))
         windows = kernel, stride, padding, dilation, "auto"
-    else:
-        windows = PAIRS
+    else:  # of 2×2, with and without padding below and on the right
+        below, right = map(int, rng.integers(0, 2, 2))
+        windows = *PAIRS[:2], (0, below, 0, right), *PAIRS[3:]
     spans = [d * (k - 1) + 1 for d, k in zip(windows[3], windows[0], strict=True)]
     size = [int(n) + span for n, span in zip(rng.integers(0, 40, 2), spans, strict=True)]
     x = rng.standard_normal((*map(int, rng.integers(1, 4, 2)), *size)).astype(np.float32)

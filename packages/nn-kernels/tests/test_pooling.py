@@ -50,7 +50,8 @@ def test_max_pool(seed):
         padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel for _ in range(2))
         windows = kernel, stride, padding, dilation, "auto"
     else:
-        windows = (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), "auto"
+        below, right = map(int, rng.integers(0, 2, 2))
+        windows = (2, 2), (2, 2), (0, below, 0, right), (1, 1), "auto"
     spans = [d * (k - 1) + 1 for d, k in zip(windows[3], windows[0], strict=True)]
     size = [int(n) + span for n, span in zip(rng.integers(0, 40, 2), spans, strict=True)]
     x = draw(rng, (int(rng.integers(1, 4)), int(rng.integers(1, 4)), *size))

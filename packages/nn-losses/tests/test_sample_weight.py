@@ -38,6 +38,26 @@ def has_examples(case):
     return losses.size and losses.ndim and (fixed is None or fixed.ndim < losses.ndim)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("case", list(filter(has_examples, LOSSES)), ids=str)
+def test_an_example_of_weight_0_is_absent(case, reduction, wrong, device):
+    loss = case.build(reduction=reduction)
+    prediction, target = (np.array(x) for x in case.draw())
+    weight = np.resize(COUNTS, len(prediction))
+    results = []
+    for value in (None, wrong):
+        for x in (prediction, target):
+            if value is not None and x.dtype.kind == "f":
+                x[weight == 0] = value
+        given = Tensor(prediction, requires_grad=True, device=device)
+        result = loss(given, Tensor(target, device=device), sample_weight=weight)
+        result.sum().backward()
+        results.append((result.numpy(), given.grad.numpy()))
+    for x, y in zip(*results, strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-13)
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("case", list(filter(has_examples, LOSSES)), ids=str)
 def test_a_weight_is_a_number_of_copies(case, reduction, device):

@@ -245,6 +245,21 @@ def test_a_run_that_is_refused_leaves_the_logs_of_the_former(tmp_path, logger, w
     assert after == before
 
 
+def test_callbacks_of_a_run_that_is_refused_are_not_ended():
+    calls = []
+
+    class Opens(Callback):
+        def on_fit_begin(self, trainer):
+            calls.append("begin")
+
+        def on_fit_end(self, trainer):
+            calls.append("end")
+
+    with pytest.raises(ValueError, match="val_los"):
+        fit(Opens(), EarlyStopping("val_los"))
+    assert calls == []
+
+
 def test_a_number_that_the_header_lacks_is_refused(tmp_path):
     class Seconds(Callback):
         def on_epoch_end(self, trainer):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from nn_tensor import Tensor
+from nn_tensor import Tensor, where
 from nn_train import Trainer
 from nn_train._weights import ClassWeight
 from train_parts import Linear, Momentum, batches, squared_error
@@ -135,6 +135,25 @@ def test_a_batch_of_weight_0_has_gradients_of_0(accumulate):
         for _ in range(accumulate):
             result = a.step((x, y, Tensor(np.zeros(len(y)))))
     assert (result.weight, result.stepped) == (0.0, True)
+    np.testing.assert_array_equal(a.model.w.numpy(), w)
+
+
+class FiniteSum:
+    """A loss that is 0 where nothing counts, with a gradient of NaN."""
+
+    __call__ = staticmethod(weighted_error)
+
+    def sum_and_weight(self, prediction, target, sample_weight):
+        weights = sample_weight.data
+        errors = ((prediction - target) ** 2)[:, 0]
+        return where(weights == 0, 0, errors).sum(), float(weights.sum())
+
+
+def test_a_finite_loss_of_nothing_has_gradients_of_0():
+    a = trainer(FiniteSum(), sample_weight=True)
+    (x, y), w = batches()[0], a.model.w.numpy().copy()
+    result = a.step((x, Tensor(np.full(y.shape, np.nan)), Tensor(np.zeros(len(y)))))
+    assert result == (0.0, 0.0, True)
     np.testing.assert_array_equal(a.model.w.numpy(), w)
 
 

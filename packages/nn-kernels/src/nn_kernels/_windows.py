@@ -47,9 +47,11 @@ def run_on_planes(
     of `output`; the numbers of the windows; and whether they are pairs.
     """
     planes, size = image[0] * image[1], max(1, image[2] * image[3])
+    # with padding below or on the right, the last windows reach beyond the image
+    pairs = numbers == _PAIRS and 2 * output[2] <= image[2] and 2 * output[3] <= image[3]
     together = max(1, _BLOCK // size)
     sizes = planes, together, *image[2:], *output[2:]
-    run(job, (*arrays, *sizes, *numbers, int(numbers == _PAIRS)), -(-planes // together))
+    run(job, (*arrays, *sizes, *numbers, int(pairs)), -(-planes // together))
 
 
 @jit()

@@ -17,7 +17,7 @@ from nn_tensor.extend import (
     keyword_only,
 )
 
-from nn_losses._sample_weight import read_sample_weight, weigh
+from nn_losses._sample_weight import read_sample_weight, weigh, without_absent
 
 __all__ = ["Loss", "Reduction"]
 
@@ -129,7 +129,8 @@ class Loss(ABC):
         counting = object.__new__(type(self))
         counting.__dict__.update(self.__dict__, reduction=reduction, _counts=counts)
         if sample_weight is not None:
-            counting._sample_weight = read_sample_weight(sample_weight)
+            weight = counting._sample_weight = read_sample_weight(sample_weight)
+            prediction, target = (without_absent(x, weight) for x in (prediction, target))
         loss = counting(prediction, target)
         if sample_weight is not None and not counts:
             raise TypeError(

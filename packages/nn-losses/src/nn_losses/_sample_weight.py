@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, where
-from nn_tensor.extend import array_module, check_range, describe, device_of, put
+from nn_tensor.extend import array_module, check_range, describe, device_of, is_floating, put
 
 from nn_losses._inputs import read_weights, widen
 
-__all__ = ["broadcast_weight", "host_weight", "read_sample_weight", "weigh"]
+__all__ = ["broadcast_weight", "host_weight", "read_sample_weight", "weigh", "without_absent"]
 
 _MESSAGE = "sample_weight: expected finite numbers >= 0, got {}"
 
@@ -45,6 +45,31 @@ def host_weight(sample_weight: Any, shape: tuple[int, ...]) -> Any:
     return broadcast_weight(weight, shape, "examples")
 
 
+def without_absent(values: Any, weight: Any) -> Any:
+    """Return predictions or targets with 0 in place of what is not finite and has weight 0.
+
+    An example of weight 0 counts as absent, and the product of 0 with infinity or NaN in the rules
+    of a loss would make NaN of its gradient.
+
+    Args:
+        values: the argument of a loss: a Tensor, an array, or what one can be made of.
+        weight: an array of the first dimensions of its shape; with others nothing changes.
+    """
+    data = values.data if isinstance(values, Tensor) else values
+    data = data if hasattr(data, "dtype") else np.asarray(data)
+    if not is_floating(data.dtype) or data.shape[: weight.ndim] != weight.shape:
+        return values
+    xp = array_module(data)
+    absent = put(weight == 0, device_of(data))
+    absent = absent.reshape(absent.shape + (1,) * (data.ndim - absent.ndim)) & ~xp.isfinite(data)
+    if xp is np and not absent.any():
+        return values
+    if isinstance(values, Tensor):
+        return where(absent, 0, values)
+    clean = xp.where(absent, 0, data)
+    return clean if hasattr(values, "dtype") else clean.tolist()
+
+
 def weigh(losses: Tensor, weight: Any, count: Any = None) -> tuple[Tensor, Any]:
     """Return the losses multiplied by the weights of their examples, and how much each counts.
 
@@ -62,6 +87,6 @@ def weigh(losses: Tensor, weight: Any, count: Any = None) -> tuple[Tensor, Any]:
     losses = widen(losses)  # half precision has no large sums of weights, and no small weights
     weight = broadcast_weight(put(weight, device_of(losses.data)), shape)
     counts = weight if count is None else weight * count.reshape(shape)
-    # An example of weight 0 counts as absent, whatever its loss is.
+    # an example of weight 0 counts as absent, whatever its loss is; see `without_absent`
     present = where(weight == 0, 0, losses) * Tensor(weight.astype(losses.dtype))
     return present, counts

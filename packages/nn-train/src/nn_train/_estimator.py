@@ -42,7 +42,6 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
     history_: History
     n_features_in_: int
     _random: Any
-    _rates: list[float]
 
     @keyword_only
     def __init__(
@@ -141,13 +140,8 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
         draw = np.random.default_rng(random.randint(_SEEDS))
         model = self._make_model(X, target, draw) if new else self.model_
         optimizer = self._make_optimizer(model) if new else self.optimizer_
-        groups = getattr(optimizer, "groups", ())
-        if new:  # of each group, for lr=1
-            rates = [group["lr"] / self.lr if self.lr else 1.0 for group in groups]
-        else:
-            rates = self._rates
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate * self.lr  # it may have been set, or changed by a schedule
+        if not new:  # `lr` may have been set, or the rates changed by a schedule
+            _copy_rates(self._make_optimizer(model), optimizer)
         data = [X, target] if weight is None else [X, target, weight]
         validation = None
         callbacks = [copy.deepcopy(callback) for callback in self.callbacks]
@@ -157,6 +151,9 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
                 *data, test_size=fraction, random_state=seed, stratify=self._stratify(target)
             )
             data, validation = parts[::2], tuple(parts[1::2])
+            if weight is not None:
+                check_weights("sample_weight of the training samples", data[-1])
+                check_weights("sample_weight of the validation samples", validation[-1])
             stopping = EarlyStopping(
                 "val_loss", patience=self.patience, min_delta=self.min_delta, restore=True
             )
@@ -181,7 +178,6 @@ class NetEstimator(BaseEstimator):  # type: ignore[misc]
         model.zero_grad()
         earlier = History() if new else self.history_
         self.model_, self.optimizer_, self._random = model, optimizer, random
-        self._rates = rates
         done = len(earlier)
         self.history_ = History(
             [*earlier, *({**row, "epoch": row["epoch"] + done} for row in history)]
@@ -263,6 +259,15 @@ def _perceptron(
         parts += [layers.Dense(features, size, rng=draw), layers.ReLU()]
         features = size
     return layers.Sequential([*parts, layers.Dense(features, outputs, rng=draw)])
+
+
+def _copy_rates(source: Any, target: Any) -> None:
+    """Set the learning rates of an optimizer to those of another one of the same parameters."""
+    if hasattr(target, "groups"):
+        for group, other in zip(target.groups, source.groups, strict=True):
+            group["lr"] = other["lr"]
+    elif hasattr(target, "lr"):
+        target.lr = source.lr
 
 
 def check_weights(name: str, weights: Any) -> None:

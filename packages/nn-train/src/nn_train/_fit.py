@@ -22,9 +22,9 @@ def run(
     shown = [] if progress is False else [Progress(progress)]
     hooks = Hooks([*trainer.callbacks, *shown])
     trainer.resumed = place is not None and resume(trainer, place)
+    hooks.call("on_fit_check", trainer)
     reason: str | None = "error"
     try:
-        hooks.call("on_fit_check", trainer)
         reason = hooks.call("on_fit_begin", trainer)
         with Interrupt() as interrupt:
             while reason is None and trainer.epoch < trainer.epochs:

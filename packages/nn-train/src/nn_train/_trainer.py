@@ -251,7 +251,7 @@ class Trainer:
             loss.backward()
         elif not self._group_unit:
             loss.backward()  # gradients of 0: if nothing counts in the whole group, it is a step
-        if not weight and not self._group_unit and not math.isfinite(value):
+        if not weight and not self._group_unit:
             self._zero_gradients()
         if self._is_sum and weight:
             value /= weight
@@ -282,7 +282,7 @@ class Trainer:
         return True
 
     def _zero_gradients(self) -> None:
-        """Replace the gradients by zeros: a mean of no items may have NaN."""
+        """Replace the gradients by zeros: the loss of no items may have NaN."""
         for parameter in self.optimizer.parameters:
             if parameter.has_grad:
                 parameter.grad = zeros_like(parameter)

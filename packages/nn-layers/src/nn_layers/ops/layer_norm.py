@@ -55,7 +55,7 @@ def standardize_and_scale(
             f"bias: expected the shape of the weights, {weights.shape}, or 0.0, got {got}"
         )
     dtype = xp.result_type(*[a for a in (x, weights, bias) if not isinstance(a, float)])
-    wide = accumulation_dtype(dtype) or x.dtype
+    wide = accumulation_dtype(x.dtype) or x.dtype
     rows = _rows(xp, x.astype(wide, copy=False), weights.ndim)
     vectors = [None if isinstance(p, float) else p.reshape(-1) for p in (weights, bias)]
     out, normal, inverse = standardize_and_scale_forward(xp, rows, *vectors, epsilon, center)

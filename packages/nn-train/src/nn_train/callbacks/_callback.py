@@ -50,7 +50,10 @@ class Callback:
     last: ClassVar[bool] = False  # called after all others, and first of all when the run ends
 
     def on_fit_check(self, trainer: Any) -> None:
-        """Called before all other hooks: an error here ends a run that has changed nothing."""
+        """Called before all other hooks, after a state was loaded.
+
+        An error here ends a run that has begun nothing: `on_fit_end` is not called.
+        """
 
     def on_fit_begin(self, trainer: Any) -> Stop | None:
         """Called before the first step, after a state was loaded."""
