@@ -58,6 +58,12 @@ CALLS = [
     ("avg_pool2d", lambda: (images(), SAME), {0: {0, 1, 2, 3}}),
     ("avg_pool2d_gradient", lambda: (images(), images(), SAME), {}),
     ("avg_pool2d_gradient", lambda: (zeros(8, 16, 8, 8), zeros(8, 16, 17, 16), PAIRS), {1: {2, 3}}),
+    ("batch_norm", lambda: (zeros(8, 16, 256), zeros(16), zeros(16), 1e-5), {0: {0, 2}}),
+    (
+        "batch_norm_gradient",
+        lambda: (zeros(8, 16, 256), zeros(8, 16, 256), zeros(16), zeros(16), zeros(16)),
+        {},
+    ),
     *(
         row
         for windows in (SAME, DIRECT)
@@ -218,12 +224,6 @@ CALLS = [
     ("select_positive", lambda: (zeros(512, 512), zeros(512, 512)), {}),
     ("softmax", lambda: (zeros(64, 512), -1), {0: {0, 1, FLAT}}),
     ("softmax_gradient", lambda: (zeros(64, 512), zeros(64, 512), -1), {}),
-    ("standardize_channels", lambda: (zeros(8, 16, 256), 1e-5), {0: {0, 1, 2}}),
-    (
-        "standardize_channels_gradient",
-        lambda: (zeros(8, 16, 256), zeros(8, 16, 256), zeros(16)),
-        {},
-    ),
     ("take_rows", lambda: (zeros(100, 512), ids(64, 2)), {0: {0, 1}, 1: {0, 1, FLAT}}),
 ]
 each_call = pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import nn_layers as nl
 import numpy as np
 from nn_layers.ops import (
     activations,
+    batch_norm,
     conv2d,
     dropout,
     embedding,
@@ -269,6 +270,17 @@ def _normalization_ops() -> list[OpCase]:
         dataclasses.replace(
             _op(layer_norm.standardize_and_scale, "rows", (2, MANY), (MANY,), (MANY,), epsilon=0.1),
             half_bound=_CHAIN,
+        ),
+        *(
+            dataclasses.replace(
+                _op(batch_norm.batch_norm, label, shape, shape[1:2], shape[1:2], epsilon=0.1),
+                half_bound=_CHAIN,
+            )
+            for label, shape in {
+                "features": (MANY, 2),
+                "batch": (MANY, 2, 1, 2),
+                "places": (2, 2, MANY),
+            }.items()
         ),
         _op(normalization.scale_and_shift, "rows", (SOME, 3), (3,), (3,)),
         _op(normalization.scale_and_shift, "channels", (2, 3, 64, 128), (3, 1, 1), (3, 1, 1)),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from nn_layers.ops import (
     activations,
+    batch_norm,
     conv2d,
     dropout,
     embedding,
@@ -249,6 +250,25 @@ OPS = [
             ("no rows", ((0, 4), (4,), (4,)), True),
         )
     ),
+    *(
+        OpCase(
+            batch_norm.batch_norm,
+            references.batch_norm,
+            [("normal", shape), ("normal", shape[1:2]), ("normal", shape[1:2])],
+            label,
+            {"epsilon": 0.1},
+            skip={"memory_layout broadcast": "a variance of 0 has no derivative of its root"},
+        )
+        for label, shape in {
+            "": (4, 3),
+            "images": (2, 3, 4, 2),
+            "sequences": (2, 3, 5),
+            "large planes": (2, 2, 50, 60),
+            "no samples": (0, 3, 4),
+            "no places": (2, 3, 0),
+            "no channels": (2, 0, 4),
+        }.items()
+    ),
     OpCase(
         lambda x, w: layer_norm.standardize_and_scale(x, w, 0.0, 0.1),
         lambda x, w: references.standardize_and_scale(x, w, 0.0, 0.1),
@@ -435,8 +455,11 @@ def _of_channel_kernels() -> list[KernelCase]:
     for label, shape in shapes.items():
         images, vector = ("normal", shape), ("positive", (shape[1],))
         for kernel, inputs in (
-            (normalization_by_channel.batch_norm_forward, [images, 0.1]),
-            (normalization_by_channel.batch_norm_backward, [images, images, vector]),
+            (normalization_by_channel.batch_norm_forward, [images, vector, vector, 0.1]),
+            (
+                normalization_by_channel.batch_norm_backward,
+                [images, images, vector, vector, vector],
+            ),
             (normalization_by_channel.batch_scale_forward, [images, vector, vector]),
             (normalization_by_channel.batch_scale_backward, [images, images, vector]),
         ):

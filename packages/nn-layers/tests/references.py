@@ -134,6 +134,11 @@ def standardize_and_scale(
     return standardize(x, axes, epsilon, center) * weights + bias
 
 
+def batch_norm(x: Array, weights: Array, bias: Array, epsilon: float) -> Array:
+    normal = standardize(x, (0, *range(2, x.ndim)), epsilon)
+    return normal * channels(weights, x.ndim) + channels(bias, x.ndim)
+
+
 def standardize_gradient(
     g: Array, normal: Array, inverse: Array, axes: tuple[int, ...], center: bool
 ) -> Array:

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from nn_layers import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm, Sequential
+from nn_layers.ops.batch_norm import batch_norm
 from nn_layers.ops.layer_norm import standardize_and_scale
 from nn_layers.ops.normalization import scale_and_shift, standardize, standardize_gradient
 from nn_tensor import Tensor, ones
@@ -98,6 +99,75 @@ class TestStandardize:
 def test_gradients_of_scale_and_shift(rng):
     for shapes in (((3, 4), (4,), (4,)), ((2, 3, 4), (3, 1), (3, 1)), ((0, 2), (2,), (2,))):
         gradcheck(scale_and_shift, [rng.standard_normal(shape) for shape in shapes], order=2)
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 2, 4), (2, 3, 2, 2)], ids=str)
+class TestBatchNorm:
+    def test_values_and_moments(self, shape, device, rng):
+        x, axes = rng.standard_normal(shape) + 2, (0, *range(2, len(shape)))
+        weights, bias = rng.standard_normal((2, shape[1]))
+        column = (-1, *[1] * (len(shape) - 2))
+        expected = standard(x, axes, 0.1) * weights.reshape(column) + bias.reshape(column)
+        for array in (x, np.asfortranarray(x), np.repeat(x, 2, 0)[::2], x[::-1][::-1]):
+            array.flags.writeable = False
+            moments = []
+            inputs = (Tensor(a, device=device) for a in (array, weights, bias))
+            out = batch_norm(*inputs, 0.1, moments)
+            assert_close(out, expected, rtol=1e-12, atol=1e-13)
+            for moment, truth in zip(moments, (x.mean(axes), x.var(axes)), strict=True):
+                assert_close(moment, truth, rtol=1e-12)
+
+    @pytest.mark.parametrize("order", [2, 3])
+    def test_gradients(self, shape, order, rng):
+        inputs = [rng.standard_normal(shape) + 0.5, *rng.standard_normal((2, shape[1]))]
+        gradcheck(lambda *t: batch_norm(*t, 0.5) ** 2, inputs, order=order)
+
+    def test_dtypes_are_promoted(self, shape, device, rng):
+        x = Tensor(rng.standard_normal(shape), dtype="float32", device=device, requires_grad=True)
+        vectors = [
+            Tensor(rng.standard_normal(shape[1]), dtype=dtype, device=device, requires_grad=True)
+            for dtype in ("float16", "float64")
+        ]
+        out = batch_norm(x, *vectors, 0.1)
+        out.sum().backward()
+        assert out.dtype == np.float64
+        dtypes = [str(t.grad.dtype) for t in (x, *vectors)]
+        assert dtypes == ["float32", "float16", "float64"]
+
+
+def test_batch_norm_of_wrong_shapes():
+    for shape, weights, bias, reason in (
+        (
+            (4, 3),
+            (4,),
+            (3,),
+            r"weights: expected one for each of the 3 channels of x.*\(4,\)",
+        ),
+        ((4, 3, 2), (3, 1), (3,), r"weights: .* got the shape \(3, 1\)"),
+        ((4, 3), (3,), (1,), r"bias: expected one for each of the 3 channels of x, got .*\(1,\)"),
+        ((4,), (4,), (4,), r"x: expected \(batch, channels, ...\), got the shape \(4,\)"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            batch_norm(ones(*shape), ones(*weights), ones(*bias), 0.1)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("center", [0, 1e4])
+def test_batch_norm_of_large_images(affine, center, device, rng):
+    """They are left to compiled kernels; multiples of 2**-8 are what float32 holds at 10,000."""
+    x = center + rng.integers(-256, 257, (6, 3, 20, 40)) / 256
+    g, results = rng.standard_normal(x.shape), []
+    for dtype in ("float32", "float64"):
+        layer = BatchNorm2D(3, affine=affine, dtype=dtype, device=device)
+        t = Tensor(x, dtype=dtype, device=device, requires_grad=True)
+        out = layer(t)
+        out.backward(Tensor(g, dtype=dtype, device=device))
+        grads = [p.grad for p in layer.parameters]
+        results.append([out, t.grad, *grads, layer.running_mean, layer.running_var])
+    atol = 2e-2 if center else 1e-5  # the mean itself is rounded
+    for result, expected in zip(*results, strict=True):
+        scale = max(1, abs(expected.numpy()).max())
+        np.testing.assert_allclose(result.numpy(), expected.numpy(), rtol=0, atol=atol * scale)
 
 
 @each_case

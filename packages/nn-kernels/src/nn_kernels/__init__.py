@@ -4,7 +4,7 @@
 first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.pooling` max-pooling,
 `nn_kernels.average_pooling` average pooling, `nn_kernels.recurrent` the steps of recurrent layers,
 `nn_kernels.activations` ReLU, `nn_kernels.gelu` GELU, `nn_kernels.softmax` softmax and
-cross-entropy, `nn_kernels.normalization` batch normalization, `nn_kernels.layer_norm` layer
+cross-entropy, `nn_kernels.batch_norm` batch normalization, `nn_kernels.layer_norm` layer
 normalization, `nn_kernels.embedding` embeddings, and `nn_kernels.dropout` dropout.
 `set_num_threads` sets the number of threads.
 """
@@ -27,6 +27,8 @@ _MODULES = {
     "apply_dropout": "dropout",
     "avg_pool2d": "average_pooling",
     "avg_pool2d_gradient": "average_pooling",
+    "batch_norm": "batch_norm",
+    "batch_norm_gradient": "batch_norm",
     "conv2d": "convolution",
     "conv2d_input_gradient": "convolution",
     "conv2d_weight_gradient": "convolution",
@@ -47,8 +49,8 @@ _MODULES = {
     "relu": "activations",
     "rnn_backward_steps": "recurrent",
     "rnn_forward_steps": "recurrent",
-    "scale_channels": "normalization",
-    "scale_channels_gradient": "normalization",
+    "scale_channels": "batch_norm",
+    "scale_channels_gradient": "batch_norm",
     "scale_rows_gradient": "layer_norm",
     "scaled_layer_norm": "layer_norm",
     "scaled_layer_norm_gradient": "layer_norm",
@@ -56,8 +58,6 @@ _MODULES = {
     "select_positive": "activations",
     "softmax": "softmax",
     "softmax_gradient": "softmax",
-    "standardize_channels": "normalization",
-    "standardize_channels_gradient": "normalization",
     "take_rows": "embedding",
 }
 

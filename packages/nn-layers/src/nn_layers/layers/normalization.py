@@ -24,6 +24,7 @@ from nn_tensor.extend import (
 
 from nn_layers.layers.inputs import floating_input
 from nn_layers.module.base_layer import Base_Layer
+from nn_layers.ops.batch_norm import batch_norm
 from nn_layers.ops.layer_norm import standardize_and_scale
 from nn_layers.ops.normalization import moving_average, scale_and_shift, standardize
 
@@ -379,11 +380,14 @@ class _BatchNorm(_Normalization):
                 "undefined; train on more, or call eval()"
             )
         moments: list[Any] = []
-        normal = standardize(x, (0, *range(2, x.ndim)), self.epsilon, moments=moments)
+        if self.weights is None or self.bias is None:
+            out = standardize(x, (0, *range(2, x.ndim)), self.epsilon, moments=moments)
+        else:
+            out = batch_norm(x, self.weights, self.bias, self.epsilon, moments=moments)
         if count:
             mean, variance = (Tensor(moment).reshape(-1) for moment in moments)
             self._update_running_statistics(mean, variance * (count / (count - 1)))
-        return self._scale_and_shift(normal, x.ndim - 2)
+        return out
 
     @no_grad()
     def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:

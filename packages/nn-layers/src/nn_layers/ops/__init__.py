@@ -12,6 +12,7 @@ module           operations, and what they share
 `windows`        `Windows`: where the windows of convolution and pooling lie
 `normalization`  `standardize`, `scale_and_shift`, `moving_average`
 `layer_norm`     `standardize_and_scale`, both in one pass
+`batch_norm`     `batch_norm`, both in one pass over channels
 `dropout`        `dropout`
 `embedding`      `embedding_lookup`, `embedding_scatter`, `scatter_add_rows`, `take_rows`
 ===============  =====================================================================

@@ -48,9 +48,14 @@ def _as_rows(xp: Any, axes: Axes, *arrays: Array) -> list[Array] | None:
     return [xp.ascontiguousarray(x).reshape(-1, count) for x in arrays]
 
 
-def _planes(xp: Any, x: Array) -> Array:
-    """Return (batch, channels, ...) as (batch, channels, elements)."""
-    return xp.ascontiguousarray(x).reshape(*x.shape[:2], -1)
+def _are_of_channels(axes: Axes, x: Any) -> bool:
+    """Return whether `axes` are all but that of the channels of images."""
+    return x.ndim > 2 and x.size > 0 and axes == (0, *range(2, x.ndim))
+
+
+def _ones_and_zeros(xp: Any, x: Any) -> tuple[Any, Any]:
+    """Return the weights and the bias that do not change the channels."""
+    return xp.ones(x.shape[1], x.dtype), xp.zeros(x.shape[1], x.dtype)
 
 
 @op(keeps=("inverse",), precision="full")
@@ -78,10 +83,10 @@ def standardize(
         out, inverse = layer_norm_forward(xp, *rows, epsilon, center)
         out = out.reshape(x.shape)
         inverse = inverse.reshape(*x.shape[: -len(axes)], *[1] * len(axes))
-    elif center and x.size and axes == (0, *range(2, x.ndim)) and x.ndim > 2:
-        out, *statistics = batch_norm_forward(xp, _planes(xp, x), epsilon)
-        out, shape = out.reshape(x.shape), (1, -1, *[1] * (x.ndim - 2))
-        inverse, mean, variance = (vector.reshape(shape) for vector in statistics)
+    elif center and _are_of_channels(axes, x):
+        out, *statistics = batch_norm_forward(xp, x, *_ones_and_zeros(xp, x), epsilon)
+        shape = 1, -1, *[1] * (x.ndim - 2)
+        mean, variance, inverse = (vector.reshape(shape) for vector in statistics)
         if moments is not None:
             moments += [mean, variance]
     else:
@@ -119,9 +124,10 @@ def standardize_gradient(
     if rows := _as_rows(xp, axes, g, normal):
         result = layer_norm_backward(xp, *rows, inverse.reshape(-1, 1), center)
         result = result.reshape(normal.shape)
-    elif center and normal.size and axes == (0, *range(2, normal.ndim)) and normal.ndim > 2:
-        planes = _planes(xp, g), _planes(xp, normal)
-        result = batch_norm_backward(xp, *planes, inverse.reshape(-1)).reshape(normal.shape)
+    elif center and _are_of_channels(axes, normal):
+        ones, zeros = _ones_and_zeros(xp, normal)
+        scale = inverse.reshape(-1).astype(wide, copy=False)
+        result, *_ = batch_norm_backward(xp, g, normal, zeros, ones, scale)
     else:
         result = layer_norm_backward.reference(xp, g, normal, inverse, center, axes)
     return result.astype(dtype, copy=False)
@@ -156,8 +162,7 @@ def scale_and_shift(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
             raise ValueError(f"bias: expected an array or 0.0, got {bias}")
         return x * weights
     if _is_per_channel(x, weights) and bias.shape == weights.shape:
-        out = batch_scale_forward(xp, _planes(xp, x), weights.reshape(-1), bias.reshape(-1))
-        return out.reshape(x.shape)
+        return batch_scale_forward(xp, x, weights.reshape(-1), bias.reshape(-1))
     return scale_and_shift_forward(xp, x, weights, bias)
 
 
@@ -175,8 +180,8 @@ def _(g: Any, x: Any, weights: Any, bias_shape: tuple[int, ...]) -> Any:
         and _is_per_channel(x, weights)
     ):
         xp = array_module(g)
-        out, *sums = batch_scale_backward(xp, _planes(xp, g), _planes(xp, x), weights.reshape(-1))
-        return out.reshape(x.shape), *(vector.reshape(weights.shape) for vector in sums)
+        out, *sums = batch_scale_backward(xp, g, x, weights.reshape(-1))
+        return out, *(vector.reshape(weights.shape) for vector in sums)
     rows = None
     if (
         not isinstance(g, Tensor)

@@ -1,15 +1,14 @@
-"""The kernels of normalization over the channels of images, (batch, channels, elements)."""
+"""The kernels of normalization over the channels of images, (batch, channels, ...)."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 from nn_tensor.extend import RowKernel, accumulation_dtype, kernel
 
 from nn_layers.ops.normalization_by_row import (
-    layer_norm_backward,
-    layer_norm_forward,
+    mean_of_product,
     scale_and_shift_forward,
 )
 
@@ -18,6 +17,7 @@ __all__ = [
     "batch_norm_forward",
     "batch_scale_backward",
     "batch_scale_forward",
+    "vector_over_channels",
 ]
 
 Array = Any
@@ -30,22 +30,48 @@ _CHANNEL = """
 """
 
 
+def vector_over_channels(vector: Any, ndim: int) -> Any:
+    """Return a vector over the channels in a shape that broadcasts with `ndim` dimensions."""
+    return vector.reshape(-1, *[1] * (ndim - 2)) if ndim > 2 else vector
+
+
+def _as_planes(x: Array) -> Array:
+    """Return contiguous (batch, channels, ...) with one dimension for all places."""
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:])) if x.ndim > 3 else x
+
+
+def _fits_cuda(x: Array, *arrays: Array) -> bool:
+    count = x.size // max(1, x.shape[1])
+    fits = 0 < count < _MAX_OF_A_CHANNEL and x.ndim > 2 and x.dtype.itemsize >= 4
+    return fits and all(a.dtype == x.dtype for a in arrays)
+
+
 @kernel
-def batch_norm_forward(xp: Any, x: Array, epsilon: float) -> tuple[Array, Array, Array, Array]:
-    """Return `x` (batch, channels, elements) standardized, channel by channel, and vectors.
+def batch_norm_forward(
+    xp: Any, x: Array, weights: Array, bias: Array, epsilon: float
+) -> tuple[Array, Array, Array, Array]:
+    """Return the channels of `x` (batch, channels, ...) standardized, scaled and shifted.
 
-    These are the inverse of the standard deviation, the mean and the variance of the channels.
+    And vectors: mean, variance and the inverse of the standard deviation of the channels.
     """
-    moments: list[Any] = []
-    out, inverse = layer_norm_forward.reference(xp, x, epsilon, True, (0, 2), moments)
-    return out, *(vector.reshape(-1) for vector in (inverse, *moments))
+    x = xp.ascontiguousarray(x)
+    planes, out = _as_planes(x), xp.empty(x.shape, x.dtype)
+    result, axes = _as_planes(out), (0, *range(2, planes.ndim))
+    mean = mean_of_product(xp, axes, planes)
+    xp.subtract(planes, mean, out=result)
+    variance = mean_of_product(xp, axes, result, result)
+    inverse = 1 / xp.sqrt(variance + epsilon)
+    result *= inverse * vector_over_channels(weights, planes.ndim)
+    result += vector_over_channels(bias, planes.ndim)
+    return out, mean.reshape(-1), variance.reshape(-1), inverse.reshape(-1)
 
 
-batch_norm_forward.cpu("standardize_channels")
+batch_norm_forward.cpu("batch_norm")
 
-_batch_norm_on_cuda = RowKernel(
+_forward_on_cuda = RowKernel(
     "nn_layers_batch_norm_forward",
-    "const T *x, T *out, T *inverse, T *means, T *variances, T epsilon, long long elements",
+    "const T *x, const T *weights, const T *bias, T *out, T *means, T *variances, T *inverse, "
+    "T epsilon, long long elements",
     _CHANNEL
     + """
     T mean = 0, square = 0;
@@ -53,70 +79,106 @@ _batch_norm_on_cuda = RowKernel(
     mean = row_sum(mean) / count;
     EACH(j) square += (x[AT(j)] - mean) * (x[AT(j)] - mean);
     const T variance = row_sum(square) / count, scale = 1 / sqrt(variance + epsilon);
-    EACH(j) out[AT(j)] = (x[AT(j)] - mean) * scale;
+    const T factor = scale * weights[row], shift = bias[row];
+    EACH(j) out[AT(j)] = (x[AT(j)] - mean) * factor + shift;
     if (threadIdx.x == 0) {
-        inverse[row] = scale;
         means[row] = mean;
         variances[row] = variance;
+        inverse[row] = scale;
     }
     """,
 )
 
 
 @batch_norm_forward.cuda
-def _(cp: Any, x: Array, epsilon: float) -> tuple[Array, Array, Array, Array]:
-    batch, channels, elements = x.shape
-    if batch * elements >= _MAX_OF_A_CHANNEL:
-        return batch_norm_forward.reference(cp, x, epsilon)
-    out, x = cp.empty(x.shape, x.dtype), cp.ascontiguousarray(x)
-    vectors = inverse, mean, variance = [cp.empty(channels, x.dtype) for _ in range(3)]
-    arguments = x, out, *vectors, float(epsilon), elements
-    _batch_norm_on_cuda(cp, x.dtype, channels, batch * elements, *arguments)
-    return out, inverse, mean, variance
+def _(
+    cp: Any, x: Array, weights: Array, bias: Array, epsilon: float
+) -> tuple[Array, Array, Array, Array]:
+    if not _fits_cuda(x, weights, bias):
+        return batch_norm_forward.reference(cp, x, weights, bias, epsilon)
+    channels, count, elements = _sizes(x)
+    arrays = [cp.ascontiguousarray(a) for a in (x, weights, bias)]
+    out = cp.empty(x.shape, x.dtype)
+    vectors = mean, variance, inverse = [cp.empty(channels, x.dtype) for _ in range(3)]
+    arguments = *arrays, out, *vectors, float(epsilon), elements
+    _forward_on_cuda(cp, x.dtype, channels, count, *arguments)
+    return out, mean, variance, inverse
+
+
+def _sizes(x: Array) -> tuple[int, int, int]:
+    """Return the numbers of channels, of elements of each, and of elements of a plane."""
+    channels = x.shape[1]
+    return channels, x.size // channels, math.prod(x.shape[2:])
 
 
 @kernel
-def batch_norm_backward(xp: Any, g: Array, normal: Array, inverse: Array) -> Array:
-    """Return the gradient for `x`, from the first two results of `batch_norm_forward`."""
-    return layer_norm_backward.reference(xp, g, normal, inverse[:, None], True, (0, 2))
+def batch_norm_backward(
+    xp: Any, g: Array, x: Array, mean: Array, inverse: Array, weights: Array
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of `batch_norm_forward` for its input and its weights and bias."""
+    g, x = xp.ascontiguousarray(g), xp.ascontiguousarray(x)
+    out = xp.empty(x.shape, xp.result_type(g, x))
+    planes, result = _as_planes(g), _as_planes(out)
+    ndim, axes = planes.ndim, (0, *range(2, planes.ndim))
+    count = max(1, x.size // max(1, x.shape[1]))
+    xp.subtract(_as_planes(x), vector_over_channels(mean, ndim), out=result)
+    shift = mean_of_product(xp, axes, planes)
+    slope = mean_of_product(xp, axes, planes, result)
+    column = vector_over_channels(inverse, ndim)
+    result *= -slope * column * column
+    result += planes
+    result -= shift
+    result *= column * vector_over_channels(weights, ndim)
+    return out, slope.reshape(-1) * inverse * count, shift.reshape(-1) * count
 
 
-batch_norm_backward.cpu("standardize_channels_gradient")
+batch_norm_backward.cpu("batch_norm_gradient")
 
-_batch_norm_backward_on_cuda = RowKernel(
+_backward_on_cuda = RowKernel(
     "nn_layers_batch_norm_backward",
-    "const T *g, const T *normal, const T *inverse, T *out, long long elements",
+    "const T *g, const T *x, const T *means, const T *inverse, const T *weights, T *out, "
+    "T *for_weights, T *total, long long elements",
     _CHANNEL
     + """
-    T mean = 0, projection = 0;
+    const T mean = means[row], scale = inverse[row], factor = scale * weights[row];
+    T sum = 0, product = 0;
     EACH(j) {
         const T value = g[AT(j)];
-        mean += value;
-        projection += value * normal[AT(j)];
+        sum += value;
+        product += value * (x[AT(j)] - mean);
     }
-    mean = row_sum(mean) / count;
-    projection = row_sum(projection) / count;
-    EACH(j) out[AT(j)] = (g[AT(j)] - mean - normal[AT(j)] * projection) * inverse[row];
+    sum = row_sum(sum);
+    product = row_sum(product) * scale;
+    const T shift = sum / count, slope = product / count * scale;
+    EACH(j) out[AT(j)] = (g[AT(j)] - shift - (x[AT(j)] - mean) * slope) * factor;
+    if (threadIdx.x == 0) {
+        for_weights[row] = product;
+        total[row] = sum;
+    }
     """,
 )
 
 
 @batch_norm_backward.cuda
-def _(cp: Any, g: Array, normal: Array, inverse: Array) -> Array:
-    batch, channels, elements = g.shape
-    dtype = np.result_type(g, normal)
-    if dtype.itemsize < 4 or batch * elements >= _MAX_OF_A_CHANNEL:
-        return batch_norm_backward.reference(cp, g, normal, inverse)
-    arrays = (cp.ascontiguousarray(a, dtype=dtype) for a in (g, normal, inverse))
-    out = cp.empty(g.shape, dtype)
-    _batch_norm_backward_on_cuda(cp, dtype, channels, batch * elements, *arrays, out, elements)
-    return out
+def _(
+    cp: Any, g: Array, x: Array, mean: Array, inverse: Array, weights: Array
+) -> tuple[Array, Array, Array]:
+    if not _fits_cuda(g, x, mean, inverse, weights):
+        return batch_norm_backward.reference(cp, g, x, mean, inverse, weights)
+    channels, count, elements = _sizes(g)
+    arrays = [cp.ascontiguousarray(a) for a in (g, x, mean, inverse, weights)]
+    results = out, for_weights, total = [
+        cp.empty(shape, g.dtype) for shape in (g.shape, channels, channels)
+    ]
+    _backward_on_cuda(cp, g.dtype, channels, count, *arrays, *results, elements)
+    return out, for_weights, total
 
 
 @kernel
 def batch_scale_forward(xp: Any, x: Array, weights: Array, bias: Array) -> Array:
-    """Return each channel of (batch, channels, elements) times its weight, plus its bias."""
-    return scale_and_shift_forward.reference(xp, x, weights[:, None], bias[:, None])
+    """Return each channel of (batch, channels, ...) times its weight, plus its bias."""
+    vectors = (vector_over_channels(vector, x.ndim) for vector in (weights, bias))
+    return scale_and_shift_forward.reference(xp, x, *vectors)
 
 
 batch_scale_forward.cpu("scale_channels")
@@ -124,20 +186,22 @@ batch_scale_forward.cpu("scale_channels")
 
 @batch_scale_forward.cuda
 def _(cp: Any, x: Array, weights: Array, bias: Array) -> Array:
-    return scale_and_shift_forward(cp, x, weights[:, None], bias[:, None])
+    vectors = (vector_over_channels(vector, x.ndim) for vector in (weights, bias))
+    return scale_and_shift_forward(cp, x, *vectors)
 
 
 @kernel
 def batch_scale_backward(xp: Any, g: Array, x: Array, weights: Array) -> tuple[Array, Array, Array]:
     """Return the gradients of `batch_scale_forward` for `x`, `weights` and bias."""
-    wide = accumulation_dtype(g.dtype)
-    for_weights = xp.sum(xp.multiply(g, x, dtype=wide), axis=(0, 2))
-    return g * weights[:, None], for_weights, xp.sum(g, axis=(0, 2), dtype=wide)
+    wide, axes = accumulation_dtype(g.dtype), (0, *range(2, g.ndim))
+    for_weights = xp.sum(xp.multiply(g, x, dtype=wide), axis=axes)
+    for_x = g * vector_over_channels(weights, g.ndim)
+    return for_x, for_weights, xp.sum(g, axis=axes, dtype=wide)
 
 
 batch_scale_backward.cpu("scale_channels_gradient")
 
-_batch_scale_backward_on_cuda = RowKernel(
+_scale_backward_on_cuda = RowKernel(
     "nn_layers_batch_scale_backward",
     "const T *g, const T *x, const T *weights, T *out, T *for_weights, T *total, "
     "long long elements",
@@ -162,12 +226,12 @@ _batch_scale_backward_on_cuda = RowKernel(
 
 @batch_scale_backward.cuda
 def _(cp: Any, g: Array, x: Array, weights: Array) -> tuple[Array, Array, Array]:
-    (batch, channels, elements), dtype = g.shape, g.dtype
-    is_plain = dtype.itemsize >= 4 and dtype == x.dtype == weights.dtype
-    if not is_plain or batch * elements >= _MAX_OF_A_CHANNEL:
+    if not _fits_cuda(g, x, weights):
         return batch_scale_backward.reference(cp, g, x, weights)
-    arrays = (cp.ascontiguousarray(a) for a in (g, x, weights))
-    out, for_weights, total = (cp.empty(shape, dtype) for shape in (g.shape, channels, channels))
-    arguments = *arrays, out, for_weights, total, elements
-    _batch_scale_backward_on_cuda(cp, dtype, channels, batch * elements, *arguments)
+    channels, count, elements = _sizes(g)
+    arrays = [cp.ascontiguousarray(a) for a in (g, x, weights)]
+    results = out, for_weights, total = [
+        cp.empty(shape, g.dtype) for shape in (g.shape, channels, channels)
+    ]
+    _scale_backward_on_cuda(cp, g.dtype, channels, count, *arrays, *results, elements)
     return out, for_weights, total

@@ -17,6 +17,7 @@ from nn_tensor.extend import RowKernel, accumulation_dtype, kernel
 __all__ = [
     "layer_norm_backward",
     "layer_norm_forward",
+    "mean_of_product",
     "mean_over",
     "scale_and_shift_backward",
     "scale_and_shift_forward",
@@ -40,7 +41,7 @@ def mean_over(x: Any, axes: Axes) -> Any:
     return sum(x, axes, accumulation_dtype(x.dtype), keepdims=True) / _count(x, axes)
 
 
-def _mean_of_product(xp: Any, axes: Axes, *factors: Array) -> Array:
+def mean_of_product(xp: Any, axes: Axes, *factors: Array) -> Array:
     """Return the mean of the product of arrays: without its memory, and twice as fast as `sum`.
 
     It adds up in sequence, so a single array of many numbers is left to `sum`.
@@ -68,9 +69,9 @@ def layer_norm_forward(
 
     Only the reference takes other axes than the rows of a matrix.
     """
-    mean = _mean_of_product(xp, axes, x) if center else None
+    mean = mean_of_product(xp, axes, x) if center else None
     out = x - mean if center else x
-    variance = _mean_of_product(xp, axes, out, out)
+    variance = mean_of_product(xp, axes, out, out)
     inverse = 1 / xp.sqrt(variance + epsilon)
     out = xp.multiply(out, inverse, out=out if center else None)
     if moments is not None:
@@ -114,10 +115,10 @@ def layer_norm_backward(
 
     Only the reference takes other axes than the rows of a matrix.
     """
-    result = normal * _mean_of_product(xp, axes, g, normal)
+    result = normal * mean_of_product(xp, axes, g, normal)
     xp.subtract(g, result, out=result)
     if center:
-        result -= _mean_of_product(xp, axes, g)
+        result -= mean_of_product(xp, axes, g)
     result *= inverse
     return result
 
