@@ -76,7 +76,8 @@ def _(x: Any, epsilon: float) -> Any:
 def _(g: Any, x: Any, mean: Any, inverse: Any, weights: Any) -> Any:
     if not isinstance(g, Tensor):
         xp, wide = array_module(g), mean.dtype
-        g = xp.broadcast_to(g, x.shape)
+        if g.shape != x.shape:
+            g = xp.broadcast_to(g, x.shape)
         arrays = (a.astype(wide, copy=False) for a in (g, x, mean, inverse, weights))
         return batch_norm_backward(xp, *arrays)
     axes, wide = _axes(x.ndim), accumulation_dtype(x.dtype)
