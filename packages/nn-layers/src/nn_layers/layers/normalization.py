@@ -1,6 +1,7 @@
 """`LayerNorm`, `RMSNorm`, `GroupNorm`, `BatchNorm1D` and `BatchNorm2D`.
 
-One operation, `standardize`, serves them all; the layers differ in the axes.
+All of them standardize, over different axes, and then scale and shift. `LayerNorm` and `RMSNorm`
+do so in one operation, `standardize_and_scale`, and batch normalization in `batch_norm`.
 """
 
 from __future__ import annotations
