@@ -386,7 +386,7 @@ class _BatchNorm(_Normalization):
         else:
             out = batch_norm(x, self.weights, self.bias, self.epsilon, moments=moments)
         if count:
-            mean, variance = (Tensor(moment.reshape(-1)) for moment in moments)
+            mean, variance = (Tensor(moment).reshape(-1) for moment in moments)
             self._update_running_statistics(mean, variance * (count / (count - 1)))
         return out
 
