@@ -63,3 +63,16 @@ def test_without_a_folder_it_is_compiled_all_the_same(monkeypatch, tmp_path):
     compile_source.cache_clear()
     run(SOURCE.format(7), 7)
     compile_source.cache_clear()
+
+
+def test_a_text_may_take_arrays_from_addresses():
+    text = """
+def run(table):
+    x, y = doubles(table[1]), floats(table[2])
+    for i in range(table[0]):
+        y[i] = x[i] + 1
+"""
+    x, y = np.arange(4.0), np.zeros(5, np.float32)
+    table = [4, *(array.__array_interface__["data"][0] for array in (x, y))]
+    compile_source(text)(np.array(table))
+    np.testing.assert_array_equal(y, [1, 2, 3, 4, 0])

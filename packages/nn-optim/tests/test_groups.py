@@ -343,6 +343,118 @@ def test_small_parameters_are_updated_by_one_call(kind, options, monkeypatch):
             sizes.append(parameter.size)
             rule(xp, parameter, *arguments)
 
+        def loop_for_several(self, dtype, state):
+            return None  # as where no compiled kernels run
+
     monkeypatch.setattr(kind, "rule", Watched())
     train(kind([leaf(3), leaf(20000), leaf(2, 2)], **options), 1)
     assert sorted(sizes) == [7, 20000]
+
+
+# The compiled loop over all parameters
+
+
+@pytest.fixture
+def compiled():
+    pytest.importorskip("nn_kernels", reason="could not import 'nn_kernels', which compiles")
+
+
+@pytest.mark.parametrize(("kind", "options"), [*KINDS, (Adam, {"amsgrad": True}), (SGD, {})])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_compiled_loop_computes_what_each_update_does(kind, options, dtype, compiled):
+    def leaves():
+        return [leaf(*shape, dtype=dtype) for shape in ((3,), (), (0,), (200, 130), (2, 5))]
+
+    together, alone = (
+        kind(leaves(), lr=0.1, **options),
+        one_by_one(kind)(leaves(), lr=0.1, **options),
+    )
+    for optimizer in (together, alone):
+        train(optimizer, 3, without=(1,))
+        train(optimizer, 3, seed=1)
+    assert [state.step for state in together.groups[0]._states] == [6, 3, 6, 6, 6]
+    assert_equal(values(together), values(alone))
+    first, second = together.state_dict(), alone.state_dict()
+    for key in first:
+        if key != "__metadata__":
+            assert_equal([first[key]], [second[key]])
+
+
+@pytest.mark.parametrize(("kind", "options"), KINDS)
+def test_all_parameters_are_updated_by_one_compiled_call(kind, options, compiled, monkeypatch):
+    rows, find = [], kind.rule.loop_for_several
+
+    def watched(dtype, state):
+        loop = find(dtype, state)
+        return lambda table, values: (rows.append(len(table)), loop(table, values))
+
+    monkeypatch.setattr(kind.rule, "loop_for_several", watched)
+    train(kind([leaf(3), leaf(20000), leaf(2, 2)], **options), 1)
+    assert rows == [3]
+
+
+def test_gradients_of_any_layout_and_dtype_are_read(compiled):
+    base = np.arange(12, dtype=np.float32).reshape(3, 4)
+    fixed = base.copy()
+    fixed.flags.writeable = False
+    gradients = [base, np.asfortranarray(base), base[::-1], base.astype(np.float64), fixed]
+    gradients += [np.broadcast_to(np.float32(2), (3, 4))]
+    parameters = [zeros(3, 4, requires_grad=True) for _ in gradients]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = zeros(3, 4)
+        parameter.grad.data = gradient
+    SGD(parameters, lr=0.5).step()
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        np.testing.assert_array_equal(parameter.numpy(), np.float32(-0.5) * gradient)
+
+
+def test_a_gradient_of_another_shape_is_refused_before_any_update(compiled):
+    parameters = [ones(3, requires_grad=True), ones(4, requires_grad=True)]
+    optimizer = Adam(parameters)
+    train(optimizer, 1)
+    before = values(optimizer)
+    parameters[1].grad.data = np.ones(1, np.float32)
+    with pytest.raises(ValueError, match=r"parameters\[1\]: expected shape \(4,\), got a gradient"):
+        optimizer.step()
+    assert_equal(values(optimizer), before)
+    assert optimizer.state_dict()["0.step"] == 1
+
+
+def test_arrays_are_looked_up_anew_when_they_are_replaced(compiled):
+    def run(change):
+        parameters = [leaf(3), leaf(20, 30)]
+        optimizer = Adam(parameters, lr=0.1)
+        train(optimizer, 2)
+        optimizer = change(optimizer, parameters)
+        train(optimizer, 2, seed=1)
+        return values(optimizer)
+
+    def replace(optimizer, parameters):
+        old = parameters[0].data
+        parameters[0].data = old.copy()
+        old[...] = np.nan
+        return optimizer
+
+    def other_kernels(optimizer, parameters):
+        with use_kernels("reference"):  # on which the state lies in one buffer
+            train(optimizer, 1, seed=2)
+        return optimizer
+
+    def on_one_kind(optimizer, parameters):
+        train(optimizer, 1, seed=2)
+        return optimizer
+
+    def load_frozen(optimizer, parameters):
+        state = optimizer.state_dict()
+        other = Adam(parameters, lr=0.1)
+        other.load_state_dict(state)
+        for kept in other.groups[0]._states:
+            for array in kept.values():
+                array.flags.writeable = False
+        return other
+
+    expected = run(lambda optimizer, parameters: optimizer)
+    for change in (replace, lambda o, p: copy.deepcopy(o), load_frozen):
+        assert_equal(run(change), expected)
+    for a, b in zip(run(other_kernels), run(on_one_kind), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

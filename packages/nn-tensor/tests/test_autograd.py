@@ -708,6 +708,16 @@ class TestInPlace:
         with pytest.raises(RuntimeError, match="multiply saved"):
             y.backward()
 
+    def test_several_are_marked_each_time(self) -> None:
+        x, y, z = leaf(1, 2), leaf(3), leaf(4)
+        for _ in range(2):
+            products = [(a * a).sum() for a in (x, y, z)]
+            mark_dirty(x.data, y.data[:])
+            for product in products[:2]:
+                with pytest.raises(RuntimeError, match="multiply saved"):
+                    product.backward()
+            products[2].backward()
+
     def test_change_before_recording_is_fine(self) -> None:
         x = leaf(1, 2)
         with no_grad():

@@ -14,6 +14,7 @@ from typing import Any
 
 import numba
 
+from nn_kernels._atomics import doubles, floats
 from nn_kernels._compile import compile_function
 
 __all__ = ["compile_source"]
@@ -28,7 +29,9 @@ def compile_source(source: str) -> Callable[..., Any]:
     folder. Where it cannot be written, each process compiles for itself.
 
     Args:
-        source: in numba's subset of Python; equal texts give one function.
+        source: in numba's subset of Python; equal texts give one function. ``floats(address)`` and
+            ``doubles(address)`` are the arrays of float32 and float64 at an address, given as
+            int64; nothing checks where they end.
 
     >>> compile_source("def run(x):\\n    return x + 1\\n")(2)
     3
@@ -62,8 +65,7 @@ def _module_of_file(name: str, source: str) -> ModuleType | None:
     if specification is None or specification.loader is None:
         return None
     module = importlib.util.module_from_spec(specification)
-    exec(compile(source, str(path), "exec"), vars(module))
-    return module
+    return _run(module, source, str(path))
 
 
 def _write(path: Path, text: bytes) -> None:
@@ -77,6 +79,10 @@ def _write(path: Path, text: bytes) -> None:
 
 
 def _module_of_text(name: str, source: str) -> ModuleType:
-    module = ModuleType(name)
-    exec(compile(source, f"<{name}>", "exec"), vars(module))
+    return _run(ModuleType(name), source, f"<{name}>")
+
+
+def _run(module: ModuleType, source: str, filename: str) -> ModuleType:
+    vars(module).update(floats=floats, doubles=doubles)
+    exec(compile(source, filename, "exec"), vars(module))
     return module

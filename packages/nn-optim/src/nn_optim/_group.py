@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from ctypes import addressof, c_char
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,27 @@ from nn_tensor.extend import (
     current_observer,
     device_of,
     device_scope,
+    gradient_of,
     mark_dirty,
     put,
 )
 
 from nn_optim._options import Option, Options
 
-__all__ = ["Array", "FlatBuffer", "Group", "State", "check_parameters", "check_tensors"]
+__all__ = [
+    "AddressTable",
+    "Array",
+    "FlatBuffer",
+    "Group",
+    "State",
+    "check_parameters",
+    "check_tensors",
+]
 
 # Up to this size, calling NumPy for each array costs more than copying it to a buffer and back.
 _SMALL = 16384
+
+_IN_LOOPS = (np.dtype(np.float32), np.dtype(np.float64))
 
 Array = Any
 Update = Callable[[Array, Array, "State", Options], None]
@@ -36,7 +48,7 @@ class State(dict[str, Array]):
 
     step: int
     dtype: np.dtype[Any]
-    small: int
+    looped: np.dtype[Any] | None
 
     def __init__(self, parameter: Tensor | None = None, position: int = 0) -> None:
         self.parameter: Any = parameter
@@ -48,7 +60,7 @@ class State(dict[str, Array]):
         self.clear()
         self.update(arrays)
         self.step = step
-        self.buffer: FlatBuffer | None = None
+        self.buffer: AddressTable | FlatBuffer | None = None
         self.array: Array = None  # that of the parameter, after `prepare`
         self._initial: dict[str, float] = {}
 
@@ -85,7 +97,10 @@ class State(dict[str, Array]):
                 arrays[name] = array.astype(dtype, order="C", copy=False)
         self.load(self.step, arrays)
         self.array, self.dtype, self._initial = parameter, dtype, initial
-        # what is updated together has the same value other than None
+        # what a loop over addresses updates together has the same dtype other than None
+        in_order = type(parameter) is np.ndarray and parameter.flags.carray
+        self.looped = parameter.dtype if in_order and parameter.dtype in _IN_LOOPS else None
+        # what is updated together otherwise has the same value other than None
         self.batch: Any = None
         if type(parameter) is not np.ndarray and parameter.flags.c_contiguous:
             self.batch = device_of(parameter), parameter.dtype
@@ -126,6 +141,73 @@ class State(dict[str, Array]):
         return [self.array, gradient, *map(self.get, names)]
 
 
+class AddressTable:
+    """Where the arrays of several parameters are in memory, for a compiled loop over all of them.
+
+    Parameters and state are where they were in the step before, so only the addresses of the
+    gradients are looked up in each.
+
+    Args:
+        states: those of the parameters, contiguous and of one dtype.
+        names: of the state arrays.
+    """
+
+    def __init__(self, states: Sequence[State], names: Sequence[str]) -> None:
+        self._kept: list[list[Array]] = []  # as long as the addresses are
+        for state in states:
+            for name in names:
+                if not state[name].flags.carray:  # loaded from memory that is read-only
+                    state[name] = state[name].copy()
+            self._kept.append([state.array, *(state[name] for name in names)])
+            state.buffer = self
+        self._shapes = [state.array.shape for state in states]
+        self._dtype = states[0].array.dtype
+        self._parameters = [state.array for state in states]
+        self._rows = np.zeros((len(states), 3 + len(names)), np.int64)
+        self._gradients = self._rows[:, 2]
+        for row, arrays in zip(self._rows, self._kept, strict=True):
+            parameter, *others = map(_address, arrays)
+            row[:] = arrays[0].size, parameter, 0, *others
+
+    @classmethod
+    def of(cls, states: Sequence[State], names: Sequence[str]) -> AddressTable:
+        """Return the table of these states, the one of the step before if it holds no others."""
+        table = states[0].buffer
+        if type(table) is AddressTable and len(table._kept) == len(states):
+            for state in states:
+                if state.buffer is not table:
+                    return cls(states, names)
+            return table
+        return cls(states, names)
+
+    def apply(
+        self, loop: Callable[..., None], options: Sequence[Any], states: Sequence[State]
+    ) -> None:
+        """Update the parameters of `states`, those of which this is the table."""
+        copies = []
+        for n, state in enumerate(states):
+            gradient = gradient_of(state.parameter)
+            if gradient.shape != self._shapes[n]:
+                shapes = f"{self._shapes[n]}, got a gradient of {gradient.shape}"
+                raise ValueError(f"parameters[{state.position}]: expected shape {shapes}")
+            if gradient.dtype != self._dtype:
+                gradient = gradient.astype(self._dtype)
+                copies.append(gradient)
+            try:  # the fastest way to an address, but for arrays in another order or read-only
+                self._gradients[n] = addressof(c_char.from_buffer(gradient))
+            except (TypeError, ValueError):
+                copies.append(gradient := gradient.copy("C"))
+                self._gradients[n] = _address(gradient)
+        loop(self._rows, np.array(options, np.float64))
+        for state in states:
+            state.step += 1
+        mark_dirty(*self._parameters)
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
 class FlatBuffer(State):
     """Copies of several small parameters and of their gradients, concatenated.
 
@@ -151,7 +233,7 @@ class FlatBuffer(State):
     def of(cls, states: Sequence[State]) -> FlatBuffer:
         """Return the buffer of these states, the one of the step before if it holds no others."""
         buffer = states[0].buffer
-        if buffer is None or len(buffer._shapes) != len(states):
+        if type(buffer) is not FlatBuffer or len(buffer._shapes) != len(states):
             return cls(states)
         return buffer if all(state.buffer is buffer for state in states) else cls(states)
 

@@ -22,7 +22,7 @@ from nn_tensor.extend import (
     raise_deferred_errors,
 )
 
-from nn_optim._group import Array, FlatBuffer, Group, State, check_parameters
+from nn_optim._group import AddressTable, Array, FlatBuffer, Group, State, check_parameters
 from nn_optim._options import Configured, Options, argument, option
 from nn_optim._update_rule import UpdateRule
 
@@ -207,30 +207,46 @@ class Optimizer(Configured):
 
     def _step(self) -> None:
         raise_deferred_errors()
-        fuses = self.rule is not None and type(self).update is Optimizer.update
+        # a rule may update several parameters at once, `update` of a subclass one after the other
+        rule = self.rule if type(self).update is Optimizer.update else None
         ready = []
         for group in self._groups:
             options = group.current_options()
             initial = self.init_state(options)
+            loops: dict[Any, Any] = {None: None}
             batches: dict[Any, list[State]] = {}
             for state in group._states:
                 if state.parameter.has_grad:
                     state.prepare(initial)
                     if not getattr(state.array.flags, "writeable", True):  # CuPy has no such flag
                         raise ValueError(f"parameters[{state.position}]: its array is read-only")
-                    together = fuses and state.batch is not None
-                    key = (state.batch, state.step) if together else state.position
-                    batches.setdefault(key, []).append(state)
-            ready.append((batches.values(), options))
+                    dtype = state.looped
+                    if dtype not in loops:
+                        loops[dtype] = rule and rule.loop_for_several(dtype, initial)
+                    loop, batch = loops[dtype], None
+                    if loop is None:
+                        together = rule is not None and state.batch is not None
+                        batch = state.batch if together else state.position
+                    batches.setdefault((loop, batch, state.step), []).append(state)
+            ready.append((batches, options))
         array: Array = None  # the last parameter
-        for lists, options in ready:
-            for states in lists:
+        for batches, options in ready:
+            for (loop, _, step), states in batches.items():
                 array = states[0].array
-                if fuses and states[0].batch is not None and type(array) is not np.ndarray:
+                if loop is not None and rule is not None:
+                    names = [name for name in rule.state if name in states[0]]
+                    AddressTable.of(states, names).apply(
+                        loop, self._values(options, step + 1), states
+                    )
+                elif (
+                    rule is not None
+                    and states[0].batch is not None
+                    and type(array) is not np.ndarray
+                ):
                     self._update_on_device(states, options)
-                    continue
-                updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
-                updated.apply(self.update, options, states)
+                else:
+                    updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
+                    updated.apply(self.update, options, states)
         if array is None:
             cure = "call backward() of a loss of the parameters that the optimizer was given"
             self._say("step: no parameter has a gradient, so nothing was changed; " + cure)
@@ -264,14 +280,14 @@ class Optimizer(Configured):
             options: the options by name; ``lr`` is the decayed learning rate.
         """
         rule = cast(UpdateRule, self.rule)
-        values = self._values(options, state)
+        values = self._values(options, state.step)
         arrays = [parameter, gradient, *map(state.get, rule.state)]
         flat = [a if a is None or a.ndim == 1 else a.reshape(-1) for a in arrays]
         rule(array_module(parameter), *flat, *values)
 
-    def _values(self, options: Options, state: State) -> list[Any]:
+    def _values(self, options: Options, step: int) -> list[Any]:
         """Return the options of the rule, in its order."""
-        values = {**self._constants, **options, "step": state.step}
+        values = {**self._constants, **options, "step": step}
         return [values[name] for name in cast(UpdateRule, self.rule).options]
 
     def _update_on_device(self, states: list[State], options: Options) -> None:
@@ -280,7 +296,7 @@ class Optimizer(Configured):
         for state in states:
             state.step += 1
         with device_scope(states[0].array):
-            values = self._values(options, states[0])
+            values = self._values(options, states[0].step)
             tensors = [state.arrays(rule.state) for state in states]
             rule.several(array_module(states[0].array), tensors, *values)
         for state in states:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from nn_tensor.extend import Kernel
+from nn_tensor.extend import Kernel, compile_source
 
 from nn_optim._multi_tensor import MultiTensorKernel
 
@@ -56,6 +56,7 @@ class UpdateRule(Kernel):
         self.state: list[str] = self.arrays[2:]
         super().__init__(self._in_blocks())
         self.several: Kernel = Kernel(self._one_by_one)
+        self._translation: _Translation | None = None
         try:
             source = textwrap.dedent(inspect.getsource(function))
         except OSError:  # typed into a console: only the reference
@@ -64,6 +65,7 @@ class UpdateRule(Kernel):
         self.cpu(translation.loop())
         self.cuda(translation.launch)
         self.several.cuda(translation.launch_for_several)
+        self._translation = translation
 
     def _in_blocks(self) -> Callable[..., None]:
         """Return the reference: the function itself, on NumPy arrays block by block."""
@@ -89,6 +91,17 @@ class UpdateRule(Kernel):
             self(xp, *(a if a is None else a.reshape(-1) for a in arrays), *options)
             if x is not parameter:
                 parameter[...] = x
+
+    def loop_for_several(self, dtype: Any, state: Iterable[str]) -> Callable[..., None] | None:
+        """Return the compiled rule for many parameters, or None where no compiled kernels run.
+
+        It takes a table of int64, for each parameter the number of elements and the addresses of
+        its arrays, contiguous and of one dtype: parameter, gradient, and those of `state`, the
+        arrays that are kept, in the order of the rule; and the options as an array of float64.
+        """
+        if self._translation is None:
+            return None
+        return compile_source(self._translation.source_for_several(dtype.char, tuple(state)))
 
 
 def update_rule(function: Callable[..., None]) -> UpdateRule:
@@ -182,6 +195,25 @@ class _Translation(ast.NodeTransformer):
         # Numba keeps what it compiles beside the file of the rule, until that file changes.
         return self._define([*self.arrays, *self.options], lines, self.filename)
 
+    @functools.cache  # noqa: B019 - a rule lives as long as its module
+    def source_for_several(self, dtype: str, state: tuple[str, ...]) -> str:
+        """Return a module's text: the rule for each row of a table of sizes and addresses."""
+        statements = ast.parse("\n".join(map(ast.unparse, self.body))).body
+        present = [name for name in self.arrays if name in ("parameter", "gradient", *state)]
+        kept = _WithoutTests(present).visit(ast.Module(statements, []))
+        body = re.sub(_words(self.arrays), r"\g<0>[element]", ast.unparse(kept))
+        pointer, number = {"f": ("floats", "float32"), "d": ("doubles", "float64")}[dtype]
+        lines = [
+            *(f"{name} = _options[{n}]" for n, name in enumerate(self.options)),
+            *self.prelude,
+            *(f"{c} = np.{number}({text})" for text, c in self.coefficients.items()),
+            "for _row in range(len(_table)):",
+            *(f" {name} = {pointer}(_table[_row, {n}])" for n, name in enumerate(present, 1)),
+            f" for element in range(_table[_row, 0]):\n{textwrap.indent(body, '  ')}",
+        ]
+        text = textwrap.indent("\n".join(lines), " ")
+        return f"import math\n\nimport numpy as np\n\n\ndef run(_table, _options):\n{text}\n"
+
     def launch(self, cp: Any, *arguments: Any) -> None:
         """Run the rule as a CUDA kernel."""
         given = zip(self.arrays, arguments, strict=False)
@@ -242,6 +274,24 @@ class _Translation(ast.NodeTransformer):
         namespace: dict[str, Any] = {"np": np, "math": math, "__name__": __name__}
         exec(compile(source, filename, "exec"), namespace)
         return namespace[self.name]
+
+
+class _WithoutTests(ast.NodeTransformer):
+    """Replaces tests whether a state array is kept by what they give for those `present`."""
+
+    def __init__(self, present: Iterable[str]) -> None:
+        self.tests = {f"{name} is not None" for name in present}
+
+    def visit_Compare(self, node: ast.Compare) -> Any:
+        text = ast.unparse(node)
+        return ast.Constant(text in self.tests) if text.endswith(" is not None") else node
+
+    def visit_If(self, node: ast.If) -> Any:
+        test = self.visit(node.test)
+        if isinstance(test, ast.Constant):
+            parts = node.body if test.value else node.orelse
+            return [self.visit(part) for part in parts] or ast.Pass()
+        return self.generic_visit(node)
 
 
 def _words(names: Iterable[str]) -> str:

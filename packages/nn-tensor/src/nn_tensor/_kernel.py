@@ -51,7 +51,8 @@ def compile_source(source: str) -> Callable[..., Any] | None:
     """Return the function ``run`` of a module's text, compiled, or None without numba.
 
     It is in numba's subset of Python. The text is generated, so the machine code is kept on disk
-    by its content.
+    by its content. It may call ``floats(address)`` and ``doubles(address)``, which are the arrays
+    of float32 and float64 at an address, of which nothing checks where they end.
 
     >>> from nn_tensor.extend import compile_source
     >>> function = compile_source("def run(x):\\n    return x + 1\\n")

@@ -26,13 +26,22 @@ class _Versions:
         self._last: dict[int, tuple[int, weakref.ref[Any]]] = {}
         self._lock = threading.Lock()
 
-    def mark(self, array: Array) -> None:
-        """Count a change of the memory of `array`."""
-        owner, last = _owner(array), self._last  # the callback must not keep `self` in a cycle
-        key = id(owner)
+    def mark(self, *arrays: Array) -> None:
+        """Count a change of the memory of `arrays`."""
+        last = self._last  # the callback must not keep `self` in a cycle
         with self._lock:
             self.current += 1
-            last[key] = self.current, weakref.ref(owner, lambda _: last.pop(key, None))
+            for array in arrays:
+                owner = _owner(array)
+                key = id(owner)
+                entry = last.get(key)
+                if entry is not None and entry[1]() is owner:
+                    last[key] = self.current, entry[1]
+                else:
+                    last[key] = (
+                        self.current,
+                        weakref.ref(owner, lambda _, key=key: last.pop(key, None)),
+                    )
 
     def changed_since(self, version: int, array: Array) -> bool:
         """Return whether the memory of `array` was changed after `version`."""
@@ -60,11 +69,11 @@ def check_saved(node: Node, create_graph: bool) -> None:
             )
 
 
-def mark_dirty(array: Array) -> None:
-    """Tell autograd that `array` was changed in place.
+def mark_dirty(*arrays: Array) -> None:
+    """Tell autograd that `arrays` were changed in place.
 
     Code that writes into ``tensor.data`` by itself (an optimizer's kernel) calls this, so that a
-    later `backward` through an operation that saved the array raises instead of computing a
+    later `backward` through an operation that saved one raises instead of computing a
     wrong gradient.
 
     >>> import numpy as np
@@ -79,6 +88,7 @@ def mark_dirty(array: Array) -> None:
         ...
     RuntimeError: multiply saved an array of shape (1,) that was changed in place before backward
     """
-    versions.mark(array)
+    versions.mark(*arrays)
     if observers and (observer := current_observer()) is not None:
-        observer.written(array)
+        for array in arrays:
+            observer.written(array)
