@@ -21,7 +21,7 @@ from nn_kernels._threads import run
 __all__ = ["cross_entropy", "cross_entropy_gradient", "softmax", "softmax_gradient"]
 
 _BLOCK = 1 << 13  # elements of a part
-_FEW = 1 << 12  # up to which NumPy is as fast
+_FEW = 1 << 12  # up to which NumPy is as fast as the hand-over to threads
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _LEAST = np.finfo(np.float32).min
 
@@ -87,19 +87,14 @@ def _softmax_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
         _project(g, y, out, start, count, sum_of_products(g, y, start, count))
 
 
-def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
-    logits, classes, scale, options = floats(a[2]), integers(a[3]), floats(a[4]), floats(a[5])
-    losses, exponentials, totals, rows, count = (
-        floats(a[6]),
-        floats(a[7]),
-        floats(a[8]),
-        a[9],
-        a[10],
-    )
+@jit()
+def _cross_entropy_rows(  # type: ignore[no-untyped-def]
+    logits, classes, scale, options, losses, exponentials, totals, first, last, count, scaled
+):
     smoothing = options[0]
-    for row in range(part * a[11], min((part + 1) * a[11], rows)):
+    for row in range(first, last):
         start = np.uintp(row * count)
-        if a[12] and scale[row] == _ZERO:
+        if scaled and scale[row] == _ZERO:
             _fill(exponentials, start, count, _ZERO)
             losses[row], totals[row] = _ZERO, _ONE
             continue
@@ -115,15 +110,23 @@ def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
             mean = _sum(logits, start, count, shift) / np.float32(count)
             chosen = (_ONE - smoothing) * chosen + smoothing * mean
         loss = np.float32(math.log(total)) - chosen
-        losses[row] = loss * scale[row] if a[12] else loss
+        losses[row] = loss * scale[row] if scaled else loss
         totals[row] = total
 
 
-def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
-    g, exponentials, totals, classes = floats(a[2]), floats(a[3]), floats(a[4]), integers(a[5])
-    options, out, rows, count = floats(a[6]), floats(a[7]), a[8], a[9]
+def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
+    first, last = part * a[11], min((part + 1) * a[11], a[9])
+    logits, classes, scale, options = floats(a[2]), integers(a[3]), floats(a[4]), floats(a[5])
+    results = floats(a[6]), floats(a[7]), floats(a[8])
+    _cross_entropy_rows(logits, classes, scale, options, *results, first, last, a[10], a[12])
+
+
+@jit()
+def _cross_entropy_gradient_rows(  # type: ignore[no-untyped-def]
+    g, exponentials, totals, classes, options, out, first, last, count
+):
     smoothing = options[0]
-    for row in range(part * a[10], min((part + 1) * a[10], rows)):
+    for row in range(first, last):
         start = np.uintp(row * count)
         if classes[row] < 0 or classes[row] >= count:
             options[1] = _ONE
@@ -131,6 +134,13 @@ def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def
         uniform = g[row] * (smoothing / np.float32(count))
         _scale_and_subtract(exponentials, out, start, count, g[row] / totals[row], uniform)
         out[start + np.uintp(classes[row])] -= g[row] * (_ONE - smoothing)
+
+
+def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
+    first, last = part * a[10], min((part + 1) * a[10], a[8])
+    g, exponentials, totals, classes = floats(a[2]), floats(a[3]), floats(a[4]), integers(a[5])
+    options, out = floats(a[6]), floats(a[7])
+    _cross_entropy_gradient_rows(g, exponentials, totals, classes, options, out, first, last, a[9])
 
 
 _SOFTMAX, _SOFTMAX_GRADIENT = Job(_softmax_job), Job(_softmax_gradient_job)
@@ -180,20 +190,26 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
         scale: a factor of each loss, or None; rows with 0 are ignored.
         smoothing: the fraction of the target that is distributed uniformly over all classes.
     """
-    arrays = _prepare(logits) if scale is None else _prepare(logits, scale)
-    if arrays is None or logits.ndim != 2 or classes.dtype.kind not in "iu":
+    if logits.ndim != 2 or not logits.size or classes.dtype.kind not in "iu":
         return NotImplemented
+    arrays = contiguous_float32(logits, logits if scale is None else scale)
     rows, count = logits.shape
-    if classes.size != rows or (scale is not None and scale.size != rows):
+    if arrays is None or classes.size != rows or (scale is not None and scale.size != rows):
         return NotImplemented
-    logits, factors = arrays[0], arrays[-1]
     classes = np.ascontiguousarray(classes, np.int64)
     losses, totals = np.empty(rows, np.float32), np.empty((rows, 1), np.float32)
-    exponentials, options = np.empty_like(logits), np.array([smoothing, _LEAST, 0], np.float32)
-    together, parts = _parts(rows, count)
+    exponentials, options = (
+        np.empty((rows, count), np.float32),
+        np.array([smoothing, _LEAST, 0], np.float32),
+    )
     results = losses, exponentials, totals
-    arguments = logits, classes, factors, options, *results
-    run(_CROSS_ENTROPY, (*arguments, rows, count, together, int(scale is not None)), parts)
+    arguments, scaled = (arrays[0], classes, arrays[1], options, *results), int(scale is not None)
+    if logits.size < _FEW:  # for which the addresses of a job take too long
+        flat = [array.reshape(-1) for array in arguments]
+        _cross_entropy_rows(*flat, 0, rows, count, scaled)
+    else:
+        together, parts = _parts(rows, count)
+        run(_CROSS_ENTROPY, (*arguments, rows, count, together, scaled), parts)
     if options[2]:  # a class is none of the columns
         return NotImplemented
     return results
@@ -203,15 +219,18 @@ def cross_entropy_gradient(
     g: Any, exponentials: Any, total: Any, classes: Any, smoothing: float
 ) -> Any:
     """Return the gradient of the logits of `cross_entropy` for that of its losses."""
-    arrays = _prepare(exponentials, g, total)
-    if arrays is None or exponentials.ndim != 2 or classes.dtype.kind not in "iu":
+    if exponentials.ndim != 2 or not exponentials.size or classes.dtype.kind not in "iu":
         return NotImplemented
+    arrays = contiguous_float32(g, exponentials, total)
     rows, count = exponentials.shape
-    if not g.size == total.size == classes.size == rows:
+    if arrays is None or not g.size == total.size == classes.size == rows:
         return NotImplemented
-    out, options = np.empty_like(exponentials, order="C"), np.array([smoothing, 0], np.float32)
-    exponentials, g, total = arrays
-    arguments = g, exponentials, total, np.ascontiguousarray(classes, np.int64), options, out
-    together, parts = _parts(rows, count)
-    run(_CROSS_ENTROPY_GRADIENT, (*arguments, rows, count, together), parts)
+    out, options = np.empty((rows, count), np.float32), np.array([smoothing, 0], np.float32)
+    arguments = *arrays, np.ascontiguousarray(classes, np.int64), options, out
+    if out.size < _FEW:
+        flat = [array.reshape(-1) for array in arguments]
+        _cross_entropy_gradient_rows(*flat, 0, rows, count)
+    else:
+        together, parts = _parts(rows, count)
+        run(_CROSS_ENTROPY_GRADIENT, (*arguments, rows, count, together), parts)
     return NotImplemented if options[1] else out
