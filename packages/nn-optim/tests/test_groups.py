@@ -458,3 +458,28 @@ def test_arrays_are_looked_up_anew_when_they_are_replaced(compiled):
         assert_equal(run(change), expected)
     for a, b in zip(run(other_kernels), run(on_one_kind), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("first", [0, 1, 3, 15])
+def test_parameters_may_begin_anywhere_in_a_line_of_the_cache(first, dtype, compiled):
+    def leaves():
+        memory = np.random.default_rng(0).standard_normal(5000).astype(dtype)
+        sizes = (1, 7, 40, 4000)
+        return [Tensor(memory[first : first + n].copy(), requires_grad=True) for n in sizes], memory
+
+    (aligned, _), (given, memory) = leaves(), leaves()
+    for parameter, size in zip(given, (1, 7, 40, 4000), strict=True):
+        place = np.empty(size + 20, dtype)[first : first + size]
+        place[...] = memory[first : first + size]
+        parameter.data = place
+    optimizers = Adam(aligned, lr=0.1, amsgrad=True), Adam(given, lr=0.1, amsgrad=True)
+    for optimizer in optimizers:
+        train(optimizer, 3)
+    assert_equal(*map(values, optimizers))
+    assert_equal(
+        *([s for k, s in o.state_dict().items() if k != "__metadata__"] for o in optimizers)
+    )
+    large = optimizers[1].groups[0]._states[-1]
+    places = [a.__array_interface__["data"][0] % 64 for a in (large.array, *large.values())]
+    assert len(set(places)) == 1  # or vectors would cross lines

@@ -61,6 +61,10 @@ def check_range(
         # nothing is allowed that a wrong value could become
         check_range(values.get(), low, high, error, message, allowed)
         return values
+    if values.dtype.kind in "iu" and values.size:  # as nearly always: two passes, no array
+        extremes = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
+        if low <= extremes[0] and extremes[1] <= high:
+            return values
     wrong: Any = (values < low) | (values > high)
     if allowed is not None:
         wrong &= values != allowed

@@ -106,7 +106,9 @@ def unbroadcast_grad(grad: Any, shape: tuple[int, ...]) -> Any:
             raise ValueError(f"shape: {shape} does not broadcast to the gradient's {grad.shape}")
         axes += tuple(extra + i for i, n in enumerate(shape) if n == 1 and aligned[i] != 1)
     wide = accumulation_dtype(grad.dtype)
-    if wide is None or isinstance(grad, Variable):  # sums of Tensors accumulate by themselves
+    if wide is None and type(grad) is np.ndarray:
+        total = np.add.reduce(grad, axis=axes)  # without the Python around it in `sum`
+    elif wide is None or isinstance(grad, Variable):  # sums of Tensors accumulate by themselves
         total = grad.sum(axis=axes)
     elif isinstance(grad, (np.ndarray, np.generic)):
         total = grad.sum(axis=axes, dtype=wide).astype(grad.dtype)
