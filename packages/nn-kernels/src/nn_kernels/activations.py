@@ -62,10 +62,16 @@ def relu(x: Any) -> Any:
 
 
 def select_positive(x: Any, y: Any) -> Any:
-    """Return `x` where `y` is positive and 0 elsewhere, of large float32 arrays of one shape."""
-    if x.size < _FEW or x.shape != y.shape or (arrays := contiguous_float32(x, y)) is None:
+    """Return `x` where `y` is positive and 0 elsewhere, of float32 arrays of one shape."""
+    if x.size < _FEW and not (x.flags.c_contiguous and y.flags.c_contiguous):
+        return NotImplemented
+    if x.shape != y.shape or not x.ndim or (arrays := contiguous_float32(x, y)) is None:
         return NotImplemented
     x, y = arrays
+    if x.size < _FEW:
+        out = np.empty(x.shape, np.float32)
+        _select_block(x.reshape(-1), y.reshape(-1), out.reshape(-1), 0, x.size)
+        return out
     out = np.empty_like(x)
     run(_SELECT, (x, y, out, x.size), -(-x.size // _BLOCK))
     return out

@@ -10,6 +10,7 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import (
     array_module,
+    array_of,
     current_observer,
     device_of,
     device_scope,
@@ -180,6 +181,19 @@ class AddressTable:
                     return cls(states, names)
             return table
         return cls(states, names)
+
+    def fits(self, states: Sequence[State], initial: dict[str, float]) -> bool:
+        """Return whether all `states` are as in the step before, and have a gradient."""
+        step = states[0].step
+        if len(states) != len(self._parameters) or states[0]._initial != initial:
+            return False
+        for state, array in zip(states, self._parameters, strict=True):
+            parameter = state.parameter
+            if state.buffer is not self or state.step != step or not array.flags.writeable:
+                return False
+            if array_of(parameter) is not array or gradient_of(parameter) is None:
+                return False
+        return True
 
     def apply(
         self, loop: Callable[..., None], options: Sequence[Any], states: Sequence[State]

@@ -213,22 +213,7 @@ class Optimizer(Configured):
         for group in self._groups:
             options = group.current_options()
             initial = self.init_state(options)
-            loops: dict[Any, Any] = {None: None}
-            batches: dict[Any, list[State]] = {}
-            for state in group._states:
-                if state.parameter.has_grad:
-                    state.prepare(initial)
-                    if not getattr(state.array.flags, "writeable", True):  # CuPy has no such flag
-                        raise ValueError(f"parameters[{state.position}]: its array is read-only")
-                    dtype = state.looped
-                    if dtype not in loops:
-                        loops[dtype] = rule and rule.loop_for_several(dtype, initial)
-                    loop, batch = loops[dtype], None
-                    if loop is None:
-                        together = rule is not None and state.batch is not None
-                        batch = state.batch if together else state.position
-                    batches.setdefault((loop, batch, state.step), []).append(state)
-            ready.append((batches, options))
+            ready.append((self._batches(group, initial, rule), options))
         array: Array = None  # the last parameter
         for batches, options in ready:
             for (loop, _, step), states in batches.items():
@@ -253,6 +238,36 @@ class Optimizer(Configured):
         elif type(array) is np.ndarray and array.size and math.isnan(array.item(0)):
             cure = "compute a step inside nn_tensor.detect_anomaly() to find the operation"
             self._say("step: a parameter became NaN; " + cure)
+
+    def _batches(
+        self, group: Group, initial: dict[str, float], rule: UpdateRule | None
+    ) -> dict[Any, list[State]]:
+        """Return the parameters that have a gradient, those together that are updated together.
+
+        The keys are a compiled loop or None, what else is common to them, and their step.
+        """
+        states = group._states
+        table = states[0].buffer
+        if rule is not None and type(table) is AddressTable and table.fits(states, initial):
+            loop = rule.loop_for_several(states[0].looped, initial)
+            if loop is not None:
+                return {(loop, None, states[0].step): states}
+        loops: dict[Any, Any] = {None: None}
+        batches: dict[Any, list[State]] = {}
+        for state in states:
+            if state.parameter.has_grad:
+                state.prepare(initial)
+                if not getattr(state.array.flags, "writeable", True):  # CuPy has no such flag
+                    raise ValueError(f"parameters[{state.position}]: its array is read-only")
+                dtype = state.looped
+                if dtype not in loops:
+                    loops[dtype] = rule and rule.loop_for_several(dtype, initial)
+                loop, batch = loops[dtype], None
+                if loop is None:
+                    together = rule is not None and state.batch is not None
+                    batch = state.batch if together else state.position
+                batches.setdefault((loop, batch, state.step), []).append(state)
+        return batches
 
     def _say(self, message: str) -> None:
         """Log a warning, each once in the life of an optimizer."""
