@@ -51,7 +51,7 @@ class State(dict[str, Array]):
 
     step: int
     dtype: np.dtype[Any]
-    looped: np.dtype[Any] | None
+    looped: Any
 
     def __init__(self, parameter: Tensor | None = None, position: int = 0) -> None:
         self.parameter: Any = parameter
@@ -100,9 +100,9 @@ class State(dict[str, Array]):
                 arrays[name] = array.astype(dtype, order="C", copy=False)
         self.load(self.step, arrays)
         self.array, self.dtype, self._initial = parameter, dtype, initial
-        # what a loop over addresses updates together has the same dtype other than None
+        # what a loop over addresses updates together has the same value other than None
         in_order = type(parameter) is np.ndarray and parameter.flags.carray
-        self.looped = parameter.dtype if in_order and parameter.dtype in _IN_LOOPS else None
+        self.looped = dtype.char if in_order and parameter.dtype in _IN_LOOPS else None
         # what is updated together otherwise has the same value other than None
         self.batch: Any = None
         if type(parameter) is not np.ndarray and parameter.flags.c_contiguous:
@@ -284,7 +284,7 @@ class FlatBuffer(State):
         for view, state in zip(self._parameters, states, strict=True):
             state.array[...] = view
             state.step = self.step
-            mark_dirty(state.array)
+        mark_dirty(*[state.array for state in states])
 
 
 class Group:

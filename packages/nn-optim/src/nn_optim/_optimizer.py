@@ -259,10 +259,9 @@ class Optimizer(Configured):
                 state.prepare(initial)
                 if not getattr(state.array.flags, "writeable", True):  # CuPy has no such flag
                     raise ValueError(f"parameters[{state.position}]: its array is read-only")
-                dtype = state.looped
-                if dtype not in loops:
-                    loops[dtype] = rule and rule.loop_for_several(dtype, initial)
-                loop, batch = loops[dtype], None
+                if state.looped not in loops:
+                    loops[state.looped] = rule and rule.loop_for_several(state.looped, initial)
+                loop, batch = loops[state.looped], None
                 if loop is None:
                     together = rule is not None and state.batch is not None
                     batch = state.batch if together else state.position

@@ -94,16 +94,17 @@ class UpdateRule(Kernel):
             if x is not parameter:
                 parameter[...] = x
 
-    def loop_for_several(self, dtype: Any, state: Iterable[str]) -> Callable[..., None] | None:
+    def loop_for_several(self, dtype: str, state: Iterable[str]) -> Callable[..., None] | None:
         """Return the compiled rule for many parameters, or None where no compiled kernels run.
 
         It takes a table of int64, for each parameter the number of elements and the addresses of
         its arrays, contiguous and of one dtype: parameter, gradient, and those of `state`, the
         arrays that are kept, in the order of the rule; and the options as an array of float64.
+        `dtype` is ``"f"`` or ``"d"``, NumPy's letters for float32 and float64.
         """
         if self._translation is None:
             return None
-        return compile_source(self._translation.source_for_several(dtype.char, tuple(state)))
+        return compile_source(self._translation.source_for_several(dtype, tuple(state)))
 
 
 def update_rule(function: Callable[..., None]) -> UpdateRule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from typing import Any
@@ -36,18 +37,21 @@ class _Versions:
                 key = id(owner)
                 entry = last.get(key)
                 if entry is not None and entry[1]() is owner:
-                    last[key] = self.current, entry[1]
+                    reference = entry[1]
                 else:
-                    last[key] = (
-                        self.current,
-                        weakref.ref(owner, lambda _, key=key: last.pop(key, None)),
-                    )
+                    forget = functools.partial(_forget, last, key)
+                    reference = weakref.ref(owner, forget)
+                last[key] = self.current, reference
 
     def changed_since(self, version: int, array: Array) -> bool:
         """Return whether the memory of `array` was changed after `version`."""
         owner = _owner(array)
         entry = self._last.get(id(owner))
         return entry is not None and entry[0] > version and entry[1]() is owner
+
+
+def _forget(last: dict[int, Any], key: int, _: Any) -> None:
+    last.pop(key, None)
 
 
 def _owner(array: Array) -> Array:
