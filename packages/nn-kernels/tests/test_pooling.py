@@ -107,6 +107,19 @@ def test_relu(seed):
         assert relu(x) is select_positive(g, x) is NotImplemented
 
 
+@pytest.mark.parametrize("shape", [(0,), (1,), (7,), (3, 5), (32, 128), (9, 1000)])
+def test_few_elements_are_selected(shape):
+    rng = np.random.default_rng(0)
+    g, y = draw(rng, shape), draw(rng, shape)
+    g.reshape(-1)[:3], y.reshape(-1)[:2] = (
+        [np.nan, np.inf, -np.inf][: g.size],
+        [-1, np.nan][: y.size],
+    )
+    selected = select_positive(g, y)
+    assert selected.shape == shape
+    np.testing.assert_array_equal(selected, np.where(y > 0, g, 0))
+
+
 def test_what_is_left_to_the_reference():
     windows = (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), "auto"
     assert max_pool2d(np.zeros((1, 1, 4, 4)), windows) is NotImplemented

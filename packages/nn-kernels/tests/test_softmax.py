@@ -60,6 +60,25 @@ def test_cross_entropy(seed):
     np.testing.assert_allclose(dx, g[:, None] * probabilities, **CLOSE)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (4, 5), (32, 10), (64, 64), (3, 1366)])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_cross_entropy_of_any_size_is_the_same(shape, smoothing, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, g = rng.standard_normal(shape).astype(np.float32), rng.random(shape[0]).astype(np.float32)
+    classes, scale = rng.integers(0, shape[1], shape[0]), rng.integers(0, 2, shape[0])
+    results = []
+    for few in (0, 1 << 12):  # by jobs for threads, and without
+        monkeypatch.setattr("nn_kernels.softmax._FEW", few)
+        for factor in (None, scale.astype(np.float32)):
+            losses, *kept = cross_entropy(x, classes, factor, smoothing)
+            results.append([losses, *kept, cross_entropy_gradient(g, *kept, classes, smoothing)])
+    for first, second in zip(results[:2], results[2:], strict=True):
+        for a, b in zip(first, second, strict=True):
+            assert a.shape == b.shape
+            np.testing.assert_array_equal(a, b)
+    assert cross_entropy(x, classes - shape[1], None, smoothing) is NotImplemented
+
+
 def test_what_is_not_finite():
     x = np.zeros((4, 2000), np.float32)
     x[0], x[1, 3], x[2, 5], x[3, 7] = -np.inf, np.nan, np.inf, -np.nan

@@ -152,7 +152,7 @@ class AddressTable:
 
     Args:
         states: those of the parameters, contiguous and of one dtype.
-        names: of the state arrays.
+        names: the names of the state arrays.
     """
 
     def __init__(self, states: Sequence[State], names: Sequence[str]) -> None:
