@@ -131,13 +131,18 @@ def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
 
 
 _FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
+_DTYPES = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def _fits(x: Any, *others: Any) -> bool:
     """Return whether all are contiguous vectors of one length, of float32 or float64."""
-    if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous or x.ndim != 1:
+    dtype, shape = x.dtype, x.shape
+    if dtype not in _DTYPES or not x.flags.c_contiguous or x.ndim != 1:
         return False
-    return all(a.dtype == x.dtype and a.shape == x.shape and a.flags.c_contiguous for a in others)
+    for a in others:  # a generator takes twice the time
+        if a.dtype != dtype or a.shape != shape or not a.flags.c_contiguous:
+            return False
+    return True
 
 
 def gelu(x: Any, gate: Any, out: Any) -> Any:

@@ -208,14 +208,15 @@ def _run_forward(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) 
     options = np.array([epsilon, center, has_weights, has_bias], dtype)
     normal, inverse = np.empty_like(x), np.empty((rows, 1), dtype)
     out = np.empty_like(x) if has_weights else normal
-    none = _NONE.astype(dtype, copy=False)
-    weights, bias = weights if has_weights else none, bias if has_bias else none
-    arrays = x, normal, out, inverse, weights, bias, options
+    if not (has_weights and has_bias):
+        none = _NONE.astype(dtype, copy=False)
+        weights, bias = weights if has_weights else none, bias if has_bias else none
+    matrices, vectors = (x, normal, out, inverse), (weights, bias, options)
     together, parts = _divide(rows, count, dtype)
     if parts > 1:
-        run(_FORWARD, (*arrays, rows, count, together), parts)
+        run(_FORWARD, (*matrices, *vectors, rows, count, together), parts)
     else:
-        _forward(*_flat(*arrays), 0, rows, count)
+        _forward(*_flat(*matrices), *vectors, 0, rows, count)
     return out, normal, inverse
 
 

@@ -69,7 +69,8 @@ class _Normalization(Base_Layer, ABC):
         self._check_shape(x.shape)
         # in half precision, sums would overflow or lose their small terms
         wide = x.astype(np.float32) if x.dtype.itemsize < 4 else x
-        return self._normalize(wide).astype(x.dtype)
+        out = self._normalize(wide)
+        return out if out.dtype == x.dtype else out.astype(x.dtype)
 
     @abstractmethod
     def _check_shape(self, shape: tuple[int, ...]) -> None: ...

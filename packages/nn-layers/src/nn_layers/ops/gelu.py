@@ -99,7 +99,8 @@ def _gelu_forward_on_cuda(cp: Any) -> Any:
 @op(keeps=("gate",))
 def gelu(xp: Any, x: Any, /) -> Any:
     """Return `x` times the probability that a standard normal variable is less than `x`."""
-    x = xp.ascontiguousarray(x).reshape(x.shape)
+    if not x.flags.c_contiguous:
+        x = xp.ascontiguousarray(x)
     if not is_floating(x.dtype):
         x = x.astype(np.float64)
     gate, out = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)

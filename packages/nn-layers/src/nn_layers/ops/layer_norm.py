@@ -54,7 +54,10 @@ def standardize_and_scale(
         raise ValueError(
             f"bias: expected the shape of the weights, {weights.shape}, or 0.0, got {got}"
         )
-    dtype = xp.result_type(*[a for a in (x, weights, bias) if not isinstance(a, float)])
+    dtype = x.dtype
+    others = [weights] if isinstance(bias, float) else [weights, bias]
+    if any(a.dtype != dtype for a in others):
+        dtype = xp.result_type(x, *others)
     wide = accumulation_dtype(x.dtype) or x.dtype
     rows = _rows(xp, x.astype(wide, copy=False), weights.ndim)
     vectors = [None if isinstance(p, float) else p.reshape(-1) for p in (weights, bias)]

@@ -13,9 +13,10 @@ __all__ = ["linear"]
 @op(precision="low")
 def linear(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
     """Return ``x @ weights + bias`` for `x` of any number of dimensions."""
-    out = xp.matmul(_as_matrix(x), weights)
+    is_matrix = x.ndim == 2 or (x.ndim > 2 and x.size == x.shape[-1] * x.shape[-2])
+    out = xp.matmul(x if is_matrix else _as_matrix(x), weights)
     out = xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
-    return out if x.ndim == 2 else out.reshape(*x.shape[:-1], weights.shape[1])
+    return out if is_matrix else out.reshape(*x.shape[:-1], weights.shape[1])
 
 
 @linear.gradient("x")
