@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from nn_jit._names import FRAMEWORK
+
 __all__ = ["JitError", "place"]
 
 
@@ -16,7 +18,7 @@ def place() -> str:
     frame = sys._getframe(1)
     while frame.f_back is not None:
         package = frame.f_globals.get("__name__", "").partition(".")[0]
-        if not package.startswith("nn_") and package != "contextlib":
+        if package not in FRAMEWORK and package != "contextlib":
             break
         frame = frame.f_back
     return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"

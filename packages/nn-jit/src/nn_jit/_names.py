@@ -1,13 +1,23 @@
-"""Which names the code of a function reads: variables around it, and attributes."""
+"""Which names the code of a function reads: variables around it, modules, and attributes."""
 
 from __future__ import annotations
 
 import dis
 import functools
+from collections.abc import Iterable, Iterator
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-__all__ = ["Names", "names_of"]
+__all__ = ["FRAMEWORK", "Names", "names_of"]
+
+FRAMEWORK = frozenset(
+    "nn_data nn_io nn_jit nn_kernels nn_layers nn_losses nn_optim nn_recurrent nn_tensor nn_train "
+    "nn_transformer".split()
+)
+"""The packages of this framework, whose variables and classes do not change."""
+
+_BY_STRING = {"getattr", "hasattr", "attrgetter", "vars", "__dict__"}
+_MAY_LACK = {*_BY_STRING, "AttributeError", "Exception", "suppress"}
 
 
 class Names(NamedTuple):
@@ -15,7 +25,9 @@ class Names(NamedTuple):
 
     variables: tuple[str, ...]  # global ones
     free: tuple[str, ...]  # of a function around it
+    imports: tuple[str, ...]  # modules, perhaps relative to a package
     attributes: frozenset[str]
+    may_lack: bool  # whether it goes on where an attribute does not exist
 
 
 @functools.lru_cache(4096)
@@ -26,7 +38,20 @@ def names_of(code: CodeType) -> Names:
         found.setdefault(instruction.opname, {})[instruction.argval] = None
     variables = tuple(found.get("LOAD_GLOBAL", {}))
     free = tuple(name for name in found.get("LOAD_DEREF", {}) if name in code.co_freevars)
-    attributes = {*found.get("LOAD_ATTR", {}), *found.get("LOAD_METHOD", {})}
-    if "getattr" in variables:
-        attributes.update(x for x in code.co_consts if isinstance(x, str) and x.isidentifier())
-    return Names(variables, free, frozenset(x for x in attributes if not x.startswith("__")))
+    kinds = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM")
+    attributes = {name for kind in kinds for name in found.get(kind, {})}
+    used = {*variables, *free, *attributes}
+    if used & _BY_STRING or "MATCH_CLASS" in found:
+        attributes.update(_strings(code.co_consts))
+    named = frozenset(x for x in attributes if not x.startswith("__"))
+    imports = tuple(found.get("IMPORT_NAME", {}))
+    return Names(variables, free, imports, named, not used.isdisjoint(_MAY_LACK))
+
+
+def _strings(constants: Iterable[Any]) -> Iterator[str]:
+    """Yield the names among constants, in tuples and sets of them too."""
+    for x in constants:
+        if isinstance(x, str):
+            yield from filter(str.isidentifier, x.split("."))
+        elif isinstance(x, (tuple, frozenset)):
+            yield from _strings(x)

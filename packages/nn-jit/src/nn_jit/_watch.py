@@ -11,16 +11,18 @@ import contextlib
 import functools
 import gc
 import sys
-from collections import Counter
+import threading
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from sys import getrefcount
-from types import CellType, FrameType, FunctionType, MemberDescriptorType, ModuleType
+from types import CellType, CodeType, FrameType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from nn_tensor import Tensor
 from nn_tensor.extend import current_observer
 
-from nn_jit._names import names_of
+from nn_jit._names import FRAMEWORK, names_of
 from nn_jit._program import Guards
 from nn_jit._same import MISSING, PLAIN, is_unchanged
 
@@ -28,56 +30,85 @@ __all__ = ["Watcher", "drop_temporary"]
 
 _LIBRARIES = {"nn_tensor", "nn_kernels", "nn_jit", "numpy", "numba", "cupy"}
 _UNWATCHED = sys.stdlib_module_names | _LIBRARIES | {"nn_optim"}
-_LONGEST = 256  # lists, tuples and dicts beyond it are data, not structure
+_CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+_LONGEST = 256  # containers beyond it are data, not structure
 
 
 class Watcher:
-    """Collects the guards of one recording, from the calls of functions."""
+    """Collects the guards of one recording, from the calls of functions.
+
+    What code outside of the framework names is followed from all objects that are reached; what
+    the framework's own code names, from what this code reaches.
+    """
 
     def __init__(self, guards: Guards, finds_holders: bool) -> None:
         self.guards = guards
         self.finds_holders = finds_holders
-        self.keep: list[Any] = []  # so that no identity is used twice
-        self.seen: set[tuple[int, int]] = set()  # objects, by code
+        self.names: dict[str, bool] = {}  # of user code; whether the attribute may be lacking
+        self.objects: dict[int, Any] = {}  # kept, so that no identity is used twice
+        self.seen: set[tuple[Any, ...]] = set()  # objects and containers, by code
+        self.waiting: list[tuple[Any, CodeType | None]] = []  # to be followed
         self.functions: dict[Any, list[FunctionType]] = {}
         self.reached: dict[int, Any] = {}  # other than by an argument
 
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
         """Watch the calls of this thread; at the end drop what the function changes itself."""
-        before = sys.getprofile()
+        before: Any = sys.getprofile()
+        if before is not None and not callable(before):  # as of cProfile, which is then paused
+            before.disable()
         sys.setprofile(self._profile)
         try:
             yield
         finally:
-            sys.setprofile(before)
+            sys.setprofile(before if callable(before) else None)
+            if before is not None and not callable(before):
+                before.enable()
         self._drop_changed()
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
         if event != "call" or current_observer() is None:  # which an external has not
             return
-        code, module = frame.f_code, frame.f_globals.get("__name__", "")
-        if _top(module) in _UNWATCHED:
+        code, module = frame.f_code, _top(frame.f_globals.get("__name__", ""))
+        if module in _UNWATCHED:
             return
-        if not _is_ours(module):
+        ours = code if module in FRAMEWORK else None
+        if ours is None:
             self._variables(frame)
         values = frame.f_locals
-        for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        count = code.co_argcount + code.co_kwonlyargcount
+        count += bool(code.co_flags & CO_VARARGS) + bool(code.co_flags & CO_VARKEYWORDS)
+        for name in code.co_varnames[:count]:
             value = values.get(name)
-            if not isinstance(value, (Tensor, list, tuple, dict)):  # as an object with methods
+            if not isinstance(value, (Tensor, *_CONTAINERS)):  # as an object with methods
                 self._reach(value)
-            self._value(value, code)
+            self.waiting.append((value, ours))
+        while self.waiting:
+            self._follow(*self.waiting.pop())
 
     def _variables(self, frame: FrameType) -> None:
-        code, space = frame.f_code, frame.f_globals
-        names = names_of(code)
+        names, space = names_of(frame.f_code), frame.f_globals
+        new = [
+            name
+            for name in names.attributes
+            if name not in self.names or self.names[name] < names.may_lack
+        ]
+        self.names.update(dict.fromkeys(new, names.may_lack))
+        for x in list(self.objects.values()):
+            for name in new:
+                self._attribute(x, name, None)
         for name in names.variables:
             if name in space and not isinstance(space[name], ModuleType):
-                self._entry(space, name, "variable", code)
-            self._value(space.get(name), code)
+                self._entry(space, name, "variable", None)
+            self.waiting.append((space.get(name), None))
+        for name in names.imports:
+            package = str(space.get("__package__") or "").split(".")
+            parents = [".".join(package[: n + 1]) for n in range(len(package))]
+            for path in (name, *(f"{parent}.{name}".rstrip(".") for parent in parents)):
+                self.waiting.append((sys.modules.get(path), None))
         for name, cell in self._cells(frame, names.free):
             read = functools.partial(_contents, cell)
-            self._read(read, (id(cell), name), "variable", code)
+            self._read(read, (id(cell), name), "variable", None)
 
     def _cells(self, frame: FrameType, names: tuple[str, ...]) -> Iterable[tuple[str, CellType]]:
         """Return the cells of the variables that a frame takes from functions around its own."""
@@ -101,60 +132,74 @@ class Watcher:
         if self.finds_holders and not isinstance(x, PLAIN):
             self.reached[id(x)] = x
 
-    def _value(self, x: Any, code: Any) -> None:
-        """Follow the attributes that a code names, from an object."""
-        if (isinstance(x, PLAIN) and not isinstance(x, type)) or (id(x), id(code)) in self.seen:
+    def _follow(self, x: Any, code: CodeType | None) -> None:
+        """Follow the attributes that are named, from an object."""
+        if isinstance(x, PLAIN) and not isinstance(x, type):
             return
-        self.seen.add((id(x), id(code)))
-        self.keep.append(x)
-        if isinstance(x, (list, tuple, dict)):
-            if len(x) <= _LONGEST:
-                for part in x.values() if isinstance(x, dict) else x:
-                    self._value(part, code)
-        elif not _is_of_library(x):
+        if isinstance(x, _CONTAINERS):
+            key = (id(x), len(x), code)
+            if len(x) <= _LONGEST and key not in self.seen:
+                self.seen.add(key)
+                self.waiting += [
+                    (part, code) for part in (x.values() if isinstance(x, dict) else x)
+                ]
+            if type(x) in _CONTAINERS:
+                self.objects.setdefault(id(x), x)
+                return
+        if _is_of_library(x):
+            return
+        if id(x) not in self.objects:
+            self.objects[id(x)] = x
+            for name in self.names:
+                self._attribute(x, name, None)
+        if code is not None and (id(x), code) not in self.seen:
+            self.seen.add((id(x), code))
             for name in names_of(code).attributes:
                 self._attribute(x, name, code)
 
-    def _attribute(self, owner: Any, name: str, code: Any) -> None:
+    def _attribute(self, owner: Any, name: str, code: CodeType | None) -> None:
         own = getattr(owner, "__dict__", None)
+        cls = owner if isinstance(owner, type) else type(owner)
+        value = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), MISSING)
+        if isinstance(value, MemberDescriptorType) or isinstance(owner, threading.local):
+            read = functools.partial(getattr, owner, name, MISSING)  # of __slots__, or of a thread
+            return self._read(read, (id(owner), name), "attribute", code)
         if isinstance(own, dict) and name in own:
             return self._entry(own, name, "attribute", code)
-        classes = owner.__mro__ if isinstance(owner, type) else type(owner).__mro__
-        holder = next((cls for cls in classes if name in vars(cls)), None)
-        value = vars(holder)[name] if holder is not None else MISSING
-        if isinstance(value, MemberDescriptorType):  # of __slots__
-            read = functools.partial(getattr, owner, name, MISSING)
-            self._read(read, (id(owner), name), "attribute", code)
-        elif holder is not None and not hasattr(type(value), "__get__"):  # as methods have it
+        is_ours = _top(cls.__module__) in FRAMEWORK
+        lacking = value is MISSING
+        if lacking and not self.names.get(name) and (is_ours or not hasattr(cls, "__getattr__")):
+            return
+        if not hasattr(type(value), "__get__"):  # as methods have it
             if isinstance(own, dict):  # which may get one of its own
                 self._entry(own, name, "attribute", code)
-            if not _is_ours(holder.__module__):
-                read = functools.partial(_of_class, holder, name)
-                self._read(read, (id(holder), name), "attribute", code)
+            read = functools.partial(getattr, cls, name, MISSING)
+            if not is_ours and read() is value:
+                self._read(read, (id(cls), name), "attribute", code)
 
-    def _entry(self, space: dict[str, Any], name: str, kind: str, code: Any) -> None:
+    def _entry(self, space: dict[Any, Any], name: Any, kind: str, code: CodeType | None) -> None:
         value = space.get(name, MISSING)
         self.guards.entries.setdefault((id(space), name), (space, name, value, kind))
         self._found(value, name, code)
 
-    def _read(self, read: Any, key: tuple[int, str], kind: str, code: Any) -> None:
+    def _read(self, read: Any, key: tuple[int, str], kind: str, code: CodeType | None) -> None:
         value = read()
         self.guards.reads.setdefault(key, (read, key[1], value, kind))
         self._found(value, key[1], code)
 
-    def _found(self, value: Any, name: str, code: Any) -> None:
+    def _found(self, value: Any, name: str, code: CodeType | None) -> None:
         """Follow what a variable or attribute holds."""
         self._reach(value)
         self._container(value, name)
-        self._value(value, code)
+        self.waiting.append((value, code))
 
     def _container(self, value: Any, name: str) -> None:
         contents = self.guards.contents
-        if not isinstance(value, (list, tuple, dict)) or len(value) > _LONGEST:
+        if not isinstance(value, _CONTAINERS) or len(value) > _LONGEST:
             return
         if id(value) not in contents:
             parts = [value, value.values()] if isinstance(value, dict) else [value]
-            if not isinstance(value, tuple):
+            if not isinstance(value, (tuple, frozenset)):
                 contents[id(value)] = [(part, list(part), name) for part in parts]
             for part in parts[-1]:
                 self._container(part, name)
@@ -171,6 +216,30 @@ class Watcher:
         for number, parts in list(guards.contents.items()):
             if not all(is_unchanged(part, items) for part, items, _ in parts):
                 del guards.contents[number]
+                self._keep_others(parts)
+
+    def _keep_others(self, parts: list[tuple[Any, list[Any], str]]) -> None:
+        """Watch the items alone that the function has left as they were."""
+        (container, keys, name), reads = parts[0], self.guards.reads
+        if len(container) == len(keys):
+            reads[id(container), len] = (
+                functools.partial(len, container),
+                name,
+                len(keys),
+                "size of",
+            )
+        if isinstance(container, (list, deque)):
+            keys, items = list(range(len(keys))), keys
+        elif isinstance(container, dict):
+            items = parts[1][1]
+        else:
+            return
+        for key, item in zip(keys, items, strict=True):
+            read = functools.partial(_item, container, key)
+            if isinstance(container, dict):  # without __missing__
+                read = functools.partial(dict.get, container, key, MISSING)
+            if read() is item:
+                reads[id(container), key] = read, f"{name}[{key!r}]", item, "item"
 
     def holds(self, tensor: Tensor) -> bool:
         """Return whether a Tensor is reached from variables, or from an object that is called."""
@@ -222,22 +291,20 @@ def _contents(cell: CellType) -> Any:
         return MISSING
 
 
-def _of_class(cls: type, name: str) -> Any:
-    return vars(cls).get(name, MISSING)
+def _item(container: Any, key: Any) -> Any:
+    try:
+        return container[key]
+    except LookupError:
+        return MISSING
 
 
-def _top(module: str) -> str:
-    return module.partition(".")[0]
-
-
-def _is_ours(module: str) -> bool:
-    """Return whether a module is of this framework: its variables and classes do not change."""
-    return module.startswith("nn_")
+def _top(module: Any) -> str:
+    return str(module).partition(".")[0]
 
 
 def _is_of_library(x: Any) -> bool:
     """Return whether the attributes of an object are none of a program's concern."""
     if isinstance(x, (ModuleType, type)):
         name = x.__name__ if isinstance(x, ModuleType) else x.__module__
-        return _top(str(name)) in _UNWATCHED
-    return _top(str(type(x).__module__)) in _LIBRARIES
+        return _top(name) in _UNWATCHED | FRAMEWORK
+    return _top(type(x).__module__) in _LIBRARIES
