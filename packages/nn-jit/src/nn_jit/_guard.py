@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import repeat
 from operator import call, is_
 from typing import Any
 
@@ -19,7 +18,6 @@ __all__ = ["compile_guards"]
 def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     """Return a function of the leaves that says what has changed, or None."""
     tensors, arrays, needs = _columns(guards.states, 3)
-    spaces, keys, values, _ = _columns(guards.entries.values(), 4)
     reads, _, read_values, _ = _columns(guards.reads.values(), 4)
     contents = [part for parts in guards.contents.values() for part in parts]
     containers, items, _ = _columns(contents, 3)
@@ -71,21 +69,35 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
         "all(map(is_, map(array_of, tensors), arrays))": tensors,
         "list(map(needs_grad_of, tensors)) == needs": tensors,
         "not any(map(hooks_of, hooked))": hooked,
-        "all(map(is_, map(get, spaces, keys, missing), values))": spaces,
         "all(map(is_, map(call, reads), read_values))": reads,
         "all(map(is_unchanged, containers, items))": containers,
     }
-    needed = " and ".join(test for test, subjects in tests.items() if subjects) or "True"
+    known: dict[str, Any] = {}  # as arguments, which are read fastest
+    found = [test for test, subjects in tests.items() if subjects]
+    for number, (space, key, value, _) in enumerate(guards.entries.values()):
+        s, v = f"s{id(space)}", f"v{number}"
+        known[s] = space
+        if value is MISSING:
+            found.append(f"{key!r} not in {s}")
+        else:
+            known[v] = value
+            found.append(f"{s}[{key!r}] is {v}")
     in_state = layouts or gradients or numbers or arguments or guards.others
-    otherwise = "changed_state(leaves)" if in_state else "None"
-    space = {
-        "array_of": array_of, "call": call, "get": dict.get, "hooks_of": hooks_of, "is_": is_,
-        "is_unchanged": is_unchanged, "missing": repeat(MISSING), "needs_grad_of": needs_grad_of,
-        **locals(),
+    defaults = "".join(f", {name}={name}" for name in known)
+    source = f"""def changed(leaves{defaults}):
+    try:
+        if {" and ".join(found) or "True"}:
+            return {"changed_state(leaves)" if in_state else "None"}
+    except KeyError:  # of an entry that was removed
+        pass
+    return explained(leaves)
+"""
+    names = {
+        "array_of": array_of, "call": call, "hooks_of": hooks_of, "is_": is_,
+        "is_unchanged": is_unchanged, "needs_grad_of": needs_grad_of, **locals(), **known,
     }  # fmt: skip
-    changed: Callable[[Sequence[Any]], str | None] = eval(
-        f"lambda leaves: {otherwise} if {needed} else explained(leaves)", space
-    )
+    exec(source, names)
+    changed: Callable[[Sequence[Any]], str | None] = names["changed"]
     return changed
 
 

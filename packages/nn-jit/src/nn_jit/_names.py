@@ -17,7 +17,7 @@ FRAMEWORK = frozenset(
 """The packages of this framework, whose variables and classes do not change."""
 
 _BY_STRING = {"getattr", "hasattr", "attrgetter", "vars", "__dict__"}
-_MAY_LACK = {*_BY_STRING, "AttributeError", "Exception", "suppress"}
+_ERRORS = {"AttributeError", "Exception", "suppress"}
 
 
 class Names(NamedTuple):
@@ -27,7 +27,7 @@ class Names(NamedTuple):
     free: tuple[str, ...]  # of a function around it
     imports: tuple[str, ...]  # modules, perhaps relative to a package
     attributes: frozenset[str]
-    may_lack: bool  # whether it goes on where an attribute does not exist
+    optional: frozenset[str]  # attributes without which it may go on
 
 
 @functools.lru_cache(4096)
@@ -41,11 +41,12 @@ def names_of(code: CodeType) -> Names:
     kinds = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM")
     attributes = {name for kind in kinds for name in found.get(kind, {})}
     used = {*variables, *free, *attributes}
-    if used & _BY_STRING or "MATCH_CLASS" in found:
-        attributes.update(_strings(code.co_consts))
-    named = frozenset(x for x in attributes if not x.startswith("__"))
+    by_string = used & _BY_STRING or "MATCH_CLASS" in found
+    strings = set(_strings(code.co_consts)) if by_string else set()
+    attributes = {x for x in (*attributes, *strings) if not x.startswith("__")}
+    optional = attributes if used & _ERRORS else attributes & strings
     imports = tuple(found.get("IMPORT_NAME", {}))
-    return Names(variables, free, imports, named, not used.isdisjoint(_MAY_LACK))
+    return Names(variables, free, imports, frozenset(attributes), frozenset(optional))
 
 
 def _strings(constants: Iterable[Any]) -> Iterator[str]:

@@ -44,7 +44,7 @@ class Watcher:
     def __init__(self, guards: Guards, finds_holders: bool) -> None:
         self.guards = guards
         self.finds_holders = finds_holders
-        self.names: dict[str, bool] = {}  # of user code; whether the attribute may be lacking
+        self.names: dict[str, bool] = {}  # of user code; whether it may go on without
         self.objects: dict[int, Any] = {}  # kept, so that no identity is used twice
         self.seen: set[tuple[Any, ...]] = set()  # objects and containers, by code
         self.waiting: list[tuple[Any, CodeType | None]] = []  # to be followed
@@ -88,12 +88,9 @@ class Watcher:
 
     def _variables(self, frame: FrameType) -> None:
         names, space = names_of(frame.f_code), frame.f_globals
-        new = [
-            name
-            for name in names.attributes
-            if name not in self.names or self.names[name] < names.may_lack
-        ]
-        self.names.update(dict.fromkeys(new, names.may_lack))
+        optional = {name: name in names.optional for name in names.attributes}
+        new = {n: o for n, o in optional.items() if n not in self.names or o > self.names[n]}
+        self.names |= new
         for x in list(self.objects.values()):
             for name in new:
                 self._attribute(x, name, None)
