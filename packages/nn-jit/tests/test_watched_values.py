@@ -1,10 +1,17 @@
 """What a function reads of Python is watched: a program serves as long as it is the same."""
 
+import collections
+import contextlib
+import cProfile
 import dataclasses
 import gc
+import operator
+import sys
+import threading
 import types
 import weakref
 
+import nn_project
 import numpy as np
 import pytest
 from jit_parts import assert_same, inputs, replays
@@ -66,8 +73,40 @@ class ClassAttribute:
         return x * self.factor
 
 
+class Registry:
+    """Objects by name, which no caller names."""
+
+    def __init__(self, *items):
+        self._items = dict(zip("abc", items, strict=False))
+
+    def __getitem__(self, name):
+        return self._items[name]
+
+    def __iter__(self):
+        yield from self._items.values()
+
+    @property
+    def first(self):
+        return self._items["a"]
+
+
+class Lacking:
+    """Attributes that do not exist have a value all the same."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return 2.0
+
+
 def helper(x):
     return x * FACTOR
+
+
+def helper_of_rest(x, *items, **options):
+    for item in (*items, *options.values()):
+        x = x * item.factor
+    return x
 
 
 def set_factor(value):
@@ -163,6 +202,113 @@ def changes():
     yield "helper's closure", lambda x: of_closure(x), set_free
     yield "closure in a generator", lambda x: sum(y * free for y in (x,)), set_free
     yield "decorated", no_grad()(lambda x: x * free), set_free
+    yield from changes_elsewhere()
+    yield from changes_of_what_lacks()
+
+
+def changes_elsewhere():
+    """Yield changes of what one code reaches and another one names."""
+    registry = Registry(Box(factor=2.0))
+
+    def change(value):
+        registry["a"].factor = value
+
+    def get():
+        return registry
+
+    one = [registry["a"]]
+    kept = nn_project.Base()
+
+    def by_loop(x):
+        for item in get():
+            x = x * item.factor
+        return x
+
+    yield "result of a helper", lambda x: x * get()["a"].factor, change
+    yield "result of a property", lambda x: x * registry.first.factor, change
+    yield "iteration", by_loop, change
+    yield "item in a generator", lambda x: x * sum(item.factor for item in one), change
+    yield "item in a comprehension", lambda x: x * [item.factor for item in one].pop(), change
+    yield "attrgetter", lambda x: x * next(map(operator.attrgetter("factor"), one)), change
+    yield "rest", lambda x: helper_of_rest(x, *get()), change
+    yield "rest by name", lambda x: helper_of_rest(x, y=get()["a"]), change
+    yield "vars", lambda x: x * vars(registry.first)["factor"], change
+    yield "name of the framework", nn_project.apply, lambda v: setattr(nn_project, "FACTOR", v)
+    yield (
+        "class of such a module",
+        lambda x: x * kept.factor,
+        lambda v: setattr(nn_project.Base, "factor", v),
+    )
+
+    def by_import(x):
+        import nn_project as module
+
+        return x * module.FACTOR
+
+    def by_import_from(x):
+        from nn_project import FACTOR
+
+        return x * FACTOR
+
+    yield "import", by_import, lambda v: setattr(nn_project, "FACTOR", v)
+    yield "import of a name", by_import_from, lambda v: setattr(nn_project, "FACTOR", v)
+    numbers, last = {2.0}, collections.deque([1.0, 2.0])
+    yield "set", lambda x: x * max(numbers), numbers.add
+    yield "deque", lambda x: x * last[-1], last.append
+    state, counts = {"step": 0, "factor": 2.0}, [0, 2.0]
+
+    def counting(x):
+        state["step"] += 1
+        return x * state["factor"]
+
+    def counting_in_a_list(x):
+        counts[0] += 1
+        return x * counts[1]
+
+    yield "beside a count", counting, lambda v: state.update(factor=v)
+    yield "beside a count in a list", counting_in_a_list, lambda v: counts.__setitem__(1, v)
+
+    def matching(x):
+        match registry.first:
+            case Box(factor=value):
+                return x * value
+
+    yield "match", matching, change
+
+
+def changes_of_what_lacks():
+    """Yield changes of attributes that did not exist."""
+    for name in ("getattr", "hasattr", "except", "suppress", "names in a tuple", "class", "lacks"):
+        box = (Lacking if name == "lacks" else type("Empty", (Box,), {}))()
+
+        def by_error(x, box=box):
+            try:
+                return x * box.factor
+            except AttributeError:
+                return x * 2
+
+        def by_suppress(x, box=box):
+            factor = 2.0
+            with contextlib.suppress(AttributeError):
+                factor = box.factor
+            return x * factor
+
+        def by_names(x, box=box):
+            for attribute in ("factor", "other"):
+                x = x * getattr(box, attribute, 2.0 if attribute == "factor" else 1.0)
+            return x
+
+        function = {
+            "hasattr": lambda x, box=box: x * (box.factor if hasattr(box, "factor") else 2.0),
+            "except": by_error,
+            "suppress": by_suppress,
+            "names in a tuple": by_names,
+            "lacks": lambda x, box=box: x * box.factor,
+        }.get(name, lambda x, box=box: x * getattr(box, "factor", 2.0))
+        changed = type(box) if name == "class" else box
+        yield f"lacking: {name}", function, lambda v, x=changed: setattr(x, "factor", v)
+    cls = type("Sub", (ClassAttribute,), {})
+    yield "class between", cls().apply, lambda v: setattr(cls, "factor", v)
 
 
 NAMES = [name for name, _, _ in changes()]
@@ -173,6 +319,7 @@ def test_a_change_is_seen(name):
     function, change = next((f, c) for n, f, c in changes() if n == name)
     set_factor(2.0)
     SETTINGS["factor"] = CONFIG.inner.factor = 2.0
+    nn_project.FACTOR = nn_project.Base.factor = 2.0
     fast = jit(function)
     for n, x in enumerate(inputs(12)):
         if n == 6:
@@ -306,3 +453,52 @@ def test_objects_that_the_function_makes_are_not_kept():
     assert len(made) == 9  # of the calls that run as written, recorded, or compared
     assert all(reference() is None for reference in made)
     assert replays(fast) == 3
+
+
+def test_what_changes_in_code_that_is_not_called_is_not_watched():
+    box = Box(factor=2.0, count=0)
+    f = jit(lambda x: x * box.factor)
+    for n, x in enumerate(inputs(12)):
+        box.count = n
+        f(x)
+    assert len(f.explain().programs) == 1
+
+
+def test_each_thread_has_its_own_values():
+    local, found = threading.local(), []
+    f = jit(lambda x: x * local.factor)
+    x = Tensor([1.0])
+
+    def run(factor):
+        local.factor = factor
+        found.extend(f(x).item() for _ in range(4))
+
+    for factor in (2.0, 9.0):
+        thread = threading.Thread(target=run, args=(factor,))
+        thread.start()
+        thread.join()
+    assert found == [2.0] * 4 + [9.0] * 4
+
+
+def test_a_function_is_recorded_under_a_profiler():
+    fast = jit(lambda x: helper(x))
+    profile = cProfile.Profile()
+    profile.enable()
+    for x in inputs():
+        assert_same(fast(x), helper(x))
+    active = sys.getprofile()
+    profile.disable()
+    assert replays(fast) == 3
+    assert active is profile or sys.version_info >= (3, 12)  # which has it elsewhere
+    assert any(entry.code is helper.__code__ for entry in profile.getstats())
+
+
+def test_a_long_chain_of_objects_is_followed():
+    chain = Box(factor=1.0, next=None)
+    for _ in range(3000):
+        chain = Box(factor=1.0, next=chain)
+    fast = jit(lambda x: x * chain.next.factor)
+    for x in inputs():
+        assert_same(fast(x), x * 1.0)
+    chain.next.factor = 3.0
+    assert_same(fast(x), x * 3.0)
