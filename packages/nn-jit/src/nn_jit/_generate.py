@@ -13,6 +13,7 @@ from nn_tensor.extend import array_of, gradient_of, new_tensor, set_array, set_g
 from nn_jit._errors import JitError
 from nn_jit._plan import last_uses
 from nn_jit._program import Call, Constant, Named, Program, TensorRef, Value, values_in
+from nn_jit._results import checked
 from nn_jit._same import layout_of
 
 __all__ = ["generate"]
@@ -64,6 +65,7 @@ class _Generator:
             "number": _as_number,
             "check_shape": _check_shape,
             "check_layout": _check_layout,
+            "checked": checked,
             "Tensor": Tensor,
         }
         self.names: dict[int, str] = {}  # of values
@@ -171,6 +173,9 @@ class _Generator:
             arguments = [self.text(x) for x in call.arguments]
             arguments += [f"{name}={self.text(x)}" for name, x in call.options.items()]
             expression = f"{self.bind('f', call.function)}({', '.join(arguments)})"
+            for expected in call.outline:
+                known = self.bind("c", expected)
+                expression = f"checked({expression}, {known}, {call.label!r})"
         wanted = [value for value in call.results if id(value) in self.last]
         if not wanted and not call.check_shape:
             self.lines.append(expression)

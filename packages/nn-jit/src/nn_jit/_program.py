@@ -65,6 +65,7 @@ class Call:
     place: str
     writes: bool = False  # into its first argument
     snapshot: Any = None
+    outline: tuple[Any, ...] = ()  # one, of what an external gave, unless it is an array
     filled: Value | None = None  # a list among the arguments that the call fills
     used: bool = True
     check_shape: bool = False  # of the result, which may depend on the values

@@ -13,7 +13,7 @@ from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
 from nn_jit._errors import JitError, place
 from nn_jit._expand import Step, Symbol, expand
 from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
-from nn_jit._results import Results, is_array
+from nn_jit._results import Results, is_array, outline
 from nn_jit._same import PLAIN, layout_of
 from nn_jit._watch import Watcher
 
@@ -221,10 +221,13 @@ class _Recorder(Observer):
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)
         if isinstance(result, Tensor):
-            self.numbers |= {id(result), id(array_of(result))}
-            self.keep.append(result)
+            array = array_of(result)
+            if array.ndim == 0 and array.dtype in (bool, int, float):  # as Python's numbers come
+                self.numbers |= {id(result), id(array)}
         call = self._call("external", label, function, arguments, {}, result, False)
         call.snapshot = snapshot
+        if not is_array(result) and id(result) not in self.numbers:
+            call.outline = (outline(result),)
 
     def _call(
         self,

@@ -9,14 +9,49 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_of, has_graph
 
 from nn_jit._errors import JitError
-from nn_jit._same import PLAIN
+from nn_jit._same import MISSING, PLAIN, same
 
-__all__ = ["Results", "is_array"]
+__all__ = ["Results", "checked", "is_array", "outline"]
 
 
 def is_array(x: Any) -> bool:
     """Return whether `x` is an array or scalar of NumPy, or an array on a device."""
     return isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "__cuda_array_interface__")
+
+
+def outline(x: Any, inside: bool = False) -> Any:
+    """Return what an external gave, with MISSING for arrays and for objects that may hold some."""
+    if isinstance(x, (tuple, list)):
+        parts = [outline(part, True) for part in x]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if type(x) is dict:
+        return {key: outline(part, True) for key, part in x.items()}
+    is_part = is_array(x) or isinstance(x, Tensor) or (inside and not isinstance(x, PLAIN))
+    return MISSING if is_part else x
+
+
+def checked(x: Any, expected: Any, label: str) -> Any:
+    """Return what an external gives in a replay with arrays in place of Tensors.
+
+    Raises:
+        JitError: if it is not as it was recorded, beside the values of arrays.
+    """
+    if x is expected:
+        return x
+    if expected is MISSING:
+        return array_of(x) if isinstance(x, Tensor) else x
+    if type(x) is type(expected) and isinstance(x, (tuple, list, dict)) and len(x) == len(expected):
+        if isinstance(x, dict):
+            parts = [checked(x.get(key, MISSING), y, label) for key, y in expected.items()]
+            return dict(zip(expected, parts, strict=True))
+        parts = [checked(a, b, label) for a, b in zip(x, expected, strict=True)]
+        return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+    if same(x, expected):
+        return x
+    raise JitError(
+        f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
+        "replay would not see; return numbers that change as arrays, np.asarray(number, dtype)"
+    )
 
 
 class Results:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_of, current_modes, has_graph, needs_grad_of
 
 from nn_jit._errors import JitError
+from nn_jit._same import PLAIN
 
 __all__ = ["Unhashable", "difference", "signature"]
 
@@ -55,16 +58,44 @@ def _part(x: Any, leaves: list[Any], name: Any) -> Any:
     if isinstance(x, (tuple, list)):
         return (type(x), *(_part(item, leaves, f"{name}[{i}]") for i, item in enumerate(x)))
     if isinstance(x, dict):
-        return (dict, *((key, _part(item, leaves, f"{name}[{key!r}]")) for key, item in x.items()))
+        parts = [(key, _part(item, leaves, f"{name}[{key!r}]")) for key, item in x.items()]
+        return (dict, *((k if type(k) is str else _part(k, leaves, name), p) for k, p in parts))
+    if isinstance(x, (float, complex, np.inexact)):  # 0.0 equals -0.0, and NaN not itself
+        return type(x), repr(x)
+    if isinstance(x, frozenset):
+        return (type(x), *(_part(item, leaves, name) for item in x))
+    cls = type(x)
     try:
         hash(x)
     except TypeError:
         raise Unhashable(
-            f"argument {name!r}: {type(x).__name__} cannot be compared between calls; pass "
+            f"argument {name!r}: {cls.__name__} cannot be compared between calls; pass "
             "Tensors, arrays, or values that are hashable"
         ) from None
-    exact = isinstance(x, (float, complex, np.inexact))  # 0.0 equals -0.0, and NaN not itself
-    return (type(x), repr(x)) if exact else (type(x), x)
+    if isinstance(x, (*PLAIN, np.generic)) or cls.__module__ in sys.stdlib_module_names:
+        return cls, x
+    if dataclasses.is_dataclass(x) and "__eq__" in vars(cls):
+        items = ((f.name, getattr(x, f.name)) for f in dataclasses.fields(x))
+        return (cls, *(_part(item, leaves, f"{name}.{key}") for key, item in items))
+    return cls, _Same(x)
+
+
+class _Same:
+    """An object that equals itself alone: what its class calls equal may differ to a function."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.of is other.of
+
+    def __hash__(self) -> int:
+        return id(self.of)
+
+    def __repr__(self) -> str:
+        return repr(self.of)
 
 
 def difference(names: list[str], key: Any, other: Any) -> str:
