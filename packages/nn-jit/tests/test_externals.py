@@ -100,3 +100,47 @@ def test_a_number_of_python_from_an_external_as_an_index():
 
     fast = agree(f, inputs())
     assert replays(fast) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("2", "3"),
+        ({"factor": 2.0}, {"factor": 3.0}),
+        ((2.0, None), (3.0, None)),
+        ((2,), (2, 3)),
+        ([{"a": "2"}], [{"a": "3"}]),
+        (None, 3.0),
+    ],
+)
+def test_what_an_external_gives_beside_arrays_may_not_change(before, after):
+    def first(found):
+        while isinstance(found, (tuple, list, dict)):
+            found = list(found.values())[-1] if isinstance(found, dict) else found[-1]
+            found = 1.0 if found is None else found
+        return float(found or 1.0)
+
+    given = [before]
+    f = jit(lambda x: x * first(external(lambda: given[0])))
+    for x in inputs(5):
+        np.testing.assert_array_equal(f(x).numpy(), x.numpy() * first(before))
+    given[0] = after
+    with pytest.raises(JitError, match=r"<lambda> gave .* when the function was recorded"):
+        f(inputs()[0])
+    given[0] = before
+    np.testing.assert_array_equal(f(x).numpy(), x.numpy() * first(before))
+
+
+@pytest.mark.parametrize("in_a_tuple", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_tensor_from_an_external(in_a_tuple, dtype):
+    def double(array):
+        return (Tensor(array * 2), None) if in_a_tuple else Tensor(array * 2)
+
+    def f(x):
+        y = external(double, x)
+        y = y[0] if in_a_tuple else y
+        return exp(y) * x + 1, y
+
+    fast = agree(f, [x.astype(dtype) for x in inputs()])
+    assert replays(fast) == 3

@@ -72,7 +72,10 @@ def _part(x: Any, leaves: list[Any], name: Any) -> Any:
             f"argument {name!r}: {cls.__name__} cannot be compared between calls; pass "
             "Tensors, arrays, or values that are hashable"
         ) from None
-    if isinstance(x, (*PLAIN, np.generic)) or cls.__module__ in sys.stdlib_module_names:
+    if (
+        isinstance(x, (*PLAIN, np.generic))
+        or cls.__module__.partition(".")[0] in sys.stdlib_module_names
+    ):
         return cls, x
     if dataclasses.is_dataclass(x) and "__eq__" in vars(cls):
         items = ((f.name, getattr(x, f.name)) for f in dataclasses.fields(x))
