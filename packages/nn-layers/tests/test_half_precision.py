@@ -12,7 +12,7 @@ from nn_layers.ops.linear import linear
 from nn_layers.ops.normalization import scale_and_shift, standardize
 from nn_layers.ops.pooling import avg_pool2d, max_pool2d
 from nn_layers.ops.windows import Windows
-from nn_tensor import Tensor, grad, ones, pad
+from nn_tensor import Tensor, grad, ones, pad, use_kernels
 from nn_tensor.testing import (
     Check,
     assert_close,
@@ -33,6 +33,15 @@ KERNELS = dict.fromkeys(kernels_of("nn_layers"), "a kernel: its operation has ro
 @pytest.mark.parametrize("check", half_precision_checks(HALF), ids=str)
 def test_half_precision(check: Check, device: str) -> None:
     check(device)
+
+
+@pytest.mark.parametrize(
+    "check", [c for c in half_precision_checks(HALF) if c.case.name == "batch_norm"], ids=str
+)
+def test_batch_norm_by_its_reference(check: Check, device: str) -> None:
+    """Its sums are those of NumPy, whose rounding errors grow with their number."""
+    with use_kernels("reference"):
+        check(device)
 
 
 def test_everything_public_has_a_row() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from nn_tensor.extend import RowKernel, accumulation_dtype, kernel
 
 from nn_layers.ops.normalization_by_row import (
@@ -57,7 +58,9 @@ def batch_norm_forward(
     x = xp.ascontiguousarray(x)
     planes, out = _as_planes(x), xp.empty(x.shape, x.dtype)
     result, axes = _as_planes(out), (0, *range(2, planes.ndim))
-    mean = mean_of_product(xp, axes, planes)
+    # the gradient of the weights multiplies the rounding error of the mean by the sum of all others
+    count = max(1, x.size // max(1, x.shape[1]))
+    mean = (xp.sum(planes, axes, np.float64, keepdims=True) / count).astype(x.dtype)
     xp.subtract(planes, mean, out=result)
     variance = mean_of_product(xp, axes, result, result)
     inverse = 1 / xp.sqrt(variance + epsilon)
