@@ -50,7 +50,7 @@ def checked(x: Any, expected: Any, label: str) -> Any:
         return x
     raise JitError(
         f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
-        "replay would not see; return numbers that change as arrays, np.asarray(number, dtype)"
+        "replay would not see; return such a number as an array, np.asarray(number, dtype)"
     )
 
 
