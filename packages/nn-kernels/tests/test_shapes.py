@@ -8,6 +8,8 @@ import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels import average_pooling, convolution, pooling, softmax
+from nn_kernels._threads import POOLED
+from nn_kernels._vectors import FUSED
 
 FLAT = "flat"  # a vector of the same elements will do
 SAME = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"
@@ -134,6 +136,14 @@ CALLS = [
         )
     ),
     ("lstm_forward_steps", lambda: lstm_forward(False, hidden=3), {2: {0, 1, FLAT}, 7: {0}}),
+    *(
+        row
+        for row in (
+            ("linear", lambda: (zeros(64, 128), zeros(128, 64), zeros(64)), {0: {0}}),
+            ("matmul", lambda: (zeros(64, 128), zeros(128, 64)), {0: {0}, 1: {1}}),
+        )
+        if POOLED and FUSED
+    ),
     (
         "gru_before_backward_steps",
         lambda: (*gru_backward(True)[:5], zeros(8, 4), 1.0, None, SPANS.copy()),

@@ -107,6 +107,21 @@ CASES = [
             ((3, 2, 5001), 2),
         )
     ),
+    *(
+        KernelCase(
+            KERNELS[name],
+            None,
+            lambda rng, shape=shape, name=name: [
+                rng.normal(size=shape[:2]),
+                rng.normal(size=(shape[2], shape[1])).T,
+                *([rng.normal(size=shape[2])] if name == "_large_linear" else []),
+            ],
+            str(shape),
+            tolerances={"float32": 2e-5, "float64": 1e-12},
+        )
+        for name in ("_large_product", "_large_linear")
+        for shape in ((3, 4, 5), (33, 500, 65), (300, 20, 70))
+    ),
     KernelCase(
         KERNELS["add_at"],
         inputs=[np.zeros((5, 3)), np.array([0, 4, 0, -1]), ("normal", (4, 3))],

@@ -5,7 +5,8 @@ first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.poo
 `nn_kernels.average_pooling` average pooling, `nn_kernels.recurrent` the steps of recurrent layers,
 `nn_kernels.activations` ReLU, `nn_kernels.gelu` GELU, `nn_kernels.softmax` softmax and
 cross-entropy, `nn_kernels.batch_norm` batch normalization, `nn_kernels.layer_norm` layer
-normalization, `nn_kernels.embedding` embeddings, and `nn_kernels.dropout` dropout.
+normalization, `nn_kernels.embedding` embeddings, `nn_kernels.dropout` dropout, and
+`nn_kernels.matmul` products of matrices.
 `set_num_threads` sets the number of threads.
 """
 
@@ -42,8 +43,10 @@ _MODULES = {
     "gru_forward_steps": "recurrent",
     "layer_norm": "layer_norm",
     "layer_norm_gradient": "layer_norm",
+    "linear": "matmul",
     "lstm_backward_steps": "recurrent",
     "lstm_forward_steps": "recurrent",
+    "matmul": "matmul",
     "max_pool2d": "pooling",
     "max_pool2d_gradient": "pooling",
     "relu": "activations",

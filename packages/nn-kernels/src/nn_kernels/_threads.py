@@ -1,14 +1,17 @@
 """A pool of native threads that take the parts of a job without the global interpreter lock (GIL).
 
 Handing work to a thread of Python costs 40 to 60 microseconds, as both threads compete for the GIL.
-A worker here stays inside a compiled loop that polls one word in memory, takes parts as long as
+A worker here stays inside a compiled loop that polls words in memory, takes parts as long as
 there are any, and goes to sleep when nothing came for a short while: a hand-over costs 2 to 3
 microseconds, an idle process nothing.
 
-The word is the *ticket*: the number of the job, and below it the number of parts not taken yet. A
-part is taken by exchanging the ticket for the next lower one, which succeeds for one thread only,
-and for none once another job has begun. The caller takes parts like the workers, and then waits
-for those that others took: if no worker wakes up, it has computed all of them itself.
+Every thread has a range of consecutive parts, the same one in each job of as many parts: what it
+has written in one kernel is in the cache of its processor in the next. Its word is the *ticket*:
+the number of the job, and below it the number of parts of its range not taken yet. A part is taken
+by exchanging the ticket for the next lower one, which succeeds for one thread only, and for none
+once another job has begun. A thread that has done its own range goes on with those of the others.
+The caller takes parts like the workers, and then waits for those that others took: if no worker
+wakes up, it has computed all of them itself.
 
 How a kernel is divided into parts depends on the shapes, never on the number of threads: so do the
 results.
@@ -28,32 +31,35 @@ import numpy as np
 from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
 from nn_kernels._compile import Job, jit
 
-__all__ = ["address", "get_num_threads", "run", "set_num_threads"]
+__all__ = ["POOLED", "address", "get_num_threads", "run", "set_num_threads"]
 
-_TICKET, _ADDRESS, _ARGUMENTS, _DONE, _WORDS = 0, 8, 9, 16, 32  # each group on its own cache line
-_POLLS = 20_000  # about 50 microseconds
-# Nanoseconds. While threads of BLAS wait for their next product they keep the processors busy, and
-# a worker that has taken a part gets its turn late: a shorter job is done sooner by its caller.
-_SHORT = 100_000
-
-
-@jit()
-def _take(state):  # type: ignore[no-untyped-def]
-    while True:
-        ticket = load(state, _TICKET)
-        left = ticket & 0xFFFFFFFF
-        if left == 0:
-            return -1
-        if compare_exchange(state, _TICKET, ticket, ticket - 1):
-            return left - 1
+_ADDRESS, _ARGUMENTS, _DONE, _TICKETS, _LINE = 0, 1, 8, 16, 8  # each group on its own cache line
+_POLLS = 100_000  # about 250 microseconds: a step goes from one kernel to the next in less
+_LAST_POLLS = 2_000
+_SHORT = 50_000  # nanoseconds: a shorter job is done by its caller before a worker wakes up
 
 
 @jit()
-def _serve(state, thread, polls):  # type: ignore[no-untyped-def]
+def _take(state, thread, threads):  # type: ignore[no-untyped-def]
+    for n in range(threads):
+        place = _TICKETS + (thread + n) % threads * _LINE
+        while True:
+            ticket = load(state, place)
+            left = ticket & 0xFFFFFFFF
+            if left == 0:
+                break
+            end = state[place + 1]  # of this job, if the ticket is still the same
+            if compare_exchange(state, place, ticket, ticket - 1):
+                return end - left
+    return -1
+
+
+@jit()
+def _serve(state, thread, threads, polls):  # type: ignore[no-untyped-def]
     """Compute parts until `polls` consecutive polls have found none."""
     idle = 0
     while idle < polls:
-        part = _take(state)
+        part = _take(state, thread, threads)
         if part < 0:
             idle += 1
         else:
@@ -63,14 +69,20 @@ def _serve(state, thread, polls):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _run(state, job, address, arguments, parts):  # type: ignore[no-untyped-def]
+def _run(state, threads, job, address, arguments, parts):  # type: ignore[no-untyped-def]
     """Offer a job to the workers, take part in it, and wait until all of it is done."""
     state[_ADDRESS] = address
     state[_ARGUMENTS] = arguments
     store(state, _DONE, 0)
-    store(state, _TICKET, (job << 32) | parts)
+    first = 0
+    for thread in range(threads):
+        place = _TICKETS + thread * _LINE
+        end = parts * (thread + 1) // threads
+        state[place + 1] = end
+        store(state, place, (job << 32) | (end - first))
+        first = end
     while True:
-        part = _take(state)
+        part = _take(state, 0, threads)
         if part < 0:
             break
         call(address, arguments, part, 0)
@@ -89,8 +101,8 @@ def _run_alone(address, arguments, parts):  # type: ignore[no-untyped-def]
 
 
 class _Worker:
-    def __init__(self, state: Any, number: int) -> None:
-        self.state, self.number = state, number
+    def __init__(self, state: Any, number: int, threads: int) -> None:
+        self.state, self.number, self.threads = state, number, threads
         self.asleep = self.stopped = False
         self.bell = threading.Lock()
         self.bell.acquire()
@@ -98,10 +110,12 @@ class _Worker:
 
     def _loop(self) -> None:
         while True:
-            _serve(self.state, self.number, _POLLS)
+            _serve(self.state, self.number, self.threads, _POLLS)
             self.asleep = True
             if self.stopped:  # perhaps before it was asleep, so that nobody rings the bell
                 return
+            # A caller may have seen it awake while it waited for the GIL, to say that it is not.
+            _serve(self.state, self.number, self.threads, _LAST_POLLS)
             self.bell.acquire()
 
     def wake(self) -> None:
@@ -120,16 +134,18 @@ class _Pool:
     def __init__(self, threads: int) -> None:
         self.lock = threading.Lock()
         self.threads = threads
-        self.state = np.zeros(_WORDS, np.int64)
+        self.state = np.zeros(_TICKETS + threads * _LINE, np.int64)
         self.jobs = 0
-        self.workers = [_Worker(self.state, number) for number in range(1, threads)]
+        self.workers = [_Worker(self.state, number, threads) for number in range(1, threads)]
 
     def run(self, address: int, arguments: int, parts: int) -> None:
         self.jobs += 1
         for worker in self.workers[: parts - 1]:
             worker.wake()
-        _run(self.state, self.jobs & 0x7FFFFFFF, address, arguments, parts)
+        _run(self.state, self.threads, self.jobs & 0x7FFFFFFF, address, arguments, parts)
 
+
+POOLED = sys.platform.startswith("linux")  # elsewhere the pool has not been tested
 
 _lock = threading.Lock()
 _pool: _Pool | None = None
@@ -138,8 +154,8 @@ _local = threading.local()
 
 
 def _default_threads() -> int:
-    if not sys.platform.startswith("linux"):
-        return 1  # where the pool has not been tested
+    if not POOLED:
+        return 1
     limit = os.environ.get("NN_KERNELS_NUM_THREADS") or os.environ.get("OMP_NUM_THREADS", "")
     return int(limit) if limit.isdecimal() and int(limit) else len(os.sched_getaffinity(0))
 

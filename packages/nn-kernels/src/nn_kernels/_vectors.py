@@ -14,6 +14,7 @@ from numba.core import cgutils
 from numba.core import config as numba_config
 
 __all__ = [
+    "FUSED",
     "LANES",
     "WIDE",
     "ZERO",
@@ -40,7 +41,16 @@ def _has_wide_registers() -> bool:
     return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
 
 
+def _has_fused_multiply_add() -> bool:
+    """Return whether a multiply-add is one instruction of x86, as numba is told."""
+    if config.CPU_FEATURES is not None:
+        return "+fma" in config.CPU_FEATURES
+    has = llvmlite.binding.get_host_cpu_features().get("fma", False)
+    return bool(has) and config.CPU_NAME != "generic"
+
+
 WIDE = _has_wide_registers()
+FUSED = _has_fused_multiply_add()
 
 
 def index(value: int) -> Any:

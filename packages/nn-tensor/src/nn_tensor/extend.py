@@ -59,6 +59,7 @@ from nn_tensor._internals import (
     set_gradient,
 )
 from nn_tensor._kernel import Kernel, compile_source, kernel, refuse_compiled_kernels
+from nn_tensor._matrix_product import matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
@@ -106,6 +107,7 @@ __all__ = [
     "kernel",
     "keyword_only",
     "mark_dirty",
+    "matrix_product",
     "missing_name",
     "name_here",
     "names_elsewhere",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nn_tensor.extend import op
+from nn_tensor.extend import matrix_product, op
 
 __all__ = ["linear"]
 
@@ -14,20 +14,19 @@ __all__ = ["linear"]
 def linear(xp: Any, x: Any, weights: Any, bias: Any, /) -> Any:
     """Return ``x @ weights + bias`` for `x` of any number of dimensions."""
     is_matrix = x.ndim == 2 or (x.ndim > 2 and x.size == x.shape[-1] * x.shape[-2])
-    out = xp.matmul(x if is_matrix else _as_matrix(x), weights)
-    out = xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
+    out = matrix_product(x if is_matrix else _as_matrix(x), weights, bias)
     return out if is_matrix else out.reshape(*x.shape[:-1], weights.shape[1])
 
 
 @linear.gradient("x")
 def _(g: Any, weights: Any) -> Any:
-    gradient = _as_matrix(g) @ weights.T
+    gradient = matrix_product(_as_matrix(g), weights.T)
     return gradient if g.ndim == 2 else gradient.reshape(*g.shape[:-1], weights.shape[0])
 
 
 @linear.gradient("weights")
 def _(g: Any, x: Any) -> Any:
-    return _as_matrix(x).T @ _as_matrix(g)
+    return matrix_product(_as_matrix(x).T, _as_matrix(g))
 
 
 @linear.gradient("bias")

@@ -11,6 +11,7 @@ import numpy as np
 from nn_tensor._convert import array_module, shape_of
 from nn_tensor._dtype import accumulation_dtype, is_bfloat16
 from nn_tensor._half_products import half_product
+from nn_tensor._matrix_product import matrix_product
 from nn_tensor._numpy_options import refuse
 from nn_tensor._op import op
 from nn_tensor._op_type import function
@@ -27,11 +28,11 @@ __all__ = ["dot", "einsum", "matmul", "outer", "tensordot"]
 def _matmul(xp: Any, x: Any, y: Any, /) -> Any:
     if y.ndim == 2 and x.ndim > 2:  # one large product instead of many small ones
         rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-        return xp.matmul(rows, y).reshape(*x.shape[:-1], y.shape[1])
+        return matrix_product(rows, y).reshape(*x.shape[:-1], y.shape[1])
     stacks = x.ndim > 2 or y.ndim > 2
     if stacks and is_bfloat16(x.dtype) and x.dtype == y.dtype:  # which CuPy cannot multiply
         return half_product(xp, x, y).astype(x.dtype)
-    return xp.matmul(x, y)
+    return matrix_product(x, y)
 
 
 @_matmul.gradient("x")

@@ -1,0 +1,247 @@
+"""Matrix products, and those of fully connected layers, on the pool of threads.
+
+The threads of a BLAS library wait busily for some time after a product, and take a processor from
+the kernels that follow: with two processors these would gain nothing from a second thread. So
+products that are large enough for several threads are computed here, by the microkernel of
+`_products`, as in Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication"
+(2008): a part of the work is a block of the result. Some rows of `y` at a time, and as many columns
+of `x`, are copied into panels that stay in the cache, in the order in which the microkernel reads
+them.
+
+It is as fast as OpenBLAS on processors of AMD with AVX-512 and with AVX2. Without fused
+multiply-adds, and on systems where the pool has one thread, products are left to NumPy.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._atomics import floats, integers
+from nn_kernels._compile import Job, jit
+from nn_kernels._products import (
+    ROWS,
+    VECTORS,
+    interleave_16,
+    interleave_rows,
+    multiply_1,
+    multiply_2,
+    multiply_3,
+)
+from nn_kernels._threads import POOLED, address, run
+from nn_kernels._vectors import FUSED
+
+__all__ = ["linear", "matmul"]
+
+_SINGLE = 1 << 18  # multiplications, up to which BLAS libraries take one thread, which is faster
+_DEPTH = 384  # terms of the sums that are added up at a time
+_BLOCK_ROWS, _BLOCK_COLUMNS = 128, 384  # of a part
+_COLUMNS = 16 * VECTORS  # of a panel of y
+_FEW_ROWS = 64  # for which a panel of y is not copied, if its rows are contiguous
+_FLOAT32 = np.dtype(np.float32)
+
+
+@jit()
+def _pack_rows(x, start, row_step, step, rows, count, panel):  # type: ignore[no-untyped-def]
+    """Write a panel of rows of `x` as `count` groups of an element of each, zeros for none."""
+    if rows == ROWS and step == 1:
+        whole = count // 16 * 16
+        for k in range(0, whole, 16):
+            interleave_rows(x, start + k, row_step, panel, ROWS * k, 16)
+        for k in range(whole, count):
+            for m in range(ROWS):
+                panel[ROWS * k + m] = x[start + m * row_step + k]
+    elif rows == ROWS and row_step == 1:
+        for k in range(count):
+            source, target = np.uintp(start + k * step), np.uintp(ROWS * k)
+            for m in range(np.uintp(ROWS)):
+                panel[target + m] = x[source + m]
+    else:
+        for k in range(count):
+            for m in range(ROWS):
+                value = x[start + m * row_step + k * step] if m < rows else np.float32(0)
+                panel[ROWS * k + m] = value
+
+
+@jit()
+def _pack_columns(x, start, step, column_step, count, columns, width, panel):  # type: ignore[no-untyped-def]
+    """Write some columns of `y` as `count` rows of `width` elements; zeros where there are none."""
+    if column_step == 1:
+        for k in range(count):
+            source, target = np.uintp(start + k * step), np.uintp(width * k)
+            for n in range(np.uintp(columns)):
+                panel[target + n] = x[source + n]
+            for n in range(np.uintp(columns), np.uintp(width)):
+                panel[target + n] = np.float32(0)
+        return
+    whole = count // 16 * 16 if step == 1 else 0
+    full = columns // 16 * 16
+    for k in range(0, whole, 16):
+        for n in range(0, full, 16):
+            interleave_16(x, start + n * column_step + k, column_step, panel, width * k + n, width)
+        for n in range(full, columns):
+            for i in range(16):
+                panel[width * (k + i) + n] = x[start + n * column_step + k + i]
+    for k in range(whole, count):
+        for n in range(columns):
+            panel[width * k + n] = x[start + n * column_step + k * step]
+    for k in range(count):
+        for n in range(columns, width):
+            panel[width * k + n] = np.float32(0)
+
+
+@jit()
+def _multiply(vectors, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: ignore[no-untyped-def]
+    if vectors == 3:
+        multiply_3(a, a0, b, b0, offsets, k0, count, c, c0, step)
+    elif vectors == 2:
+        multiply_2(a, a0, b, b0, offsets, k0, count, c, c0, step)
+    else:
+        multiply_1(a, a0, b, b0, offsets, k0, count, c, c0, step)
+
+
+@jit()
+def _multiply_edge(  # type: ignore[no-untyped-def]
+    vectors, a, a0, b, b0, offsets, k0, count, c, c0, step, rows, columns, edge
+):
+    """Multiply a block of which only some rows and columns are in the result."""
+    width = 16 * vectors
+    if k0:
+        for m in range(rows):
+            for n in range(columns):
+                edge[m * width + n] = c[c0 + m * step + n]
+    _multiply(vectors, a, a0, b, b0, offsets, k0, count, edge, 0, width)
+    for m in range(rows):
+        for n in range(columns):
+            c[c0 + m * step + n] = edge[m * width + n]
+
+
+def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, y, out, bias = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
+    packed_offsets, offsets = integers(a[6]), integers(a[7])
+    rows, terms, columns = a[8], a[9], a[10]
+    x_row, x_step, y_step, y_column = a[11], a[12], a[13], a[14]
+    block_rows, block_columns, across, has_bias, copies = a[15], a[16], a[17], a[18], a[19]
+    work = a[0] + 4 * thread * a[1]
+    row0, column0 = part // across * block_rows, part % across * block_columns
+    row1, column1 = min(row0 + block_rows, rows), min(column0 + block_columns, columns)
+    depth = min(terms, _DEPTH)
+    panels = -(-(row1 - row0) // ROWS)
+    left, right = floats(work), floats(work + 4 * panels * ROWS * depth)
+    edge = floats(work + 4 * (panels * ROWS + _COLUMNS) * depth)
+    if has_bias:
+        for row in range(row0, row1):
+            for column in range(np.uintp(column0), np.uintp(column1)):
+                out[np.uintp(row * columns) + column] = bias[column]
+    for k0 in range(0, terms, depth):
+        count = min(depth, terms - k0)
+        resumes = 1 if k0 or has_bias else 0
+        for panel in range(panels):
+            row = row0 + panel * ROWS
+            _pack_rows(
+                x, row * x_row + k0 * x_step, x_row, x_step, min(ROWS, row1 - row), count,
+                left[panel * ROWS * count :],
+            )  # fmt: skip
+        column = column0
+        while column < column1:
+            vectors = min(VECTORS, -(-(column1 - column) // 16))
+            width = 16 * vectors
+            wide = min(width, column1 - column)
+            direct = not copies and wide == width
+            if direct:
+                b, b0, table, b_step = y, k0 * y_step + column, offsets, y_step
+            else:
+                b, b0, b_step = right, 0, width
+                table = packed_offsets[(vectors - 1) * (_DEPTH + 1) :]
+                _pack_columns(
+                    y, k0 * y_step + column * y_column, y_step, y_column, count, wide, width, right
+                )
+            b0 -= resumes * b_step
+            for panel in range(panels):
+                row = row0 + panel * ROWS
+                high, place = min(ROWS, row1 - row), panel * ROWS * count
+                c0 = row * columns + column
+                if high == ROWS and wide == width:
+                    _multiply(vectors, left, place, b, b0, table, resumes, count, out, c0, columns)
+                else:
+                    _multiply_edge(
+                        vectors, left, place, b, b0, table, resumes, count, out, c0, columns,
+                        high, wide, edge,
+                    )  # fmt: skip
+            column += width
+
+
+_MATMUL = Job(_matmul_job)
+_NONE = np.zeros(1, np.float32)
+_PACKED = np.concatenate([np.arange(_DEPTH + 1) * 16 * v for v in range(1, VECTORS + 1)])
+
+
+@functools.lru_cache(256)
+def _offsets(step: int) -> Any:
+    return np.arange(_DEPTH + 1) * step
+
+
+@functools.lru_cache(1024)
+def _blocks(rows: int, columns: int) -> tuple[int, int, int, int]:
+    """Return rows and columns of a part, the number of parts in a row of them, and in all."""
+    down = -(-rows // _BLOCK_ROWS)
+    if down == 1 and rows >= 4 * _COLUMNS:
+        down = 2
+    across = -(-columns // _BLOCK_COLUMNS)
+    if down * across % 2:  # the parts are divided among the threads
+        if columns >= rows:
+            across += 1
+        else:
+            down += 1
+    high = -(-rows // (ROWS * down)) * ROWS
+    wide = -(-columns // (16 * across)) * 16
+    across = -(-columns // wide)
+    return high, wide, across, across * -(-rows // high)
+
+
+def _steps(x: Any) -> tuple[int, int] | None:
+    """Return the distances of rows and of columns in elements, or None if neither is one."""
+    row, column = x.strides[0] // 4, x.strides[1] // 4
+    if (row != 1 and column != 1) or row < 1 or column < 1 or x.strides[0] % 4 or x.strides[1] % 4:
+        return None
+    return row, column
+
+
+def matmul(x: Any, y: Any) -> Any:
+    """Return the product of two float32 matrices that is large enough for several threads."""
+    return _product(x, y, None)
+
+
+def linear(x: Any, weights: Any, bias: Any) -> Any:
+    """Return ``x @ weights + bias`` for float32 matrices, as `matmul`."""
+    return _product(x, weights, bias)
+
+
+def _product(x: Any, y: Any, bias: Any) -> Any:
+    if not POOLED or not FUSED:  # a BLAS library is faster
+        return NotImplemented
+    if x.ndim != 2 or y.ndim != 2 or x.dtype != _FLOAT32 or y.dtype != _FLOAT32:
+        return NotImplemented
+    (rows, terms), columns = x.shape, y.shape[1]
+    if rows * terms * columns <= _SINGLE or rows < ROWS or columns < 16 or terms != y.shape[0]:
+        return NotImplemented
+    x_steps, y_steps = _steps(x), _steps(y)
+    if x_steps is None or y_steps is None:
+        return NotImplemented
+    if bias is not None and (
+        bias.dtype != _FLOAT32 or bias.shape != (columns,) or bias.strides != (4,)
+    ):
+        return NotImplemented
+    out = np.empty((rows, columns), _FLOAT32)
+    block_rows, block_columns, across, parts = _blocks(rows, columns)
+    copies = y_steps[1] != 1 or block_rows > _FEW_ROWS
+    arguments = (
+        address(x), address(y), out, _NONE if bias is None else bias,
+        _PACKED, _offsets(y_steps[0]), rows, terms, columns, *x_steps, *y_steps,
+        block_rows, block_columns, across, bias is not None, copies,
+    )  # fmt: skip
+    memory = (block_rows + _COLUMNS) * min(terms, _DEPTH) + ROWS * _COLUMNS + 64
+    run(_MATMUL, arguments, parts, memory, rows * terms * columns // 100)
+    return out

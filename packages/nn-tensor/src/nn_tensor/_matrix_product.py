@@ -1,0 +1,57 @@
+"""The product of two matrices, by the threads of nn-kernels where it is large."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from nn_tensor._kernel import kernel
+
+__all__ = ["matrix_product"]
+
+_LARGE = 1 << 18  # multiplications: BLAS libraries compute smaller ones in one thread
+
+
+@kernel
+def _large_product(xp: Any, x: Any, y: Any) -> Any:
+    return xp.matmul(x, y)
+
+
+@kernel
+def _large_linear(xp: Any, x: Any, weights: Any, bias: Any) -> Any:
+    return _add(xp.matmul(x, weights), bias)
+
+
+_large_product.cpu("matmul")
+_large_linear.cpu("linear")
+
+
+def _add(out: Any, bias: Any) -> Any:
+    if bias.dtype != out.dtype:
+        return out + bias
+    out += bias
+    return out
+
+
+def matrix_product(x: Any, y: Any, bias: Any = None) -> Any:
+    """Return ``x @ y``, plus a bias; for forwards and gradient rules.
+
+    The threads of a BLAS library wait busily after each product, in the way of those of the
+    compiled kernels. So large products of two matrices in float32 are computed by these kernels.
+
+    Args:
+        x: an array or Tensor.
+        y: an array or Tensor.
+        bias: an array that is added to each row.
+
+    >>> import numpy as np
+    >>> from nn_tensor.extend import matrix_product
+    >>> matrix_product(np.eye(2), np.ones((2, 3)), np.arange(3.0))
+    array([[1., 2., 3.],
+           [1., 2., 3.]])
+    """
+    are_matrices = type(x) is type(y) is np.ndarray and x.ndim == 2 and y.ndim == 2
+    if are_matrices and x.size * y.shape[1] > _LARGE:
+        return _large_product(np, x, y) if bias is None else _large_linear(np, x, y, bias)
+    return x @ y if bias is None else _add(x @ y, bias)
