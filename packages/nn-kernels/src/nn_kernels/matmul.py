@@ -209,17 +209,23 @@ def _steps(x: Any) -> tuple[int, int] | None:
     return row, column
 
 
-def matmul(x: Any, y: Any) -> Any:
-    """Return the product of two float32 matrices that is large enough for several threads."""
-    return _product(x, y, None)
+def matmul(x: Any, y: Any, out: Any = None) -> Any:
+    """Return the product of two float32 matrices that is large enough for several threads.
+
+    Args:
+        x: a matrix in which the elements of a row, or of a column, stand side by side.
+        y: such a matrix.
+        out: a contiguous array for the result.
+    """
+    return _product(x, y, None, out)
 
 
 def linear(x: Any, weights: Any, bias: Any) -> Any:
     """Return ``x @ weights + bias`` for float32 matrices, as `matmul`."""
-    return _product(x, weights, bias)
+    return _product(x, weights, bias, None)
 
 
-def _product(x: Any, y: Any, bias: Any) -> Any:
+def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
     if not POOLED or not FUSED:  # a BLAS library is faster
         return NotImplemented
     if x.ndim != 2 or y.ndim != 2 or x.dtype != _FLOAT32 or y.dtype != _FLOAT32:
@@ -234,7 +240,10 @@ def _product(x: Any, y: Any, bias: Any) -> Any:
         bias.dtype != _FLOAT32 or bias.shape != (columns,) or bias.strides != (4,)
     ):
         return NotImplemented
-    out = np.empty((rows, columns), _FLOAT32)
+    if out is None:
+        out = np.empty((rows, columns), _FLOAT32)
+    elif out.shape != (rows, columns) or out.dtype != _FLOAT32 or not out.flags.carray:
+        return NotImplemented
     block_rows, block_columns, across, parts = _blocks(rows, columns)
     copies = y_steps[1] != 1 or block_rows > _FEW_ROWS
     arguments = (

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_tensor._convert import array_module
 from nn_tensor._kernel import kernel
 
 __all__ = ["matrix_product"]
@@ -14,8 +15,8 @@ _LARGE = 1 << 18  # multiplications: BLAS libraries compute smaller ones in one 
 
 
 @kernel
-def _large_product(xp: Any, x: Any, y: Any) -> Any:
-    return xp.matmul(x, y)
+def _large_product(xp: Any, x: Any, y: Any, out: Any = None) -> Any:
+    return xp.matmul(x, y, out=out)
 
 
 @kernel
@@ -34,7 +35,7 @@ def _add(out: Any, bias: Any) -> Any:
     return out
 
 
-def matrix_product(x: Any, y: Any, bias: Any = None) -> Any:
+def matrix_product(x: Any, y: Any, bias: Any = None, out: Any = None) -> Any:
     """Return ``x @ y``, plus a bias; for forwards and gradient rules.
 
     The threads of a BLAS library wait busily after each product, in the way of those of the
@@ -44,6 +45,7 @@ def matrix_product(x: Any, y: Any, bias: Any = None) -> Any:
         x: an array or Tensor.
         y: an array or Tensor.
         bias: an array that is added to each row.
+        out: an array for the result; without a bias, and only where `x` and `y` are arrays.
 
     >>> import numpy as np
     >>> from nn_tensor.extend import matrix_product
@@ -53,5 +55,7 @@ def matrix_product(x: Any, y: Any, bias: Any = None) -> Any:
     """
     are_matrices = type(x) is type(y) is np.ndarray and x.ndim == 2 and y.ndim == 2
     if are_matrices and x.size * y.shape[1] > _LARGE:
-        return _large_product(np, x, y) if bias is None else _large_linear(np, x, y, bias)
+        return _large_product(np, x, y, out) if bias is None else _large_linear(np, x, y, bias)
+    if out is not None:
+        return array_module(x).matmul(x, y, out=out)
     return x @ y if bias is None else _add(x @ y, bias)

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from nn_tensor import sum
-from nn_tensor.extend import accumulation_dtype, kernel, op
+from nn_tensor.extend import accumulation_dtype, kernel, matrix_product, op
 
 from nn_layers.ops.im2col import col2im, im2col
 from nn_layers.ops.windows import Pair, Windows
@@ -163,9 +163,9 @@ def conv2d_forward(
     for tile, matrices in tiling.matrices(xp, x):
         target = tile.select(result, groups)
         total, product = work[:, : target.size].reshape(2, *target.shape[:2], -1)
-        xp.matmul(weights[0], matrices[0], out=total)
+        _multiply(xp, weights[0], matrices[0], total)
         for weight, matrix in zip(weights[1:], matrices[1:], strict=True):
-            xp.matmul(weight, matrix, out=product)
+            _multiply(xp, weight, matrix, product)
             total += product
         xp.add(total.reshape(target.shape), bias, out=target)
     return result
@@ -242,7 +242,7 @@ def conv2d_backward_input(
         rows, n, width = values.shape[2:]
         columns = work[: total * kh * kw * rows * n * width]
         matrix = columns.reshape(groups, channels * kh * kw, -1)
-        xp.matmul(weights, values.reshape(groups, outputs // groups, -1), out=matrix)
+        _multiply(xp, weights, values.reshape(groups, outputs // groups, -1), matrix)
         if tile.rows.start == 0:
             padded[...] = 0
         columns = columns.reshape(total, kh, kw, rows, n, width)
@@ -251,6 +251,14 @@ def conv2d_backward_input(
         if tile.rows.stop == tiling.output_size[0]:
             result[tile.samples] = padded[(slice(n), slice(None), *windows.interior(size))]
     return result
+
+
+def _multiply(xp: Any, x: Array, y: Array, out: Array) -> None:
+    """Write the product of two matrices for each group."""
+    if len(x) == 1:
+        matrix_product(x[0], y[0], out=out[0])
+    else:
+        xp.matmul(x, y, out=out)
 
 
 def _flipped(windows: Windows) -> Windows | None:
@@ -319,9 +327,9 @@ def conv2d_backward_weight(
         rows = rows.reshape(groups, -1, outputs // groups)
         for total, matrix in zip(totals, matrices, strict=True):
             if tile is tiling.tiles[0]:
-                xp.matmul(matrix, rows, out=total)
+                _multiply(xp, matrix, rows, total)
             else:
-                xp.matmul(matrix, rows, out=work)
+                _multiply(xp, matrix, rows, work)
                 total += work
     totals = totals.reshape(products, groups, tiling.channels, -1, kw, outputs // groups)
     totals = totals.transpose(1, 5, 2, 0, 3, 4)
