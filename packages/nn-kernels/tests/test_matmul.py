@@ -75,6 +75,32 @@ def test_edges_of_blocks(shape, layouts):
     check(matmul(x, y), x, y)
 
 
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_stacks(seed):
+    """Stacks as attention has them: (batch, heads, length, size) in any order in memory."""
+    rng = np.random.default_rng(seed)
+    batch, heads = (int(n) for n in rng.integers(1, 7, 2))
+    rows, columns, terms = (int(n) for n in rng.integers((8, 16, 1), 90))
+    terms += max(-(-(1 << 18) // (batch * heads * rows * columns)), (1 << 16) // (rows * columns))
+
+    def draw_stack(first, second, transposed):
+        if transposed:
+            return draw_stack(second, first, False).swapaxes(-1, -2)
+        if rng.integers(2):
+            x = rng.standard_normal((batch, first, heads, second)).swapaxes(1, 2)
+        else:
+            x = rng.standard_normal((batch, heads, first, second))
+        return x.astype(np.float32)
+
+    x = draw_stack(rows, terms, rng.integers(2))
+    y = draw_stack(terms, columns, rng.integers(2))
+    check(matmul(x, y), x, y)
+    out = draw_stack(rows, columns, False)
+    assert matmul(x, y, out) is out
+    check(out, x, y)
+    assert matmul(x, y, draw_stack(rows, columns, True)) is NotImplemented
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_stays_in_its_row_and_column(value):
     rng = np.random.default_rng(0)
@@ -106,6 +132,12 @@ def random(*shape, dtype=np.float32):
     return np.random.default_rng(0).standard_normal(shape).astype(dtype)
 
 
+LEFT = (
+    "small", "few rows", "few columns", "float64", "dtypes", "one stack", "three distances",
+    "stack back", "small stack", "steps", "back", "same",
+)  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("x", "y"),
     [
@@ -115,11 +147,26 @@ def random(*shape, dtype=np.float32):
         (random(64, 128, dtype=np.float64), random(128, 64, dtype=np.float64)),
         (random(64, 128), random(128, 64, dtype=np.float64)),
         (random(2, 64, 128), random(128, 64)),
+        (random(2, 3, 2, 64, 128).swapaxes(0, 1), random(3, 2, 2, 128, 64)),
+        (random(2, 64, 128)[::-1], random(2, 128, 64)),
+        (random(64, 16, 32), random(64, 32, 16)),
         (random(64, 256)[:, ::2], random(128, 64)),
         (random(64, 128)[::-1], random(128, 64)),
         (np.broadcast_to(random(128), (64, 128)), random(128, 64)),
     ],
-    ids=["small", "few rows", "few columns", "float64", "dtypes", "stack", "steps", "back", "same"],
+    ids=[
+        "small",
+        "few rows",
+        "few columns",
+        "float64",
+        "dtypes",
+        "one stack",
+        "three distances",
+        "stack back",
+        "steps",
+        "back",
+        "same",
+    ],
 )
 def test_what_is_left_to_numpy(x, y):
     assert matmul(x, y) is NotImplemented

@@ -15,6 +15,7 @@ multiply-adds, and on systems where the pool has one thread, products are left t
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,13 @@ from nn_kernels._vectors import FUSED
 __all__ = ["linear", "matmul"]
 
 _SINGLE = 1 << 18  # multiplications, up to which BLAS libraries take one thread, which is faster
+_LEAST = 1 << 16  # multiplications of a matrix of a stack
 _DEPTH = 384  # terms of the sums that are added up at a time
 _BLOCK_ROWS, _BLOCK_COLUMNS = 128, 384  # of a part
 _COLUMNS = 16 * VECTORS  # of a panel of y
 _FEW_ROWS = 64  # for which a panel of y is not copied, if its rows are contiguous
+_PARTS = 16  # of a stack of matrices
+_PER_NANOSECOND = 100  # multiplications of a thread, about
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -118,15 +122,12 @@ def _multiply_edge(  # type: ignore[no-untyped-def]
             c[c0 + m * step + n] = edge[m * width + n]
 
 
-def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
-    x, y, out, bias = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
-    packed_offsets, offsets = integers(a[6]), integers(a[7])
-    rows, terms, columns = a[8], a[9], a[10]
-    x_row, x_step, y_step, y_column = a[11], a[12], a[13], a[14]
-    block_rows, block_columns, across, has_bias, copies = a[15], a[16], a[17], a[18], a[19]
-    work = a[0] + 4 * thread * a[1]
-    row0, column0 = part // across * block_rows, part % across * block_columns
-    row1, column1 = min(row0 + block_rows, rows), min(column0 + block_columns, columns)
+@jit()
+def _multiply_block(  # type: ignore[no-untyped-def]
+    x, x_row, x_step, y, y_step, y_column, out, out_row, bias, has_bias, terms, row0, row1, column0,
+    column1, copies, packed_offsets, offsets, work,
+):  # fmt: skip
+    """Compute some rows and columns of a product."""
     depth = min(terms, _DEPTH)
     panels = -(-(row1 - row0) // ROWS)
     left, right = floats(work), floats(work + 4 * panels * ROWS * depth)
@@ -134,7 +135,7 @@ def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
     if has_bias:
         for row in range(row0, row1):
             for column in range(np.uintp(column0), np.uintp(column1)):
-                out[np.uintp(row * columns) + column] = bias[column]
+                out[np.uintp(row * out_row) + column] = bias[column]
     for k0 in range(0, terms, depth):
         count = min(depth, terms - k0)
         resumes = 1 if k0 or has_bias else 0
@@ -149,8 +150,7 @@ def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
             vectors = min(VECTORS, -(-(column1 - column) // 16))
             width = 16 * vectors
             wide = min(width, column1 - column)
-            direct = not copies and wide == width
-            if direct:
+            if not copies and wide == width:
                 b, b0, table, b_step = y, k0 * y_step + column, offsets, y_step
             else:
                 b, b0, b_step = right, 0, width
@@ -162,15 +162,36 @@ def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
             for panel in range(panels):
                 row = row0 + panel * ROWS
                 high, place = min(ROWS, row1 - row), panel * ROWS * count
-                c0 = row * columns + column
+                c0 = row * out_row + column
                 if high == ROWS and wide == width:
-                    _multiply(vectors, left, place, b, b0, table, resumes, count, out, c0, columns)
+                    _multiply(vectors, left, place, b, b0, table, resumes, count, out, c0, out_row)
                 else:
                     _multiply_edge(
-                        vectors, left, place, b, b0, table, resumes, count, out, c0, columns,
+                        vectors, left, place, b, b0, table, resumes, count, out, c0, out_row,
                         high, wide, edge,
                     )  # fmt: skip
             column += width
+
+
+def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
+    x, y, out, bias = a[2], a[3], a[4], floats(a[5])
+    packed_offsets, offsets = integers(a[6]), integers(a[7])
+    rows, terms, columns = a[8], a[9], a[10]
+    x_row, x_step, y_step, y_column, out_row = a[11], a[12], a[13], a[14], a[15]
+    block_rows, block_columns, across, blocks = a[16], a[17], a[18], a[19]
+    has_bias, copies, matrices, together, inner = a[20], a[21], a[22], a[23], a[24]
+    group, block = part // blocks, part % blocks
+    row0, column0 = block // across * block_rows, block % across * block_columns
+    row1, column1 = min(row0 + block_rows, rows), min(column0 + block_columns, columns)
+    for n in range(group * together, min((group + 1) * together, matrices)):
+        i, j = n // inner, n % inner
+        _multiply_block(
+            floats(x + 4 * (i * a[25] + j * a[26])), x_row, x_step,
+            floats(y + 4 * (i * a[27] + j * a[28])), y_step, y_column,
+            floats(out + 4 * (i * a[29] + j * a[30])), out_row,
+            bias, has_bias, terms, row0, row1, column0, column1, copies, packed_offsets, offsets,
+            a[0] + 4 * thread * a[1],
+        )  # fmt: skip
 
 
 _MATMUL = Job(_matmul_job)
@@ -184,13 +205,13 @@ def _offsets(step: int) -> Any:
 
 
 @functools.lru_cache(1024)
-def _blocks(rows: int, columns: int) -> tuple[int, int, int, int]:
-    """Return rows and columns of a part, the number of parts in a row of them, and in all."""
+def _blocks(rows: int, columns: int, matrices: int) -> tuple[int, int, int, int]:
+    """Return rows and columns of a part, the number of parts in a row of them, and of a matrix."""
     down = -(-rows // _BLOCK_ROWS)
-    if down == 1 and rows >= 4 * _COLUMNS:
+    if matrices == 1 and down == 1 and rows >= 4 * _COLUMNS:
         down = 2
     across = -(-columns // _BLOCK_COLUMNS)
-    if down * across % 2:  # the parts are divided among the threads
+    if matrices * down * across % 2:  # the parts are divided among the threads
         if columns >= rows:
             across += 1
         else:
@@ -201,21 +222,48 @@ def _blocks(rows: int, columns: int) -> tuple[int, int, int, int]:
     return high, wide, across, across * -(-rows // high)
 
 
-def _steps(x: Any) -> tuple[int, int] | None:
+@functools.lru_cache(1024)
+def _stacks(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return what tells where each matrix of a stack begins, or None.
+
+    It is the number of matrices that lie at equal distances, and for each array the distances of
+    such groups and of the matrices in them, in elements; at most two distances serve.
+    """
+    axes: list[tuple[int, ...]] = []  # of a length and a distance in each array
+    for length, *steps in zip(shape, *strides, strict=True):
+        if length == 1:
+            continue
+        if any(step % 4 or step < 0 for step in steps):
+            return None
+        steps = [step // 4 for step in steps]
+        if axes and list(axes[-1][1:]) == [step * length for step in steps]:
+            axes[-1] = (axes[-1][0] * length, *steps)
+        else:
+            axes.append((length, *steps))
+    if len(axes) > 2:
+        return None
+    outer, inner = [(1,) + (0,) * len(strides)] * (2 - len(axes)) + axes
+    return (inner[0], *(x for pair in zip(outer[1:], inner[1:], strict=True) for x in pair))
+
+
+@functools.lru_cache(1024)
+def _steps(strides: tuple[int, int]) -> tuple[int, int] | None:
     """Return the distances of rows and of columns in elements, or None if neither is one."""
-    row, column = x.strides[0] // 4, x.strides[1] // 4
-    if (row != 1 and column != 1) or row < 1 or column < 1 or x.strides[0] % 4 or x.strides[1] % 4:
+    row, column = strides[0] // 4, strides[1] // 4
+    if (row != 1 and column != 1) or row < 1 or column < 1 or strides[0] % 4 or strides[1] % 4:
         return None
     return row, column
 
 
 def matmul(x: Any, y: Any, out: Any = None) -> Any:
-    """Return the product of two float32 matrices that is large enough for several threads.
+    """Return the products of float32 matrices that are large enough for several threads.
 
     Args:
-        x: a matrix in which the elements of a row, or of a column, stand side by side.
-        y: such a matrix.
-        out: a contiguous array for the result.
+        x: a matrix, or a stack of matrices, in which the elements of a row, or of a column, stand
+            side by side.
+        y: the same, with the same leading axes.
+        out: an array for the result, in which the elements of a row stand side by side, apart from
+            those of `x` and `y`.
     """
     return _product(x, y, None, out)
 
@@ -228,29 +276,40 @@ def linear(x: Any, weights: Any, bias: Any) -> Any:
 def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
     if not POOLED or not FUSED:  # a BLAS library is faster
         return NotImplemented
-    if x.ndim != 2 or y.ndim != 2 or x.dtype != _FLOAT32 or y.dtype != _FLOAT32:
+    if x.ndim < 2 or y.ndim < 2 or x.dtype != _FLOAT32 or y.dtype != _FLOAT32:
         return NotImplemented
-    (rows, terms), columns = x.shape, y.shape[1]
-    if rows * terms * columns <= _SINGLE or rows < ROWS or columns < 16 or terms != y.shape[0]:
+    *stack, rows, terms = x.shape
+    columns = y.shape[-1]
+    if y.shape[:-1] != (*stack, terms):
         return NotImplemented
-    x_steps, y_steps = _steps(x), _steps(y)
-    if x_steps is None or y_steps is None:
+    if rows < ROWS or columns < 16 or rows * columns * terms < _LEAST:
         return NotImplemented
-    if bias is not None and (
-        bias.dtype != _FLOAT32 or bias.shape != (columns,) or bias.strides != (4,)
-    ):
+    if x.size * columns <= _SINGLE:
         return NotImplemented
+    shape = (*stack, rows, columns)
     if out is None:
-        out = np.empty((rows, columns), _FLOAT32)
-    elif out.shape != (rows, columns) or out.dtype != _FLOAT32 or not out.flags.carray:
+        out = np.empty(shape, _FLOAT32)
+    elif out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable:
         return NotImplemented
-    block_rows, block_columns, across, parts = _blocks(rows, columns)
+    if bias is not None and (bias.dtype != _FLOAT32 or bias.shape != (columns,)):
+        return NotImplemented
+    x_steps, y_steps, out_steps = (_steps(array.strides[-2:]) for array in (x, y, out))
+    if x_steps is None or y_steps is None or out_steps is None or out_steps[1] != 1:
+        return NotImplemented
+    starts = _stacks(tuple(stack), x.strides[:-2], y.strides[:-2], out.strides[:-2])
+    if starts is None:
+        return NotImplemented
+    matrices = math.prod(stack)
+    block_rows, block_columns, across, blocks = _blocks(rows, columns, matrices)
     copies = y_steps[1] != 1 or block_rows > _FEW_ROWS
+    together = -(-matrices // _PARTS)
     arguments = (
-        address(x), address(y), out, _NONE if bias is None else bias,
-        _PACKED, _offsets(y_steps[0]), rows, terms, columns, *x_steps, *y_steps,
-        block_rows, block_columns, across, bias is not None, copies,
+        address(x), address(y), address(out), np.ascontiguousarray(_NONE if bias is None else bias),
+        _PACKED, _offsets(y_steps[0]), rows, terms, columns, *x_steps, *y_steps, out_steps[0],
+        block_rows, block_columns, across, blocks, bias is not None, copies,
+        matrices, together, *starts,
     )  # fmt: skip
     memory = (block_rows + _COLUMNS) * min(terms, _DEPTH) + ROWS * _COLUMNS + 64
-    run(_MATMUL, arguments, parts, memory, rows * terms * columns // 100)
+    parts = blocks * -(-matrices // together)
+    run(_MATMUL, arguments, parts, memory, x.size * columns // _PER_NANOSECOND)
     return out

@@ -1,4 +1,4 @@
-"""The product of two matrices, by the threads of nn-kernels where it is large."""
+"""Products of matrices, by the threads of nn-kernels where they are large."""
 
 from __future__ import annotations
 
@@ -39,13 +39,15 @@ def matrix_product(x: Any, y: Any, bias: Any = None, out: Any = None) -> Any:
     """Return ``x @ y``, plus a bias; for forwards and gradient rules.
 
     The threads of a BLAS library wait busily after each product, in the way of those of the
-    compiled kernels. So large products of two matrices in float32 are computed by these kernels.
+    compiled kernels. So large products of matrices, or of stacks of them, in float32 are computed
+    by these kernels.
 
     Args:
         x: an array or Tensor.
         y: an array or Tensor.
         bias: an array that is added to each row.
-        out: an array for the result; without a bias, and only where `x` and `y` are arrays.
+        out: an array for the result, apart from the memory of `x` and `y`; without a bias, and only
+            where `x` and `y` are arrays.
 
     >>> import numpy as np
     >>> from nn_tensor.extend import matrix_product
@@ -53,8 +55,8 @@ def matrix_product(x: Any, y: Any, bias: Any = None, out: Any = None) -> Any:
     array([[1., 2., 3.],
            [1., 2., 3.]])
     """
-    are_matrices = type(x) is type(y) is np.ndarray and x.ndim == 2 and y.ndim == 2
-    if are_matrices and x.size * y.shape[1] > _LARGE:
+    are_matrices = type(x) is type(y) is np.ndarray and x.ndim == y.ndim > 1
+    if are_matrices and x.size * y.shape[-1] > _LARGE:
         return _large_product(np, x, y, out) if bias is None else _large_linear(np, x, y, bias)
     if out is not None:
         return array_module(x).matmul(x, y, out=out)

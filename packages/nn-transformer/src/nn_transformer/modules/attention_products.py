@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from nn_tensor.extend import accumulation_dtype, half_product
+from nn_tensor.extend import accumulation_dtype, half_product, matrix_product
 
 __all__ = ["accumulate_product", "dtype_of_scores", "product", "write_product"]
 
@@ -29,13 +29,13 @@ def product(xp: Any, x: Array, y: Array, out: Array = None, scale: Any = 1.0) ->
         return half_product(xp, x.astype(y.dtype, copy=False), y, float(scale))
     if type(scale) is not float:
         x = x * scale
-    return np.matmul(x, y, out=out) if xp is np else xp.matmul(x, y)
+    return matrix_product(x, y, out=out if xp is np else None)
 
 
 def write_product(xp: Any, target: Array, x: Array, y: Array) -> None:
     """Write ``x @ y`` into `target`."""
     if target.dtype == y.dtype:
-        xp.matmul(x, y, out=target)
+        matrix_product(x, y, out=target)
     else:
         target[...] = product(xp, x, y)
 
@@ -54,6 +54,6 @@ def accumulate_product(
     if type(scale) is not float:
         y = y * scale
     if first:
-        xp.matmul(x, y, out=target)
+        matrix_product(x, y, out=target)
     else:
-        target += xp.matmul(x, y)
+        target += matrix_product(x, y)

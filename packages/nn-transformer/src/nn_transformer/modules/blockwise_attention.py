@@ -293,7 +293,7 @@ def forward(
             attended = product(xp, weights, block.key_rows(value))
             result[...] = attended if save_weights else attended / row_sum
             continue
-        xp.matmul(weights, block.key_rows(value), out=result)
+        write_product(xp, result, weights, block.key_rows(value))
         if not save_weights:
             result /= row_sum
     return out, saved
