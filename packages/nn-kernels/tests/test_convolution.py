@@ -123,10 +123,11 @@ def test_large_products_are_left_to_the_reference(algorithm, channels, outputs, 
     assert found == [algorithm == "auto" and bool(each) for each in left]
 
 
+@pytest.mark.parametrize("size", [(17, 19), (7, 8)], ids=["large", "small"])
 @pytest.mark.parametrize("algorithm", ["direct", "winograd"])
-def test_results_do_not_depend_on_the_number_of_threads(algorithm):
+def test_results_do_not_depend_on_the_number_of_threads(algorithm, size):
     windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), algorithm
-    x, w, bias, g = draw(np.random.default_rng(0), 6, 24, (17, 19), 40, windows, 1)
+    x, w, bias, g = draw(np.random.default_rng(0), 6, 24, size, 40, windows, 1)
     before, results = nn_kernels.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
@@ -134,7 +135,7 @@ def test_results_do_not_depend_on_the_number_of_threads(algorithm):
             results.append(
                 (
                     conv2d(x, w, bias, windows, 1),
-                    conv2d_input_gradient(g, w, (17, 19), windows, 1),
+                    conv2d_input_gradient(g, w, size, windows, 1),
                     conv2d_weight_gradient(x, g, windows, 1),
                 )
             )

@@ -26,6 +26,7 @@ __all__ = [
 LANES = 16
 _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
+_MASK = ir.VectorType(ir.IntType(1), LANES)
 ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
 
 
@@ -78,6 +79,29 @@ class VectorBuilder:
         value.align = 4
         return value
 
+    def lanes(self, first: Any, last: Any) -> Any:
+        """Return a mask of the lanes from `first` to before `last`, which may be any integers."""
+        kind = ir.VectorType(ir.IntType(64), LANES)
+        numbers = ir.Constant(kind, list(range(LANES)))
+        bounds = [self._spread(bound, kind) for bound in (first, last)]
+        return self.builder.and_(
+            self.builder.icmp_signed(">=", numbers, bounds[0]),
+            self.builder.icmp_signed("<", numbers, bounds[1]),
+        )
+
+    def load_lanes(self, base: Any, place: Any, lanes: Any, condition: Any) -> Any:
+        """Return elements in the lanes of a mask if a condition holds, and zeros elsewhere.
+
+        Only these elements are read: the others may lie outside the array.
+        """
+        kind = ir.FunctionType(_VECTOR, [_VECTOR.as_pointer(), ir.IntType(32), _MASK, _VECTOR])
+        load = cgutils.get_or_insert_function(
+            self.builder.module, kind, "llvm.masked.load.v16f32.p0"
+        )
+        lanes = self.builder.select(condition, lanes, ir.Constant(_MASK, [0] * LANES))
+        where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
+        return self.builder.call(load, [where, ir.Constant(ir.IntType(32), 4), lanes, ZERO])
+
     def store(self, value: Any, base: Any, place: Any) -> None:
         """Write 16 elements."""
         where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
@@ -89,7 +113,10 @@ class VectorBuilder:
 
     def broadcast(self, scalar: Any) -> Any:
         """Return a vector of one element."""
-        undefined = ir.Constant(_VECTOR, ir.Undefined)
+        return self._spread(scalar, _VECTOR)
+
+    def _spread(self, scalar: Any, kind: Any) -> Any:
+        undefined = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
         return self.shuffle(first, undefined, [0] * LANES)
 

@@ -77,9 +77,9 @@ def _a(v: VectorBuilder, y: list[Any]) -> list[Any]:
     ]
 
 
-def _every_fourth(v: VectorBuilder, base: Any, first: int, phases: int) -> list[Any]:
-    """Return `phases` vectors: elements first + phase, + 4, + 8, ... of 64 floats."""
-    parts = [v.load(base, index(first + LANES * i)) for i in range(4)]
+def _every_fourth(v: VectorBuilder, base: Any, phases: int) -> list[Any]:
+    """Return `phases` vectors: the elements phase, phase + 4, phase + 8, ... of 64 floats."""
+    parts = [v.load(base, index(LANES * i)) for i in range(4)]
     found = []
     for phase in range(phases):
         places = [phase + 4 * i for i in range(8)] * 2
@@ -88,73 +88,90 @@ def _every_fourth(v: VectorBuilder, base: Any, first: int, phases: int) -> list[
     return found
 
 
-@intrinsic
-def input_rows(typing, line, line0, p, p0, step, p1):  # type: ignore[no-untyped-def]
-    """Transform 16 tiles of a row of the image horizontally, and write them to two places."""
-    n = types.intp
-    signature = types.void(line, n, p, n, n, n)
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        source = pointer(context, builder, kinds[0], arguments[0], arguments[1])
-        targets = [pointer(context, builder, kinds[2], arguments[2], arguments[i]) for i in (3, 5)]
-        v = VectorBuilder(builder)
-        columns = _every_fourth(v, source, 0, 4) + _every_fourth(v, source, 4, 2)
-        for j, value in enumerate(_b_transposed(v, columns)):
-            for target in targets:
-                v.store(value, target, builder.mul(arguments[4], index(j)))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def gradient_rows(typing, line, line0, p, p0, step):  # type: ignore[no-untyped-def]
-    """Transform 16 tiles of a row of the gradient horizontally."""
-    n = types.intp
-    signature = types.void(line, n, p, n, n)
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kinds = signature.args
-        source = pointer(context, builder, kinds[0], arguments[0], arguments[1])
-        target = pointer(context, builder, kinds[2], arguments[2], arguments[3])
-        v = VectorBuilder(builder)
-        for j, value in enumerate(_a(v, _every_fourth(v, source, 0, 4))):
-            v.store(value, target, builder.mul(arguments[4], index(j)))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-def _columns(rows: int, transform: Any) -> Any:
-    """Return an intrinsic that transforms vertically what was transformed horizontally."""
+def _rows(count: int, transform: Any) -> Any:
+    """Return an intrinsic that transforms 16 columns of a row of tiles vertically."""
 
     @intrinsic
-    def columns(typing, p, p0, p_step, z, z0, z_step):  # type: ignore[no-untyped-def]
+    def rows(typing, x, x0, width, top, bottom, left, right, lines, line0, step):  # type: ignore[no-untyped-def]
+        """Transform rows of `x`, and write the six results to lines.
+
+        What lies above row `top`, from row `bottom` on, before column `left` or from column `right`
+        on counts as zero and is not read.
+        """
         n = types.intp
-        signature = types.void(p, n, n, z, n, n)
+        signature = types.void(x, n, n, n, n, n, n, lines, n, n)
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             kinds = signature.args
             source = pointer(context, builder, kinds[0], arguments[0], arguments[1])
-            target = pointer(context, builder, kinds[3], arguments[3], arguments[4])
+            target = pointer(context, builder, kinds[7], arguments[7], arguments[8])
+            width, top, bottom = arguments[2:5]
             v = VectorBuilder(builder)
-            for j in range(6):
-                values = [
-                    v.load(source, builder.mul(arguments[2], index(j * rows + r)))
-                    for r in range(rows)
-                ]
-                for i, value in enumerate(transform(v, values)):
-                    v.store(value, target, builder.mul(arguments[5], index(i * 6 + j)))
+            lanes = v.lanes(*arguments[5:7])
+            values = []
+            for r in range(count):
+                inside = builder.and_(
+                    builder.icmp_signed("<=", top, index(r)),
+                    builder.icmp_signed(">", bottom, index(r)),
+                )
+                place = builder.mul(width, index(r))
+                values.append(v.load_lanes(source, place, lanes, inside))
+            for i, value in enumerate(transform(v, values)):
+                v.store(value, target, builder.mul(arguments[9], index(i)))
             return context.get_dummy_value()
 
         return signature, generate
 
-    return columns
+    return rows
 
 
-input_columns = _columns(6, _b_transposed)
-gradient_columns = _columns(4, _a)
+input_rows = _rows(6, _b_transposed)
+gradient_rows = _rows(4, _a)
+
+
+@intrinsic
+def input_columns(typing, lines, line0, shifted0, step, v, v0, v_step):  # type: ignore[no-untyped-def]
+    """Transform 16 tiles of six lines horizontally.
+
+    A tile has six columns, the last two of which are the first two of the next. They are read from
+    lines shifted by four columns, as the next tile may belong to another row.
+    """
+    n = types.intp
+    signature = types.void(lines, n, n, n, v, n, n)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        sources = [pointer(context, builder, kinds[0], arguments[0], arguments[i]) for i in (1, 2)]
+        target = pointer(context, builder, kinds[4], arguments[4], arguments[5])
+        v = VectorBuilder(builder)
+        for i in range(6):
+            line, shifted = (builder.gep(s, [builder.mul(arguments[3], index(i))]) for s in sources)
+            columns = _every_fourth(v, line, 4) + _every_fourth(v, shifted, 2)
+            for j, value in enumerate(_b_transposed(v, columns)):
+                v.store(value, target, builder.mul(arguments[6], index(i * 6 + j)))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def gradient_columns(typing, lines, line0, step, z, z0, z_step):  # type: ignore[no-untyped-def]
+    """Transform 16 tiles of six lines of gradients horizontally."""
+    n = types.intp
+    signature = types.void(lines, n, n, z, n, n)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        source = pointer(context, builder, kinds[0], arguments[0], arguments[1])
+        target = pointer(context, builder, kinds[3], arguments[3], arguments[4])
+        v = VectorBuilder(builder)
+        for i in range(6):
+            line = builder.gep(source, [builder.mul(arguments[2], index(i))])
+            for j, value in enumerate(_a(v, _every_fourth(v, line, 4))):
+                v.store(value, target, builder.mul(arguments[5], index(i * 6 + j)))
+        return context.get_dummy_value()
+
+    return signature, generate
 
 
 @intrinsic
