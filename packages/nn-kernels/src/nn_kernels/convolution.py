@@ -18,6 +18,7 @@ import numpy as np
 from nn_kernels import _direct, _direct_weights, _winograd
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._windows import output_size
+from nn_kernels.matmul import matmul
 
 __all__ = ["conv2d", "conv2d_input_gradient", "conv2d_weight_gradient"]
 
@@ -25,9 +26,9 @@ Pair = tuple[int, int]
 _MIN_CHANNELS, _MAX_CHANNELS = 16, 256
 _MIN_TILES = 64
 _MIN_SIZE = 7
-# From so many channels and outputs of a group on, products of matrices by BLAS take less time than
-# the direct form: of a convolution and its input gradient, and of the weight gradient of a kernel
-# 1×1.
+# From so many channels and outputs of a group on, products of matrices take less time than the
+# direct form: those of the reference for a convolution and its input gradient, and one product for
+# the weight gradient of a kernel 1×1.
 _MANY, _MANY_OF_POINTWISE = 512, 256
 
 
@@ -61,7 +62,7 @@ def _is_winograd(
 
 
 def _is_product(windows: Any, groups: int, channels: int, outputs: int, many: int) -> bool:
-    """Return whether the reference computes a convolution faster, by products of matrices."""
+    """Return whether products of matrices compute a convolution faster than the direct form."""
     return windows[4] == "auto" and min(channels, outputs) >= many * groups
 
 
@@ -74,6 +75,11 @@ def _as_rows(windows: Any, *images: Any) -> list[Any]:
     if kernel == stride == (1, 1) and not any(padding):
         return [x.reshape(*x.shape[:2], 1, x.shape[2] * x.shape[3]) for x in images]
     return list(images)
+
+
+def _channels_first(x: Any) -> Any:
+    """Return a matrix with a row for each channel of images."""
+    return np.ascontiguousarray(x.swapaxes(0, 1)).reshape(x.shape[1], -1)
 
 
 def _fits(w: Any, windows: Any, groups: int) -> bool:
@@ -166,11 +172,14 @@ def conv2d_weight_gradient(x: Any, g: Any, windows: Any, groups: int) -> Any:
         return NotImplemented
     if channels % groups or outputs % groups:
         return NotImplemented
-    is_pointwise = windows[0] == (1, 1)
-    if is_pointwise and _is_product(windows, groups, channels, outputs, _MANY_OF_POINTWISE):
-        return NotImplemented
     x, g = arrays
     kernel, stride, padding, dilation, _ = windows
+    is_pointwise = kernel == (1, 1)
+    if is_pointwise and _is_product(windows, groups, channels, outputs, _MANY_OF_POINTWISE):
+        if groups > 1 or stride != (1, 1) or any(padding):
+            return NotImplemented
+        dw = matmul(_channels_first(g), _channels_first(x).T)
+        return dw if dw is NotImplemented else dw.reshape(outputs, channels, 1, 1)
     dw = np.empty((outputs, channels // groups, *kernel), np.float32)
     size = g.shape[2:]
     if _is_winograd(windows, groups, channels, outputs, x.shape[0], size, 1.0):
