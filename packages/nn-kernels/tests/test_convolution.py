@@ -6,7 +6,12 @@ import os
 import nn_kernels
 import numpy as np
 import pytest
-from nn_kernels.convolution import conv2d, conv2d_input_gradient, conv2d_weight_gradient
+from nn_kernels.convolution import (
+    conv2d,
+    conv2d_bias_gradient,
+    conv2d_input_gradient,
+    conv2d_weight_gradient,
+)
 
 SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
 
@@ -80,6 +85,17 @@ def test_direct(seed):
     windows = kernel, stride, padding, dilation, "direct"
     arrays = draw(rng, int(rng.integers(1, 8)), channels, size, outputs, windows, groups)
     check(*arrays, windows, groups, 2e-6)
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_bias_gradient(seed):
+    rng = np.random.default_rng(seed)
+    shape = tuple(map(int, rng.integers(1, 40, 4)))
+    g = rng.standard_normal(shape).astype(np.float32)
+    result = conv2d_bias_gradient(g)
+    assert result.dtype == np.float32
+    largest = np.abs(g).sum((0, 2, 3))
+    assert (np.abs(result - g.sum((0, 2, 3), dtype=float)) <= 1e-6 * largest).all()
 
 
 @pytest.mark.parametrize("seed", range(SHAPES))

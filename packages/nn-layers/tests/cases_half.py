@@ -236,6 +236,7 @@ def _convolution_ops() -> list[OpCase]:
             _op(conv2d.conv2d, label, x, w, (o,), windows=windows),
             _op(conv2d.conv2d_input_gradient, label, g, w, size=size, windows=windows),
             _op(conv2d.conv2d_weight_gradient, label, x, g, windows=windows),
+            _op(conv2d.conv2d_bias_gradient, label, g),
         ]
     return rows
 

@@ -77,6 +77,7 @@ def _of_convolutions() -> list[OpCase]:
             tolerances = CONVOLUTION_TOLERANCES.get(label, {})
             settings = {**options, **more}
             rows.append(OpCase(op, reference, inputs, label, settings, tolerances=tolerances))
+        rows.append(OpCase(conv2d.conv2d_bias_gradient, lambda g: g.sum((0, 2, 3)), (g,), label))
     return rows
 
 
@@ -373,6 +374,7 @@ def _of_convolution_kernels() -> list[KernelCase]:
             (conv2d.conv2d_forward, (x, w, (o,)), (windows, groups)),
             (conv2d.conv2d_backward_input, (g, w), (size, windows, groups)),
             (conv2d.conv2d_backward_weight, (x, g), (windows, groups)),
+            (conv2d.conv2d_backward_bias, (g,), ()),
         ):
 
             def draw(rng: Generator, shapes: Any = shapes, options: Any = options) -> list[Any]:

@@ -31,6 +31,7 @@ _MODULES = {
     "batch_norm": "batch_norm",
     "batch_norm_gradient": "batch_norm",
     "conv2d": "convolution",
+    "conv2d_bias_gradient": "convolution",
     "conv2d_input_gradient": "convolution",
     "conv2d_weight_gradient": "convolution",
     "cross_entropy": "softmax",

@@ -17,12 +17,17 @@ import numpy as np
 
 from nn_kernels import _direct, _direct_weights, _winograd
 from nn_kernels._arrays import contiguous_float32
+from nn_kernels._atomics import floats
+from nn_kernels._compile import Job
+from nn_kernels._sums import sum_of
+from nn_kernels._threads import run
 from nn_kernels._windows import output_size
 from nn_kernels.matmul import matmul
 
-__all__ = ["conv2d", "conv2d_input_gradient", "conv2d_weight_gradient"]
+__all__ = ["conv2d", "conv2d_bias_gradient", "conv2d_input_gradient", "conv2d_weight_gradient"]
 
 Pair = tuple[int, int]
+_GROUPS = 16  # of channels at most, whose sums are a part each
 _MIN_CHANNELS, _MAX_CHANNELS = 16, 256
 _MIN_TILES = 64
 _MIN_SIZE = 7
@@ -188,3 +193,28 @@ def conv2d_weight_gradient(x: Any, g: Any, windows: Any, groups: int) -> Any:
         x, g = _as_rows(windows, x, g)
         _direct_weights.convolve_weight_gradient(x, g, dw, stride, padding, dilation, groups)
     return dw
+
+
+def _sums_job(a, part, thread):  # type: ignore[no-untyped-def]
+    g, out = floats(a[2]), floats(a[3])
+    batch, channels, size, group = a[4], a[5], a[6], a[7]
+    for c in range(part * group, min((part + 1) * group, channels)):
+        total = 0.0
+        for n in range(batch):
+            total += sum_of(g, np.uintp((n * channels + c) * size), size)
+        out[c] = np.float32(total)
+
+
+_SUMS = Job(_sums_job)
+
+
+def conv2d_bias_gradient(g: Any) -> Any:
+    """Return the sums over each channel of float32 images, the gradient of the outputs."""
+    arrays = contiguous_float32(g)
+    if arrays is None or g.ndim != 4 or not g.size:
+        return NotImplemented
+    batch, channels, height, width = g.shape
+    out = np.empty(channels, np.float32)
+    group = -(-channels // _GROUPS)
+    run(_SUMS, (*arrays, out, batch, channels, height * width, group), -(-channels // group))
+    return out

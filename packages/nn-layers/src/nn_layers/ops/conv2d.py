@@ -22,7 +22,7 @@ import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from nn_tensor import sum
+from nn_tensor import broadcast_to, sum
 from nn_tensor.extend import accumulation_dtype, kernel, matrix_product, op
 
 from nn_layers.ops.im2col import col2im, im2col
@@ -30,8 +30,10 @@ from nn_layers.ops.windows import Pair, Windows
 
 __all__ = [
     "conv2d",
+    "conv2d_backward_bias",
     "conv2d_backward_input",
     "conv2d_backward_weight",
+    "conv2d_bias_gradient",
     "conv2d_forward",
     "conv2d_input_gradient",
     "conv2d_weight_gradient",
@@ -206,7 +208,27 @@ def _(g: Any, x: Any, windows: Windows, groups: int) -> Any:
 
 @conv2d.gradient("bias")
 def _(g: Any) -> Any:
+    return conv2d_bias_gradient(g)
+
+
+@kernel
+def conv2d_backward_bias(xp: Any, g: Array) -> Array:
+    """Return the sum over each channel of `g`."""
     return sum(g, (0, 2, 3))
+
+
+conv2d_backward_bias.cpu("conv2d_bias_gradient")
+
+
+@op
+def conv2d_bias_gradient(xp: Any, values: Any, /) -> Any:
+    """Return the gradient of `conv2d` with respect to its bias: the sum over each channel."""
+    return conv2d_backward_bias(xp, values)
+
+
+@conv2d_bias_gradient.gradient("values")
+def _(g: Any, values_shape: tuple[int, ...]) -> Any:
+    return broadcast_to(g.reshape(1, g.shape[0], 1, 1), values_shape)
 
 
 @kernel
