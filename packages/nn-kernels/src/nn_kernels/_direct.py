@@ -22,6 +22,7 @@ from nn_kernels._planes import (
     PARTS,
     Planes,
     distance,
+    extent,
     input_taps,
     is_shared,
     lay_out,
@@ -101,25 +102,23 @@ def _write(  # type: ignore[no-untyped-def]
     row0, row_step, rows, column0, column_step, columns,
 ):  # fmt: skip
     """Write outputs plus their bias to planes `first` and following of `out`, of a size."""
+    q0 = max(0, -(column0 // column_step))  # the first and the last column in the image
+    q1 = max(q0, min(columns, (width - 1 - column0) // column_step + 1))
     for o in range(count):
         b = bias[o]
         for r in range(rows):
             h = row0 + r * row_step
             if h < 0 or h >= height:
                 continue
-            s = np.uintp(o * step + r * line)
-            d = ((first + o) * height + h) * width + column0
+            s = np.uintp(o * step + r * line + q0)
+            d = np.uintp(((first + o) * height + h) * width + column0 + q0 * column_step)
             if column_step == 1:
-                q0, q1 = max(0, -column0), min(columns, width - column0)
-                s += np.uintp(q0)
-                target = np.uintp(d + q0)
-                for q in range(np.uintp(max(q1 - q0, 0))):
-                    out[target + q] = products[s + q] + b
+                for q in range(np.uintp(q1 - q0)):
+                    out[d + q] = products[s + q] + b
             else:
-                for q in range(columns):
-                    column = column0 + q * column_step
-                    if 0 <= column < width:
-                        out[np.uintp(d + q * column_step)] = products[s + np.uintp(q)] + b
+                for q in range(np.uintp(q1 - q0)):
+                    out[d] = products[s + q] + b
+                    d += np.uintp(column_step)
 
 
 def _pack_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -154,7 +153,7 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
     vectors = ((row_count - 1) * line + max(line, column_count) + 15) // 16
     work = a[0] + 4 * thread * a[1]
     if shared:  # the part is some panels of all groups
-        products, chunk = floats(work), a[35]
+        products, chunk = floats(work), a[37]
         first_panel, last_panel = part * per_part, min((part + 1) * per_part, groups * panels)
         # With chunks of taps, all products of the part are added up side by side.
         kept = rows * step if chunk < taps else 0
@@ -181,7 +180,8 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
         planes[i] = 0
     for n in range(part * per_part, min((part + 1) * per_part, batch)):
         write_planes(
-            x, n, a[27], a[28], a[29], a[30], a[31], a[32], a[33], line, a[34], planes, 0
+            x, n, a[27], a[28], a[29], a[30], a[31], a[32], a[33], a[34], a[35],
+            line, a[36], planes, 0,
         )  # fmt: skip
         for group in range(groups):
             _multiply(
@@ -244,7 +244,7 @@ def _products(
     arguments = (
         x, packed, bias, out, offsets, sources.size, rows, panels, count, groups,
         batch, per_part, planes.line, group_size, planes.size, height, width,
-        *target, step, shared, *planes[:7], planes.plane, chunk,
+        *target, step, shared, *planes[:9], planes.plane, chunk,
     )  # fmt: skip
     work = batch * target[2] * target[5] * count * groups * offsets.size // PER_NANOSECOND
     run(_convolve, arguments, -(-units // per_part), memory + 256, work)
@@ -273,7 +273,7 @@ def convolve(
         groups: the number of groups of channels.
     """
     outputs, channels, *kernel = w.shape
-    planes = planes_of(x.shape[1:], padding, stride)
+    planes = planes_of(x.shape[1:], padding, stride, extent(kernel, dilation))
     taps = input_taps(planes, channels, (kernel[0], kernel[1]), dilation)
     step = taps[0].size
     target = 0, 1, out.shape[2], 0, 1, out.shape[3]
@@ -305,7 +305,7 @@ def convolve_input_gradient(
         last - p for last, p in zip((last_row,) * 2 + (last_column,) * 2, padding, strict=True)
     )
     if stride == (1, 1) and min(around) >= 0:
-        planes = planes_of(g.shape[1:], around, stride)
+        planes = planes_of(g.shape[1:], around)
         step = channels * kh * kw
         taps = output_taps(planes, outputs // groups, step, (kh, kw), stride, dilation, (0, 0))
         _products(g, planes, w, taps, bias, dx, groups, steps, (0, 1, height, 0, 1, width))
@@ -315,14 +315,15 @@ def convolve_input_gradient(
     # windows reach at most over the rows of `g`, and the phase may be longer
     below = max(rows - g.shape[2], 0)
     right = max(columns - g.shape[3], 0)
-    planes = planes_of(g.shape[1:], (before, below, beside, right), (1, 1))
-    for a in range(sh):
-        for b in range(sw):
-            taps = output_taps(
-                planes, outputs // groups, channels * kh * kw, (kh, kw), stride, dilation, (a, b)
-            )
-            if taps[0].size == 0:
-                dx[:, :, (a - top) % sh :: sh, (b - left) % sw :: sw] = 0
-                continue
+    planes = planes_of(g.shape[1:], (before, below, beside, right))
+    step = channels * kh * kw
+    of_phase = {
+        phase: output_taps(planes, outputs // groups, step, (kh, kw), stride, dilation, phase)
+        for phase in np.ndindex(sh, sw)
+    }
+    if not all(taps[0].size for taps in of_phase.values()):
+        dx.fill(0)
+    for (a, b), taps in of_phase.items():
+        if taps[0].size:
             target = a - top, sh, rows, b - left, sw, columns
             _products(g, planes, w, taps, bias, dx, groups, steps, target)

@@ -16,6 +16,7 @@ from nn_kernels._compile import Job, jit
 from nn_kernels._planes import (
     PARTS,
     WRITE_PLANES,
+    extent,
     input_taps,
     is_shared,
     lay_out,
@@ -81,7 +82,7 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     places = (row_count * line + 15) // 16 * 16
     total = groups * blocks  # blocks of outputs
     if shared:  # the part is some blocks of outputs
-        first_block, last_block, chunk = part * per_part, min((part + 1) * per_part, total), a[29]
+        first_block, last_block, chunk = part * per_part, min((part + 1) * per_part, total), a[31]
         for i in range(first_block * rows * taps, last_block * rows * taps):
             d[i] = 0
         # some channels of all samples stay in the cache for all blocks of the part
@@ -89,7 +90,7 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
             for b in range(first_block, last_block):
                 group, first = b // blocks, b % blocks * rows
                 _dots(
-                    g, (group * count + first) * g_row, g_row, a[27], x, group * group_size, size,
+                    g, (group * count + first) * g_row, g_row, a[29], x, group * group_size, size,
                     offsets, t, min(t + chunk, taps), taps, places, batch, d, b * rows * taps, rows,
                 )  # fmt: skip
         return
@@ -97,17 +98,18 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     planes, lines = floats(work), floats(work + 4 * size)
     for i in range(size):
         planes[i] = 0
-    for i in range(a[27]):
+    for i in range(a[29]):
         lines[i] = 0
     own = part * total * rows * taps
     for i in range(total * rows * taps):
         d[own + i] = 0
     for n in range(part * per_part, min((part + 1) * per_part, batch)):
         write_planes(
-            x, n, a[20], a[21], a[22], a[23], a[24], a[25], a[26], line, a[28], planes, 0
+            x, n, a[20], a[21], a[22], a[23], a[24], a[25], a[26], a[27], a[28],
+            line, a[30], planes, 0,
         )  # fmt: skip
         write_planes(
-            g, n, groups * count, row_count, column_count, 0, 0, 1, 1, line, g_row, lines, 0
+            g, n, groups * count, row_count, column_count, 0, 0, 1, 1, 1, 1, line, g_row, lines, 0
         )  # fmt: skip
         for b in range(total):
             group, first = b // blocks, b % blocks * rows
@@ -132,21 +134,21 @@ def convolve_weight_gradient(
     """Write the gradient for the weights to `dw`, from the images and the gradient `g`."""
     outputs, channels, kh, kw = dw.shape
     batch, _, row_count, column_count = g.shape
-    planes = planes_of(x.shape[1:], padding, stride)
+    planes = planes_of(x.shape[1:], padding, stride, extent((kh, kw), dilation))
     offsets, _ = input_taps(planes, channels, (kh, kw), dilation)
     count = outputs // groups
     rows, width = (DOT_ROWS, TAPS) if count >= DOT_ROWS else (1, TAPS_1)
     taps = -(-offsets.size // width) * width
     offsets = np.append(offsets, np.zeros(taps - offsets.size, np.int64))
     blocks = -(-count // rows)
-    lines = planes_of((outputs, row_count, planes.line), (0, 0, 0, 0), (1, 1))
+    lines = planes_of((outputs, row_count, planes.line), (0, 0, 0, 0))
     g_size = lines.size + rows * lines.plane  # a block may read over the last output
     shared = is_shared(batch, 4 * outputs * taps)
     if shared:
         xs = lay_out(x, planes)
         gs = np.empty(batch * g_size, np.float32)
-        layout = outputs, row_count, column_count, 0, 0, 1, 1, planes.line, lines.plane, g_size
-        run(WRITE_PLANES, (g, gs, *layout), batch)
+        layout = row_count, column_count, 0, 0, 1, 1, 1, 1, planes.line, lines.plane, g_size
+        run(WRITE_PLANES, (g, gs, outputs, *layout), batch)
         x, g, units, parts, memory = xs, gs, groups * blocks, min(PARTS, groups * blocks), 0
     else:
         units, parts = batch, min(batch, _MAX_PARTS)
@@ -159,7 +161,7 @@ def convolve_weight_gradient(
     arguments = (
         x, g, d, offsets, taps, rows, blocks, count, groups, batch, per_part, planes.line,
         group_size, planes.size, row_count, column_count, lines.plane, shared,
-        *planes[:7], g_size, planes.plane, chunk,
+        *planes[:9], g_size, planes.plane, chunk,
     )  # fmt: skip
     work = dw.size * batch * row_count * column_count // PER_NANOSECOND
     run(_weight_gradient, arguments, parts, memory + 256, work)

@@ -26,6 +26,7 @@ __all__ = [
     "WRITE_PLANES",
     "Planes",
     "distance",
+    "extent",
     "input_taps",
     "is_shared",
     "lay_out",
@@ -47,6 +48,11 @@ def distance(size: int) -> int:
     return size + 48 if size % 1024 < 32 else size
 
 
+def extent(kernel: Sequence[int], dilation: Pair) -> Pair:
+    """Return the size of a window, with what lies between its elements."""
+    return (kernel[0] - 1) * dilation[0] + 1, (kernel[1] - 1) * dilation[1] + 1
+
+
 class Planes(NamedTuple):
     """The layout of the padded planes of one sample: `size` elements in all."""
 
@@ -57,52 +63,72 @@ class Planes(NamedTuple):
     left: int
     rows_apart: int  # the stride that the phases take out
     columns_apart: int
+    row_phases: int  # which the windows reach
+    column_phases: int
     line: int
     plane: int
     size: int
 
 
-def planes_of(shape: Sequence[int], padding: Sequence[int], stride: Pair) -> Planes:
-    """Return the layout for images (channels, height, width) with a padding on four sides."""
+def planes_of(
+    shape: Sequence[int], padding: Sequence[int], stride: Pair = (1, 1), window: Pair = (1, 1)
+) -> Planes:
+    """Return the layout for images (channels, height, width) with a padding on four sides.
+
+    Args:
+        shape: that of an image.
+        padding: rows and columns of zeros: top, bottom, left, right.
+        stride: the distance between windows.
+        window: the size of the windows, as from `extent`.
+    """
     channels, height, width = shape
     top, bottom, left, right = padding
     rows, columns = stride
     line = width + max(left, right) if columns == 1 else -(-(width + left + right) // columns)
     plane = distance((-(-(height + top + bottom) // rows) + 1) * line)
     size = channels * rows * columns * plane + 2 * line + 256
-    return Planes(channels, height, width, top, left, rows, columns, line, plane, size)
+    phases = min(rows, window[0]), min(columns, window[1])
+    return Planes(channels, height, width, top, left, rows, columns, *phases, line, plane, size)
 
 
 @jit()
 def write_planes(  # type: ignore[no-untyped-def]
-    x, sample, channels, height, width, top, left, rows, columns, line, plane, planes, base
-):
+    x, sample, channels, height, width, top, left, rows, columns, row_phases, column_phases,
+    line, plane, planes, base,
+):  # fmt: skip
     """Write a sample to its planes, whose padding is zero already."""
-    for c in range(channels):
-        for h in range(height):
-            source = np.uintp(((sample * channels + c) * height + h) * width)
-            row = h + top
-            for f in range(columns):
-                first = (f - left) % columns
-                target = base + ((c * rows + row % rows) * columns + f) * plane
-                target += (row // rows) * line + (first + left) // columns
-                if columns == 1:
-                    for q in range(np.uintp(width)):
-                        planes[np.uintp(target) + q] = x[source + q]
-                else:
-                    for q in range(first, width, columns):
-                        planes[np.uintp(target)] = x[source + np.uintp(q)]
-                        target += 1
+    for r in range(row_phases):
+        for f in range(column_phases):
+            row, column = (r - top) % rows, (f - left) % columns  # the first of the phase
+            start = base + (r * columns + f) * plane
+            start += (row + top) // rows * line + (column + left) // columns
+            count = np.uintp((width - column + columns - 1) // columns)
+            for c in range(channels):
+                target = np.uintp(start + c * rows * columns * plane)
+                source = np.uintp(((sample * channels + c) * height + row) * width + column)
+                for _ in range(row, height, rows):
+                    if columns == 1:
+                        for q in range(count):
+                            planes[target + q] = x[source + q]
+                    elif columns == 2:  # a number that the compiler knows
+                        for q in range(count):
+                            planes[target + q] = x[source + np.uintp(2) * q]
+                    else:
+                        for q in range(count):
+                            planes[target + q] = x[source + np.uintp(columns) * q]
+                    target += np.uintp(line)
+                    source += np.uintp(rows * width)
 
 
 def _write_planes_job(a, part, thread):  # type: ignore[no-untyped-def]
     """Lay out one sample in memory that all parts read."""
     x, planes = floats(a[2]), floats(a[3])
-    size = a[13]
+    size = a[15]
     for i in range(size):
         planes[part * size + i] = 0
     write_planes(
-        x, part, a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], planes, part * size
+        x, part, a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14],
+        planes, part * size,
     )  # fmt: skip
 
 
