@@ -22,7 +22,7 @@ Array = Any
 # out of the results and powers of large numbers out of the gates.
 _SATURATION = 40.0
 _DENSITY = 1 / math.sqrt(2 * math.pi)
-_BLOCK = 65536
+_BLOCK = 1 << 18  # in smaller ones the calls take time
 
 # In float32 the gate is 0 or 1 beyond this limit. Within it, it is (1 + tanh(x R(x^2))) / 2: a
 # minimax fit by reweighted least squares, highest power first, with an error of at most 3e-8.
@@ -45,28 +45,30 @@ def gelu_forward(xp: Any, x: Array, gate: Array, out: Array) -> None:
     All are vectors.
     """
     fill = _fill_gate_in_single if x.dtype == np.float32 else _fill_gate
+    scratch = xp.empty((2, min(x.size, _BLOCK)), x.dtype)
     for start in range(0, x.size, _BLOCK):
         x_block, gate_block, out_block = (a[start : start + _BLOCK] for a in (x, gate, out))
-        fill(xp, x_block, gate_block)
-        xp.maximum(x_block, -_SATURATION, out=out_block)
+        fill(xp, x_block, gate_block, scratch[:, : x_block.size])
+        xp.clip(x_block, -_SATURATION, np.inf, out=out_block)  # a third of the time of `maximum`
         out_block *= gate_block
 
 
-def _fill_gate(xp: Any, x: Array, gate: Array) -> None:
-    gate[...] = erf(x * math.sqrt(0.5))
+def _fill_gate(xp: Any, x: Array, gate: Array, scratch: Array) -> None:
+    gate[...] = erf(xp.multiply(x, math.sqrt(0.5), out=scratch[0]))
     gate += 1
     gate *= 0.5
 
 
-def _fill_gate_in_single(xp: Any, x: Array, gate: Array) -> None:
-    x = xp.clip(x, -_SINGLE_LIMIT, _SINGLE_LIMIT)
-    square = x * x
+def _fill_gate_in_single(xp: Any, x: Array, gate: Array, scratch: Array) -> None:
+    clipped, square = scratch
+    xp.clip(x, -_SINGLE_LIMIT, _SINGLE_LIMIT, out=clipped)
+    xp.multiply(clipped, clipped, out=square)
     xp.multiply(square, _R[0], out=gate)
     for coefficient in _R[1:-1]:
         gate += coefficient
         gate *= square
     gate += _R[-1]
-    gate *= x
+    gate *= clipped
     xp.tanh(gate, out=gate)
     gate += 1
     gate *= 0.5
@@ -121,13 +123,15 @@ def _(g: Any, x: Any, gate: Any) -> Any:
 @kernel
 def gelu_backward(xp: Any, g: Array, x: Array, gate: Array, out: Array) -> None:
     """Write `g` times the derivative of `gelu` at `x` to `out`; all are vectors."""
+    scratch = xp.empty(min(x.size, _BLOCK), x.dtype)
     for start in range(0, x.size, _BLOCK):
         g_block, x_block, gate_block, block = (a[start : start + _BLOCK] for a in (g, x, gate, out))
-        x_block = xp.clip(x_block, -_SATURATION, _SATURATION)
-        xp.multiply(x_block, x_block, out=block)
+        clipped = scratch[: x_block.size]
+        xp.clip(x_block, -_SATURATION, _SATURATION, out=clipped)
+        xp.multiply(clipped, clipped, out=block)
         block *= -0.5
         xp.exp(block, out=block)
-        block *= x_block
+        block *= clipped
         block *= _DENSITY
         block += gate_block
         block *= g_block

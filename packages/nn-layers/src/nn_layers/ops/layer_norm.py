@@ -125,10 +125,11 @@ def standardize_and_scale_backward(
     xp: Any, g: Array, normal: Array, inverse: Array, weights: Array, center: bool
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of `standardize_and_scale_forward` for `x`, `weights` and bias."""
-    # the means over rows are products with a vector, which takes less time than sums over an axis
+    # sums and means are products with a vector, which takes less time than sums over an axis
     column = weights.astype(g.dtype, copy=False)[:, None] / max(1, weights.size)
+    ones = xp.ones(len(g), g.dtype)
     product = g * normal
-    for_weights, total = product.sum(axis=0), g.sum(axis=0)
+    for_weights, total = ones @ product, ones @ g
     shift = xp.multiply(normal, product @ column, out=product)
     if center:
         shift += g @ column

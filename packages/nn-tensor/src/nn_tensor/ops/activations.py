@@ -98,12 +98,13 @@ def sigmoid(xp: Any, x: Any, /) -> Any:
     >>> sigmoid(Tensor([-1000.0, 0.0, 1000.0]))
     Tensor([0. , 0.5, 1. ])
     """
-    # e^min(x, 0) / (1 + e^-|x|) never overflows and keeps the small values on the left exact
+    # e^min(x, 0) / (1 + e^-|x|) never overflows and keeps the small values on the left exact; the
+    # numerator is 1 on the right and e^-|x| on the left, the larger of this and of 1 or 0
     x = _floating(xp, x)
-    below = xp.exp(-xp.abs(x))
-    below += 1
-    result = xp.exp(xp.minimum(x, 0))
-    result /= below
+    small = xp.exp(-xp.abs(x))
+    result = xp.maximum(small, (x >= 0).astype(small.dtype))
+    small += 1
+    result /= small
     return result
 
 

@@ -470,10 +470,13 @@ def select(xp: Any, x: Any, mask: Any) -> Any:
     integers = _INTEGERS.get(x.itemsize)
     if integers is None:
         return xp.where(mask, x, 0)
-    # a product of integers makes 0 of the bits of any number; `where` takes six times as long
+    # the bits of any number are kept by those of -1, and 0 by those of 0; `where` takes ten times
+    # as long, for it guesses what the next element of the mask is
     shape = x.shape if x.shape == mask.shape else np.broadcast_shapes(x.shape, mask.shape)
     out = xp.empty(shape, x.dtype)  # not a view, which the backward pass would copy
-    xp.multiply(x.view(integers), mask, out=out.view(integers))
+    bits = out.view(integers)
+    xp.copyto(bits, xp.negative(mask.view(np.int8)))
+    bits &= x.view(integers)
     return out
 
 

@@ -1,5 +1,6 @@
 """Softmax and its logarithm, without overflow."""
 
+import string
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ __all__ = [
     "logsumexp",
     "softmax",
 ]
+
+_SHORT = 4096  # numbers that are added up in sequence
 
 
 @op(precision="full")
@@ -57,7 +60,11 @@ def _(g: Any, axis: int, out: Any) -> Any:
 @kernel
 def softmax_backward(xp: Any, g: Any, out: Any, axis: int) -> Any:
     """Return the gradient of the input of `softmax`, from its output."""
-    return _softmax_gradient(g, out, axis)
+    if not _adds_by_einsum(out, axis) or g.shape != out.shape:
+        return _softmax_gradient(g, out, axis)
+    result = g - _sum_of_product(xp, axis, g, out)
+    result *= out
+    return result
 
 
 softmax_backward.cpu("softmax_gradient")
@@ -113,8 +120,25 @@ def _(g: Any, x: Any, axis: Any, keepdims: bool, out: Any) -> Any:
     return restore_dimensions(g, axis, keepdims) * where(infinite, 0, weights)
 
 
+def _adds_by_einsum(x: Any, axis: Any) -> bool:
+    """Return whether `einsum`, which adds up in sequence, is exact enough along `axis`."""
+    if not isinstance(axis, int) or not -x.ndim <= axis < x.ndim:
+        return False
+    return x.shape[axis] <= _SHORT and accumulation_dtype(x.dtype) is None and is_floating(x.dtype)
+
+
+def _sum_of_product(xp: Any, axis: int, *factors: Any) -> Any:
+    """Return the sum of the product with its dimensions kept, in half the time of `sum`."""
+    names = string.ascii_letters[: factors[0].ndim]
+    kept = names.replace(names[axis], "")
+    total = xp.einsum(f"{','.join([names] * len(factors))}->{kept}", *factors)
+    return xp.expand_dims(total, axis)
+
+
 def _sum(xp: Any, x: Any, axis: Any) -> Any:
     """Return the sum with its dimensions kept, of half precision in float32."""
+    if _adds_by_einsum(x, axis):
+        return _sum_of_product(xp, axis, x)
     wide = accumulation_dtype(x.dtype)
     return xp.asarray(xp.sum(x, axis=axis_of(x, axis), keepdims=True, dtype=wide))
 
