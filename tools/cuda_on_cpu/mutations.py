@@ -66,7 +66,7 @@ MUTATIONS = [
     Mutation("nn_layers_gelu_forward", "A(0.5) *", "A(0.25) *"),
     Mutation("nn_layers_gelu_forward", "out = (v <", "out = (v >"),
     Mutation("nn_layers_gelu_backward", "A(-0.5)", "A(0.5)"),
-    Mutation("nn_layers_gelu_backward", "A(gate) +", "A(gate) -"),
+    Mutation("nn_layers_gelu_backward", "(gate +", "(gate -"),
     Mutation(_NORM, "row_sum(mean) / count", "row_sum(mean)"),
     Mutation(_NORM, "+ epsilon", ""),
     Mutation(_NORM, "threadIdx.x % 32 == 0", "threadIdx.x == 0"),

@@ -22,7 +22,6 @@ from nn_layers.ops import (
 from nn_layers.ops.windows import Windows
 from nn_tensor.testing import MANY, LayerCase, OpCase
 
-from . import references
 from .cases_layers import LAYERS
 
 __all__ = ["HALF"]
@@ -299,11 +298,6 @@ def _dropout(x: Any, p: float) -> Any:
     return dropout.dropout(x, p, np.random.default_rng(0))
 
 
-def _with_gate(rng: np.random.Generator) -> list[Array]:
-    g, x = rng.normal(size=(2, MANY))
-    return [g, x, references.normal_cdf(x)]
-
-
 _OPS = [
     _op(linear.linear, "batch", (SOME, 2), (2, 3), (3,)),
     _op(linear.linear, "sequences", (2, SOME, 2), (2, 3), (3,)),
@@ -319,7 +313,7 @@ _OPS = [
             (gelu.gelu_tanh, {}, _CHAIN),
         )
     ),
-    OpCase(gelu.gelu_gradient, None, _with_gate, "many", half_bound=_CHAIN),
+    OpCase(gelu.gelu_gradient, None, [("normal", (MANY,))] * 2, "many", half_bound=_CHAIN),
     OpCase(_dropout, None, [("normal", (MANY,))], "many", {"p": 0.4}, name="dropout"),
     *_convolution_ops(),
     *_pooling_ops(),

@@ -105,11 +105,6 @@ def _of_poolings() -> list[OpCase]:
     return rows
 
 
-def _with_gate(rng: Generator) -> list[Array]:
-    x = rng.normal(size=(3, 4))
-    return [rng.normal(size=(3, 4)), x, references.normal_cdf(x)]
-
-
 def _inverse_of(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     reduced = {axis % len(shape) for axis in axes}
     return "positive", tuple(1 if i in reduced else n for i, n in enumerate(shape))
@@ -187,7 +182,7 @@ OPS = [
             (gelu.gelu_tanh, references.gelu_tanh, "", {}),
         )
     ),
-    OpCase(gelu.gelu_gradient, references.gelu_gradient, _with_gate),
+    OpCase(gelu.gelu_gradient, references.gelu_gradient, [("normal", (3, 4))] * 2),
     *(
         OpCase(
             _dropout,
@@ -424,13 +419,13 @@ def _saturating(rng: Generator, size: int) -> Array:
 
 
 def _gelu_forward(size: int) -> Callable[[Generator], list[Any]]:
-    return lambda rng: [_saturating(rng, size), np.empty(size), np.empty(size)]
+    return lambda rng: [_saturating(rng, size), np.empty(size), []]
 
 
-def _gelu_backward(size: int) -> Callable[[Generator], list[Any]]:
+def _gelu_backward(size: int, keep: bool) -> Callable[[Generator], list[Any]]:
     def draw(rng: Generator) -> list[Any]:
         x = _saturating(rng, size)
-        gate = references.normal_cdf(x) if size else x
+        gate = references.normal_cdf(x) if size and keep else x if keep else None
         return [rng.normal(size=size), x, gate, np.empty(size)]
 
     return draw
@@ -488,7 +483,8 @@ KERNELS = [
         for label, size in {"": 37, "none": 0, "several blocks": 70000}.items()
         for row in (
             KernelCase(gelu.gelu_forward, None, _gelu_forward(size), label),
-            KernelCase(gelu.gelu_backward, None, _gelu_backward(size), label),
+            KernelCase(gelu.gelu_backward, None, _gelu_backward(size, True), label),
+            KernelCase(gelu.gelu_backward, None, _gelu_backward(size, False), f"{label} no gate"),
         )
     ),
     *(

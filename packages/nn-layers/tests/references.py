@@ -24,8 +24,8 @@ def gelu_tanh(x: Array) -> Array:
     return x * (1 + np.tanh(math.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2
 
 
-def gelu_gradient(g: Array, x: Array, gate: Array) -> Array:
-    return g * (gate + x * np.exp(-x * x / 2) / math.sqrt(2 * np.pi))
+def gelu_gradient(g: Array, x: Array) -> Array:
+    return g * (normal_cdf(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * np.pi))
 
 
 def silu(x: Array) -> Array:

@@ -84,14 +84,12 @@ def _clip(v, low, high):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _forward(x, gate, out, start, count):  # type: ignore[no-untyped-def]
+def _forward(x, out, start, count):  # type: ignore[no-untyped-def]
     start = np.uintp(start)
     for i in range(np.uintp(count)):
         v = x[start + i]
-        opened = _rational(_clip(v, -_GATE_LIMIT, _GATE_LIMIT), _P, _Q)
-        opened = _clip(opened, _ZERO, _ONE)
-        gate[start + i] = opened
-        out[start + i] = (_LEAST if v < _LEAST else v) * opened
+        gate = _rational(_clip(v, -_GATE_LIMIT, _GATE_LIMIT), _P, _Q)
+        out[start + i] = (_LEAST if v < _LEAST else v) * _clip(gate, _ZERO, _ONE)
 
 
 @jit()
@@ -105,23 +103,27 @@ def _backward(g, x, out, start, count):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _forward_in_double(x, gate, out):  # type: ignore[no-untyped-def]
-    for i in range(x.size):
-        gate[i] = 0.5 * (1 + math.erf(x[i] * _HALF_ROOT))
-        out[i] = max(x[i], -_SATURATION) * gate[i]
+def _gate_in_double(v):  # type: ignore[no-untyped-def]
+    return 0.5 * (1 + math.erf(v * _HALF_ROOT))
 
 
 @jit()
-def _backward_in_double(g, x, gate, out):  # type: ignore[no-untyped-def]
+def _forward_in_double(x, out):  # type: ignore[no-untyped-def]
+    for i in range(x.size):
+        out[i] = max(x[i], -_SATURATION) * _gate_in_double(x[i])
+
+
+@jit()
+def _backward_in_double(g, x, out):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         v = min(max(x[i], -_SATURATION), _SATURATION)
-        out[i] = g[i] * (gate[i] + v * math.exp(-0.5 * v * v) * _DENSITY)
+        out[i] = g[i] * (_gate_in_double(x[i]) + v * math.exp(-0.5 * v * v) * _DENSITY)
 
 
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
     start = part * _BLOCK
-    count = min(_BLOCK, a[5] - start)
-    _forward(floats(a[2]), floats(a[3]), floats(a[4]), start, count)
+    count = min(_BLOCK, a[4] - start)
+    _forward(floats(a[2]), floats(a[3]), start, count)
 
 
 def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -145,28 +147,31 @@ def _fits(x: Any, *others: Any) -> bool:
     return True
 
 
-def gelu(x: Any, gate: Any, out: Any) -> Any:
-    """Write the gate of each element of `x` to `gate`, and `x` times its gate to `out`.
+def gelu(x: Any, out: Any, gates: Any) -> Any:
+    """Write `x` times its gate to `out`: vectors of float32 or float64.
 
-    All are vectors of float32 or float64.
+    No gates are appended to `gates`: the gradient computes them again.
     """
-    if not _fits(x, gate, out) or not (gate.flags.writeable and out.flags.writeable):
+    if not _fits(x, out) or not out.flags.writeable:
         return NotImplemented
     if x.dtype == np.float64:
-        _forward_in_double(x, gate, out)
+        _forward_in_double(x, out)
     elif x.size > _BLOCK:
-        run(_FORWARD, (x, gate, out, x.size), -(-x.size // _BLOCK))
+        run(_FORWARD, (x, out, x.size), -(-x.size // _BLOCK))
     else:
-        _forward(x, gate, out, 0, x.size)
+        _forward(x, out, 0, x.size)
     return None
 
 
 def gelu_gradient(g: Any, x: Any, gate: Any, out: Any) -> Any:
-    """Write `g` times the derivative of `gelu` at `x` to `out`; all are vectors."""
-    if not _fits(x, g, gate, out) or not out.flags.writeable:
+    """Write `g` times the derivative of `gelu` at `x` to `out`; `gate` is not needed.
+
+    All are vectors.
+    """
+    if not _fits(x, g, out) or not out.flags.writeable:
         return NotImplemented
     if x.dtype == np.float64:
-        _backward_in_double(g, x, gate, out)
+        _backward_in_double(g, x, out)
     elif x.size > _BLOCK:
         run(_BACKWARD, (g, x, out, x.size), -(-x.size // _BLOCK))
     else:

@@ -11,8 +11,8 @@ import math
 from typing import Any
 
 import numpy as np
-from nn_tensor import clip, erf, exp, tanh
-from nn_tensor.extend import is_floating, kernel, op
+from nn_tensor import Tensor, clip, erf, exp, tanh
+from nn_tensor.extend import array_module, is_floating, kernel, op
 
 __all__ = ["gelu", "gelu_backward", "gelu_forward", "gelu_gradient", "gelu_tanh"]
 
@@ -39,18 +39,21 @@ _R = (
 
 
 @kernel
-def gelu_forward(xp: Any, x: Array, gate: Array, out: Array) -> None:
-    """Write the gate of each element of `x` to `gate`, and `x` times its gate to `out`.
+def gelu_forward(xp: Any, x: Array, out: Array, gates: list[Array]) -> None:
+    """Write `x` times its gate to `out`; `x` and `out` are vectors.
 
-    All are vectors.
+    An implementation whose `gelu_backward` reads the gates appends them to `gates`, as one vector;
+    others compute them again, which takes less memory.
     """
     fill = _fill_gate_in_single if x.dtype == np.float32 else _fill_gate
+    gate = xp.empty(x.shape, x.dtype)
     scratch = xp.empty((2, min(x.size, _BLOCK)), x.dtype)
     for start in range(0, x.size, _BLOCK):
         x_block, gate_block, out_block = (a[start : start + _BLOCK] for a in (x, gate, out))
         fill(xp, x_block, gate_block, scratch[:, : x_block.size])
         xp.clip(x_block, -_SATURATION, np.inf, out=out_block)  # a third of the time of `maximum`
         out_block *= gate_block
+    gates.append(gate)
 
 
 def _fill_gate(xp: Any, x: Array, gate: Array, scratch: Array) -> None:
@@ -78,21 +81,20 @@ gelu_forward.cpu("gelu")
 
 
 @gelu_forward.cuda
-def _(cp: Any, x: Array, gate: Array, out: Array) -> None:
-    _gelu_forward_on_cuda(cp)(x, gate, out)
+def _(cp: Any, x: Array, out: Array, gates: list[Array]) -> None:
+    _gelu_forward_on_cuda(cp)(x, out)
 
 
 @functools.cache
 def _gelu_forward_on_cuda(cp: Any) -> Any:
-    # half precision is computed in float32; of NaN both results are NaN
+    # half precision is computed in float32; of NaN the result is NaN
     return cp.ElementwiseKernel(
         "T x",
-        "T gate, T out",
+        "T out",
         f"""
         typedef decltype(x * 1.0f) A;
-        const A v = x, opened = A(0.5) * (1 + erf(v * A({math.sqrt(0.5)!r})));
-        gate = opened;
-        out = (v < A({-_SATURATION}) ? A({-_SATURATION}) : v) * opened;
+        const A v = x, gate = A(0.5) * (1 + erf(v * A({math.sqrt(0.5)!r})));
+        out = (v < A({-_SATURATION}) ? A({-_SATURATION}) : v) * gate;
         """,
         "nn_layers_gelu_forward",
     )
@@ -105,24 +107,27 @@ def gelu(xp: Any, x: Any, /) -> Any:
         x = xp.ascontiguousarray(x)
     if not is_floating(x.dtype):
         x = x.astype(np.float64)
-    gate, out = xp.empty(x.shape, x.dtype), xp.empty(x.shape, x.dtype)
-    gelu_forward(xp, x.reshape(-1), gate.reshape(-1), out.reshape(-1))
-    return out, gate
-
-
-@gelu.kept
-def _(x: Any) -> Any:
-    return (0.5 * (1 + erf(x * math.sqrt(0.5))),)
+    out = xp.empty(x.shape, x.dtype)
+    gates: list[Array] = []
+    gelu_forward(xp, x.reshape(-1), out.reshape(-1), gates)
+    return out, gates[0].reshape(x.shape) if gates else None
 
 
 @gelu.gradient("x")
 def _(g: Any, x: Any, gate: Any) -> Any:
-    return gelu_gradient(g, x, gate)
+    return gelu_gradient(g, x) if isinstance(g, Tensor) else _gradient(g, x, gate)
 
 
 @kernel
-def gelu_backward(xp: Any, g: Array, x: Array, gate: Array, out: Array) -> None:
-    """Write `g` times the derivative of `gelu` at `x` to `out`; all are vectors."""
+def gelu_backward(xp: Any, g: Array, x: Array, gate: Array | None, out: Array) -> None:
+    """Write `g` times the derivative of `gelu` at `x` to `out`; all are vectors.
+
+    The gate is that of the reference of `gelu_forward`, or None.
+    """
+    if gate is None:
+        gates: list[Array] = []
+        gelu_forward.reference(xp, x, out, gates)
+        gate = gates[0]
     scratch = xp.empty(min(x.size, _BLOCK), x.dtype)
     for start in range(0, x.size, _BLOCK):
         g_block, x_block, gate_block, block = (a[start : start + _BLOCK] for a in (g, x, gate, out))
@@ -141,48 +146,52 @@ gelu_backward.cpu("gelu_gradient")
 
 
 @gelu_backward.cuda
-def _(cp: Any, g: Array, x: Array, gate: Array, out: Array) -> None:
-    _gelu_backward_on_cuda(cp)(g, x, gate, out)
+def _(cp: Any, g: Array, x: Array, gate: Array | None, out: Array) -> None:
+    _gelu_backward_on_cuda(cp)(g, x, out)
 
 
 @functools.cache
 def _gelu_backward_on_cuda(cp: Any) -> Any:
     return cp.ElementwiseKernel(
-        "T g, T x, T gate",
+        "T g, T x",
         "T out",
         f"""
         typedef decltype(x * 1.0f) A;
         A v = x;
+        const A gate = A(0.5) * (1 + erf(v * A({math.sqrt(0.5)!r})));
         v = v < A({-_SATURATION}) ? A({-_SATURATION}) : v > A({_SATURATION}) ? A({_SATURATION}) : v;
-        out = A(g) * (A(gate) + v * exp(A(-0.5) * v * v) * A({_DENSITY!r}));
+        out = A(g) * (gate + v * exp(A(-0.5) * v * v) * A({_DENSITY!r}));
         """,
         "nn_layers_gelu_backward",
     )
 
 
-@op
-def gelu_gradient(xp: Any, g: Any, x: Any, gate: Any, /) -> Any:
-    r"""Return `g` times the derivative of `gelu`, :math:`\Phi(x) + x \varphi(x)`."""
+def _gradient(g: Array, x: Array, gate: Array | None) -> Array:
+    """Return `g` times the derivative of `gelu` at `x`."""
+    xp = array_module(x)
+    x = xp.ascontiguousarray(x)
     out = xp.empty(x.shape, x.dtype)
-    vectors = [xp.ascontiguousarray(a).reshape(-1) for a in (xp.broadcast_to(g, x.shape), x, gate)]
-    gelu_backward(xp, *vectors, out.reshape(-1))
+    g = xp.ascontiguousarray(xp.broadcast_to(g, x.shape), dtype=x.dtype)
+    vector = None if gate is None else xp.ascontiguousarray(gate).reshape(-1)
+    gelu_backward(xp, g.reshape(-1), x.reshape(-1), vector, out.reshape(-1))
     return out
 
 
+@op
+def gelu_gradient(xp: Any, g: Any, x: Any, /) -> Any:
+    r"""Return `g` times the derivative of `gelu`, :math:`\Phi(x) + x \varphi(x)`."""
+    return _gradient(g, x, None)
+
+
 @gelu_gradient.gradient("g")
-def _(g: Any, x: Any, gate: Any) -> Any:
-    return gelu_gradient(g, x, gate)
+def _(g: Any, x: Any) -> Any:
+    return gelu_gradient(g, x)
 
 
 @gelu_gradient.gradient("x")
 def _(grad_output: Any, g: Any, x: Any) -> Any:
     x = clip(x, -_SATURATION, _SATURATION)
-    return grad_output * g * ((1 - x * x) * exp(-0.5 * x * x) * _DENSITY)
-
-
-@gelu_gradient.gradient("gate")
-def _(grad_output: Any, g: Any) -> Any:
-    return grad_output * g
+    return grad_output * g * ((2 - x * x) * exp(-0.5 * x * x) * _DENSITY)
 
 
 _TANH_SCALE, _TANH_CUBIC = math.sqrt(2 / math.pi), 0.044715
