@@ -88,6 +88,7 @@ CALLS = [
         )
     ),
     ("conv2d", lambda: (images(), zeros(32, 4, 3, 3), 0.0, DIRECT, 4), {0: {0, 2, 3}, 1: {0}}),
+    ("conv2d_bias_gradient", lambda: (images(),), {0: {0, 1, 2, 3}}),
     ("conv2d_weight_gradient", lambda: (images(), images(), SAME, 16), {0: {1}, 1: {1}}),
     ("cross_entropy", lambda: (zeros(64, 512), ids(64), zeros(64, 1), 0.1), {0: {1}, 2: {FLAT}}),
     ("cross_entropy", lambda: (zeros(64, 512), ids(64), None, 0.0), {0: {1}}),
