@@ -107,19 +107,10 @@ def _multiply(vectors, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: 
 
 
 @jit()
-def _multiply_edge(  # type: ignore[no-untyped-def]
-    vectors, a, a0, b, b0, offsets, k0, count, c, c0, step, rows, columns, edge
-):
-    """Multiply a block of which only some rows and columns are in the result."""
-    width = 16 * vectors
-    if k0:
-        for m in range(rows):
-            for n in range(columns):
-                edge[m * width + n] = c[c0 + m * step + n]
-    _multiply(vectors, a, a0, b, b0, offsets, k0, count, edge, 0, width)
+def _copy(x, x0, x_row, out, out0, out_row, rows, columns):  # type: ignore[no-untyped-def]
     for m in range(rows):
         for n in range(columns):
-            c[c0 + m * step + n] = edge[m * width + n]
+            out[out0 + m * out_row + n] = x[x0 + m * x_row + n]
 
 
 @jit()
@@ -163,13 +154,15 @@ def _multiply_block(  # type: ignore[no-untyped-def]
                 row = row0 + panel * ROWS
                 high, place = min(ROWS, row1 - row), panel * ROWS * count
                 c0 = row * out_row + column
-                if high == ROWS and wide == width:
-                    _multiply(vectors, left, place, b, b0, table, resumes, count, out, c0, out_row)
-                else:
-                    _multiply_edge(
-                        vectors, left, place, b, b0, table, resumes, count, out, c0, out_row,
-                        high, wide, edge,
-                    )  # fmt: skip
+                c, start, step = out, c0, out_row
+                is_whole = high == ROWS and wide == width
+                if not is_whole:  # computed elsewhere, so that nothing is written beyond the result
+                    c, start, step = edge, 0, width
+                    if resumes:
+                        _copy(out, c0, out_row, edge, 0, width, high, wide)
+                _multiply(vectors, left, place, b, b0, table, resumes, count, c, start, step)
+                if not is_whole:
+                    _copy(edge, 0, width, out, c0, out_row, high, wide)
             column += width
 
 
