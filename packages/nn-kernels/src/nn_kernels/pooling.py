@@ -1,7 +1,7 @@
 """Max-pooling and its gradient, plane by plane, with the index of each maximum in its window.
 
-Windows of 2×2 that do not overlap have loops of their own, which become vector instructions; the
-gradient then writes each element once.
+Windows of 2×2 that do not overlap have loops of their own; the gradient then writes each element
+once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 
 from nn_kernels._atomics import floats, unsigned_bytes
 from nn_kernels._compile import Job, jit
+from nn_kernels._pairs import max_of_16_windows, unpool_lower_row, unpool_upper_row
 from nn_kernels._windows import (
     belong,
     fill_last_with_zeros,
@@ -24,13 +25,19 @@ __all__ = ["max_pool2d", "max_pool2d_gradient"]
 
 
 @jit()
-def _max_of_pairs(x, out, index, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
-    one, two = np.uintp(1), np.uintp(2)
+def _max_of_pairs(x, out, index, plane, last, height, width, rows, columns):  # type: ignore[no-untyped-def]
+    one, two, end = np.uintp(1), np.uintp(2), last * rows * columns
     for p in range(rows):
-        upper = np.uintp((plane * height + 2 * p) * width)
-        lower = np.uintp((plane * height + 2 * p + 1) * width)
-        target = np.uintp((plane * rows + p) * columns)
-        for q in range(np.uintp(columns)):
+        row = (plane * height + 2 * p) * width
+        place, first = (plane * rows + p) * columns, 0
+        # What 16 windows write past the end of a row is written again, as the planes up to `last`
+        # follow.
+        while first < columns and place + first + 16 <= end:
+            x0 = row + 2 * first
+            max_of_16_windows(x, x0, x0 + width, out, index, place + first)
+            first += 16
+        upper, lower, target = np.uintp(row), np.uintp(row + width), np.uintp(place)
+        for q in range(np.uintp(first), np.uintp(max(first, columns))):
             a, b = x[upper + two * q], x[upper + two * q + one]
             c, d = x[lower + two * q], x[lower + two * q + one]
             # of equal elements the first counts, of NaN the last
@@ -70,26 +77,30 @@ def _max_of_windows(x, out, index, plane, height, width, rows, columns, w):  # t
 
 
 @jit()
-def _unpool_row(g, index, out, source, target, left, right, count):  # type: ignore[no-untyped-def]
-    """Write a row of images: two elements for each window, which become vector instructions.
-
-    With both rows of the windows in one loop they do not.
-    """
-    one, two, zero = np.uintp(1), np.uintp(2), np.float32(0)
-    for q in range(np.uintp(count)):
-        v, place = g[source + q], index[source + q]
-        out[target + two * q] = v if place == left else zero
-        out[target + two * q + one] = v if place == right else zero
+def _unpool_row(g, index, out, source, target, left, right, first, count):  # type: ignore[no-untyped-def]
+    """Write a row of images from a window on: two elements for each."""
+    zero = np.float32(0)
+    for q in range(first, count):
+        v, place = g[np.uintp(source + q)], index[np.uintp(source + q)]
+        out[np.uintp(target + 2 * q)] = v if place == left else zero
+        out[np.uintp(target + 2 * q + 1)] = v if place == right else zero
 
 
 @jit()
-def _unpool_pairs(g, index, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
+def _unpool_pairs(g, index, out, plane, last, height, width, rows, columns):  # type: ignore[no-untyped-def]
+    end = last * rows * columns
     for p in range(rows):
-        source = np.uintp((plane * rows + p) * columns)
-        upper = np.uintp((plane * height + 2 * p) * width)
-        lower = np.uintp((plane * height + 2 * p + 1) * width)
-        _unpool_row(g, index, out, source, upper, np.uint8(0), np.uint8(1), columns)
-        _unpool_row(g, index, out, source, lower, np.uint8(2), np.uint8(3), columns)
+        source, upper = (plane * rows + p) * columns, (plane * height + 2 * p) * width
+        lower, first = upper + width, 0
+        # What 16 windows write past the end of a row is written again, as the planes up to `last`
+        # follow.
+        while first < columns and source + first + 16 <= end:
+            unpool_upper_row(g, index, source + first, out, upper + 2 * first)
+            first += 16
+        _unpool_row(g, index, out, source, upper, np.uint8(0), np.uint8(1), first, columns)
+        for q in range(0, first, 16):
+            unpool_lower_row(g, index, source + q, out, lower + 2 * q)
+        _unpool_row(g, index, out, source, lower, np.uint8(2), np.uint8(3), first, columns)
     fill_last_with_zeros(out, plane, height, width, np.float32(0))
 
 
@@ -113,9 +124,10 @@ def _max_job(a, part, thread):  # type: ignore[no-untyped-def]
     x, out, index = floats(a[2]), floats(a[3]), unsigned_bytes(a[4])
     height, width, rows, columns = a[7], a[8], a[9], a[10]
     w = (a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18])
-    for plane in range(part * a[6], min((part + 1) * a[6], a[5])):
+    last = min((part + 1) * a[6], a[5])
+    for plane in range(part * a[6], last):
         if a[19]:
-            _max_of_pairs(x, out, index, plane, height, width, rows, columns)
+            _max_of_pairs(x, out, index, plane, last, height, width, rows, columns)
         else:
             _max_of_windows(x, out, index, plane, height, width, rows, columns, w)
 
@@ -124,9 +136,10 @@ def _unpool_job(a, part, thread):  # type: ignore[no-untyped-def]
     g, out, index = floats(a[2]), floats(a[3]), unsigned_bytes(a[4])
     height, width, rows, columns = a[7], a[8], a[9], a[10]
     w = (a[11], a[12], a[13], a[14], a[15], a[16], a[17], a[18])
-    for plane in range(part * a[6], min((part + 1) * a[6], a[5])):
+    last = min((part + 1) * a[6], a[5])
+    for plane in range(part * a[6], last):
         if a[19]:
-            _unpool_pairs(g, index, out, plane, height, width, rows, columns)
+            _unpool_pairs(g, index, out, plane, last, height, width, rows, columns)
         else:
             _unpool_windows(g, index, out, plane, height, width, rows, columns, w)
 
