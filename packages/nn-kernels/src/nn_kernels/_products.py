@@ -44,7 +44,7 @@ VECTORS = 3 if WIDE else 1  # of 16 columns, in the widest block
 TAPS = 6 if WIDE else 2  # columns of a block of dot products
 TAPS_1 = 9 if WIDE else 3
 DOT_ROWS = 4 if WIDE else 2
-PER_NANOSECOND = 24 if WIDE else 12  # multiplications of a thread, about
+PER_NANOSECOND = 40 if WIDE else 20  # multiplications of a thread, about
 
 
 def _panel_product(rows: int, vectors: int) -> Any:
