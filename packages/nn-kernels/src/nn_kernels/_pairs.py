@@ -78,15 +78,15 @@ def _unpool(first: int) -> Any:
             indices = pointer(context, builder, kinds[1], arguments[1], arguments[2])
             place = builder.load(_byte_pointer(builder, indices))
             place.align = 1
-            pair = [
+            left, right = (
                 builder.select(
                     builder.icmp_signed("==", place, _equal_bytes(first + i)), values, ZERO
                 )
                 for i in range(2)
-            ]
+            )
             row = pointer(context, builder, kinds[3], arguments[3], arguments[4])
-            v.store(v.shuffle(*pair, _LOW), row, index(0))
-            v.store(v.shuffle(*pair, _HIGH), row, index(LANES))
+            v.store(v.shuffle(left, right, _LOW), row, index(0))
+            v.store(v.shuffle(left, right, _HIGH), row, index(LANES))
             return context.get_dummy_value()
 
         return signature, generate
