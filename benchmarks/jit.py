@@ -15,10 +15,36 @@ from nn_layers import Dense, ReLU, Sequential
 from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import Adam
 from nn_tensor import Tensor, no_grad, use_kernels
-from small_operations import chain
+from small_operations import chain, chain_of
 
 
-def step_by_hand(images, classes):
+def update(p, g, m, v, rate, epsilon):
+    """Move one parameter by Adam, in plain NumPy."""
+    m += np.float32(0.1) * (g - m)
+    v *= np.float32(0.999)
+    v += np.float32(0.001) * (g * g)
+    p -= np.float32(rate) * (m / (np.sqrt(v) + np.float32(epsilon)))
+
+
+def compiled_update():
+    """Return the same as one loop compiled by numba, for arrays in C order."""
+    import numba
+
+    @numba.njit(error_model="numpy", nogil=True, cache=True)
+    def loop(p, g, m, v, rate, epsilon):
+        for i in range(p.size):
+            m[i] += np.float32(0.1) * (g[i] - m[i])
+            v[i] = np.float32(0.999) * v[i] + np.float32(0.001) * (g[i] * g[i])
+            p[i] -= rate * (m[i] / (np.sqrt(v[i]) + epsilon))
+
+    def run(p, g, m, v, rate, epsilon):
+        flat = (x.reshape(-1) for x in (p, g, m, v))
+        loop(*flat, np.float32(rate), np.float32(epsilon))
+
+    return run
+
+
+def step_by_hand(images, classes, update=update):
     """Return the step of `mlp_step` in plain NumPy, without a framework."""
     rng = np.random.default_rng(0)
     model = [Dense(a, b, rng=rng) for a, b in ((784, 128), (128, 64), (64, 10))]
@@ -49,10 +75,7 @@ def step_by_hand(images, classes):
         correction = (1 - 0.999**count) ** 0.5
         rate, epsilon = 1e-3 * correction / (1 - 0.9**count), 1e-8 * correction
         for p, g, m, v in zip(parameters, gradients, means, squares, strict=True):
-            m += np.float32(0.1) * (g - m)
-            v *= np.float32(0.999)
-            v += np.float32(0.001) * (g * g)
-            p -= np.float32(rate) * (m / (np.sqrt(v) + np.float32(epsilon)))
+            update(p, g, m, v, rate, epsilon)
         return float(loss)
 
     return step
@@ -80,6 +103,10 @@ def training(images, classes):
     model, ours = make_ours(images, classes)
     _, fast = make_jit(images, classes)
     steps = {"as written": ours, "jit": fast, "NumPy by hand": step_by_hand(images, classes)}
+    try:
+        steps["by hand, fused Adam of numba"] = step_by_hand(images, classes, compiled_update())
+    except ModuleNotFoundError:
+        print("numba is not installed: no compiled Adam by hand")
     try:
         steps["PyTorch, fused Adam"] = make_torch(images, classes, model, fused=True)
     except ModuleNotFoundError:
@@ -146,7 +173,7 @@ def small_operations():
     except ModuleNotFoundError:
         print("JAX is not installed: no comparison with it")
     else:
-        their = jax.jit(jax.value_and_grad(lambda v: chain(v).sum()))
+        their = jax.jit(jax.value_and_grad(lambda v: chain_of(v, 1.01, jax.numpy.tanh)))
         given = jax.numpy.asarray(values)
         sides["JAX"] = lambda: jax.block_until_ready(their(given))
     title = "20 operations on 32 floats and a sum, forward and backward"

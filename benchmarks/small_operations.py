@@ -10,24 +10,22 @@ from measure import report, side_by_side
 from nn_tensor import Tensor
 
 
-def chain(x):
+def chain_of(x, factor, tanh):
     y = x
     for _ in range(5):
-        y = y * 1.01
+        y = y * factor
         y = y + x
-        y = y.tanh()
+        y = tanh(y)
         y = y * y
     return y.sum()
+
+
+def chain(x):
+    return chain_of(x, 1.01, Tensor.tanh)
 
 
 def chain_numpy(x):
-    y = x
-    for _ in range(5):
-        y = y * np.float32(1.01)
-        y = y + x
-        y = np.tanh(y)
-        y = y * y
-    return y.sum()
+    return chain_of(x, np.float32(1.01), np.tanh)
 
 
 def main() -> None:

@@ -67,13 +67,13 @@ class Symbol(NDArrayOperatorsMixin):
 
 def expand(
     function: Any, arguments: Sequence[Any], options: dict[str, Any], result: Any
-) -> list[Step] | None:
-    """Return the steps by which a function computes `result`, or None if it is not elementwise.
+) -> list[Step]:
+    """Return the steps by which a function computes `result`, none if it is not elementwise.
 
     The operands are Symbols and numbers; those of arguments have `Symbol.array` among `arguments`.
     """
     if type(result) is not np.ndarray:
-        return None
+        return []
     steps: list[Step] = []
     given: list[Any] = []
     for x in (*arguments, *options.values()):
@@ -82,21 +82,21 @@ def expand(
         elif x is np or isinstance(x, _HARMLESS):
             given.append(x)
         else:
-            return None  # a generator, which would be drawn from, or a list, which would be filled
+            return []  # a generator, which would be drawn from, or a list, which would be filled
     if not any(isinstance(x, Symbol) for x in given):
-        return None
+        return []
     count = len(arguments)
     named = dict(zip(options, given[count:], strict=True))
     try:
         with refuse_compiled_kernels():  # which may differ from the steps at NaN or -0
             symbol = function(*given[:count], **named)
     except Exception:  # whatever a function raises that is given something it does not know
-        return None
+        return []
     if not isinstance(symbol, Symbol) or not steps or symbol is not steps[-1][2]:
-        return None
+        return []
     found = symbol.array
     if found.shape != result.shape or found.dtype != result.dtype:
-        return None
+        return []
     if found.strides != result.strides or found.tobytes() != result.tobytes():
-        return None
+        return []
     return steps

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from typing import Any
 
 from nn_jit._program import Call, Program, values_in
 
@@ -113,11 +112,6 @@ class Explanation:
     signatures: int
     programs: list[ProgramExplanation]
     changes: list[str]
-
-    @classmethod
-    def of(cls, name: str, signatures: int, entries: list[Any], changes: list[str]) -> Explanation:
-        programs = [ProgramExplanation.of(*entry[1:]) for entry in entries]
-        return cls(name, signatures, programs, changes)
 
     def __str__(self) -> str:
         lines = [f"{self.name}: {self.signatures} signatures, {len(self.programs)} programs"]

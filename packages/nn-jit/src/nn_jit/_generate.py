@@ -12,7 +12,7 @@ from nn_tensor.extend import array_of, gradient_of, new_tensor, set_array, set_g
 
 from nn_jit._errors import JitError
 from nn_jit._plan import last_uses
-from nn_jit._program import Call, Constant, Named, Program, TensorRef, Value, values_in
+from nn_jit._program import Call, Constant, Made, Program, TensorRef, Value, values_in
 from nn_jit._results import checked
 from nn_jit._same import layout_of
 
@@ -94,12 +94,30 @@ class _Generator:
             return self.bind("c", template.value)
         if isinstance(template, TensorRef):
             return self.tensor(template)
-        if isinstance(template, Named):
-            return f"{self.bind('c', template.type)}({', '.join(map(self.text, template.parts))})"
-        parts = ", ".join(map(self.text, template))
-        if isinstance(template, list):
-            return f"[{parts}]"
-        return f"({parts},)" if parts else "()"
+        if isinstance(template, Made):
+            return self.made(template)
+        parts = [
+            self.text(x) for x in (template.values() if isinstance(template, dict) else template)
+        ]
+        if isinstance(template, dict):
+            keys = [self.bind("c", key) for key in template]
+            return "{" + ", ".join(f"{k}: {x}" for k, x in zip(keys, parts, strict=True)) + "}"
+        joined = "".join(f"{part}, " for part in parts)
+        if hasattr(template, "_fields"):
+            return f"{self.bind('c', type(template))}({joined})"
+        return f"[{joined}]" if isinstance(template, list) else f"({joined})"
+
+    def made(self, result: Made) -> str:
+        """Return the expression of a result; one that is returned twice is one Tensor."""
+        value = self.names[id(result.value)]
+        if result.is_number:
+            return f"number({value})"
+        name = self.results.get(id(result))
+        if name is None:
+            self.results[id(result)] = name = f"r{len(self.results)}"
+            value = f"asarray({value})" if result.value.zero_d else value
+            self.lines.append(f"{name} = new_tensor({value})")
+        return name
 
     def tensor(self, ref: TensorRef) -> str:
         return f"x{ref.number}" if ref.number is not None else self.bind("p", ref.tensor)
@@ -120,7 +138,7 @@ class _Generator:
         for position, call in enumerate(program.calls):
             if call.used:
                 self.call(position, call)
-        output = self.output(program.output)
+        output = self.text(program.output)
         self.lines.append(f"return {output}")
         arguments = "".join(f"x{n}, " for n in range(len(program.inputs)))
         head = [f"({arguments}) = leaves"] if arguments else []
@@ -210,36 +228,6 @@ class _Generator:
             dead.append(f"l{position}")
         if dead:
             self.lines.append(f"del {', '.join(dead)}")
-
-    def output(self, template: Any) -> str:
-        kind = template[0]
-        if kind == "tensor":
-            name = self.results.get(id(template))
-            if name is None:
-                self.results[id(template)] = name = f"r{len(self.results)}"
-                self.lines.append(f"{name} = new_tensor({self._asarray(template[1])})")
-            return name
-        if kind == "array":
-            return self.names[id(template[1])]
-        if kind == "number":
-            return f"number({self.names[id(template[1])]})"
-        if kind == "input":
-            return f"x{template[1]}"
-        if kind in ("state", "constant"):
-            return self.bind("o", template[1])
-        if kind == "dict":
-            items = [(self.bind("o", key), self.output(x)) for key, x in template[1].items()]
-            return "{" + ", ".join(f"{key}: {x}" for key, x in items) + "}"
-        parts = ", ".join(map(self.output, template[-1]))
-        if kind == "named":
-            return f"{self.bind('c', template[1])}({parts})"
-        if kind == "list":
-            return f"[{parts}]"
-        return f"({parts},)" if parts else "()"
-
-    def _asarray(self, value: Value) -> str:
-        name = self.names[id(value)]
-        return f"asarray({name})" if value.zero_d else name
 
 
 def _part(value: Value, position: int) -> str:

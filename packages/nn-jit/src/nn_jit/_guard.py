@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from operator import call, is_
+from operator import is_
 from typing import Any
 
 from nn_tensor import Tensor
@@ -18,9 +18,7 @@ __all__ = ["compile_guards"]
 def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     """Return a function of the leaves that says what has changed, or None."""
     tensors, arrays, needs = _columns(guards.states, 3)
-    reads, _, read_values, _ = _columns(guards.reads.values(), 4)
-    contents = [part for parts in guards.contents.values() for part in parts]
-    containers, items, _ = _columns(contents, 3)
+    reads = list(guards.reads.values())
     layouts = [(t, layout_of(array_of(t))) for t in guards.fetched]
     gradients, arguments = list(guards.gradients.values()), guards.arguments
     hooked = list({id(r.tensor): r.tensor for r in guards.leaves if r.number is None}.values())
@@ -34,14 +32,14 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
             return "a Tensor requires a gradient, or no longer does (freeze)"
         if any(map(hooks_of, hooked)):
             return "the hooks of a Tensor"
-        read = [(s.get(k, MISSING), k, v, kind) for s, k, v, kind in guards.entries.values()]
-        read += [(function(), k, v, kind) for function, k, v, kind in guards.reads.values()]
-        for now, name, value, kind in read:
-            if not same(now, value):
-                return f"the {kind} {name!r}, {_words(value)} when the function was recorded"
-        for container, before, name in contents:
-            if len(container) != len(before) or not all(map(same, container, before)):
-                return f"the contents of {name!r}"
+        for function, name, value, kind in reads:
+            if not same(function(), value):
+                before = (
+                    ""
+                    if kind == "contents of"
+                    else f", {_words(value)} when the function was recorded"
+                )
+                return f"the {kind} {name!r}{before}"
         return changed_state(leaves)
 
     def changed_state(leaves: Sequence[Any]) -> str | None:
@@ -69,19 +67,22 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
         "all(map(is_, map(array_of, tensors), arrays))": tensors,
         "list(map(needs_grad_of, tensors)) == needs": tensors,
         "not any(map(hooks_of, hooked))": hooked,
-        "all(map(is_, map(call, reads), read_values))": reads,
-        "all(map(is_unchanged, containers, items))": containers,
     }
     known: dict[str, Any] = {}  # as arguments, which are read fastest
     found = [test for test, subjects in tests.items() if subjects]
-    for number, (space, key, value, _) in enumerate(guards.entries.values()):
-        s, v = f"s{id(space)}", f"v{number}"
-        known[s] = space
-        if value is MISSING:
-            found.append(f"{key!r} not in {s}")
+    for number, (function, _, value, kind) in enumerate(reads):
+        holder, known[f"v{number}"] = f"h{id(function.args[0])}", value
+        if function.func is dict.get and type(function.args[0]) is dict:
+            known[holder], key = function.args[0], function.args[1]
+            known[f"k{number}"] = key
+            lacking = value is MISSING
+            found.append(
+                f"k{number} not in {holder}" if lacking else f"{holder}[k{number}] is v{number}"
+            )
         else:
-            known[v] = value
-            found.append(f"{s}[{key!r}] is {v}")
+            known[f"f{number}"] = function
+            test = "is_unchanged(f{0}(), v{0})" if kind == "contents of" else "f{0}() is v{0}"
+            found.append(test.format(number))
     in_state = layouts or gradients or numbers or arguments or guards.others
     defaults = "".join(f", {name}={name}" for name in known)
     source = f"""def changed(leaves{defaults}):
@@ -93,7 +94,7 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     return explained(leaves)
 """
     names = {
-        "array_of": array_of, "call": call, "hooks_of": hooks_of, "is_": is_,
+        "array_of": array_of, "hooks_of": hooks_of, "is_": is_,
         "is_unchanged": is_unchanged, "needs_grad_of": needs_grad_of, **locals(), **known,
     }  # fmt: skip
     exec(source, names)

@@ -12,7 +12,7 @@ from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
 from nn_tensor.extend import check_bool, current_observer, is_anomaly_detected
 
 from nn_jit._errors import JitError, place
-from nn_jit._explain import Explanation
+from nn_jit._explain import Explanation, ProgramExplanation
 from nn_jit._fuse import fuse
 from nn_jit._generate import generate
 from nn_jit._guard import compile_guards
@@ -71,6 +71,7 @@ class JitFunction(Generic[P, R]):
         self._lock = threading.RLock()
         self._running = False
         self._instance: Any = None  # of a method
+        self._of: JitFunction[Any, Any] | None = None  # in its class
         self._attribute: str | None = None  # of its class
         self._entries: dict[Any, _Entry] = {}
         self._warned: set[str] = set()
@@ -103,16 +104,13 @@ class JitFunction(Generic[P, R]):
             return self
         if not hasattr(instance, "__dict__"):
             raise TypeError(f"{self._name}: a method under jit needs a class without __slots__")
-        methods = vars(instance).get("_jit_methods")
-        if methods is None or methods.instance is not instance:  # as in a copy
-            methods = _Methods(instance)
-            object.__setattr__(instance, "_jit_methods", methods)
-        bound = methods.by_function.get(self)
-        if bound is None:
+        name = f"_jit {self._attribute} {self._name}"
+        bound = vars(instance).get(name)
+        if bound is None or bound._instance is not instance or bound._of is not self:  # in a copy
             bound = JitFunction(functools.partial(self._function, instance), fuse=self._fuse)
             functools.update_wrapper(bound, self._function)
-            bound._instance, bound._attribute = instance, self._attribute
-            methods.by_function[self] = bound
+            bound._instance, bound._of, bound._attribute = instance, self, self._attribute
+            vars(instance)[name] = bound
         return bound
 
     def __reduce__(self) -> Any:
@@ -124,7 +122,7 @@ class JitFunction(Generic[P, R]):
             return getattr, (self._instance, self._attribute)
         if _named(self) is self:
             return self.__qualname__
-        return _rebuild, (self._function, self._fuse)
+        return functools.partial(JitFunction, fuse=self._fuse), (self._function,)
 
     @property
     def _name(self) -> str:
@@ -220,24 +218,14 @@ class JitFunction(Generic[P, R]):
         1
         """
         with self._lock:
-            entries = [
-                (key, replay.program, replay.source, replay.verified, replay.calls)
-                for key, entry in self._entries.items()
-                for replay in entry.replays
+            entries = self._entries.values()
+            programs = [
+                ProgramExplanation.of(r.program, r.source, r.verified, r.calls)
+                for entry in entries
+                for r in entry.replays
             ]
-            changes = [change for entry in self._entries.values() for change in entry.changes]
-            return Explanation.of(self._name, len(self._entries), entries, changes)
-
-
-class _Methods:
-    """The methods under jit of one instance, in which they stand; a copy starts without any."""
-
-    def __init__(self, instance: Any = None) -> None:
-        self.instance = instance
-        self.by_function: dict[JitFunction[Any, Any], JitFunction[Any, Any]] = {}
-
-    def __reduce__(self) -> Any:
-        return _Methods, ()
+            changes = [change for entry in entries for change in entry.changes]
+            return Explanation(self._name, len(entries), programs, changes)
 
 
 def _named(function: Any) -> Any:
@@ -246,10 +234,6 @@ def _named(function: Any) -> Any:
     for part in getattr(function, "__qualname__", "").split("."):
         found = getattr(found, part, None)
     return found
-
-
-def _rebuild(function: Any, fuse: bool) -> JitFunction[Any, Any]:
-    return JitFunction(function, fuse=fuse)
 
 
 @overload

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from nn_jit._program import Call, Program, Value, values_in
+from nn_jit._program import Call, Program, values_in
 
-__all__ = ["drop_unused", "fold_constants", "generators_of", "last_uses", "output_values"]
+__all__ = ["drop_unused", "fold_constants", "generators_of", "last_uses"]
 
 
 _MOST_FOLDED = 1 << 20  # bytes
-
-
-def output_values(output: Any) -> list[Value]:
-    """Return the values in the template of what a function returns."""
-    if isinstance(output, Value):
-        return [output]
-    if isinstance(output, (tuple, list)):
-        return [value for part in output for value in output_values(part)]
-    if isinstance(output, dict):
-        return [value for part in output.values() for value in output_values(part)]
-    return []
 
 
 def _is_needed(call: Call) -> bool:
@@ -41,7 +28,7 @@ def drop_unused(program: Program) -> None:
 
     What reads indices stays, since it may raise.
     """
-    needed = {id(value) for value in output_values(program.output)}
+    needed = {id(value) for value in values_in(program.output)}
     for call in reversed(program.calls):
         call.used = _is_needed(call) or any(id(value) in needed for value in call.results)
         if call.used:
@@ -68,7 +55,7 @@ def fold_constants(program: Program) -> None:
             value.path == () and value.array is not None and value.nbytes < _MOST_FOLDED
         ):
             folded[id(value)] = call
-    leaving = {id(value) for value in output_values(program.output)}
+    leaving = {id(value) for value in values_in(program.output)}
     for call in used:
         arguments = list(values_in((call.arguments, call.options)))
         shares = len({id(v) for v in arguments if v.dtype is not None}) == 1
@@ -94,6 +81,6 @@ def last_uses(program: Program) -> dict[int, int]:
         if call.used:
             for value in values_in((call.arguments, call.options)):
                 found[id(value)] = position
-    for value in output_values(program.output):
+    for value in values_in(program.output):
         found[id(value)] = len(program.calls)
     return found

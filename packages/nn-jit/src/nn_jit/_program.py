@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["Call", "Constant", "Guards", "Named", "Program", "TensorRef", "Value", "values_in"]
+from nn_jit._tree import leaves_of
+
+__all__ = [
+    "Call",
+    "Constant",
+    "Guards",
+    "Made",
+    "Program",
+    "Read",
+    "TensorRef",
+    "Value",
+    "values_in",
+]
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -38,19 +49,19 @@ class Constant:
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class Named:
-    """A named tuple among the arguments of a call, with values in it."""
-
-    type: Any
-    parts: list[Any]
-
-
-@dataclasses.dataclass(slots=True, eq=False)
 class TensorRef:
-    """A Tensor whose gradient or array a call replaces; an input, or one that stays the same."""
+    """A Tensor itself: an input, or one that was there before."""
 
     tensor: Any
     number: int | None  # of the input
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Made:
+    """What a replay returns of a value: a new Tensor, or a number of Python."""
+
+    value: Value
+    is_number: bool
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -72,6 +83,15 @@ class Call:
     results: list[Value] = dataclasses.field(default_factory=list)
 
 
+class Read(NamedTuple):
+    """What was read of Python, which has to be the same in a replay."""
+
+    function: partial[Any]  # of what holds it, its first argument
+    name: str
+    value: Any
+    kind: str  # "variable", "attribute", "item", "size of", "contents of"
+
+
 @dataclasses.dataclass(slots=True)
 class Guards:
     """What has to be as it was for a program to be replayed."""
@@ -80,12 +100,7 @@ class Guards:
     fetched: list[Any] = dataclasses.field(default_factory=list)  # Tensors whose array is read anew
     gradients: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
     leaves: list[TensorRef] = dataclasses.field(default_factory=list)  # that get gradients
-    # what was read of Python: values by namespace or function, name, "variable" or "attribute"
-    entries: dict[Any, tuple[dict[str, Any], str, Any, str]] = dataclasses.field(
-        default_factory=dict
-    )
-    reads: dict[Any, tuple[partial[Any], str, Any, str]] = dataclasses.field(default_factory=dict)
-    contents: dict[int, list[tuple[Any, list[Any], str]]] = dataclasses.field(default_factory=dict)
+    reads: dict[Any, Read] = dataclasses.field(default_factory=dict)  # by holder and name
     arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)  # by identity
     others: list[int] = dataclasses.field(default_factory=list)  # arguments that are none of `own`
     own: set[int] = dataclasses.field(default_factory=set)  # identities of Tensors of the program
@@ -98,19 +113,11 @@ class Program:
     calls: list[Call]
     inputs: list[Value]
     states: list[tuple[Any, Value]]  # the Tensors that were there before
-    output: Any  # the template of what the function returns
+    output: Any  # what the function returns, with Values, Constants, TensorRefs and Made inside
     guards: Guards
 
 
-def values_in(template: Any) -> Iterator[Value]:
-    """Yield the values in the arguments of a call."""
-    if isinstance(template, Value):
-        yield template
-    elif isinstance(template, (tuple, list)):
-        for part in template:
-            yield from values_in(part)
-    elif isinstance(template, Named):
-        yield from values_in(template.parts)
-    elif isinstance(template, dict):
-        for part in template.values():
-            yield from values_in(part)
+def values_in(template: Any) -> list[Value]:
+    """Return the values in the arguments of a call, or in what a function returns."""
+    found = [x.value if isinstance(x, Made) else x for x in leaves_of(template)]
+    return [x for x in found if isinstance(x, Value)]

@@ -11,10 +11,11 @@ from nn_tensor import Tensor
 from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
 
 from nn_jit._errors import JitError, place
-from nn_jit._expand import Step, Symbol, expand
-from nn_jit._program import Call, Constant, Guards, Named, Program, TensorRef, Value, values_in
-from nn_jit._results import Results, is_array, outline
+from nn_jit._expand import Symbol, expand
+from nn_jit._program import Call, Constant, Guards, Made, Program, TensorRef, Value, values_in
+from nn_jit._results import is_array, outline
 from nn_jit._same import PLAIN, layout_of
+from nn_jit._tree import map_tree, rebuilt
 from nn_jit._watch import Watcher
 
 __all__ = ["record"]
@@ -29,12 +30,14 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
         result = function(*args, **kwargs)
     # a parameter that is reached from elsewhere too: a replay could not tell which was meant
     held = [n for n in parameters if watcher.holds(leaves[n])]
-    guards, program = recorder.guards, recorder.finish(result)
+    guards, output = recorder.guards, map_tree(recorder.output, result)
+    states = list(recorder.states.values())
+    program = Program(recorder.calls, recorder.input_values, states, output, guards)
     guards.arguments += [(n, leaves[n]) for n in held]
     guards.others += [n for n in parameters if n not in held]
     refs = [x for call in program.calls for x in call.arguments if isinstance(x, TensorRef)]
     guards.own.update(id(ref.tensor) for ref in refs if ref.number is None)
-    return program, Results(recorder).as_written(result)
+    return program, map_tree(recorder.as_written, result)
 
 
 class _Recorder(Observer):
@@ -49,6 +52,7 @@ class _Recorder(Observer):
         self.input_values: list[Value] = []
         self.input_tensors: dict[int, int] = {}
         self.numbers: set[int] = set()
+        self.returned: dict[int, Made] = {}  # one for each Tensor
         self.shared: set[int] = set()
         self.made_tensors: set[int] = set()
         for number, leaf in enumerate(leaves):
@@ -108,12 +112,11 @@ class _Recorder(Observer):
             return self.values[id(array)]
         if is_array(x) and not isinstance(x, np.generic):
             self.nowhere(name, x)
-        if type(x) in (tuple, list):
-            return type(x)(self.template(part, name, of_external) for part in x)
-        if isinstance(x, tuple) and hasattr(x, "_fields"):
-            parts = [self.template(part, name, of_external) for part in x]
-            if any(values_in(parts)):
-                return Named(type(x), parts)
+        is_named = isinstance(x, tuple) and hasattr(x, "_fields")
+        if type(x) in (tuple, list) or is_named:
+            parts = rebuilt(x, [self.template(part, name, of_external) for part in x])
+            if not is_named or values_in(parts):
+                return parts
         return Constant(x)
 
     def nowhere(self, name: str, array: Any) -> NoReturn:
@@ -182,20 +185,17 @@ class _Recorder(Observer):
             self._check_numbers(label, list(filter(is_array, arguments)), result)
         if function is operator.iadd and type(result) is np.ndarray:
             # the sum of gradients, to which no other reference exists: as good as a new array
-            call = self._call("operation", "add", np.add, arguments, {}, None)
-            self._new_result(call, result)
+            self._step(np.add, arguments, result)
             return
-        steps = None if writes else expand(function, arguments, options, result)
-        if not steps or any(self.values.get(id(x)) is None for x in _arrays_of(steps)):
+        steps = [] if writes else expand(function, arguments, options, result)
+        given = [x for x in (*arguments, *options.values()) if type(x) is np.ndarray]
+        if not steps or any(id(x) not in self.values for x in given):
             self._call("operation", label, function, arguments, options, result, writes)
             return
         for step, operands, symbol in steps:
-            array = result if symbol is steps[-1][2] else symbol.array
-            self.keep.append(array)
             operands = tuple(x.array if isinstance(x, Symbol) else x for x in operands)
-            call = self._call("operation", step.__name__, step, operands, {}, None)
-            self._new_result(call, array)
-            self.values[id(symbol.array)] = call.results[0]
+            value = self._step(step, operands, result if symbol is steps[-1][2] else symbol.array)
+            self.values[id(symbol.array)] = value
             self.keep.append(symbol)
 
     def _check_numbers(self, label: str, arrays: list[Any], result: Any) -> None:
@@ -212,11 +212,13 @@ class _Recorder(Observer):
                 "return an array from the external: np.asarray(number, dtype)",
             )
 
-    def _new_result(self, call: Call, array: Any) -> None:
-        value = self._value(call, (), array)
-        self.values[id(array)] = value
-        call.results.append(value)
-        call.check_shape = False
+    def _step(self, function: Any, operands: Any, result: Any) -> Value:
+        """Record a call of a function of NumPy that gives a new array."""
+        call = self._call("operation", function.__name__, function, operands, {}, None)
+        self.values[id(result)] = value = self._value(call, (), result)
+        call.results, call.check_shape = [value], False
+        self.keep.append(result)
+        return value
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)
@@ -288,13 +290,17 @@ class _Recorder(Observer):
             if not any(t is tensor for t in self.guards.fetched):
                 self.guards.fetched.append(tensor)
         ref = TensorRef(tensor, None)
-        self.calls.append(Call("set array", "set array", None, (ref, value), {}, place()))
+        self._state_call("set array", ref, value)
 
     def written(self, array: Any) -> None:
         self.refuse(
             f"an array of shape {array.shape} was written into by code that is not recorded",
             "use an operation, ``tensor[...] = values`` inside no_grad(), or external",
         )
+
+    def _state_call(self, kind: str, *arguments: Any) -> Call:
+        self.calls.append(Call(kind, kind, None, arguments, {}, place()))
+        return self.calls[-1]
 
     def _touch(self, tensor: Any) -> TensorRef:
         if id(tensor) not in self.input_tensors:
@@ -309,9 +315,7 @@ class _Recorder(Observer):
             layout = None if array is None else layout_of(array)
             self.guards.gradients[id(tensor)] = ref, layout
         if array is not None and id(array) not in self.values:
-            call = Call("read gradient", "read gradient", None, (ref,), {}, place())
-            self.register(call, array)
-            self.calls.append(call)
+            self.register(self._state_call("read gradient", ref), array)
 
     def gradient_set(self, tensor: Any) -> None:
         ref, array = self._touch(tensor), gradient_of(tensor)
@@ -319,25 +323,42 @@ class _Recorder(Observer):
         value: Any = Constant(None)
         if array is not None:
             value = self.values.get(id(array)) or self.nowhere("a gradient", array)
-        self.calls.append(Call("set gradient", "set gradient", None, (ref, value), {}, place()))
+        self._state_call("set gradient", ref, value)
 
     def refused(self, what: str) -> None:
         self.refuse(what, "do it outside of the function that is replayed")
 
     # The end
 
-    def finish(self, result: Any) -> Program:
-        output = Results(self).template(result)
-        states = list(self.states.values())
-        return Program(self.calls, self.input_values, states, output, self.guards)
+    def output(self, x: Any) -> Any:
+        """Return what a replay returns in place of `x`."""
+        array = array_of(x) if isinstance(x, Tensor) else x
+        known = self.values.get(id(array))
+        if isinstance(x, Tensor):
+            if id(x) in self.numbers and known is not None:
+                return Made(known, True)
+            if id(x) in self.input_tensors or id(x) in self.states:
+                return TensorRef(x, self.input_tensors.get(id(x)))
+            if has_graph(x):
+                raise JitError(
+                    f"the function returned a Tensor of shape {x.shape} whose graph was recorded "
+                    "for backward, which a replay does not; call backward inside the function, "
+                    "compute inside no_grad(), or return it .detach()"
+                )
+            if known is not None:
+                return self.returned.setdefault(id(x), Made(known, False))
+            if id(array) in self.made_here:
+                self.nowhere("the result", array)
+            return TensorRef(x, None)
+        if is_array(x):
+            return known or self.nowhere("the result", x)
+        if isinstance(x, PLAIN):
+            return Constant(x)
+        raise JitError(
+            f"the function returned {type(x).__name__}; expected Tensors, numbers or None, in "
+            "tuples, lists and dicts"
+        )
 
-
-def _arrays_of(steps: list[Step]) -> list[Any]:
-    """Return the arrays that steps start from."""
-    made = {id(symbol) for _, _, symbol in steps}
-    return [
-        x.array
-        for _, operands, _ in steps
-        for x in operands
-        if isinstance(x, Symbol) and id(x) not in made
-    ]
+    def as_written(self, x: Any) -> Any:
+        """Return a result with the numbers of externals as Python's."""
+        return array_of(x).item() if id(x) in self.numbers and isinstance(x, Tensor) else x

@@ -23,7 +23,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import current_observer
 
 from nn_jit._names import FRAMEWORK, names_of
-from nn_jit._program import Guards
+from nn_jit._program import Guards, Read
 from nn_jit._same import MISSING, PLAIN, is_unchanged
 
 __all__ = ["Watcher", "drop_temporary"]
@@ -96,7 +96,7 @@ class Watcher:
                 self._attribute(x, name, None)
         for name in names.variables:
             if name in space and not isinstance(space[name], ModuleType):
-                self._entry(space, name, "variable", None)
+                self._read(_entry(space, name), name, "variable", None)
             self.waiting.append((space.get(name), None))
         for name in names.imports:
             package = str(space.get("__package__") or "").split(".")
@@ -104,8 +104,7 @@ class Watcher:
             for path in (name, *(f"{parent}.{name}".rstrip(".") for parent in parents)):
                 self.waiting.append((sys.modules.get(path), None))
         for name, cell in self._cells(frame, names.free):
-            read = functools.partial(_contents, cell)
-            self._read(read, (id(cell), name), "variable", None)
+            self._read(functools.partial(_contents, cell), name, "variable", None)
 
     def _cells(self, frame: FrameType, names: tuple[str, ...]) -> Iterable[tuple[str, CellType]]:
         """Return the cells of the variables that a frame takes from functions around its own."""
@@ -158,85 +157,71 @@ class Watcher:
         own = getattr(owner, "__dict__", None)
         cls = owner if isinstance(owner, type) else type(owner)
         value = next((vars(c)[name] for c in cls.__mro__ if name in vars(c)), MISSING)
+        read = functools.partial(getattr, owner, name, MISSING)
         if isinstance(value, MemberDescriptorType) or isinstance(owner, threading.local):
-            read = functools.partial(getattr, owner, name, MISSING)  # of __slots__, or of a thread
-            return self._read(read, (id(owner), name), "attribute", code)
+            return self._read(read, name, "attribute", code)  # of __slots__, or of a thread
         if isinstance(own, dict) and name in own:
-            return self._entry(own, name, "attribute", code)
+            return self._read(_entry(own, name), name, "attribute", code)
         is_ours = _top(cls.__module__) in FRAMEWORK
         lacking = value is MISSING
         if lacking and not self.names.get(name) and (is_ours or not hasattr(cls, "__getattr__")):
             return
         if not hasattr(type(value), "__get__"):  # as methods have it
             if isinstance(own, dict):  # which may get one of its own
-                self._entry(own, name, "attribute", code)
+                self._read(_entry(own, name), name, "attribute", code)
             read = functools.partial(getattr, cls, name, MISSING)
             if not is_ours and read() is value:
-                self._read(read, (id(cls), name), "attribute", code)
+                self._read(read, name, "attribute", code)
 
-    def _entry(self, space: dict[Any, Any], name: Any, kind: str, code: CodeType | None) -> None:
-        value = space.get(name, MISSING)
-        self.guards.entries.setdefault((id(space), name), (space, name, value, kind))
-        self._found(value, name, code)
-
-    def _read(self, read: Any, key: tuple[int, str], kind: str, code: CodeType | None) -> None:
-        value = read()
-        self.guards.reads.setdefault(key, (read, key[1], value, kind))
-        self._found(value, key[1], code)
-
-    def _found(self, value: Any, name: str, code: CodeType | None) -> None:
-        """Follow what a variable or attribute holds."""
+    def _read(
+        self, function: functools.partial[Any], name: str, kind: str, code: CodeType | None
+    ) -> None:
+        """Watch a variable or attribute, and follow what it holds."""
+        value = function()
+        self.guards.reads.setdefault(
+            (id(function.args[0]), name), Read(function, name, value, kind)
+        )
         self._reach(value)
         self._container(value, name)
         self.waiting.append((value, code))
 
     def _container(self, value: Any, name: str) -> None:
-        contents = self.guards.contents
-        if not isinstance(value, _CONTAINERS) or len(value) > _LONGEST:
-            return
-        if id(value) not in contents:
-            parts = [value, value.values()] if isinstance(value, dict) else [value]
+        key, reads = (id(value), _items), self.guards.reads
+        if isinstance(value, _CONTAINERS) and len(value) <= _LONGEST and key not in reads:
             if not isinstance(value, (tuple, frozenset)):
-                contents[id(value)] = [(part, list(part), name) for part in parts]
-            for part in parts[-1]:
+                read = functools.partial(_items, value)
+                reads[key] = Read(read, name, read(), "contents of")
+            for part in value.values() if isinstance(value, dict) else value:
                 self._container(part, name)
 
     def _drop_changed(self) -> None:
         """Leave what the function has changed itself to the comparison of the first replay."""
-        guards = self.guards
-        for key, (space, name, value, _) in list(guards.entries.items()):
-            if not isinstance(value, PLAIN) and space.get(name, MISSING) is not value:
-                del guards.entries[key]
-        for key, (read, _, value, _) in list(guards.reads.items()):
-            if not isinstance(value, PLAIN) and read() is not value:
-                del guards.reads[key]
-        for number, parts in list(guards.contents.items()):
-            if not all(is_unchanged(part, items) for part, items, _ in parts):
-                del guards.contents[number]
-                self._keep_others(parts)
+        for key, read in list(self.guards.reads.items()):
+            if read.kind == "contents of":
+                if not is_unchanged(read.function(), read.value):
+                    del self.guards.reads[key]
+                    self._keep_others(read)
+            elif not isinstance(read.value, PLAIN) and read.function() is not read.value:
+                del self.guards.reads[key]
 
-    def _keep_others(self, parts: list[tuple[Any, list[Any], str]]) -> None:
+    def _keep_others(self, contents: Read) -> None:
         """Watch the items alone that the function has left as they were."""
-        (container, keys, name), reads = parts[0], self.guards.reads
-        if len(container) == len(keys):
-            reads[id(container), len] = (
-                functools.partial(len, container),
-                name,
-                len(keys),
-                "size of",
-            )
-        if isinstance(container, (list, deque)):
-            keys, items = list(range(len(keys))), keys
-        elif isinstance(container, dict):
-            items = parts[1][1]
-        else:
-            return
-        for key, item in zip(keys, items, strict=True):
-            read = functools.partial(_item, container, key)
-            if isinstance(container, dict):  # without __missing__
-                read = functools.partial(dict.get, container, key, MISSING)
+        (container,), name, items = contents.function.args, contents.name, contents.value
+        count, reads = len(items), self.guards.reads
+        pairs: Iterable[tuple[Any, Any]] = []
+        if isinstance(container, dict):
+            count //= 2
+            pairs = zip(items[:count], items[count:], strict=True)
+        elif isinstance(container, (list, deque)):
+            pairs = enumerate(items)
+        if len(container) == count:
+            size = functools.partial(len, container)
+            reads[id(container), len] = Read(size, name, count, "size of")
+        for key, item in pairs:
+            is_dict = isinstance(container, dict)
+            read = _entry(container, key) if is_dict else functools.partial(_item, container, key)
             if read() is item:
-                reads[id(container), key] = read, f"{name}[{key!r}]", item, "item"
+                reads[id(container), key] = Read(read, f"{name}[{key!r}]", item, "item")
 
     def holds(self, tensor: Tensor) -> bool:
         """Return whether a Tensor is reached from variables, or from an object that is called."""
@@ -263,22 +248,25 @@ _HERE = _references_of_a_variable()  # and of the argument, in some versions of 
 
 def drop_temporary(guards: Guards) -> None:
     """Drop what the function has made itself and nobody holds any longer, which would be kept."""
-    entries, reads, contents = guards.entries, guards.reads, guards.contents
-    found: list[tuple[dict[Any, Any], Any]] = [({None: None}, None)]
+    reads, found = guards.reads, [None]
     while found:  # what one holds may be dropped next
-        for table, key in found:
-            del table[key]
+        ours = Counter(number for number, _ in reads)  # references that guards have
         found = []
-        ours = Counter(number for number, _ in [*entries, *reads])  # references that guards have
-        for table in (entries, reads):
-            for key, (source, *_) in table.items():
-                holder = source.args[0] if isinstance(source, functools.partial) else source
-                if getrefcount(holder) <= ours[key[0]] + _HERE + (holder is source):
-                    found.append((table, key))
-        for key, parts in contents.items():
-            container = parts[0][0]
-            if getrefcount(container) <= len(parts) + _HERE:
-                found.append((contents, key))
+        for key, read in reads.items():
+            holder = read.function.args[0]
+            if getrefcount(holder) <= ours[key[0]] + _HERE:
+                found.append(key)
+        for key in found:
+            del reads[key]
+
+
+def _entry(space: dict[Any, Any], key: Any) -> functools.partial[Any]:
+    return functools.partial(dict.get, space, key, MISSING)  # without __missing__
+
+
+def _items(container: Any) -> tuple[Any, ...]:
+    values = container.values() if isinstance(container, dict) else ()
+    return (*container, *values)
 
 
 def _contents(cell: CellType) -> Any:
