@@ -1,4 +1,4 @@
-"""Runs an operation on symbols, to see which of NumPy's elementwise functions it calls.
+"""Runs an operation on symbols, to see which of NumPy's functions it calls.
 
 Each symbol carries the array that was recorded, so shapes and dtypes are NumPy's own, and the
 result is compared with the recorded one before it is believed. What calls anything else stays as
@@ -7,22 +7,44 @@ it is.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from operator import attrgetter, methodcaller
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from nn_tensor.extend import refuse_compiled_kernels
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-__all__ = ["Step", "Symbol", "expand"]
-
-Step = tuple[Callable[..., Any], tuple[Any, ...], Any]  # a function, operands, and the result
+__all__ = ["Step", "Symbol", "expand", "is_view"]
 
 _HARMLESS = (bool, int, float, type(None), str, np.dtype, type)
+_REDUCTIONS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
+_PLAIN_UFUNCS = (None, np.matmul.signature)
+
+
+class Step(NamedTuple):
+    """One call of a function of NumPy."""
+
+    function: Callable[..., Any]
+    operands: tuple[Any, ...]  # Symbols and numbers
+    options: dict[str, Any]
+    result: Any  # a Symbol
+    label: str
 
 
 class _Opaque(Exception):
-    """Anything but an elementwise function was called."""
+    """Anything but a known function was called."""
+
+
+def is_view(function: Any) -> bool:
+    """Return whether a function of a step gives its operand in another shape."""
+    return isinstance(function, (attrgetter, methodcaller))
+
+
+def _same_bits(a: Any, b: Any) -> bool:
+    layouts = [(x.shape, x.dtype, x.strides) for x in (a, b)]
+    return layouts[0] == layouts[1] and a.tobytes() == b.tobytes()
 
 
 class Symbol(NDArrayOperatorsMixin):
@@ -38,52 +60,97 @@ class Symbol(NDArrayOperatorsMixin):
 
     __array__ = __iter__ = __len__ = __bool__ = __float__ = __int__ = __index__ = _refuse
     __getitem__ = __setitem__ = __contains__ = _refuse
-    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = _refuse
 
     def astype(self, dtype: Any, copy: bool = True) -> Symbol:
         if copy or self.dtype != dtype:
             raise _Opaque
         return self
 
+    @property
+    def T(self) -> Symbol:
+        return self._step(attrgetter("T"), (self,), {}, "transpose")
+
+    def reshape(self, *shape: Any) -> Symbol:
+        return self._step(methodcaller("reshape", *shape), (self,), {}, "reshape")
+
+    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Symbol:
+        return self._step(np.add.reduce, (self, axis, dtype, None, keepdims), {}, "sum")
+
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Symbol:
-        if method != "__call__" or options or ufunc.nout != 1 or ufunc.signature is not None:
+        out = options.pop("out", (None,))[0]
+        if method == "reduce":
+            axis, dtype, keepdims = (options.pop(n, None) for n in ("axis", "dtype", "keepdims"))
+            operands = (*inputs, axis, dtype, None, bool(keepdims))
+            if options or out is not None or len(operands) != 5:
+                raise _Opaque
+            return self._step(ufunc.reduce, operands, {}, _REDUCTIONS.get(ufunc, ufunc.__name__))
+        if method != "__call__" or ufunc.nout != 1 or ufunc.signature not in _PLAIN_UFUNCS:
             raise _Opaque
-        return self._step(ufunc, inputs)
+        if options.keys() - {"dtype"}:
+            raise _Opaque
+        result = self._step(ufunc, inputs, options, ufunc.__name__)
+        return result if out is None else self._replace(out, result)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Symbol:
         if function is not np.where or kwargs or len(args) != 3:
             raise _Opaque
-        return self._step(function, args)
+        return self._step(function, args, {}, "where")
 
-    def _step(self, function: Any, operands: tuple[Any, ...]) -> Symbol:
-        if any(not isinstance(x, (Symbol, bool, int, float, np.generic)) for x in operands):
+    def _step(self, function: Any, operands: Any, options: dict[str, Any], label: str) -> Symbol:
+        given = (bool, int, float, np.generic, Symbol)
+        known = given if isinstance(function, np.ufunc) else (*given, type(None), tuple, np.dtype)
+        if not all(isinstance(x, known) for x in operands):
             raise _Opaque
+        arrays = [x.array if isinstance(x, Symbol) else x for x in operands]
         with np.errstate(all="ignore"):
-            result = function(*(x.array if isinstance(x, Symbol) else x for x in operands))
-        symbol = Symbol(np.asarray(result), self.steps)
-        self.steps.append((function, operands, symbol))
+            result = np.asarray(function(*arrays, **options))
+            if function is np.matmul and all(getattr(x, "ndim", 0) == 2 for x in arrays):
+                # without the overhead of a generalized ufunc
+                function = np.dot if _same_bits(np.dot(*arrays), result) else function
+        symbol = Symbol(result, self.steps)
+        self.steps.append(Step(function, operands, options, symbol, label))
         return symbol
+
+    def _replace(self, out: Symbol, result: Symbol) -> Symbol:
+        """Write a result into a symbol: the steps before have had another one."""
+        made = [step for step in self.steps if step.result is out]
+        viewed = any(is_view(step.function) and out in step.operands for step in self.steps)
+        if (
+            not made
+            or viewed
+            or is_view(made[0].function)
+            or out.shape != result.shape
+            or out.dtype != result.dtype
+        ):
+            raise _Opaque
+        old = copy.copy(out)
+        for n, step in enumerate(self.steps):
+            operands = tuple(old if x is out else x for x in step.operands)
+            results = {id(out): old, id(result): out}
+            self.steps[n] = step._replace(
+                operands=operands, result=results.get(id(step.result), step.result)
+            )
+        out.array = result.array
+        return out
 
 
 def expand(
     function: Any, arguments: Sequence[Any], options: dict[str, Any], result: Any
 ) -> list[Step]:
-    """Return the steps by which a function computes `result`, none if it is not elementwise.
+    """Return the steps by which a function computes `result`, none if they are not known.
 
     The operands are Symbols and numbers; those of arguments have `Symbol.array` among `arguments`.
     """
-    if type(result) is not np.ndarray:
-        return []
     steps: list[Step] = []
     given: list[Any] = []
     for x in (*arguments, *options.values()):
         if type(x) is np.ndarray:
             given.append(Symbol(x, steps))
-        elif x is np or isinstance(x, _HARMLESS):
+        elif x is np or isinstance(x, _HARMLESS) or _is_shape(x):
             given.append(x)
         else:
             return []  # a generator, which would be drawn from, or a list, which would be filled
-    if not any(isinstance(x, Symbol) for x in given):
+    if not any(isinstance(x, Symbol) for x in given) or not hasattr(result, "dtype"):
         return []
     count = len(arguments)
     named = dict(zip(options, given[count:], strict=True))
@@ -92,11 +159,10 @@ def expand(
             symbol = function(*given[:count], **named)
     except Exception:  # whatever a function raises that is given something it does not know
         return []
-    if not isinstance(symbol, Symbol) or not steps or symbol is not steps[-1][2]:
+    if not isinstance(symbol, Symbol) or not steps or symbol is not steps[-1].result:
         return []
-    found = symbol.array
-    if found.shape != result.shape or found.dtype != result.dtype:
-        return []
-    if found.strides != result.strides or found.tobytes() != result.tobytes():
-        return []
-    return steps
+    return steps if _same_bits(symbol.array, np.asarray(result)) else []
+
+
+def _is_shape(x: Any) -> bool:
+    return type(x) is tuple and all(type(n) is int for n in x)

@@ -5,6 +5,7 @@ Only what IEEE 754 rounds correctly takes part: a fused loop gives the same bits
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def fuse(program: Program) -> None:
 
 
 def _is_fusable(call: Call) -> bool:
-    if call.kind != "operation" or call.writes or call.options or call.function not in _TEXT:
+    if call.kind != "operation" or call.writes or call.options or not _text(call):
         return False
     (result,) = call.results if len(call.results) == 1 else (None,)
     if result is None or not result.shape or not result.nbytes or not result.contiguous:
@@ -74,6 +75,25 @@ def _is_fusable(call: Call) -> bool:
     dtype = _loop_dtype(call)
     expected = _BOOL if call.function in _COMPARISONS else dtype
     return dtype in _FLOATS and result.dtype == expected
+
+
+def _text(call: Call) -> str:
+    """Return the expression of a call, empty where a loop may give other bits."""
+    if call.function is np.maximum and [getattr(x, "value", None) for x in call.arguments[1:]] == [
+        0
+    ]:
+        return _positive_part()
+    return _TEXT.get(call.function, "")
+
+
+@functools.cache
+def _positive_part() -> str:
+    """Return what NumPy computes as ``maximum(x, 0)``, whose zero may have the sign of -0."""
+    zeros = (np.full(n, -0.0, dtype) for n in range(1, 100) for dtype in _FLOATS)
+    signs = {bool(sign) for x in zeros for sign in np.signbit(np.maximum(x, 0))}
+    if len(signs) == 2:
+        return ""
+    return f"({{0}} if {{0}} {'>=' if signs == {True} else '>'} {{1}} or {{0}} != {{0}} else {{1}})"
 
 
 def _loop_dtype(call: Call) -> Any:
@@ -125,7 +145,7 @@ def _fused(run: list[Call], last: dict[int, int], calls: list[Call]) -> Call | N
         if any(isinstance(x, Constant) and not np.isfinite(float(x.value)) for x in call.arguments):
             return None
         operands = [operand(x, dtype) for x in call.arguments]
-        lines.append(f"v{n} = {_TEXT[call.function].format(*operands)}")
+        lines.append(f"v{n} = {_text(call).format(*operands)}")
     outputs = [c.results[0] for c in run if last.get(id(c.results[0]), -1) > end]
     if not outputs:
         return None

@@ -11,7 +11,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_of, gradient_of, new_tensor, set_array, set_gradient
 
 from nn_jit._errors import JitError
-from nn_jit._plan import last_uses
+from nn_jit._plan import last_uses, out_position, plan_buffers
 from nn_jit._program import Call, Constant, Made, Program, TensorRef, Value, values_in
 from nn_jit._results import checked
 from nn_jit._same import layout_of
@@ -73,6 +73,8 @@ class _Generator:
         self.results: dict[int, str] = {}  # Tensors that are returned, once or several times
         self.lines: list[str] = []
         self.last = last_uses(program)
+        self.buffers = plan_buffers(program)
+        self.fixed: dict[int, Any] = {}  # arrays that are the same in each replay, by their values
         calls = [c for c in program.calls if c.used and c.kind in ("operation", "fused")]
         self.operands = {id(v) for c in calls for v in _values(c)}
 
@@ -85,6 +87,10 @@ class _Generator:
             self.bound[id(value)] = name = f"{prefix}{len(self.bound)}"
             self.space[name] = value
         return name
+
+    def fix(self, value: Value, array: Any, prefix: str) -> None:
+        """Name a value that has the same array in each replay."""
+        self.names[id(value)], self.fixed[id(value)] = self.bind(prefix, array), array
 
     def text(self, template: Any) -> str:
         """Return the expression of an argument."""
@@ -134,7 +140,7 @@ class _Generator:
                 self.names[id(value)] = name = f"s{value.number}"
                 self.lines.append(f"{name} = array_of({self.bind('p', tensor)})")
             else:
-                self.names[id(value)] = self.bind("w", value.array)
+                self.fix(value, value.array, "w")
         for position, call in enumerate(program.calls):
             if call.used:
                 self.call(position, call)
@@ -150,9 +156,15 @@ class _Generator:
         return function, source
 
     def call(self, position: int, call: Call) -> None:
-        for value in _constants(call):
-            if id(value) not in self.names:
-                self.names[id(value)] = self.bind("k", value.array)
+        for value in _values(call):
+            if value.source == "constant":
+                self.fix(value, value.array, "k")
+        for value in call.results:
+            if id(value) in self.buffers:
+                self.fix(value, self.buffers[id(value)], "b")
+        if call.is_view and id(call.arguments[0]) in self.fixed:
+            view = call.function(self.fixed[id(call.arguments[0])])
+            return self.fix(call.results[0], view, "v")
         first = self.text(call.arguments[0]) if call.arguments else ""
         if call.kind == "set gradient":
             self.lines.append(f"set_gradient({first}, {self.text(call.arguments[1])})")
@@ -170,10 +182,11 @@ class _Generator:
     def loop(self, position: int, call: Call) -> None:
         outputs = []
         for k, value in enumerate(call.results):
-            self.names[id(value)] = name = f"t{position}_{k}"
-            outputs.append(name)
-            shape, dtype = self.bind("c", value.shape), self.bind("c", value.dtype)
-            self.lines.append(f"{name} = empty({shape}, {dtype})")
+            if id(value) not in self.fixed:
+                self.names[id(value)] = name = f"t{position}_{k}"
+                shape, dtype = self.bind("c", value.shape), self.bind("c", value.dtype)
+                self.lines.append(f"{name} = empty({shape}, {dtype})")
+            outputs.append(self.names[id(value)])
         arguments = ", ".join([*map(self.operand, call.arguments), *outputs])
         self.lines.append(f"{self.bind('f', call.function)}({arguments})")
 
@@ -189,12 +202,19 @@ class _Generator:
                 self.names[id(call.filled)] = f"l{position}"
                 self.lines.append(f"l{position} = []")
             arguments = [self.text(x) for x in call.arguments]
+            at = out_position(call)
+            if at is not None and id(call.results[0]) in self.buffers:
+                name = self.names[id(call.results[0])]
+                is_ufunc = isinstance(call.function, np.ufunc)
+                arguments[at : at + 1] = [f"out={name}" if is_ufunc else name]
             arguments += [f"{name}={self.text(x)}" for name, x in call.options.items()]
             expression = f"{self.bind('f', call.function)}({', '.join(arguments)})"
             for expected in call.outline:
                 known = self.bind("c", expected)
                 expression = f"checked({expression}, {known}, {call.label!r})"
         wanted = [value for value in call.results if id(value) in self.last]
+        if call.kind == "operation" and call.results and id(call.results[0]) in self.buffers:
+            wanted = []
         if not wanted and not call.check_shape:
             self.lines.append(expression)
             return

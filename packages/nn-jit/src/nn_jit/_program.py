@@ -79,6 +79,7 @@ class Call:
     outline: tuple[Any, ...] = ()  # one, of what an external gave, unless it is an array
     filled: Value | None = None  # a list among the arguments that the call fills
     used: bool = True
+    is_view: bool = False  # its result is the first argument in another shape
     check_shape: bool = False  # of the result, which may depend on the values
     results: list[Value] = dataclasses.field(default_factory=list)
 
@@ -115,6 +116,7 @@ class Program:
     states: list[tuple[Any, Value]]  # the Tensors that were there before
     output: Any  # what the function returns, with Values, Constants, TensorRefs and Made inside
     guards: Guards
+    buffers: list[Any] = dataclasses.field(default_factory=list)  # the memory of a replay
 
 
 def values_in(template: Any) -> list[Value]:

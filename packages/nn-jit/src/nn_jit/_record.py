@@ -11,7 +11,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
 
 from nn_jit._errors import JitError, place
-from nn_jit._expand import Symbol, expand
+from nn_jit._expand import Step, Symbol, expand, is_view
 from nn_jit._program import Call, Constant, Guards, Made, Program, TensorRef, Value, values_in
 from nn_jit._results import is_array, outline
 from nn_jit._same import PLAIN, layout_of
@@ -185,18 +185,17 @@ class _Recorder(Observer):
             self._check_numbers(label, list(filter(is_array, arguments)), result)
         if function is operator.iadd and type(result) is np.ndarray:
             # the sum of gradients, to which no other reference exists: as good as a new array
-            self._step(np.add, arguments, result)
+            self._step(Step(np.add, arguments, {}, result, "add"), result)
             return
         steps = [] if writes else expand(function, arguments, options, result)
         given = [x for x in (*arguments, *options.values()) if type(x) is np.ndarray]
         if not steps or any(id(x) not in self.values for x in given):
             self._call("operation", label, function, arguments, options, result, writes)
             return
-        for step, operands, symbol in steps:
-            operands = tuple(x.array if isinstance(x, Symbol) else x for x in operands)
-            value = self._step(step, operands, result if symbol is steps[-1][2] else symbol.array)
-            self.values[id(symbol.array)] = value
-            self.keep.append(symbol)
+        for step in steps:
+            last = step.result is steps[-1].result
+            self._step(step, result if last else step.result.array)
+            self.keep.append(step.result)
 
     def _check_numbers(self, label: str, arrays: list[Any], result: Any) -> None:
         """Refuse a number of Python that has another dtype here than in a plain run."""
@@ -212,13 +211,16 @@ class _Recorder(Observer):
                 "return an array from the external: np.asarray(number, dtype)",
             )
 
-    def _step(self, function: Any, operands: Any, result: Any) -> Value:
-        """Record a call of a function of NumPy that gives a new array."""
-        call = self._call("operation", function.__name__, function, operands, {}, None)
-        self.values[id(result)] = value = self._value(call, (), result)
-        call.results, call.check_shape = [value], False
+    def _step(self, step: Step, result: Any) -> None:
+        """Record a call of a function of NumPy."""
+        operands = tuple(x.array if isinstance(x, Symbol) else x for x in step.operands)
+        call = self._call("operation", step.label, step.function, operands, step.options, None)
+        value = self._value(call, (), result)
+        self.values[id(result)] = value
+        if isinstance(step.result, Symbol):
+            self.values[id(step.result.array)] = value
+        call.results, call.check_shape, call.is_view = [value], False, is_view(step.function)
         self.keep.append(result)
-        return value
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)

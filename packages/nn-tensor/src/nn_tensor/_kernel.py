@@ -79,6 +79,7 @@ class Kernel:
         self.cuda_implementation: Callable[..., Any] | None = None
         self._compiled: Callable[..., Any] | None = None
         self._reassociate = False
+        self._steps: Callable[..., Any] | None = None
 
     def cpu(self, function: Any = None, *, reassociate: bool = False) -> Any:
         """Declare the decorated function, called without `xp`, as the numba implementation.
@@ -102,6 +103,14 @@ class Kernel:
         self.cuda_implementation = function
         return function
 
+    def steps(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Declare the decorated function as elementwise steps that give the bits of the others.
+
+        It is what runs inside `refuse_compiled_kernels`, where the steps are looked at.
+        """
+        self._steps = function
+        return function
+
     def __call__(self, xp: Any, *arguments: Any) -> Any:
         """Run the best implementation for `xp`, or the reference where `use_kernels` says so."""
         if modes.kernels == "auto":
@@ -115,8 +124,11 @@ class Kernel:
                 result = self._compiled(*arguments)
                 if result is not NotImplemented:
                     return result
-        elif modes.kernels == _REFUSE and self.cpu_implementation is not None and _has_kernels():
-            raise TypeError("a compiled kernel has no elementwise steps")
+        elif modes.kernels == _REFUSE and _has_kernels():
+            if self._steps is not None:
+                return self._steps(xp, *arguments)
+            if self.cpu_implementation is not None:
+                raise TypeError("a compiled kernel has no elementwise steps")
         return self.reference(xp, *arguments)
 
 

@@ -69,6 +69,13 @@ def mask_by_sign(xp: Any, x: Any, y: Any) -> Any:
 mask_by_sign.cpu("select_positive")
 
 
+@mask_by_sign.steps
+def _(xp: Any, x: Any, y: Any) -> Any:
+    if x.size >= _FEW:
+        raise TypeError("a large array is left to the kernel, which computes in several threads")
+    return xp.where(y > 0, x, x.dtype.type(0))
+
+
 @mask_by_sign.cuda
 def _(cp: Any, x: Any, y: Any) -> Any:
     return _mask_by_sign_on_cuda(cp)(x, y)
