@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from nn_jit._program import Call, Program, values_in
+from nn_jit._program import Program, values_in
 
 __all__ = ["Explanation", "ProgramExplanation"]
 
@@ -21,6 +21,7 @@ class ProgramExplanation:
         externals: the labels of the calls that are not operations: checks, draws, optimizers.
         dropped: the number of calls whose result nobody uses.
         nbytes: the bytes that a replay computes in all; fewer are held at a time.
+        buffers: the bytes that are held from one replay to the next, for results of operations.
         verified: whether its first replay was compared with the function as written.
         replays: the number of replays since then.
         calls: label, result and line of every call.
@@ -33,6 +34,7 @@ class ProgramExplanation:
     externals: list[str]
     dropped: int
     nbytes: int
+    buffers: int
     verified: bool
     replays: int
     calls: list[tuple[str, str, str]]
@@ -47,21 +49,25 @@ class ProgramExplanation:
     @classmethod
     def of(cls, program: Program, source: str, verified: bool, replays: int) -> ProgramExplanation:
         used = [call for call in program.calls if call.used]
-        rows = []
-        for call in used:
-            results = [v for v in call.results if v.shape is not None]
-            shown = ", ".join(f"{v.dtype} {v.shape}" for v in results)
-            rows.append((call.label.lstrip("_"), shown, call.place))
+        labels = [call.label.lstrip("_") for call in used]
+        shown = [[f"{v.dtype} {v.shape}" for v in c.results if v.shape is not None] for c in used]
+        rows = [
+            (name, ", ".join(r), c.place) for name, r, c in zip(labels, shown, used, strict=True)
+        ]
+        positions = {id(value): n for n, call in enumerate(used) for value in call.results}
+        reads = [values_in((call.arguments, call.options)) for call in used]
+        edges = {(positions.get(id(v), -1), n): None for n, read in enumerate(reads) for v in read}
         return cls(
             [f"{value.dtype} {value.shape}" for value in program.inputs],
             sum(call.kind in ("operation", "fused") for call in used),
-            [call.label.lstrip("_") for call in used if call.kind == "external"],
+            [name for name, call in zip(labels, used, strict=True) if call.kind == "external"],
             len(program.calls) - len(used),
             sum(value.nbytes for call in used for value in call.results),
+            sum(memory.nbytes for memory in program.buffers),
             verified,
             replays,
             rows,
-            _edges(used),
+            [edge for edge in edges if edge[0] >= 0],
             source,
         )
 
@@ -85,16 +91,6 @@ class ProgramExplanation:
             lines.append(f'  {number}["{text}"]')
         lines += [f"  {a} --> {b}" for a, b in self.edges]
         return "\n".join(lines)
-
-
-def _edges(calls: list[Call]) -> list[tuple[int, int]]:
-    positions = {id(value): n for n, call in enumerate(calls) for value in call.results}
-    found: dict[tuple[int, int], None] = {}
-    for n, call in enumerate(calls):
-        for value in values_in((call.arguments, call.options)):
-            if id(value) in positions:
-                found[positions[id(value)], n] = None
-    return list(found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +118,7 @@ class Explanation:
             lines.append(
                 f"    {program.operations} operations ({program.loops} fused loops), "
                 f"{len(program.externals)} externals, {program.dropped} dropped, "
-                f"{program.nbytes:,} bytes"
+                f"{program.nbytes:,} bytes, {program.buffers:,} in buffers"
             )
             counts = Counter(label for label, _, _ in program.calls)
             width = max(map(len, counts), default=0)

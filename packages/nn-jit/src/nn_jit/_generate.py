@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from nn_tensor import Tensor
-from nn_tensor.extend import array_of, gradient_of, new_tensor, set_array, set_gradient
+from nn_tensor.extend import array_of, new_tensor
 
 from nn_jit._errors import JitError
 from nn_jit._plan import last_uses, out_position, plan_buffers
@@ -51,41 +51,33 @@ def _check_layout(array: Any, expected: tuple[tuple[int, ...], Any, bool], label
         )
 
 
+_FUNCTIONS = {
+    "array_of": array_of, "asarray": np.asarray, "check_layout": _check_layout,
+    "check_shape": _check_shape, "checked": checked, "empty": np.empty, "new_tensor": new_tensor,
+    "number": _as_number,
+}  # fmt: skip
+
+
 class _Generator:
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.space: dict[str, Any] = {
-            "array_of": array_of,
-            "gradient_of": gradient_of,
-            "new_tensor": new_tensor,
-            "set_array": set_array,
-            "set_gradient": set_gradient,
-            "asarray": np.asarray,
-            "empty": np.empty,
-            "number": _as_number,
-            "check_shape": _check_shape,
-            "check_layout": _check_layout,
-            "checked": checked,
-            "Tensor": Tensor,
-        }
+        self.space: dict[str, Any] = {**_FUNCTIONS}
         self.names: dict[int, str] = {}  # of values
         self.bound: dict[int, str] = {}  # of objects, by identity
-        self.results: dict[int, str] = {}  # Tensors that are returned, once or several times
+        self.returned: dict[int, str] = {}  # Tensors that are made
         self.lines: list[str] = []
         self.last = last_uses(program)
         self.buffers = plan_buffers(program)
         self.fixed: dict[int, Any] = {}  # arrays that are the same in each replay, by their values
         calls = [c for c in program.calls if c.used and c.kind in ("operation", "fused")]
-        self.operands = {id(v) for c in calls for v in _values(c)}
+        self.operands = {id(v) for c in calls for v in values_in((c.arguments, c.options))}
 
     def bind(self, prefix: str, value: Any) -> str:
         """Return the global name of an object."""
         if value is None or value is True or value is False or type(value) is int:
             return repr(value)
-        name = self.bound.get(id(value))
-        if name is None:
-            self.bound[id(value)] = name = f"{prefix}{len(self.bound)}"
-            self.space[name] = value
+        name = self.bound.setdefault(id(value), f"{prefix}{len(self.bound)}")
+        self.space[name] = value
         return name
 
     def fix(self, value: Value, array: Any, prefix: str) -> None:
@@ -93,44 +85,41 @@ class _Generator:
         self.names[id(value)], self.fixed[id(value)] = self.bind(prefix, array), array
 
     def text(self, template: Any) -> str:
-        """Return the expression of an argument."""
+        """Return the expression of an argument, or of what the function returns."""
         if isinstance(template, Value):
             return self.names[id(template)]
         if isinstance(template, Constant):
             return self.bind("c", template.value)
         if isinstance(template, TensorRef):
-            return self.tensor(template)
+            number = template.number
+            return self.bind("p", template.tensor) if number is None else f"x{number}"
         if isinstance(template, Made):
             return self.made(template)
-        parts = [
-            self.text(x) for x in (template.values() if isinstance(template, dict) else template)
-        ]
         if isinstance(template, dict):
-            keys = [self.bind("c", key) for key in template]
-            return "{" + ", ".join(f"{k}: {x}" for k, x in zip(keys, parts, strict=True)) + "}"
-        joined = "".join(f"{part}, " for part in parts)
+            items = (f"{self.bind('c', key)}: {self.text(x)}" for key, x in template.items())
+            return "{" + ", ".join(items) + "}"
+        parts = "".join(f"{self.text(part)}, " for part in template)
         if hasattr(template, "_fields"):
-            return f"{self.bind('c', type(template))}({joined})"
-        return f"[{joined}]" if isinstance(template, list) else f"({joined})"
+            return f"{self.bind('c', type(template))}({parts})"
+        return f"[{parts}]" if isinstance(template, list) else f"({parts})"
 
     def made(self, result: Made) -> str:
         """Return the expression of a result; one that is returned twice is one Tensor."""
         value = self.names[id(result.value)]
         if result.is_number:
             return f"number({value})"
-        name = self.results.get(id(result))
-        if name is None:
-            self.results[id(result)] = name = f"r{len(self.results)}"
+        if id(result) not in self.returned:
+            self.returned[id(result)] = name = f"r{len(self.returned)}"
             value = f"asarray({value})" if result.value.zero_d else value
             self.lines.append(f"{name} = new_tensor({value})")
-        return name
-
-    def tensor(self, ref: TensorRef) -> str:
-        return f"x{ref.number}" if ref.number is not None else self.bind("p", ref.tensor)
+        return self.returned[id(result)]
 
     def run(self) -> tuple[Callable[[Any], Any], str]:
         program = self.program
         fetched = {id(tensor) for tensor in program.guards.fetched}
+        arguments = "".join(f"x{n}, " for n in range(len(program.inputs)))
+        if arguments:
+            self.lines.append(f"{arguments}= leaves")
         for number, value in enumerate(program.inputs):
             self.names[id(value)] = f"a{number}" if value.is_tensor else f"x{number}"
             if value.is_tensor:
@@ -144,19 +133,15 @@ class _Generator:
         for position, call in enumerate(program.calls):
             if call.used:
                 self.call(position, call)
-        output = self.text(program.output)
-        self.lines.append(f"return {output}")
-        arguments = "".join(f"x{n}, " for n in range(len(program.inputs)))
-        head = [f"({arguments}) = leaves"] if arguments else []
-        body = "".join(f"    {line}\n" for line in (*head, *self.lines))
-        source = f"def replay(leaves):\n{body}"
-        code = compile(source, f"<nn_jit program {next(_NUMBERS)}>", "exec")
-        exec(code, self.space)
+        self.lines.append(f"return {self.text(program.output)}")
+        source = "def replay(leaves):\n" + "".join(f"    {line}\n" for line in self.lines)
+        exec(compile(source, f"<nn_jit program {next(_NUMBERS)}>", "exec"), self.space)
         function: Callable[[Any], Any] = self.space["replay"]
         return function, source
 
     def call(self, position: int, call: Call) -> None:
-        for value in _values(call):
+        used = values_in((call.arguments, call.options))
+        for value in used:
             if value.source == "constant":
                 self.fix(value, value.array, "k")
         for value in call.results:
@@ -164,90 +149,71 @@ class _Generator:
                 self.fix(value, self.buffers[id(value)], "b")
         if call.is_view and id(call.arguments[0]) in self.fixed:
             view = call.function(self.fixed[id(call.arguments[0])])
-            return self.fix(call.results[0], view, "v")
-        first = self.text(call.arguments[0]) if call.arguments else ""
-        if call.kind == "set gradient":
-            self.lines.append(f"set_gradient({first}, {self.text(call.arguments[1])})")
-        elif call.kind == "fused":
-            self.loop(position, call)
-        elif call.kind == "set array":
-            self.lines.append(f"set_array({first}, {self.text(call.arguments[1])})")
-        else:
-            self.function_call(position, call)
-        used = {v for v in _values(call) if self.last.get(id(v)) == position}
-        dead = sorted({self.names[id(v)] for v in used if self.names[id(v)][0] in "tl"})
-        if dead:
-            self.lines.append(f"del {', '.join(dead)}")
+            self.fix(call.results[0], view, "v")
+            return
+        dead = {self.names[id(v)] for v in used if self.last[id(v)] == position}
+        dead |= self.loop(position, call) if call.kind == "fused" else self.line(position, call)
+        if dead := {name for name in dead if name[0] in "tl"}:
+            self.lines.append(f"del {', '.join(sorted(dead))}")
 
-    def loop(self, position: int, call: Call) -> None:
-        outputs = []
+    def loop(self, position: int, call: Call) -> set[str]:
+        """Call a fused loop with its arguments, and with arrays to fill."""
         for k, value in enumerate(call.results):
             if id(value) not in self.fixed:
                 self.names[id(value)] = name = f"t{position}_{k}"
                 shape, dtype = self.bind("c", value.shape), self.bind("c", value.dtype)
                 self.lines.append(f"{name} = empty({shape}, {dtype})")
-            outputs.append(self.names[id(value)])
-        arguments = ", ".join([*map(self.operand, call.arguments), *outputs])
-        self.lines.append(f"{self.bind('f', call.function)}({arguments})")
+        names = [self.text(x) for x in (*call.arguments, *call.results)]
+        for n, x in enumerate(call.arguments):
+            if x.shape == ():  # NumPy and externals may give a number for an array
+                names[n] = f"asarray({names[n]})"
+        self.lines.append(f"{self.bind('loop', call.function)}({', '.join(names)})")
+        return set()
 
-    def operand(self, value: Value) -> str:
-        """Return an argument of a loop: NumPy and externals may give a number for an array."""
-        return f"asarray({self.text(value)})" if value.shape == () else self.text(value)
-
-    def function_call(self, position: int, call: Call) -> None:
-        if call.kind == "read gradient":
-            expression = f"gradient_of({self.text(call.arguments[0])})"
-        else:
-            if call.filled is not None:
-                self.names[id(call.filled)] = f"l{position}"
-                self.lines.append(f"l{position} = []")
-            arguments = [self.text(x) for x in call.arguments]
-            at = out_position(call)
-            if at is not None and id(call.results[0]) in self.buffers:
-                name = self.names[id(call.results[0])]
-                is_ufunc = isinstance(call.function, np.ufunc)
-                arguments[at : at + 1] = [f"out={name}" if is_ufunc else name]
-            arguments += [f"{name}={self.text(x)}" for name, x in call.options.items()]
-            expression = f"{self.bind('f', call.function)}({', '.join(arguments)})"
-            for expected in call.outline:
-                known = self.bind("c", expected)
-                expression = f"checked({expression}, {known}, {call.label!r})"
-        wanted = [value for value in call.results if id(value) in self.last]
-        if call.kind == "operation" and call.results and id(call.results[0]) in self.buffers:
-            wanted = []
-        if not wanted and not call.check_shape:
-            self.lines.append(expression)
-            return
-        name = f"t{position}"
-        whole = [value for value in call.results if value.path == ()]
-        for value in whole:
-            self.names[id(value)] = name
-        if any(value.zero_d for value in whole) and call.kind == "operation":
-            expression = f"asarray({expression})"
-        self.lines.append(f"{name} = {expression}")
-        parts = [value for value in wanted if value.path != ()]
-        for value in parts:
-            own = name + "_" + "_".join(str(i) for i in value.path).replace("-", "m")
+    def line(self, position: int, call: Call) -> set[str]:
+        """Call a function, and name what it gives; return names of what nobody uses."""
+        if call.filled is not None:
+            self.names[id(call.filled)] = f"l{position}"
+            self.lines.append(f"l{position} = []")
+        results = [value for value in call.results if id(value) not in self.buffers]
+        shown = [v for v in results if id(v) in self.last or call.check_shape]
+        target = f"t{position} = " if shown else ""
+        self.lines.append(target + self.expression(call, filling=call.results != results))
+        for value in results:
             part = _part(value, position)
-            if value.zero_d and call.kind == "operation":
-                part = f"asarray({part})"
-            self.names[id(value)] = own
-            self.lines.append(f"{own} = {part}")
-        for value in call.results:
-            if value.shape is None:
-                continue
-            shown = self.names.get(id(value), _part(value, position))
-            if call.check_shape:
-                arguments = [shown, self.bind("c", value.shape), repr(call.label)]
-                self.lines.append(f"check_shape({', '.join(arguments)})")
-            elif call.kind != "operation" and id(value) in self.operands:
-                arguments = [shown, self.bind("c", layout_of(value.array)), repr(call.label)]
-                self.lines.append(f"check_layout({', '.join(arguments)})")
-        dead = [] if any(id(value) in self.last for value in whole) else [name]
-        if call.filled is not None and id(call.filled) not in self.last:
-            dead.append(f"l{position}")
-        if dead:
-            self.lines.append(f"del {', '.join(dead)}")
+            if id(value) in self.last:
+                self.names[id(value)] = name = re.sub(r"\W+", "_", part).rstrip("_")
+                if value.zero_d and call.kind == "operation":
+                    part = f"asarray({part})"
+                self.lines += [f"{name} = {part}"] if name != part else []
+                part = name
+            if value.shape is not None:
+                self.check(call, value, part)
+        names = {self.names.get(id(value)) for value in (*results, call.filled)}
+        raw = {f"t{position}"} if shown else set()
+        return (raw | {f"l{position}"} if call.filled is not None else raw) - names
+
+    def expression(self, call: Call, filling: bool) -> str:
+        arguments = [self.text(x) for x in call.arguments]
+        if filling and (at := out_position(call)) is not None:
+            name = self.names[id(call.results[0])]
+            arguments[at : at + 1] = [
+                f"out={name}" if isinstance(call.function, np.ufunc) else name
+            ]
+        arguments += [f"{name}={self.text(x)}" for name, x in call.options.items()]
+        name = re.sub(r"\W+", "_", getattr(call.function, "__name__", "call"))
+        expression = f"{self.bind(f'{name}_f', call.function)}({', '.join(arguments)})"
+        for expected in call.outline:
+            expression = f"checked({expression}, {self.bind('c', expected)}, {call.label!r})"
+        return expression
+
+    def check(self, call: Call, value: Value, part: str) -> None:
+        """Check what may differ from what was recorded."""
+        if call.check_shape:
+            self.lines.append(f"check_shape({part}, {value.shape}, {call.label!r})")
+        elif call.kind != "operation" and id(value) in self.operands:
+            layout = self.bind("c", layout_of(value.array))
+            self.lines.append(f"check_layout({part}, {layout}, {call.label!r})")
 
 
 def _part(value: Value, position: int) -> str:
@@ -255,11 +221,3 @@ def _part(value: Value, position: int) -> str:
     filled = value.path[:1] == (-1,)
     path = "".join(f"[{i}]" for i in (value.path[1:] if filled else value.path))
     return f"{'l' if filled else 't'}{position}{path}"
-
-
-def _values(call: Call) -> set[Value]:
-    return set(values_in((call.arguments, call.options)))
-
-
-def _constants(call: Call) -> list[Value]:
-    return [value for value in _values(call) if value.source == "constant"]

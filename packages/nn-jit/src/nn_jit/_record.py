@@ -8,7 +8,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import Observer, array_of, gradient_of, has_graph, observe
+from nn_tensor.extend import (
+    Observer,
+    array_of,
+    gradient_of,
+    has_graph,
+    observe,
+    set_array,
+    set_gradient,
+)
 
 from nn_jit._errors import JitError, place
 from nn_jit._expand import Step, Symbol, expand, is_view
@@ -59,10 +67,9 @@ class _Recorder(Observer):
             array = array_of(leaf) if isinstance(leaf, Tensor) else leaf
             self.keep.append((leaf, array))
             self.input_tensors.setdefault(id(leaf), number)
-            value = self._value("input", (), array, number)
-            value.is_tensor = isinstance(leaf, Tensor)
-            self.values.setdefault(id(array), value)
-            self.input_values.append(value)
+            self.input_values.append(self._value("input", (), array, number))
+            self.input_values[-1].is_tensor = isinstance(leaf, Tensor)
+            self.values.setdefault(id(array), self.input_values[-1])
 
     # What is known
 
@@ -77,27 +84,21 @@ class _Recorder(Observer):
         raise JitError(f"{what}, at {place()}, while the function was recorded; {cure}")
 
     def register(self, call: Call, result: Any, path: tuple[int, ...] = ()) -> None:
-        """Remember the arrays of a result, and the tuples that they are in."""
-        if is_array(result):
-            if id(result) not in self.values:
-                value = self._value(call, path, result)
-                self.values[id(result)] = value
-                call.results.append(value)
-        elif isinstance(result, Tensor):
-            self.register(call, array_of(result), path)
-        elif isinstance(result, (tuple, list)):
+        """Remember the arrays of a result, and the tuples and objects that they are in."""
+        self.keep.append(result)
+        if isinstance(result, Tensor):
+            return self.register(call, array_of(result), path)
+        if isinstance(result, (tuple, list)):
             for position, part in enumerate(result):
                 self.register(call, part, (*path, position))
-            if any(id(part) in self.values for part in result):
-                self._register_object(call, result, path)
-        elif not isinstance(result, PLAIN) and path:
-            self._register_object(call, result, path)
-        self.keep.append(result)
-
-    def _register_object(self, call: Call, result: Any, path: tuple[int, ...]) -> None:
-        value = self._value(call, path, None)
-        self.values[id(result)] = value
-        call.results.append(value)
+            is_known = any(id(part) in self.values for part in result)
+        else:
+            is_known = is_array(result) or (bool(path) and not isinstance(result, PLAIN))
+        if is_known and not (is_array(result) and id(result) in self.values):
+            value = self._value(call, path, result if is_array(result) else None)
+            self.values[id(result)] = value
+            call.results.append(value)
+        return None
 
     def template(self, x: Any, name: str, of_external: bool = False) -> Any:
         """Return an argument with what is known in place of arrays."""
@@ -134,49 +135,48 @@ class _Recorder(Observer):
     def inputs(self, name: str, inputs: Sequence[Any], arrays: Sequence[Any]) -> None:
         for x, array in zip(inputs, arrays, strict=True):
             known = self.values.get(id(array))
-            if known is not None and known.source == "input" and isinstance(x, Tensor):
-                self._share_argument(x, known, array)
-            if known is not None and known.source == "state" and isinstance(x, Tensor):
-                self._share(x, known)
-            if known is not None or not hasattr(array, "dtype"):
-                continue
-            self.keep.append((x, array))
-            if isinstance(x, Tensor):
-                if id(array) in self.made_here:
-                    self.nowhere(name, array)
-                if has_graph(x):
-                    self.refuse(
-                        f"{name} got a Tensor of shape {x.shape} that was computed before",
-                        "compute it inside the function, or pass it .detach()",
-                    )
-                value = self._value("state", (), array, len(self.states))
-                self.states[id(x)] = x, value
-                self.values[id(array)] = value
-                if x.requires_grad:
-                    self.guards.states.append((x, array, True))
-                else:  # a running mean, perhaps, which training replaces
-                    self.guards.fetched.append(x)
-            elif isinstance(x, (list, tuple, int, float, np.generic)):
+            if known is not None:
+                if isinstance(x, Tensor) and known.source in ("input", "state"):
+                    self._share(x, known, array)
+            elif isinstance(x, Tensor):
+                self._state(name, x, array)
+            elif hasattr(array, "dtype") and isinstance(x, (list, tuple, int, float, np.generic)):
                 self.values[id(array)] = self._value("constant", (), array)
+            self.keep.append((x, array))
 
-    def _share_argument(self, tensor: Any, value: Value, array: Any) -> None:
-        """Watch a Tensor that has the array of an argument, unless it was made of it here."""
-        if id(tensor) not in self.input_tensors and id(tensor) not in self.made_tensors:
-            self.keep.append(tensor)
-            self.guards.states.append((tensor, array, tensor.requires_grad))
-            self.guards.arguments.append((value.number, array))
+    def _state(self, name: str, tensor: Any, array: Any) -> None:
+        """Remember a Tensor that was there before."""
+        if id(array) in self.made_here:
+            self.nowhere(name, array)
+        if has_graph(tensor):
+            self.refuse(
+                f"{name} got a Tensor of shape {tensor.shape} that was computed before",
+                "compute it inside the function, or pass it .detach()",
+            )
+        value = self._value("state", (), array, len(self.states))
+        self.states[id(tensor)] = tensor, value
+        self.values[id(array)] = value
+        if tensor.requires_grad:
+            self.guards.states.append((tensor, array, True))
+        else:  # a running mean, perhaps, which training replaces
+            self.guards.fetched.append(tensor)
 
-    def _share(self, tensor: Any, value: Value) -> None:
-        """Watch the Tensors that have one array: each may get another."""
-        if id(tensor) in self.states or id(tensor) in self.shared:
+    def _share(self, tensor: Any, value: Value, array: Any) -> None:
+        """Watch the Tensors that have one array, unless made of it here: each may get another."""
+        known = self.input_tensors if value.source == "input" else self.states
+        if id(tensor) in known or id(tensor) in self.shared:
             return
+        if value.source == "input":
+            if id(tensor) in self.made_tensors:
+                return
+            self.guards.arguments.append((value.number, array))
+        else:
+            first = next(t for t, v in self.states.values() if v is value)
+            if any(t is first for t in self.guards.fetched):
+                self.guards.fetched = [t for t in self.guards.fetched if t is not first]
+                self.guards.states.append((first, array, first.requires_grad))
         self.shared.add(id(tensor))
-        self.keep.append(tensor)
-        self.guards.states.append((tensor, value.array, tensor.requires_grad))
-        first = next(t for t, v in self.states.values() if v is value)
-        if any(t is first for t in self.guards.fetched):
-            self.guards.fetched = [t for t in self.guards.fetched if t is not first]
-            self.guards.states.append((first, value.array, first.requires_grad))
+        self.guards.states.append((tensor, array, tensor.requires_grad))
 
     def computed(
         self, function: Any, arguments: Any, options: Any, result: Any, label: str, writes: bool
@@ -292,7 +292,7 @@ class _Recorder(Observer):
             if not any(t is tensor for t in self.guards.fetched):
                 self.guards.fetched.append(tensor)
         ref = TensorRef(tensor, None)
-        self._state_call("set array", ref, value)
+        self._state_call("set array", set_array, ref, value)
 
     def written(self, array: Any) -> None:
         self.refuse(
@@ -300,8 +300,8 @@ class _Recorder(Observer):
             "use an operation, ``tensor[...] = values`` inside no_grad(), or external",
         )
 
-    def _state_call(self, kind: str, *arguments: Any) -> Call:
-        self.calls.append(Call(kind, kind, None, arguments, {}, place()))
+    def _state_call(self, kind: str, function: Any, *arguments: Any) -> Call:
+        self.calls.append(Call(kind, kind, function, arguments, {}, place()))
         return self.calls[-1]
 
     def _touch(self, tensor: Any) -> TensorRef:
@@ -317,7 +317,7 @@ class _Recorder(Observer):
             layout = None if array is None else layout_of(array)
             self.guards.gradients[id(tensor)] = ref, layout
         if array is not None and id(array) not in self.values:
-            self.register(self._state_call("read gradient", ref), array)
+            self.register(self._state_call("read gradient", gradient_of, ref), array)
 
     def gradient_set(self, tensor: Any) -> None:
         ref, array = self._touch(tensor), gradient_of(tensor)
@@ -325,7 +325,7 @@ class _Recorder(Observer):
         value: Any = Constant(None)
         if array is not None:
             value = self.values.get(id(array)) or self.nowhere("a gradient", array)
-        self._state_call("set gradient", ref, value)
+        self._state_call("set gradient", set_gradient, ref, value)
 
     def refused(self, what: str) -> None:
         self.refuse(what, "do it outside of the function that is replayed")

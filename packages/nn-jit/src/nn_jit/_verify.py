@@ -61,30 +61,27 @@ class _State:
         tensors += [tensor for tensor, _ in program.states]
         tensors += [x for x in leaves if isinstance(x, Tensor)]
         self.tensors = list({id(t): t for t in tensors}.values())
-        self.arrays = [(t, array_of(t), array_of(t).copy()) for t in self.tensors]
-        self.gradients = [(t, t.grad if gradient_of(t) is not None else None) for t in self.tensors]
-        self.gradient_copies = [
-            None if g is None else array_of(g).copy() for _, g in self.gradients
+        self.gradients = [t.grad if gradient_of(t) is not None else None for t in self.tensors]
+        self.arrays = [array_of(t) for t in self.tensors]
+        self.others = [x for x in leaves if isinstance(x, np.ndarray)]
+        written = [
+            *self.arrays,
+            *self.others,
+            *(array_of(g) for g in self.gradients if g is not None),
         ]
-        self.others = [(x, x.copy()) for x in leaves if isinstance(x, np.ndarray)]
+        self.copies = [(a, a.copy()) for a in written if getattr(a.flags, "writeable", True)]
         generators = {id(g): g for call in program.calls for g in generators_of(call)}
         self.generators = [(g, g.bit_generator.state) for g in generators.values()]
         self.restores = [call.snapshot() for call in program.calls if call.snapshot is not None]
 
     def restore(self) -> None:
-        for tensor, array, copy in self.arrays:
+        for tensor, array, gradient in zip(self.tensors, self.arrays, self.gradients, strict=True):
             set_array(tensor, array)
-            if getattr(array.flags, "writeable", True):
-                array[...] = copy
-        pairs = zip(self.gradients, self.gradient_copies, strict=True)
-        for (tensor, gradient), copy in pairs:
             set_gradient(tensor, None)
             if gradient is not None:
-                array_of(gradient)[...] = copy
                 tensor.grad = gradient
-        for array, copy in self.others:
-            if getattr(array.flags, "writeable", True):
-                array[...] = copy
+        for array, copy in self.copies:
+            array[...] = copy
         for generator, state in self.generators:
             generator.bit_generator.state = state
         for function in self.restores:
@@ -95,8 +92,7 @@ class _State:
         for number, tensor in enumerate(self.tensors):
             found.append((f"Tensor {number} of shape {tensor.shape}", array_of(tensor)))
             found.append((f"the gradient of a Tensor of shape {tensor.shape}", gradient_of(tensor)))
-        found += [("an array that is an argument", array) for array, _ in self.others]
-        return found
+        return found + [("an array that is an argument", array) for array in self.others]
 
 
 def _flatten(x: Any, name: str) -> list[tuple[str, Any]]:
@@ -120,9 +116,8 @@ def _difference(a: Any, b: Any) -> str | None:
         return None if same(a, b) else f"{a!r} in the replay, {b!r} as written"
     if a.shape != b.shape or a.dtype != b.dtype:
         return f"{a.dtype} {a.shape} in the replay, {b.dtype} {b.shape} as written"
-    if np.where(a == a, a, 0).tobytes() == np.where(b == b, b, 0).tobytes() and np.array_equal(
-        a != a, b != b
-    ):  # -0 is another number than 0; one NaN is as good as another
+    numbers = [(np.where(x == x, x, 0).tobytes(), (x != x).tobytes()) for x in (a, b)]
+    if numbers[0] == numbers[1]:  # -0 is another number than 0; one NaN is as good as another
         return None
     with np.errstate(all="ignore"):
         gaps = np.abs(a.astype(np.complex128) - b.astype(np.complex128))
