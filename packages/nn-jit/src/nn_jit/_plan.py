@@ -50,35 +50,24 @@ def drop_unused(program: Program) -> None:
 def fold_constants(program: Program) -> None:
     """Keep what is computed of shapes alone, as the gradient that a backward pass starts from.
 
-    Only where no one can write into it or keep it: it is used by operations, whose results are
-    either folded with it or new arrays.
+    Only where no one can write into it or keep it: it is used by operations alone.
     """
-    folded: dict[int, Call] = {}
-    used = [call for call in program.calls if call.used]
-    for call in used:
-        arguments = list(values_in((call.arguments, call.options)))
+    ends, folded = _ends(program), set[int]()
+    for call in (call for call in program.calls if call.used):
+        arguments = values_in((call.arguments, call.options))
         starts = call.label in ("ones_like", "zeros_like")
         (value,) = call.results if len(call.results) == 1 else (None,)
         if call.kind != "operation" or call.writes or generators_of(call) or value is None:
             continue
-        if (starts or (arguments and all(id(v) in folded for v in arguments))) and (
-            value.path == () and value.array is not None and value.nbytes < _MOST_FOLDED
+        is_known = starts or (bool(arguments) and all(id(v) in folded for v in arguments))
+        if (
+            is_known
+            and value.path == ()
+            and value.array is not None
+            and (value.nbytes < _MOST_FOLDED and ends.get(id(value), 0) < len(program.calls))
         ):
-            folded[id(value)] = call
-    leaving = {id(value) for value in values_in(program.output)}
-    for call in used:
-        arguments = list(values_in((call.arguments, call.options)))
-        shares = len({id(v) for v in arguments if v.dtype is not None}) == 1
-        inside = any(id(v) in folded for v in call.results)
-        if call.kind not in ("operation", "fused") or call.writes or (shares and not inside):
-            leaving.update(map(id, arguments))
-    for value in reversed([v for call in folded.values() for v in call.results]):
-        if id(value) in leaving:  # and what it may be a view of
-            leaving.update(map(id, values_in(folded[id(value)].arguments)))
-    for key, call in folded.items():
-        if key not in leaving:
-            call.used = False
-            call.results[0].source = "constant"
+            folded.add(id(value))
+            call.used, value.source = False, "constant"
 
 
 def last_uses(program: Program) -> dict[int, int]:
@@ -112,13 +101,14 @@ def _can_fill(call: Call) -> bool:
 def _ends(program: Program) -> dict[int, int]:
     """Return the last use of each value, of what may share its memory too.
 
-    What leaves the program, or is kept by what is not an operation, is used by the end.
+    What leaves the program, is written into, or is kept by what is not an operation, is used by
+    the end.
     """
     ends, count = last_uses(program), len(program.calls)
     for call in reversed([call for call in program.calls if call.used]):
         results = [] if _can_fill(call) else [*call.results, *filter(None, [call.filled])]
         for x in values_in((call.arguments, call.options)):
-            if call.kind not in ("operation", "fused"):
+            if call.kind not in ("operation", "fused") or call.writes:
                 ends[id(x)] = count
             for y in results:
                 if (
