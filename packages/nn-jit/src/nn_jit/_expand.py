@@ -8,6 +8,7 @@ it is.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple, NoReturn
@@ -20,6 +21,7 @@ __all__ = ["Step", "Symbol", "expand", "is_view"]
 
 _HARMLESS = (bool, int, float, type(None), str, np.dtype, type)
 _REDUCTIONS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
+_VIEWS = (np.reshape, np.swapaxes, np.transpose)
 _PLAIN_UFUNCS = (None, np.matmul.signature)
 
 
@@ -70,8 +72,12 @@ class Symbol(NDArrayOperatorsMixin):
     def T(self) -> Symbol:
         return self._step(attrgetter("T"), (self,), {}, "transpose")
 
-    def reshape(self, *shape: Any) -> Symbol:
-        return self._step(methodcaller("reshape", *shape), (self,), {}, "reshape")
+    def _view(self, name: str, *options: Any) -> Symbol:
+        return self._step(methodcaller(name, *options), (self,), {}, name)
+
+    reshape = functools.partialmethod(_view, "reshape")
+    swapaxes = functools.partialmethod(_view, "swapaxes")
+    transpose = functools.partialmethod(_view, "transpose")
 
     def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Symbol:
         return self._step(np.add.reduce, (self, axis, dtype, None, keepdims), {}, "sum")
@@ -92,6 +98,8 @@ class Symbol(NDArrayOperatorsMixin):
         return result if out is None else self._replace(out, result)
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Symbol:
+        if function in _VIEWS and isinstance(args[0], Symbol) and not kwargs:
+            return args[0]._view(function.__name__, *args[1:])
         if function is not np.where or kwargs or len(args) != 3:
             raise _Opaque
         return self._step(function, args, {}, "where")
@@ -114,14 +122,9 @@ class Symbol(NDArrayOperatorsMixin):
     def _replace(self, out: Symbol, result: Symbol) -> Symbol:
         """Write a result into a symbol: the steps before have had another one."""
         made = [step for step in self.steps if step.result is out]
-        viewed = any(is_view(step.function) and out in step.operands for step in self.steps)
-        if (
-            not made
-            or viewed
-            or is_view(made[0].function)
-            or out.shape != result.shape
-            or out.dtype != result.dtype
-        ):
+        viewed = any(is_view(f) and any(x is out for x in given) for f, given, *_ in self.steps)
+        layouts = [(x.shape, x.dtype) for x in (out, result)]
+        if not made or viewed or is_view(made[0].function) or layouts[0] != layouts[1]:
             raise _Opaque
         old = copy.copy(out)
         for n, step in enumerate(self.steps):

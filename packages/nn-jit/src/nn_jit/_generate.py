@@ -148,9 +148,9 @@ class _Generator:
             if id(value) in self.buffers:
                 self.fix(value, self.buffers[id(value)], "b")
         if call.is_view and id(call.arguments[0]) in self.fixed:
-            view = call.function(self.fixed[id(call.arguments[0])])
-            self.fix(call.results[0], view, "v")
-            return
+            array = self.fixed[id(call.arguments[0])]
+            if np.may_share_memory(view := call.function(array), array):  # else it is a copy
+                return self.fix(call.results[0], view, "v")
         dead = {self.names[id(v)] for v in used if self.last[id(v)] == position}
         dead |= self.loop(position, call) if call.kind == "fused" else self.line(position, call)
         if dead := {name for name in dead if name[0] in "tl"}:
