@@ -14,6 +14,8 @@ from nn_jit._same import MISSING, PLAIN, is_unchanged, layout_of, same
 
 __all__ = ["compile_guards"]
 
+_SHORT = 16  # items of a list that are compared one by one
+
 
 def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     """Return a function of the leaves that says what has changed, or None."""
@@ -70,19 +72,19 @@ def compile_guards(guards: Guards) -> Callable[[Sequence[Any]], str | None]:
     }
     known: dict[str, Any] = {}  # as arguments, which are read fastest
     found = [test for test, subjects in tests.items() if subjects]
-    for number, (function, _, value, kind) in enumerate(reads):
-        holder, known[f"v{number}"] = f"h{id(function.args[0])}", value
-        if function.func is dict.get and type(function.args[0]) is dict:
-            known[holder], key = function.args[0], function.args[1]
-            known[f"k{number}"] = key
-            lacking = value is MISSING
-            found.append(
-                f"k{number} not in {holder}" if lacking else f"{holder}[k{number}] is v{number}"
-            )
+    for n, (function, _, value, kind) in enumerate(reads):
+        owner, *key = function.args
+        holder, is_list = f"h{id(owner)}", type(owner) is list and len(owner) <= _SHORT
+        names = {holder: owner, f"f{n}": function, f"v{n}": value, f"k{n}": [*key, None][0]}
+        if function.func is dict.get and type(owner) is dict:
+            test = f"k{n} not in {holder}" if value is MISSING else f"{holder}[k{n}] is v{n}"
+        elif kind == "contents of" and is_list:
+            items = [f"{holder}[{i}] is v{n}[{i}]" for i in range(len(owner))]
+            test = " and ".join([f"len({holder}) == {len(owner)}", *items])
         else:
-            known[f"f{number}"] = function
-            test = "is_unchanged(f{0}(), v{0})" if kind == "contents of" else "f{0}() is v{0}"
-            found.append(test.format(number))
+            test = f"is_unchanged(f{n}(), v{n})" if kind == "contents of" else f"f{n}() is v{n}"
+        known |= {name: x for name, x in names.items() if name in test}
+        found.append(test)
     in_state = layouts or gradients or numbers or arguments or guards.others
     defaults = "".join(f", {name}={name}" for name in known)
     source = f"""def changed(leaves{defaults}):
