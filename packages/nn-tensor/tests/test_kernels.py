@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from nn_tensor import Tensor, erf, use_kernels
-from nn_tensor.extend import Device, add_at, kernel, xp_for
-from nn_tensor.ops.activations import relu_forward
+from nn_tensor.extend import Device, add_at, kernel, refuse_compiled_kernels, xp_for
+from nn_tensor.ops.activations import mask_by_sign, relu_forward
 from nn_tensor.testing import Check, KernelCase, each_check, kernels_of, missing_cases
 
 
@@ -326,3 +326,24 @@ def test_reassociated_sums_keep_nan_and_infinity() -> None:
     assert total(np, x) == np.inf
     x[500] = np.nan
     assert np.isnan(total(np, x))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_of_a_kernel_have_its_bits(dtype: type) -> None:
+    pytest.importorskip("numba", reason="without it the reference runs")
+    special = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, -1.0, 2.0], dtype)
+    x, y = np.meshgrid(special, special)
+    with refuse_compiled_kernels():
+        found = mask_by_sign(np, x, y)
+        large = np.ones(1 << 17, dtype)
+        with pytest.raises(TypeError, match="several threads"):
+            mask_by_sign(np, large, large)
+    assert found.tobytes() == mask_by_sign(np, x, y).tobytes()
+    assert found.tobytes() == mask_by_sign.reference(np, x, y).tobytes()
+
+
+def test_a_kernel_without_steps_refuses() -> None:
+    pytest.importorskip("numba", reason="without it the reference runs")
+    x = np.ones(3, np.float32)
+    with refuse_compiled_kernels(), pytest.raises(TypeError, match="no elementwise steps"):
+        relu_forward(np, x)

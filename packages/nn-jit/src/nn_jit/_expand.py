@@ -20,7 +20,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 __all__ = ["Step", "Symbol", "expand", "is_view"]
 
 _HARMLESS = (bool, int, float, type(None), str, np.dtype, type)
-_REDUCTIONS = {np.add: "sum", np.multiply: "prod", np.maximum: "max", np.minimum: "min"}
+_REDUCTIONS: dict[Any, np.ufunc] = {np.sum: np.add, np.max: np.maximum, np.min: np.minimum}
+_NAMES = {ufunc: function.__name__ for function, ufunc in _REDUCTIONS.items()}
 _VIEWS = (np.reshape, np.swapaxes, np.transpose)
 _PLAIN_UFUNCS = (None, np.matmul.signature)
 
@@ -85,11 +86,11 @@ class Symbol(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Symbol:
         out = options.pop("out", (None,))[0]
         if method == "reduce":
-            axis, dtype, keepdims = (options.pop(n, None) for n in ("axis", "dtype", "keepdims"))
-            operands = (*inputs, axis, dtype, None, bool(keepdims))
+            axis, dtype = options.pop("axis", 0), options.pop("dtype", None)
+            operands = (*inputs, axis, dtype, None, bool(options.pop("keepdims", False)))
             if options or out is not None or len(operands) != 5:
                 raise _Opaque
-            return self._step(ufunc.reduce, operands, {}, _REDUCTIONS.get(ufunc, ufunc.__name__))
+            return self._step(ufunc.reduce, operands, {}, _NAMES.get(ufunc, ufunc.__name__))
         if method != "__call__" or ufunc.nout != 1 or ufunc.signature not in _PLAIN_UFUNCS:
             raise _Opaque
         if options.keys() - {"dtype"}:
@@ -100,6 +101,10 @@ class Symbol(NDArrayOperatorsMixin):
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Symbol:
         if function in _VIEWS and isinstance(args[0], Symbol) and not kwargs:
             return args[0]._view(function.__name__, *args[1:])
+        if function in _REDUCTIONS and len(args) == 1:
+            return self.__array_ufunc__(
+                _REDUCTIONS[function], "reduce", *args, **{"axis": None, **kwargs}
+            )
         if function is not np.where or kwargs or len(args) != 3:
             raise _Opaque
         return self._step(function, args, {}, "where")

@@ -79,16 +79,19 @@ class JitFunction(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay the function, record it, or run it as written."""
-        if current_observer() is not None:
-            self._refuse("while another function was recorded")
         with self._lock:
             if self._running:
+                self._refuse_nesting()
                 self._refuse("by itself")
             self._running = True
             try:
                 return self._call(args, kwargs)
             finally:
                 self._running = False
+
+    def _refuse_nesting(self) -> None:
+        if current_observer() is not None:
+            self._refuse("while another function was recorded")
 
     def _refuse(self, when: str) -> NoReturn:
         raise JitError(
@@ -135,6 +138,7 @@ class JitFunction(Generic[P, R]):
             if fits(args) and replay.changed(args) is None:
                 replay.calls += 1
                 return replay.function(args)
+        self._refuse_nesting()
         if is_anomaly_detected():  # which checks every operation
             return self._function(*args, **kwargs)
         try:

@@ -1,0 +1,186 @@
+"""The memory of a replay: buffers stay from call to call, and nobody else sees them."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from jit_parts import replays
+from nn_jit import jit
+from nn_layers import Dense, ReLU, Sequential
+from nn_losses import MSELoss
+from nn_tensor import Tensor, concatenate, maximum, no_grad, relu, tanh, use_kernels
+from nn_tensor.extend import external
+
+RNG = np.random.default_rng(0)
+WEIGHTS = Tensor(RNG.standard_normal((4, 4)).astype(np.float32))
+BIAS = Tensor(RNG.standard_normal(4).astype(np.float32))
+
+
+def batches(*shape, count=7):
+    rng = np.random.default_rng(1)
+    return [Tensor(rng.standard_normal(shape).astype(np.float32)) for _ in range(count)]
+
+
+def layers(x):
+    return relu(x @ WEIGHTS + BIAS) @ WEIGHTS
+
+
+FUNCTIONS = {
+    "product": lambda x: tanh(x @ WEIGHTS) @ WEIGHTS,
+    "layers": lambda x: layers(x) + BIAS,
+    "view of a product": lambda x: layers(x).T,
+    "views of one product": lambda x: [layers(x)[:2], layers(x).reshape(-1)],
+    "copy in place of a view": lambda x: layers(x).T.reshape(-1) * 2,
+    "reshape of views": lambda x: (layers(x).T.reshape(2, 8) @ layers(x).reshape(8, 2)).T,
+    "sums": lambda x: (layers(x).sum(0) + layers(x).max(1)) * layers(x).min(1),
+    "parts": lambda x: concatenate([layers(x), layers(x).T]),
+    "twice": lambda x: (y := layers(x), y, y * 2),
+    "three dimensions": lambda x: Dense(4, 3, rng=0)(x.reshape(2, 2, 4)),
+}
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("fuse", [True, False])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_later_calls_do_not_write_into_results(name, fuse, kernels):
+    def arrays(x):
+        results = FUNCTIONS[name](x)
+        return [y.detach() for y in (results if isinstance(results, (list, tuple)) else [results])]
+
+    if name == "three dimensions":  # a layer that is made once, as a recording needs it
+        layer = Dense(4, 3, rng=0)
+
+        def arrays(x):
+            return [layer(x.reshape(2, 2, 4)).detach()]
+
+    with use_kernels(kernels):
+        fast, inputs = jit(arrays, fuse=fuse), batches(4, 4)
+        kept = [fast(x) for x in inputs]
+        for x, found in zip(inputs, kept, strict=True):
+            for a, b in zip(found, arrays(x), strict=True):
+                np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert replays(fast) == 4
+
+
+def make_step():
+    model = Sequential(Dense(4, 8, rng=0), ReLU(), Dense(8, 2, rng=1))
+    loss_fn = MSELoss()
+
+    def step(x):
+        for parameter in model.parameters:
+            parameter.zero_grad()
+        loss = loss_fn(model(x), x[:, :2])
+        loss.backward()
+        return loss
+
+    return model, step
+
+
+def test_later_calls_do_not_write_into_gradients():
+    (model, step), (other, plain) = make_step(), make_step()
+    fast, kept, expected = jit(step), [], []
+    for x in batches(16, 4):
+        fast(x)
+        plain(x)
+        kept.append([parameter.grad for parameter in model.parameters])
+        expected.append([parameter.grad.numpy().copy() for parameter in other.parameters])
+    for found, wanted in zip(kept, expected, strict=True):
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(a.numpy(), b)
+
+
+def test_an_external_may_keep_what_it_gets():
+    kept = []
+    fast = jit(lambda x: external(lambda a: kept.append(a), layers(x)) or layers(x) * 2)
+    inputs = batches(4, 4)
+    for x in inputs:
+        fast(x)
+    calls = len(inputs) + 1  # the third is replayed and run as written
+    assert len(kept) == calls
+    for x, array in zip([*inputs[:3], *inputs[2:]], kept, strict=True):
+        np.testing.assert_array_equal(array, layers(x).numpy())
+
+
+def test_a_write_into_an_intermediate_result():
+    def function(x):
+        y = layers(x)
+        with no_grad():
+            y[0] = 1.0
+            y += x
+        return y * 2, y
+
+    fast = jit(function)
+    for x in batches(4, 4):
+        for a, b in zip(fast(x), function(x), strict=True):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+def test_an_error_in_the_middle_leaves_later_calls_right():
+    def check(a):
+        if np.isnan(a).any():
+            raise ValueError("NaN")
+
+    def function(x):
+        y = layers(x)
+        external(check, y)
+        return y * 2
+
+    fast, inputs = jit(function), batches(4, 4)
+    for x in inputs[:4]:
+        fast(x)
+    for x in inputs[4:]:
+        with pytest.raises(ValueError, match="NaN"):
+            fast(Tensor(np.full((4, 4), np.nan, np.float32)))
+        np.testing.assert_array_equal(fast(x).numpy(), function(x).numpy())
+
+
+def test_results_that_are_not_needed_together_share_memory():
+    def function(x):
+        for _ in range(10):
+            x = tanh(x @ WEIGHTS)
+        return x.sum()
+
+    fast = jit(function, fuse=False)
+    for x in batches(64, 4):
+        fast(x)
+    (program,) = fast.explain().programs
+    assert 0 < program.buffers <= 2 * 64 * 4 * 4
+
+
+def test_a_replay_needs_no_more_memory_than_the_function():
+    _, step = make_step()
+    fast = jit(step)
+    x = batches(512, 4)[0]
+    for _ in range(4):
+        fast(x)
+        step(x)
+
+    def peak(function):
+        function(x)
+        tracemalloc.start()
+        try:
+            function(x)
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            function(x)
+            return tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+
+    assert peak(fast) <= peak(step)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 3, 8, 17, 64])
+def test_the_positive_part_in_a_loop_has_the_bits_of_numpy(size, dtype):
+    special = np.array([-0.0, 0.0, np.nan, -np.inf, np.inf, 1e-45, -1.0, 2.0])
+    values = np.resize(special, (4, size)).astype(dtype)
+
+    def function(x):
+        return maximum(x * 1.0, 0) * 1.0
+
+    fast, x = jit(function), Tensor(values)
+    for _ in range(4):
+        found, wanted = fast(x).numpy(), function(x).numpy()
+        np.testing.assert_array_equal(found, wanted)
+        np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
