@@ -151,8 +151,8 @@ class _Generator:
             array = self.fixed[id(call.arguments[0])]
             if np.may_share_memory(view := call.function(array), array):  # else it is a copy
                 return self.fix(call.results[0], view, "v")
-        dead = {self.names[id(v)] for v in used if self.last[id(v)] == position}
-        dead |= self.loop(position, call) if call.kind == "fused" else self.line(position, call)
+        dead = self.loop(position, call) if call.kind == "fused" else self.line(position, call)
+        dead |= {self.names[id(v)] for v in used if self.last[id(v)] == position}
         if dead := {name for name in dead if name[0] in "tl"}:
             self.lines.append(f"del {', '.join(sorted(dead))}")
 
