@@ -1,13 +1,18 @@
-"""Programs as written, under `jit`, and in PyTorch: a small MLP, a chain of operations, inference.
+"""Programs as written, under `jit`, by hand, in PyTorch and in JAX.
 
-Run it with: python benchmarks/jit.py
+    python benchmarks/jit.py [chain] [inference] [training] [addition] [nanoGPT]
+
+The times of the first calls are those of recording and compiling: cold where numba has not yet kept
+the loops on disk (`NUMBA_CACHE_DIR`), warm from the second run on.
 """
 
 from __future__ import annotations
 
+import sys
 import time
 
 import numpy as np
+from character_model import make_torch_model
 from measure import blas_kernel, report, side_by_side
 from mlp_step import make_ours, make_torch
 from nn_jit import jit
@@ -15,6 +20,7 @@ from nn_layers import Dense, ReLU, Sequential
 from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import Adam
 from nn_tensor import Tensor, no_grad, use_kernels
+from nn_transformer import LanguageModel
 from small_operations import chain, chain_of
 
 
@@ -180,14 +186,96 @@ def small_operations():
     report(title, side_by_side(sides, calls=300, rounds=15), "jit")
 
 
+def train(model, loss_fn, optimizer):
+    def step(x, y):
+        loss = loss_fn(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
+
+
+def language_model(title, sizes, tokens, calls, compiled):
+    """Compare training steps of a model of `sizes` on rows of `tokens`."""
+    vocab_size, d_model, num_heads, num_layers = sizes
+    inputs, targets = (np.ascontiguousarray(x) for x in (tokens[:, :-1], tokens[:, 1:]))
+
+    def make(wrap):
+        model = LanguageModel(
+            vocab_size, d_model, num_heads, num_layers,
+            max_seq_len=inputs.shape[1], dropout=0.0, bias=False, rng=0,
+        )  # fmt: skip
+        optimizer = Adam(model.parameters, lr=1e-4)
+        step = wrap(train(model, SoftmaxCrossEntropyLoss(), optimizer))
+        x, y = Tensor(inputs), Tensor(targets)
+        return model, lambda: step(x, y).item()
+
+    model, plain = make(lambda step: step)
+    _, fast = make(jit)
+    print(f"{title}: {sum(p.size for p in model.parameters)} parameters")
+    start = time.perf_counter()
+    sides = {"as written": plain, "jit": fast}
+    losses = {name: [step() for _ in range(10)] for name, step in sides.items()}
+    print(f"  the first ten steps of both: {time.perf_counter() - start:.2f} s")
+    assert losses["jit"] == losses["as written"]
+    try:
+        import torch
+    except ModuleNotFoundError:
+        print("PyTorch is not installed: no comparison with it")
+    else:
+        for name in ("PyTorch, fused Adam", "PyTorch, compiled")[: 1 + compiled]:
+            source, _ = make(lambda step: step)
+            network = make_torch_model(torch, source)
+            optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=True)
+            called = torch.compile(network) if name.endswith("compiled") else network
+
+            def loss_fn(logits, y):
+                flat = logits.view(-1, logits.shape[-1])
+                return torch.nn.functional.cross_entropy(flat, y.view(-1))
+
+            step = train(called, loss_fn, optimizer)
+            x, y = torch.tensor(inputs), torch.tensor(targets)
+            side = lambda step=step, x=x, y=y: step(x, y).item()  # noqa: E731
+            try:
+                found = [side() for _ in range(10)]
+            except Exception as error:
+                print(f"  {name}: {type(error).__name__}, no comparison")
+            else:
+                np.testing.assert_allclose(found, losses["jit"], rtol=1e-3)
+                sides[name] = side
+    report(title, side_by_side(sides, calls=calls, rounds=11), "jit")
+
+
+def addition():
+    """Compare steps on five-digit addition, as 12345+67890=080235."""
+    rng = np.random.default_rng(2)
+    pairs = rng.integers(0, 100_000, (64, 2))
+    rows = [f"{a:05}+{b:05}={a + b:06}" for a, b in pairs]
+    tokens = np.array([["0123456789+=".index(c) for c in row] for row in rows])
+    language_model("a transformer on five-digit addition", (12, 16, 2, 1), tokens, 30, True)
+
+
+def nano_gpt():
+    tokens = np.random.default_rng(1).integers(0, 65, (12, 65))
+    language_model("nanoGPT's step for a CPU", (65, 128, 4, 4), tokens, 3, False)
+
+
 def main() -> None:
     print(blas_kernel())
     rng = np.random.default_rng(1)
     images = rng.standard_normal((32, 784)).astype(np.float32)
     classes = rng.integers(0, 10, 32)
-    small_operations()
-    inference(images)
-    training(images, classes)
+    rows = {
+        "chain": small_operations,
+        "inference": lambda: inference(images),
+        "training": lambda: training(images, classes),
+        "addition": addition,
+        "nanoGPT": nano_gpt,
+    }
+    for name in sys.argv[1:] or rows:
+        rows[name]()
 
 
 if __name__ == "__main__":

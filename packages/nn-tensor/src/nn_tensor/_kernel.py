@@ -17,7 +17,14 @@ import numpy as np
 from nn_tensor._device import device_scope, is_array
 from nn_tensor._modes import Switch, modes
 
-__all__ = ["Kernel", "compile_source", "kernel", "refuse_compiled_kernels", "use_kernels"]
+__all__ = [
+    "Kernel",
+    "compile_source",
+    "kernel",
+    "refuse_compiled_kernels",
+    "refuses_compiled_kernels",
+    "use_kernels",
+]
 
 _CHOICES = ("auto", "reference")
 _REFUSE = "refuse"
@@ -167,6 +174,11 @@ class refuse_compiled_kernels(Switch):  # noqa: N801
         modes.saved.append(("kernels", modes.kernels))
         if modes.kernels == "auto":
             modes.kernels = _REFUSE
+
+
+def refuses_compiled_kernels() -> bool:
+    """Return whether this thread is inside `refuse_compiled_kernels`, and looks at symbols."""
+    return bool(modes.kernels == _REFUSE)
 
 
 class use_kernels(Switch):  # noqa: N801 - a context manager, as no_grad

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from nn_tensor._convert import array_module
-from nn_tensor._kernel import kernel
+from nn_tensor._kernel import kernel, refuses_compiled_kernels
 
 __all__ = ["matrix_product"]
 
-# Multiplications. A BLAS library computes each matrix of a stack in one thread, and takes two thirds
-# of the time for products that are small enough for one core's cache.
+# Multiplications. A BLAS library takes less time for products that fit into the cache of a core, and
+# computes each small matrix of a stack in one thread.
 _LARGE, _LARGE_STACK = 1 << 22, 1 << 18
 
 
@@ -57,8 +57,9 @@ def matrix_product(x: Any, y: Any, bias: Any = None, out: Any = None) -> Any:
     array([[1., 2., 3.],
            [1., 2., 3.]])
     """
-    are_matrices = type(x) is type(y) is np.ndarray and x.ndim == y.ndim > 1
-    if are_matrices and x.size * y.shape[-1] > (_LARGE if x.ndim == 2 else _LARGE_STACK):
+    are_arrays = type(x) is type(y) is np.ndarray or refuses_compiled_kernels()
+    least = _LARGE if x.ndim == 2 else _LARGE_STACK
+    if are_arrays and x.ndim == y.ndim > 1 and x.size * y.shape[-1] > least:
         return _large_product(np, x, y, out) if bias is None else _large_linear(np, x, y, bias)
     if out is not None:
         return array_module(x).matmul(x, y, out=out)
