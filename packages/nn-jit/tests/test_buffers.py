@@ -172,12 +172,13 @@ def test_a_replay_needs_no_more_memory_than_the_function():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [1, 3, 8, 17, 64])
-def test_the_positive_part_in_a_loop_has_the_bits_of_numpy(size, dtype):
+@pytest.mark.parametrize("zero", [0, 0.0, -0.0])
+def test_the_positive_part_in_a_loop_has_the_bits_of_numpy(zero, size, dtype):
     special = np.array([-0.0, 0.0, np.nan, -np.inf, np.inf, 1e-45, -1.0, 2.0])
     values = np.resize(special, (4, size)).astype(dtype)
 
     def function(x):
-        return maximum(x * 1.0, 0) * 1.0
+        return maximum(x * 1.0, zero) * 1.0
 
     fast, x = jit(function), Tensor(values)
     for _ in range(4):

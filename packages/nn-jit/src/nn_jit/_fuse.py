@@ -33,9 +33,6 @@ _TEXT: dict[Any, str] = {
     np.not_equal: "{0} != {1}",
     np.where: "({1} if {0} else {2})",
 }
-_COMPARISONS = {
-    np.greater, np.less, np.greater_equal, np.less_equal, np.equal, np.not_equal
-}  # fmt: skip
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _MOST = 32  # arguments of a loop
 _BOOL = np.dtype(bool)
@@ -73,7 +70,8 @@ def _is_fusable(call: Call) -> bool:
     if result is None or not result.shape or not result.nbytes or not result.contiguous:
         return False  # what is in another order stays so, and with it the order of later sums
     dtype = _loop_dtype(call)
-    expected = _BOOL if call.function in _COMPARISONS else dtype
+    compares = "ff->?" in getattr(call.function, "types", ())
+    expected = _BOOL if compares else dtype
     return dtype in _FLOATS and result.dtype == expected
 
 

@@ -21,7 +21,7 @@ from nn_tensor.extend import (
 from nn_jit._errors import JitError, place
 from nn_jit._expand import Step, Symbol, expand, is_view
 from nn_jit._program import Call, Constant, Guards, Made, Program, TensorRef, Value, values_in
-from nn_jit._results import is_array, outline
+from nn_jit._results import changes_dtype, is_array, outline
 from nn_jit._same import PLAIN, layout_of
 from nn_jit._tree import map_tree, rebuilt
 from nn_jit._watch import Watcher
@@ -181,8 +181,12 @@ class _Recorder(Observer):
     def computed(
         self, function: Any, arguments: Any, options: Any, result: Any, label: str, writes: bool
     ) -> None:
-        if self.numbers:
-            self._check_numbers(label, list(filter(is_array, arguments)), result)
+        if self.numbers and changes_dtype(list(filter(is_array, arguments)), self.numbers, result):
+            self.refuse(
+                f"{label} got a number of Python that an external returned, whose dtype would be "
+                "that of the Tensor it meets",
+                "return an array from the external: np.asarray(number, dtype)",
+            )
         if function is operator.iadd and type(result) is np.ndarray:
             # the sum of gradients, to which no other reference exists: as good as a new array
             self._step(Step(np.add, arguments, {}, result, "add"), result)
@@ -190,31 +194,19 @@ class _Recorder(Observer):
         steps = [] if writes else expand(function, arguments, options, result)
         given = [x for x in (*arguments, *options.values()) if type(x) is np.ndarray]
         if not steps or any(id(x) not in self.values for x in given):
-            self._call("operation", label, function, arguments, options, result, writes)
+            call = Call("operation", label, function, (), {}, place(), writes)
+            self._add(call, arguments, options, result)
             return
         for step in steps:
             last = step.result is steps[-1].result
             self._step(step, result if last else step.result.array)
             self.keep.append(step.result)
 
-    def _check_numbers(self, label: str, arrays: list[Any], result: Any) -> None:
-        """Refuse a number of Python that has another dtype here than in a plain run."""
-        others = [a.dtype for a in arrays if id(a) not in self.numbers]
-        if not others or len(others) == len(arrays):
-            return
-        dtype, with_numbers = np.result_type(*others), np.result_type(*(a.dtype for a in arrays))
-        first = result[0] if type(result) is tuple and result else result
-        if dtype != with_numbers and getattr(first, "dtype", None) not in (bool, dtype):
-            self.refuse(
-                f"{label} got a number of Python that an external returned, whose dtype would be "
-                "that of the Tensor it meets",
-                "return an array from the external: np.asarray(number, dtype)",
-            )
-
     def _step(self, step: Step, result: Any) -> None:
         """Record a call of a function of NumPy."""
         operands = tuple(x.array if isinstance(x, Symbol) else x for x in step.operands)
-        call = self._call("operation", step.label, step.function, operands, step.options, None)
+        call = Call("operation", step.label, step.function, (), {}, place())
+        self._add(call, operands, step.options, None)
         value = self._value(call, (), result)
         self.values[id(result)] = value
         if isinstance(step.result, Symbol):
@@ -228,23 +220,14 @@ class _Recorder(Observer):
             array = array_of(result)
             if array.ndim == 0 and array.dtype in (bool, int, float):  # as Python's numbers come
                 self.numbers |= {id(result), id(array)}
-        call = self._call("external", label, function, arguments, {}, result, False)
-        call.snapshot = snapshot
+        call = Call("external", label, function, (), {}, place(), snapshot=snapshot)
+        self._add(call, arguments, {}, result)
         if not is_array(result) and id(result) not in self.numbers:
             call.outline = (outline(result),)
 
-    def _call(
-        self,
-        kind: str,
-        label: str,
-        function: Any,
-        arguments: Any,
-        options: Any,
-        result: Any,
-        writes: bool = False,
-    ) -> Call:
-        external = kind == "external"
-        call = Call(kind, label, function, (), {}, place(), writes)
+    def _add(self, call: Call, arguments: Any, options: Any, result: Any) -> Call:
+        """Record a call with its arguments and what it gave."""
+        external, label = call.kind == "external", call.label
         for x in (*arguments, *options.values()):
             if type(x) is list and any(is_array(y) and id(y) not in self.values for y in x):
                 call.filled = self._value(call, (), None)
@@ -256,8 +239,8 @@ class _Recorder(Observer):
         call.options = {k: self.template(x, label, external) for k, x in options.items()}
         self.keep.append((arguments, options))
         inputs = [v for v in values_in((call.arguments, call.options)) if v.dtype is not None]
-        call.check_shape = kind == "operation" and any(v.dtype.kind in "biu" for v in inputs)
-        if not writes:
+        call.check_shape = not external and any(v.dtype.kind in "biu" for v in inputs)
+        if not call.writes:
             self.register(call, result)
         self.calls.append(call)
         return call
@@ -271,8 +254,8 @@ class _Recorder(Observer):
         if isinstance(data, Tensor) or is_array(data):
             self.made_here[id(array)] = place()
         else:
-            copy = np.array(array)
-            self._call("operation", "constant", copy.copy, (), {}, array)
+            call = Call("operation", "constant", np.array(array).copy, (), {}, place())
+            self._add(call, (), {}, array)
 
     def read(self, tensor: Any, how: str) -> None:
         self.refuse(

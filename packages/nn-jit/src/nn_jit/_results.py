@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from nn_jit._errors import JitError
 from nn_jit._same import MISSING, PLAIN, same
 from nn_jit._tree import map_tree, rebuilt
 
-__all__ = ["checked", "is_array", "outline"]
+__all__ = ["changes_dtype", "checked", "is_array", "outline"]
 
 
 def is_array(x: Any) -> bool:
@@ -50,3 +51,16 @@ def checked(x: Any, expected: Any, label: str) -> Any:
         f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
         "replay would not see; return such a number as an array, np.asarray(number, dtype)"
     )
+
+
+def changes_dtype(arrays: Sequence[Any], numbers: Collection[int], result: Any) -> bool:
+    """Return whether a result has another dtype with numbers of Python that stand in arrays.
+
+    `numbers` are the identities of these arrays.
+    """
+    others = [a.dtype for a in arrays if id(a) not in numbers]
+    if not others or len(others) == len(arrays):
+        return False
+    dtype, with_numbers = np.result_type(*others), np.result_type(*(a.dtype for a in arrays))
+    first = result[0] if type(result) is tuple and result else result
+    return dtype != with_numbers and getattr(first, "dtype", None) not in (bool, dtype)
