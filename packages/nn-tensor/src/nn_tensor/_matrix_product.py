@@ -11,8 +11,8 @@ from nn_tensor._kernel import kernel, refuses_compiled_kernels
 
 __all__ = ["matrix_product"]
 
-# Multiplications. A BLAS library takes less time for products that fit into the cache of a core, and
-# computes each small matrix of a stack in one thread.
+# Multiplications. A BLAS library takes less time for products that fit into the cache of a core,
+# and computes each small matrix of a stack in one thread.
 _LARGE, _LARGE_STACK = 1 << 22, 1 << 18
 
 
