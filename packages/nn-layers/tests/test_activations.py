@@ -20,7 +20,8 @@ from nn_layers import (
     Softplus,
     Tanh,
 )
-from nn_tensor import Tensor, ones
+from nn_layers.ops.gelu import gelu_gradient
+from nn_tensor import Tensor, ones, use_kernels
 from nn_tensor.testing import assert_close, gradcheck
 
 
@@ -211,3 +212,12 @@ def test_wrong_arguments():
 def test_gelu_of_integers_is_that_of_floats(layer, device):
     whole = Tensor(np.array([-2, 0, 3]), device)
     np.testing.assert_array_equal(layer(whole).numpy(), layer(whole.astype("float64")).numpy())
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_gelu_gradient_of_a_number_is_a_number(kernels):
+    with use_kernels(kernels):
+        result = gelu_gradient(np.ones(()), np.array(0.5))
+    assert result.shape == ()
+    density = math.exp(-0.125) / math.sqrt(2 * math.pi)
+    assert_close(result, normal_cdf(np.array(0.5)) + 0.5 * density)

@@ -169,8 +169,8 @@ def _gelu_backward_on_cuda(cp: Any) -> Any:
 def _gradient(g: Array, x: Array, gate: Array | None) -> Array:
     """Return `g` times the derivative of `gelu` at `x`."""
     xp = array_module(x)
-    x = xp.ascontiguousarray(x)
     out = xp.empty(x.shape, x.dtype)
+    x = xp.ascontiguousarray(x)  # at least a vector
     g = xp.ascontiguousarray(xp.broadcast_to(g, x.shape), dtype=x.dtype)
     vector = None if gate is None else xp.ascontiguousarray(gate).reshape(-1)
     gelu_backward(xp, g.reshape(-1), x.reshape(-1), vector, out.reshape(-1))
