@@ -8,7 +8,7 @@ from nn_layers import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm, S
 from nn_layers.ops.batch_norm import batch_norm
 from nn_layers.ops.layer_norm import standardize_and_scale
 from nn_layers.ops.normalization import scale_and_shift, standardize, standardize_gradient
-from nn_tensor import Tensor, ones
+from nn_tensor import Tensor, ones, use_kernels
 from nn_tensor.testing import assert_close, gradcheck
 
 # layer, the shape of its input, and its namesake in torch with arguments
@@ -490,6 +490,15 @@ def test_mixed_devices_are_refused(name):
     layer, shape = build(name, device="cuda")
     with pytest.raises(ValueError, match="cpu and cuda"):
         layer(ones(shape))
+
+
+@pytest.mark.parametrize("places", [1000, 1 << 20, (1 << 20) + 1000])
+def test_means_of_large_images_by_the_reference(places):
+    x = np.full((2, 1, places, 1), 0.1, np.float32)
+    moments = []
+    with use_kernels("reference"):
+        batch_norm(Tensor(x), ones(1), ones(1), 1e-5, moments)
+    np.testing.assert_allclose(moments[0], x[0, 0, 0], 2e-6)
 
 
 def test_no_warnings_about_extremes():
