@@ -98,6 +98,12 @@ def test_bias_gradient(seed):
     assert (np.abs(result - g.sum((0, 2, 3), dtype=float)) <= 1e-6 * largest).all()
 
 
+@pytest.mark.parametrize("size", [4096, 4097, 1 << 21])
+def test_bias_gradient_of_large_images(size):
+    result = conv2d_bias_gradient(np.full((2, 1, size, 1), 0.1, np.float32))
+    np.testing.assert_allclose(result, 2 * size * np.float32(0.1), 2e-6)
+
+
 @pytest.mark.parametrize("seed", range(SHAPES))
 def test_winograd(seed):
     rng = np.random.default_rng(seed)

@@ -28,6 +28,7 @@ __all__ = ["conv2d", "conv2d_bias_gradient", "conv2d_input_gradient", "conv2d_we
 
 Pair = tuple[int, int]
 _GROUPS = 16  # of channels at most, whose sums are a part each
+_SUMMED = 4096  # numbers that are added up in float32
 _MIN_CHANNELS, _MAX_CHANNELS = 16, 256
 _MIN_TILES = 64
 _MIN_SIZE = 7
@@ -201,7 +202,9 @@ def _sums_job(a, part, thread):  # type: ignore[no-untyped-def]
     for c in range(part * group, min((part + 1) * group, channels)):
         total = 0.0
         for n in range(batch):
-            total += sum_of(g, np.uintp((n * channels + c) * size), size)
+            start = (n * channels + c) * size
+            for i in range(0, size, _SUMMED):  # rounding errors grow with the numbers of a sum
+                total += sum_of(g, np.uintp(start + i), min(_SUMMED, size - i))
         out[c] = np.float32(total)
 
 
