@@ -1,6 +1,7 @@
 """The pool of threads: forks, several callers, settings, interrupts."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -111,6 +112,26 @@ for _ in range(5):
         caught += 1
 print(caught, np.array_equal(conv2d(*arguments), expected))
 """
+_INTERRUPT_OFTEN = """
+from nn_kernels import _threads
+from nn_kernels.gelu import gelu
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+x = np.zeros(200_000, np.float32)
+out = np.empty_like(x)
+gelu(x, out, [])
+signal.signal(signal.SIGALRM, interrupt)
+for _ in range(2000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 5e-4 + 2e-4 * rng.random())
+        while True:
+            gelu(x, out, [])
+    except KeyboardInterrupt:
+        pass
+print(_threads._pool.lock.locked())
+"""
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
@@ -123,6 +144,12 @@ def test_fork():
 def test_interrupt():
     done = run(_START + _INTERRUPT)
     assert done.stdout == "5 True\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="the system has no such timer")
+def test_interrupts_leave_the_pool_unlocked():
+    done = run(_START + _INTERRUPT_OFTEN)
+    assert done.stdout == "False\n", done.stderr
 
 
 def test_number_of_threads():

@@ -268,10 +268,10 @@ def run(
     shared = parts > 1 and get_num_threads() > 1
     if shared and (_estimate(arguments) if work is None else work) >= _SHORT:
         pool = _get_pool()
-        if pool.lock.acquire(blocking=False):
-            try:
+        if not pool.lock.locked():
+            # Ctrl-C after a call of `acquire` would leave it locked; `with` cannot be interrupted
+            # there. In the rare case that another caller has just locked it, this one waits.
+            with pool.lock:
                 _run_with(pool.run, job, arguments, parts, memory, pool.threads)
-            finally:
-                pool.lock.release()
             return
     _run_with(_run_alone, job, arguments, parts, memory, 1)
