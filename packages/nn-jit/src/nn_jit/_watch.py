@@ -176,7 +176,7 @@ class Watcher:
     def _read(
         self, function: functools.partial[Any], name: str, kind: str, code: CodeType | None
     ) -> None:
-        """Watch a variable or attribute, and follow what it holds."""
+        """Watch a variable or attribute, and follow its value."""
         value = function()
         self.guards.reads.setdefault(
             (id(function.args[0]), name), Read(function, name, value, kind)
