@@ -1,8 +1,8 @@
 """Timing side by side: candidates take turns, so that timing noise affects all of them.
 
 The threads of a BLAS library are busy-waiting for a while after their work and would slow the next
-candidate, so every turn begins with a pause, and then with two calls that are not timed: threads
-wake up, and what other candidates have put into the cache leaves it. A round that other processes
+candidate, so every turn begins with a pause, and then with calls that are not timed: threads wake
+up, and what other candidates have put into the cache leaves it. A round that other processes
 disturbed is repeated.
 """
 
@@ -18,7 +18,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 REST = 0.2  # seconds after which the threads of the side before no longer spin
-WARM = 2  # calls
+WARM = 0.05  # seconds
 SHARE = 0.05  # of the time of all cores: what other processes may take of a round
 RETAKES = 0.5  # of the number of rounds: how many may be taken again, so that the time is bounded
 
@@ -97,7 +97,8 @@ def times_side_by_side(
         times, watch = {}, Watch()
         for name, function in candidates.items():
             time.sleep(REST)
-            for _ in range(WARM):
+            stop = time.perf_counter() + WARM
+            while time.perf_counter() < stop:
                 function()
             start = time.perf_counter()
             for _ in range(calls):
