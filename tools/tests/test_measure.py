@@ -1,3 +1,4 @@
+import functools
 import itertools
 
 import measure
@@ -52,11 +53,20 @@ def test_where_the_system_tells_nothing_no_round_is_disturbed(monkeypatch):
     assert Watch().share_of_others() == 0
 
 
-def test_every_turn_begins_with_a_rest(monkeypatch):
-    events = []
+def test_every_turn_begins_with_a_rest_and_calls_that_are_not_timed(monkeypatch):
+    """A clock that goes on by a second with each call: two of them fit into the time to warm up."""
+    events, seconds = [], [0.0]
+
+    def call(name):
+        events.append(name)
+        seconds[0] += 1.0
+
     monkeypatch.setattr(measure.time, "sleep", events.append)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: seconds[0])
+    monkeypatch.setattr(measure, "WARM", 2.0)
     monkeypatch.setattr(measure, "busy_seconds", lambda: 0.0)
-    candidates = {name: lambda name=name: events.append(name) for name in "ab"}
-    medians = side_by_side(candidates, calls=2, rounds=3)
-    assert list(medians) == ["a", "b"]
-    assert events == [*"aaabbb", *[measure.REST, "a", "a", measure.REST, "b", "b"] * 3]
+    candidates = {name: functools.partial(call, name) for name in "ab"}
+    medians = side_by_side(candidates, calls=3, rounds=2)
+    assert medians == {"a": 1e6, "b": 1e6}
+    turns = [measure.REST, *"aa", *"aaa", measure.REST, *"bb", *"bbb"]
+    assert events == [*"aaabbb", *turns * 2]
