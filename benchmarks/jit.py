@@ -87,13 +87,7 @@ def step_by_hand(images, classes, update=update):
     return step
 
 
-def make_jit(images, classes):
-    rng = np.random.default_rng(0)
-    layers = [Dense(a, b, rng=rng) for a, b in ((784, 128), (128, 64), (64, 10))]
-    model = Sequential(layers[0], ReLU(), layers[1], ReLU(), layers[2])
-    loss_fn, optimizer = SoftmaxCrossEntropyLoss(), Adam(model.parameters, lr=1e-3)
-
-    @jit
+def train(model, loss_fn, optimizer):
     def step(x, y):
         loss = loss_fn(model(x), y)
         optimizer.zero_grad()
@@ -101,6 +95,16 @@ def make_jit(images, classes):
         optimizer.step()
         return loss
 
+    return step
+
+
+def make_jit(images, classes):
+    rng = np.random.default_rng(0)
+    layers = [Dense(a, b, rng=rng) for a, b in ((784, 128), (128, 64), (64, 10))]
+    model = Sequential(layers[0], ReLU(), layers[1], ReLU(), layers[2])
+    loss_fn, optimizer = SoftmaxCrossEntropyLoss(), Adam(model.parameters, lr=1e-3)
+
+    step = jit(train(model, loss_fn, optimizer))
     x, y = Tensor(images), Tensor(classes)
     return model, lambda: step(x, y).item()
 
@@ -184,17 +188,6 @@ def small_operations():
         sides["JAX"] = lambda: jax.block_until_ready(their(given))
     title = "20 operations on 32 floats and a sum, forward and backward"
     report(title, side_by_side(sides, calls=300, rounds=15), "jit")
-
-
-def train(model, loss_fn, optimizer):
-    def step(x, y):
-        loss = loss_fn(model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
 
 
 def language_model(title, sizes, tokens, calls, compiled):
