@@ -82,6 +82,24 @@ def make_step():
     return parameters, step
 
 
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_large_products_are_those_of_the_function(kernels):
+    """They are computed by threads of nn-kernels, where it is installed, in another order."""
+    rng = np.random.default_rng(0)
+    weights = Tensor(rng.standard_normal((300, 64)).astype(np.float32))
+    stack = Tensor(rng.standard_normal((8, 64, 300)).astype(np.float32))
+
+    def function(x):
+        return relu(relu(x @ weights) @ stack).sum((0, 1)) + relu(x @ weights).sum()
+
+    given = batches(96, 300)
+    with use_kernels(kernels), no_grad():
+        recorded = jit(function)
+        results = [recorded(x) for x in given]
+        for found, x in zip(results, given, strict=True):
+            np.testing.assert_array_equal(found.numpy(), function(x).numpy())
+
+
 def test_later_calls_do_not_write_into_gradients():
     (parameters, step), (others, plain) = make_step(), make_step()
     fast, kept, expected = jit(step), [], []

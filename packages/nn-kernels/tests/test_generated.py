@@ -5,7 +5,7 @@ import pathlib
 import numba
 import numpy as np
 import pytest
-from nn_kernels import _generated, compile_source
+from nn_kernels import _generated, compile_parts, compile_source
 
 SOURCE = """
 def run(x, y):
@@ -76,3 +76,24 @@ def run(table):
     table = [4, *(array.__array_interface__["data"][0] for array in (x, y))]
     compile_source(text)(np.array(table))
     np.testing.assert_array_equal(y, [1, 2, 3, 4, 0])
+
+
+PARTS = """
+def run(a, part, thread):
+    x, y, factor, width = floats(a[2]), doubles(a[3]), a[4], integers(a[5])[0]
+    for i in range(part * width, (part + 1) * width):
+        y[i] = x[i] * factor
+"""
+
+
+@pytest.mark.parametrize("work", [0, 10_000_000])
+def test_parts_of_a_job(folder, work):
+    compile_parts.cache_clear()
+    x = np.arange(12, dtype=np.float32)
+    for _ in range(2):  # the second time from what is on disk
+        y = np.zeros(14)
+        compile_parts(PARTS)((x, y, 3, np.array([4])), 3, work)
+        np.testing.assert_array_equal(y, [*(x * 3), 0, 0])
+        compile_parts.cache_clear()
+    assert len(list(folder.glob("*.py"))) == 1
+    assert list(folder.rglob("*.nbc"))

@@ -73,6 +73,11 @@ def test_edges_of_blocks(shape, layouts):
     x = draw_matrix(rng, rows, terms, layouts[0])
     y = draw_matrix(rng, terms, columns, layouts[1])
     check(matmul(x, y), x, y)
+    bias = rng.standard_normal(2 * columns).astype(np.float32)[::2]
+    check(linear(x, y, bias), x, y, bias)
+    out = np.empty((rows, columns + 5), np.float32)[:, :columns]
+    assert matmul(x, y, out) is out
+    check(out, x, y)
 
 
 @pytest.mark.parametrize("seed", range(SHAPES))
@@ -115,9 +120,10 @@ def test_what_is_not_finite_stays_in_its_row_and_column(value):
         np.testing.assert_array_equal(np.isnan(found), np.isnan(x @ y))
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("shape", [(300, 200, 100), (32, 784, 128)])
+def test_results_do_not_depend_on_the_number_of_threads(shape):
     before, results = nn_kernels.get_num_threads(), []
-    _, x, y = draw(1)
+    x, y = random(*shape[:2]), random(*shape[1:])
     try:
         for threads in (1, 2, 3, 5):
             nn_kernels.set_num_threads(threads)

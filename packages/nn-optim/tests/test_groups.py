@@ -6,6 +6,7 @@ import inspect
 import numpy as np
 import pytest
 from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
+from nn_optim._group import _divide
 from nn_optim.extend import option
 from nn_tensor import Tensor, ones, randn, use_kernels, zeros
 from nn_tensor.extend import check_number
@@ -386,11 +387,25 @@ def test_all_parameters_are_updated_by_one_compiled_call(kind, options, compiled
 
     def watched(dtype, state):
         loop = find(dtype, state)
-        return lambda table, values: (rows.append(len(table)), loop(table, values))
+        return lambda arguments, *sizes: (rows.append(len(arguments[0])), loop(arguments, *sizes))
 
     monkeypatch.setattr(kind.rule, "loop_for_several", watched)
     train(kind([leaf(3), leaf(20000), leaf(2, 2)], **options), 1)
     assert rows == [3]
+
+
+@pytest.mark.parametrize(
+    "sizes", [[], [0], [1, 0, 5], [20000], [3, 8192, 8192, 4000, 4000, 4000], [10, 30000, 10] * 3]
+)
+def test_parts_of_a_compiled_step_hold_each_element_once(sizes):
+    pieces, firsts = _divide(sizes)
+    assert firsts[0] == 0
+    assert firsts[-1] == len(pieces)
+    assert (np.diff(firsts) > 0).all() or not len(pieces)
+    found = [(number, i) for number, start, stop in pieces for i in range(start, stop)]
+    assert found == [(number, i) for number, size in enumerate(sizes) for i in range(size)]
+    for first, last in zip(firsts[:-1], firsts[1:], strict=True):
+        assert np.diff(pieces[first:last, 1:]).sum() <= 8192
 
 
 def test_gradients_of_any_layout_and_dtype_are_read(compiled):

@@ -14,10 +14,11 @@ from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from nn_tensor.extend import refuse_compiled_kernels
+from nn_tensor import use_kernels
+from nn_tensor.extend import is_large_product, matrix_product, refuse_compiled_kernels
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-__all__ = ["Step", "Symbol", "expand", "is_view"]
+__all__ = ["Step", "Symbol", "expand", "is_view", "large_product"]
 
 _HARMLESS = (bool, int, float, type(None), str, np.dtype, type)
 _REDUCTIONS: dict[Any, np.ufunc] = {np.sum: np.add, np.max: np.maximum, np.min: np.minimum}
@@ -48,6 +49,22 @@ def is_view(function: Any) -> bool:
 def _same_bits(a: Any, b: Any) -> bool:
     layouts = [(x.shape, x.dtype, x.strides) for x in (a, b)]
     return layouts[0] == layouts[1] and a.tobytes() == b.tobytes()
+
+
+def _product_of(x: Any, y: Any) -> tuple[Callable[..., Any], Any]:
+    """Return the function by which operations multiply matrices of these sizes, and the result."""
+    if is_large_product(x, y):
+        with use_kernels("auto"):  # the compiled kernel of a product is the product
+            return large_product, matrix_product(x, y)
+    result = np.matmul(x, y)
+    # `dot` is without the overhead of a generalized ufunc
+    is_same = x.ndim == y.ndim == 2 and _same_bits(np.dot(x, y), result)
+    return np.dot if is_same else np.matmul, result
+
+
+def large_product(x: Any, y: Any, out: Any = None) -> Any:
+    """Return ``matrix_product(x, y, out=out)``; `out` is given by position, as to `dot`."""
+    return matrix_product(x, y, None, out)
 
 
 class Symbol(NDArrayOperatorsMixin):
@@ -116,10 +133,10 @@ class Symbol(NDArrayOperatorsMixin):
             raise _Opaque
         arrays = [x.array if isinstance(x, Symbol) else x for x in operands]
         with np.errstate(all="ignore"):
-            result = np.asarray(function(*arrays, **options))
-            if function is np.matmul and all(getattr(x, "ndim", 0) == 2 for x in arrays):
-                # without the overhead of a generalized ufunc
-                function = np.dot if _same_bits(np.dot(*arrays), result) else function
+            if function is np.matmul and all(type(x) is np.ndarray for x in arrays):
+                function, result = _product_of(*arrays)
+            else:
+                result = np.asarray(function(*arrays, **options))
         symbol = Symbol(result, self.steps)
         self.steps.append(Step(function, operands, options, symbol, label))
         return symbol

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_jit._expand import large_product
 from nn_jit._program import Call, Program, values_in
 
 __all__ = [
@@ -88,7 +89,7 @@ def last_uses(program: Program) -> dict[int, int]:
 def out_position(call: Call) -> int | None:
     """Return the place of the array to fill among the arguments of a function of NumPy."""
     function = call.function
-    if isinstance(function, np.ufunc) or function is np.dot:
+    if isinstance(function, np.ufunc) or function in (np.dot, large_product):
         return len(call.arguments)
     is_reduction = isinstance(getattr(function, "__self__", None), np.ufunc)
     return 3 if is_reduction and len(call.arguments) == 5 else None

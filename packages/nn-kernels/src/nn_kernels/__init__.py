@@ -15,11 +15,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from nn_kernels._compile import compile_function as compile_function
+from nn_kernels._generated import compile_parts as compile_parts
 from nn_kernels._generated import compile_source as compile_source
 from nn_kernels._threads import get_num_threads as get_num_threads
 from nn_kernels._threads import set_num_threads as set_num_threads
 
-__all__ = ["compile_function", "compile_source", "find", "get_num_threads", "set_num_threads"]
+__all__ = [
+    "compile_function",
+    "compile_parts",
+    "compile_source",
+    "find",
+    "get_num_threads",
+    "set_num_threads",
+]
 
 __version__ = "0.1.0"
 

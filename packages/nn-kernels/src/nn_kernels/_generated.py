@@ -7,17 +7,18 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numba
 
-from nn_kernels._atomics import doubles, floats
-from nn_kernels._compile import compile_function
+from nn_kernels._atomics import doubles, floats, integers
+from nn_kernels._compile import Job, compile_function
+from nn_kernels._threads import run
 
-__all__ = ["compile_source"]
+__all__ = ["compile_parts", "compile_source"]
 
 
 @functools.cache
@@ -36,12 +37,45 @@ def compile_source(source: str) -> Callable[..., Any]:
     >>> compile_source("def run(x):\\n    return x + 1\\n")(2)
     3
     """
+    compiled: Callable[..., Any] = compile_function(_module_of(source).run)
+    return compiled
+
+
+@functools.cache
+def compile_parts(source: str) -> Callable[..., None]:
+    """Return a function that runs a job, whose text is compiled as by `compile_source`, in parts.
+
+    It is called with a sequence of integers and contiguous arrays, the number of parts, and the
+    nanoseconds that one thread needs for all of them, roughly: longer jobs are divided among the
+    threads of the pool.
+
+    Args:
+        source: a module's text, with ``run(arguments, part, thread)``. Its arguments are a pointer
+            to 64-bit integers, of which those given (for arrays their addresses, see ``floats``,
+            ``doubles`` and ``integers``) begin at ``arguments[2]``; the part; and a number that no
+            two parts have that run at the same time.
+
+    >>> import numpy as np
+    >>> text = "def run(a, part, thread):\\n    floats(a[2])[part] = a[3] + part\\n"
+    >>> x = np.empty(3, np.float32)
+    >>> compile_parts(text)((x, 10), 3, 1000)
+    >>> x
+    array([10., 11., 12.], dtype=float32)
+    """
+    job = Job(_module_of(source).run)
+
+    def run_parts(arguments: Sequence[Any], parts: int, work: int) -> None:
+        run(job, arguments, parts, work=work)
+
+    return run_parts
+
+
+def _module_of(source: str) -> ModuleType:
     key = f"{numba.__version__} {sys.version_info[:2]} {source}"
     name = f"nn_kernels_generated_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
     module = _module_of_file(name, source) or _module_of_text(name, source)
     sys.modules[name] = module  # numba's cache loads by the name of the module
-    compiled: Callable[..., Any] = compile_function(module.run)
-    return compiled
+    return module
 
 
 def _folder() -> Path:
@@ -83,6 +117,6 @@ def _module_of_text(name: str, source: str) -> ModuleType:
 
 
 def _run(module: ModuleType, source: str, filename: str) -> ModuleType:
-    vars(module).update(floats=floats, doubles=doubles)
+    vars(module).update(floats=floats, doubles=doubles, integers=integers)
     exec(compile(source, filename, "exec"), vars(module))
     return module

@@ -37,6 +37,7 @@ _ADDRESS, _ARGUMENTS, _DONE, _TICKETS, _LINE = 0, 1, 8, 16, 8  # each group on i
 _POLLS = 100_000  # about 250 microseconds: a step goes from one kernel to the next in less
 _LAST_POLLS = 2_000
 _SHORT = 50_000  # nanoseconds: a shorter job is done by its caller before a worker wakes up
+_SHORT_FOR_AWAKE = 10_000  # the same where the workers are still polling after the job before
 
 
 @jit()
@@ -137,6 +138,9 @@ class _Pool:
         self.state = np.zeros(_TICKETS + threads * _LINE, np.int64)
         self.jobs = 0
         self.workers = [_Worker(self.state, number, threads) for number in range(1, threads)]
+
+    def is_awake(self) -> bool:
+        return not any(worker.asleep for worker in self.workers)
 
     def run(self, address: int, arguments: int, parts: int) -> None:
         self.jobs += 1
@@ -246,9 +250,17 @@ def _run_with(
     function(job.address, address(numbers), parts)
 
 
-def _estimate(arguments: Sequence[Any]) -> int:
-    """Return about how long one pass over the arrays takes."""
+def _estimate(arguments: Sequence[Any], work: int | None) -> int:
+    """Return the nanoseconds of a job, by default about those of one pass over the arrays."""
+    if work is not None:
+        return work
     return sum(x.size for x in arguments if isinstance(x, np.ndarray)) // 3
+
+
+def _is_long(time: int) -> bool:
+    """Return whether the workers can take a share of a job before the caller has done it."""
+    pool = _pool
+    return time >= _SHORT or (time >= _SHORT_FOR_AWAKE and pool is not None and pool.is_awake())
 
 
 def run(
@@ -265,8 +277,7 @@ def run(
         work: the time that one thread needs, in nanoseconds, roughly; by default that of one pass
             over the arrays.
     """
-    shared = parts > 1 and get_num_threads() > 1
-    if shared and (_estimate(arguments) if work is None else work) >= _SHORT:
+    if parts > 1 and get_num_threads() > 1 and _is_long(_estimate(arguments, work)):
         pool = _get_pool()
         if not pool.lock.locked():
             # Ctrl-C after a call of `acquire` would leave it locked; `with` cannot be interrupted

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,9 @@ _DEPTH = 384  # terms of the sums that are added up at a time
 _BLOCK_ROWS, _BLOCK_COLUMNS = 128, 384  # of a part
 _COLUMNS = 16 * VECTORS  # of a panel of y
 _FEW_ROWS = 64  # for which a panel of y is not copied, if its rows are contiguous
+_MANY_TERMS, _FEW_ELEMENTS = 256, 1 << 14  # of a product that is divided by its terms
 _PARTS = 16  # of a stack of matrices
-_PER_NANOSECOND = 100  # multiplications of a thread, about
+_PER_NANOSECOND = 50  # multiplications of a thread, about
 _FLOAT32 = np.dtype(np.float32)
 
 
@@ -167,21 +168,21 @@ def _multiply_block(  # type: ignore[no-untyped-def]
 
 
 def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
-    x, y, out, bias = a[2], a[3], a[4], floats(a[5])
-    packed_offsets, offsets = integers(a[6]), integers(a[7])
-    rows, terms, columns = a[8], a[9], a[10]
-    x_row, x_step, y_step, y_column, out_row = a[11], a[12], a[13], a[14], a[15]
-    block_rows, block_columns, across, blocks = a[16], a[17], a[18], a[19]
-    has_bias, copies, matrices, together, inner = a[20], a[21], a[22], a[23], a[24]
+    x, y, out, bias, has_bias, p = a[2], a[3], a[4], floats(a[5]), a[6], integers(a[7])
+    rows, terms, columns = p[0], p[1], p[2]
+    x_row, x_step, y_step, y_column, out_row = p[3], p[4], p[5], p[6], p[7]
+    block_rows, block_columns, across, blocks, copies = p[8], p[9], p[10], p[11], p[12]
+    matrices, together, inner = p[13], p[14], p[15]
+    packed_offsets, offsets = integers(p[22]), integers(p[23])
     group, block = part // blocks, part % blocks
     row0, column0 = block // across * block_rows, block % across * block_columns
     row1, column1 = min(row0 + block_rows, rows), min(column0 + block_columns, columns)
     for n in range(group * together, min((group + 1) * together, matrices)):
         i, j = n // inner, n % inner
         _multiply_block(
-            floats(x + 4 * (i * a[25] + j * a[26])), x_row, x_step,
-            floats(y + 4 * (i * a[27] + j * a[28])), y_step, y_column,
-            floats(out + 4 * (i * a[29] + j * a[30])), out_row,
+            floats(x + 4 * (i * p[16] + j * p[17])), x_row, x_step,
+            floats(y + 4 * (i * p[18] + j * p[19])), y_step, y_column,
+            floats(out + 4 * (i * p[20] + j * p[21])), out_row,
             bias, has_bias, terms, row0, row1, column0, column1, copies, packed_offsets, offsets,
             a[0] + 4 * thread * a[1],
         )  # fmt: skip
@@ -197,7 +198,6 @@ def _offsets(step: int) -> Any:
     return np.arange(_DEPTH + 1) * step
 
 
-@functools.lru_cache(1024)
 def _blocks(rows: int, columns: int, matrices: int) -> tuple[int, int, int, int]:
     """Return rows and columns of a part, the number of parts in a row of them, and of a matrix."""
     down = -(-rows // _BLOCK_ROWS)
@@ -215,7 +215,6 @@ def _blocks(rows: int, columns: int, matrices: int) -> tuple[int, int, int, int]
     return high, wide, across, across * -(-rows // high)
 
 
-@functools.lru_cache(1024)
 def _stacks(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return what tells where each matrix of a stack begins, or None.
 
@@ -239,7 +238,6 @@ def _stacks(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[int, ...
     return (inner[0], *(x for pair in zip(outer[1:], inner[1:], strict=True) for x in pair))
 
 
-@functools.lru_cache(1024)
 def _steps(strides: tuple[int, int]) -> tuple[int, int] | None:
     """Return the distances of rows and of columns in elements, or None if neither is one."""
     row, column = strides[0] // 4, strides[1] // 4
@@ -248,8 +246,77 @@ def _steps(strides: tuple[int, int]) -> tuple[int, int] | None:
     return row, column
 
 
+class _Plan(NamedTuple):
+    """How a product is computed of arrays of some shapes and strides.
+
+    Attributes:
+        numbers: what the job reads.
+        offsets: a table whose address is among them.
+        in_halves: whether the sums are computed in two halves, as a stack of two products.
+    """
+
+    numbers: Any
+    offsets: Any
+    parts: int
+    memory: int
+    work: int
+    in_halves: bool
+
+
+@functools.lru_cache(1024)
+def _plan(
+    x_shape: tuple[int, ...],
+    x_strides: tuple[int, ...],
+    y_shape: tuple[int, ...],
+    y_strides: tuple[int, ...],
+    out_strides: tuple[int, ...] | None,
+) -> _Plan | None:
+    """Return the plan of a product, None where BLAS or the reference computes it.
+
+    Args:
+        out_strides: None for a new array in C order.
+    """
+    if min(len(x_shape), len(y_shape)) < 2 or y_shape[:-1] != (*x_shape[:-2], x_shape[-1]):
+        return None
+    *stack, rows, terms = x_shape
+    columns, matrices = y_shape[-1], math.prod(stack)
+    if rows < ROWS or columns < 16 or rows * columns * terms < _LEAST:
+        return None
+    if matrices * rows * columns * terms <= _SINGLE:
+        return None
+    if out_strides is None:
+        lengths = (*stack, rows, columns)
+        out_strides = tuple(4 * math.prod(lengths[n + 1 :]) for n in range(len(lengths)))
+    x_steps, y_steps = _steps(x_strides[-2:]), _steps(y_strides[-2:])
+    out_steps = _steps(out_strides[-2:])
+    if x_steps is None or y_steps is None or out_steps is None or out_steps[1] != 1:
+        return None
+    starts = _stacks(tuple(stack), x_strides[:-2], y_strides[:-2], out_strides[:-2])
+    if starts is None:
+        return None
+    in_halves = not stack and terms >= _MANY_TERMS and rows * columns <= _FEW_ELEMENTS
+    if in_halves := in_halves and terms % 2 == 0:
+        terms, matrices, out_steps = terms // 2, 2, (columns, 1)
+        starts = 2, 0, terms * x_steps[1], 0, terms * y_steps[0], 0, rows * columns
+    block_rows, block_columns, across, blocks = _blocks(rows, columns, matrices)
+    copies = y_steps[1] != 1 or block_rows > _FEW_ROWS
+    together, offsets = -(-matrices // _PARTS), _offsets(y_steps[0])
+    numbers = [
+        rows, terms, columns, *x_steps, *y_steps, out_steps[0], block_rows, block_columns, across,
+        blocks, copies, matrices, together, *starts, address(_PACKED), address(offsets),
+    ]  # fmt: skip
+    memory = (block_rows + _COLUMNS) * min(terms, _DEPTH) + ROWS * _COLUMNS + 64
+    parts = blocks * -(-matrices // together)
+    work = matrices * rows * columns * terms // _PER_NANOSECOND
+    return _Plan(np.array(numbers, np.int64), offsets, parts, memory, work, in_halves)
+
+
 def matmul(x: Any, y: Any, out: Any = None) -> Any:
     """Return the products of float32 matrices that are large enough for several threads.
+
+    A product of few elements that are sums of many terms is computed in two halves, each with half
+    of the terms. A thread then reads half of the rows of `y`, which are weights, as it does in the
+    product that gives their gradient and in the update of the optimizer: they stay in its cache.
 
     Args:
         x: a matrix, or a stack of matrices, in which the elements of a row, or of a column, stand
@@ -269,40 +336,32 @@ def linear(x: Any, weights: Any, bias: Any) -> Any:
 def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
     if not POOLED or not FUSED:  # a BLAS library is faster
         return NotImplemented
-    if x.ndim < 2 or y.ndim < 2 or x.dtype != _FLOAT32 or y.dtype != _FLOAT32:
+    if x.dtype != _FLOAT32 or y.dtype != _FLOAT32:
         return NotImplemented
-    *stack, rows, terms = x.shape
-    columns = y.shape[-1]
-    if y.shape[:-1] != (*stack, terms):
+    plan = _plan(x.shape, x.strides, y.shape, y.strides, None if out is None else out.strides)
+    if plan is None:
         return NotImplemented
-    if rows < ROWS or columns < 16 or rows * columns * terms < _LEAST:
-        return NotImplemented
-    if x.size * columns <= _SINGLE:
-        return NotImplemented
-    shape = (*stack, rows, columns)
+    shape = (*x.shape[:-1], y.shape[-1])
     if out is None:
         out = np.empty(shape, _FLOAT32)
     elif out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable:
         return NotImplemented
-    if bias is not None and (bias.dtype != _FLOAT32 or bias.shape != (columns,)):
-        return NotImplemented
-    x_steps, y_steps, out_steps = (_steps(array.strides[-2:]) for array in (x, y, out))
-    if x_steps is None or y_steps is None or out_steps is None or out_steps[1] != 1:
-        return NotImplemented
-    starts = _stacks(tuple(stack), x.strides[:-2], y.strides[:-2], out.strides[:-2])
-    if starts is None:
-        return NotImplemented
-    matrices = math.prod(stack)
-    block_rows, block_columns, across, blocks = _blocks(rows, columns, matrices)
-    copies = y_steps[1] != 1 or block_rows > _FEW_ROWS
-    together = -(-matrices // _PARTS)
-    arguments = (
-        address(x), address(y), address(out), np.ascontiguousarray(_NONE if bias is None else bias),
-        _PACKED, _offsets(y_steps[0]), rows, terms, columns, *x_steps, *y_steps, out_steps[0],
-        block_rows, block_columns, across, blocks, bias is not None, copies,
-        matrices, together, *starts,
-    )  # fmt: skip
-    memory = (block_rows + _COLUMNS) * min(terms, _DEPTH) + ROWS * _COLUMNS + 64
-    parts = blocks * -(-matrices // together)
-    run(_MATMUL, arguments, parts, memory, x.size * columns // _PER_NANOSECOND)
+    if bias is not None:
+        if bias.dtype != _FLOAT32 or bias.shape != shape[-1:]:
+            return NotImplemented
+        bias = np.ascontiguousarray(bias)
+    if plan.in_halves:
+        halves = np.empty((2, *shape), _FLOAT32)
+        _run(plan, x, y, halves, None)
+        np.add(halves[0], halves[1], out=out)
+        if bias is not None:
+            out += bias
+    else:
+        _run(plan, x, y, out, bias)
     return out
+
+
+def _run(plan: _Plan, x: Any, y: Any, out: Any, bias: Any) -> None:
+    has_bias, bias = bias is not None, _NONE if bias is None else bias
+    arguments = address(x), address(y), address(out), bias, has_bias, plan.numbers
+    run(_MATMUL, arguments, plan.parts, plan.memory, plan.work)

@@ -36,6 +36,8 @@ _SMALL = 16384
 
 _PAGE = 4096  # bytes
 
+_PART = 8192  # elements that a thread updates at a time
+
 _IN_LOOPS = (np.dtype(np.float32), np.dtype(np.float64))
 
 Array = Any
@@ -165,11 +167,13 @@ class AddressTable:
         self._shapes = [state.array.shape for state in states]
         self._dtype = states[0].array.dtype
         self._parameters = [state.array for state in states]
-        self._rows = np.zeros((len(states), 3 + len(names)), np.int64)
-        self._gradients = self._rows[:, 2]
-        for row, arrays in zip(self._rows, self._kept, strict=True):
+        self._addresses = np.zeros((len(states), 2 + len(names)), np.int64)
+        self._gradients = self._addresses[:, 1]
+        for row, arrays in zip(self._addresses, self._kept, strict=True):
             parameter, *others = map(_address, arrays)
-            row[:] = arrays[0].size, parameter, 0, *others
+            row[:] = parameter, 0, *others
+        self._size = sum(array.size for array in self._parameters)
+        self._pieces, self._firsts = _divide([array.size for array in self._parameters])
 
     @classmethod
     def of(cls, states: Sequence[State], names: Sequence[str]) -> AddressTable:
@@ -213,10 +217,30 @@ class AddressTable:
             except (TypeError, ValueError):
                 copies.append(gradient := gradient.copy("C"))
                 self._gradients[n] = _address(gradient)
-        loop(self._rows, np.array(options, np.float64))
+        arguments = self._addresses, np.array(options, np.float64), self._pieces, self._firsts
+        loop(arguments, len(self._firsts) - 1, self._size)  # about a nanosecond an element
         for state in states:
             state.step += 1
         mark_dirty(*self._parameters)
+
+
+def _divide(sizes: Sequence[int]) -> tuple[Array, Array]:
+    """Divide arrays into pieces, and these into parts of about equal numbers of elements.
+
+    Returns:
+        For each piece the number of the array, its first element and its end; for each part its
+        first piece, and at the end the number of pieces.
+    """
+    pieces, firsts, room = [], [0], _PART
+    for number, size in enumerate(sizes):
+        for start in range(0, size, _PART):
+            stop = min(start + _PART, size)
+            if stop - start > room:
+                firsts.append(len(pieces))
+                room = _PART
+            pieces.append((number, start, stop))
+            room -= stop - start
+    return np.array(pieces, np.int64).reshape(-1, 3), np.array([*firsts, len(pieces)])
 
 
 def _placed(array: Array, number: int, parameter: Array) -> Array:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from nn_tensor.extend import Kernel, compile_source
+from nn_tensor.extend import Kernel, compile_parts
 
 from nn_optim._multi_tensor import MultiTensorKernel
 
@@ -94,17 +94,24 @@ class UpdateRule(Kernel):
             if x is not parameter:
                 parameter[...] = x
 
-    def loop_for_several(self, dtype: str, state: Iterable[str]) -> Callable[..., None] | None:
+    def loop_for_several(
+        self, dtype: str, state: Iterable[str]
+    ) -> Callable[[Sequence[Any], int, int], None] | None:
         """Return the compiled rule for many parameters, or None where no compiled kernels run.
 
-        It takes a table of int64, for each parameter the number of elements and the addresses of
-        its arrays, contiguous and of one dtype: parameter, gradient, and those of `state`, the
-        arrays that are kept, in the order of the rule; and the options as an array of float64.
+        It is a job, run in parts (see `nn_tensor.extend.compile_parts`), of which the arguments are
+
+        - the addresses of each parameter's arrays, contiguous and of one dtype: parameter,
+          gradient, and those of `state`, the arrays that are kept, in the order of the rule;
+        - the options, an array of float64;
+        - pieces of the parameters: the number of the parameter, the first element, and the end;
+        - for each part the number of its first piece, and that of all pieces.
+
         `dtype` is ``"f"`` or ``"d"``, NumPy's letters for float32 and float64.
         """
         if self._translation is None:
             return None
-        return compile_source(self._translation.source_for_several(dtype, tuple(state)))
+        return compile_parts(self._translation.source_for_several(dtype, tuple(state)))
 
 
 def update_rule(function: Callable[..., None]) -> UpdateRule:
@@ -200,30 +207,35 @@ class _Translation(ast.NodeTransformer):
 
     @functools.cache  # noqa: B019 - a rule lives as long as its module
     def source_for_several(self, dtype: str, state: tuple[str, ...]) -> str:
-        """Return a module's text: the rule for each row of a table of sizes and addresses.
+        """Return a module's text: the rule for the pieces of parameters that make a part.
 
-        A loop over the few elements before the parameter's first cache line comes first: with
-        vectors that cross lines the loop over the others takes twice the time.
+        A loop over the few elements before the next cache line comes first: with vectors that cross
+        lines the loop over the others takes twice the time.
         """
         statements = ast.parse("\n".join(map(ast.unparse, self.body))).body
         present = [name for name in self.arrays if name in ("parameter", "gradient", *state)]
         kept = _WithoutTests(present).visit(ast.Module(statements, []))
         body = re.sub(_words(self.arrays), r"\g<0>[element]", ast.unparse(kept))
         pointer, number = {"f": ("floats", "float32"), "d": ("doubles", "float64")}[dtype]
+        size = np.dtype(dtype).itemsize
         lines = [
+            "_addresses, _options = integers(_arguments[2]), doubles(_arguments[3])",
+            "_pieces, _firsts = integers(_arguments[4]), integers(_arguments[5])",
             *(f"{name} = _options[{n}]" for n, name in enumerate(self.options)),
             *self.prelude,
             *(f"{c} = np.{number}({text})" for text, c in self.coefficients.items()),
-            "for _row in range(len(_table)):",
-            *(f" {name} = {pointer}(_table[_row, {n}])" for n, name in enumerate(present, 1)),
-            " _size = np.uintp(_table[_row, 0])",
-            f" _head = np.uintp(-_table[_row, 1] % {_LINE} // {np.dtype(dtype).itemsize})",
-            " _head = min(_size, _head)",
-            " for _start, _stop in ((np.uintp(0), _head), (_head, _size)):",
+            "for _piece in range(_firsts[_part], _firsts[_part + 1]):",
+            f" _row = _pieces[3 * _piece] * {len(present)}",
+            *(f" {name} = {pointer}(_addresses[_row + {n}])" for n, name in enumerate(present)),
+            " _first, _end = _pieces[3 * _piece + 1], _pieces[3 * _piece + 2]",
+            f" _line = _first + -(_addresses[_row] + {size} * _first) % {_LINE} // {size}",
+            " _line = np.uintp(min(_end, _line))",
+            " for _start, _stop in ((np.uintp(_first), _line), (_line, np.uintp(_end))):",
             f"  for element in range(_start, _stop):\n{textwrap.indent(body, '   ')}",
         ]
         text = textwrap.indent("\n".join(lines), " ")
-        return f"import math\n\nimport numpy as np\n\n\ndef run(_table, _options):\n{text}\n"
+        arguments = "_arguments, _part, _thread"
+        return f"import math\n\nimport numpy as np\n\n\ndef run({arguments}):\n{text}\n"
 
     def launch(self, cp: Any, *arguments: Any) -> None:
         """Run the rule as a CUDA kernel."""

@@ -9,7 +9,7 @@ implementation is a function of CuPy and arrays.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,10 +19,11 @@ from nn_tensor._modes import Switch, modes
 
 __all__ = [
     "Kernel",
+    "compile_parts",
     "compile_source",
+    "compiled_kernels_run",
     "kernel",
     "refuse_compiled_kernels",
-    "refuses_compiled_kernels",
     "use_kernels",
 ]
 
@@ -74,6 +75,30 @@ def compile_source(source: str) -> Callable[..., Any] | None:
     import nn_kernels
 
     return nn_kernels.compile_source(source)
+
+
+def compile_parts(source: str) -> Callable[[Sequence[Any], int, int], None] | None:
+    """Return a function that divides a compiled job among threads, or None without numba.
+
+    The text is a module's, as for `compile_source`, with ``run(arguments, part, thread)``: a
+    pointer to 64-bit integers, the number of the part, and that of a thread. The function is called
+    with a sequence of integers and contiguous arrays, of which the job finds the integers and the
+    addresses of the arrays from ``arguments[2]`` on; the number of parts; and the nanoseconds that
+    one thread needs for all of them, roughly. ``integers(address)`` is the array of int64 at an
+    address.
+
+    >>> import numpy as np
+    >>> from nn_tensor.extend import compile_parts
+    >>> double = compile_parts("def run(a, part, thread):\\n    floats(a[2])[part] *= 2\\n")
+    >>> x = np.ones(2, np.float32)
+    >>> if double is not None:
+    ...     double((x,), 2, 100)
+    """
+    if modes.kernels != "auto" or not _has_kernels():
+        return None
+    import nn_kernels
+
+    return nn_kernels.compile_parts(source)
 
 
 class Kernel:
@@ -176,9 +201,9 @@ class refuse_compiled_kernels(Switch):  # noqa: N801
             modes.kernels = _REFUSE
 
 
-def refuses_compiled_kernels() -> bool:
-    """Return whether this thread is inside `refuse_compiled_kernels`, and looks at symbols."""
-    return bool(modes.kernels == _REFUSE)
+def compiled_kernels_run() -> bool:
+    """Return whether compiled kernels are there, and `use_kernels` lets them run in this thread."""
+    return modes.kernels != "reference" and _has_kernels()
 
 
 class use_kernels(Switch):  # noqa: N801 - a context manager, as no_grad

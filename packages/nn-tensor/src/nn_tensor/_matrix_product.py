@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from nn_tensor._convert import array_module
-from nn_tensor._kernel import kernel, refuses_compiled_kernels
+from nn_tensor._kernel import compiled_kernels_run, kernel
 
-__all__ = ["matrix_product"]
+__all__ = ["is_large_product", "matrix_product"]
 
-# Multiplications. A BLAS library takes less time for products that fit into the cache of a core,
-# and computes each small matrix of a stack in one thread.
-_LARGE, _LARGE_STACK = 1 << 22, 1 << 18
+# Multiplications. BLAS libraries compute smaller products in one thread (OpenBLAS up to this
+# number), and each small matrix of a stack.
+_LARGE, _LARGE_STACK = 1 << 20, 1 << 18
 
 
 @kernel
@@ -37,6 +37,19 @@ def _add(out: Any, bias: Any) -> Any:
     return out
 
 
+def is_large_product(x: Any, y: Any) -> bool:
+    """Return whether `matrix_product` computes ``x @ y`` on the threads of the compiled kernels.
+
+    >>> import numpy as np
+    >>> from nn_tensor.extend import is_large_product
+    >>> is_large_product(np.eye(2), np.eye(2))
+    False
+    """
+    least = _LARGE if x.ndim == 2 else _LARGE_STACK
+    is_large = x.ndim == y.ndim > 1 and x.size * y.shape[-1] > least
+    return is_large and compiled_kernels_run()
+
+
 def matrix_product(x: Any, y: Any, bias: Any = None, out: Any = None) -> Any:
     """Return ``x @ y``, plus a bias; for forwards and gradient rules.
 
@@ -57,9 +70,7 @@ def matrix_product(x: Any, y: Any, bias: Any = None, out: Any = None) -> Any:
     array([[1., 2., 3.],
            [1., 2., 3.]])
     """
-    are_arrays = type(x) is type(y) is np.ndarray or refuses_compiled_kernels()
-    least = _LARGE if x.ndim == 2 else _LARGE_STACK
-    if are_arrays and x.ndim == y.ndim > 1 and x.size * y.shape[-1] > least:
+    if type(x) is type(y) is np.ndarray and is_large_product(x, y):
         return _large_product(np, x, y, out) if bias is None else _large_linear(np, x, y, bias)
     if out is not None:
         return array_module(x).matmul(x, y, out=out)

@@ -58,8 +58,8 @@ from nn_tensor._internals import (
     set_array,
     set_gradient,
 )
-from nn_tensor._kernel import Kernel, compile_source, kernel, refuse_compiled_kernels
-from nn_tensor._matrix_product import matrix_product
+from nn_tensor._kernel import Kernel, compile_parts, compile_source, kernel, refuse_compiled_kernels
+from nn_tensor._matrix_product import is_large_product, matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
@@ -87,6 +87,7 @@ __all__ = [
     "is_anomaly_detected",
     "is_autocast_dtype",
     "is_floating",
+    "is_large_product",
     "check_bool",
     "check_choice",
     "check_floating_dtype",
@@ -95,6 +96,7 @@ __all__ = [
     "check_probability",
     "check_range",
     "check_shape",
+    "compile_parts",
     "compile_source",
     "describe",
     "device_of",
