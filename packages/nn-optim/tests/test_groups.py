@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -404,7 +405,7 @@ def test_parts_of_a_compiled_step_hold_each_element_once(sizes):
     assert (np.diff(firsts) > 0).all() or not len(pieces)
     found = [(number, i) for number, start, stop in pieces for i in range(start, stop)]
     assert found == [(number, i) for number, size in enumerate(sizes) for i in range(size)]
-    for first, last in zip(firsts[:-1], firsts[1:], strict=True):
+    for first, last in itertools.pairwise(firsts):
         assert np.diff(pieces[first:last, 1:]).sum() <= 8192
 
 
