@@ -238,7 +238,7 @@ def _stacks(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[int, ...
     return (inner[0], *(x for pair in zip(outer[1:], inner[1:], strict=True) for x in pair))
 
 
-def _steps(strides: tuple[int, int]) -> tuple[int, int] | None:
+def _steps(strides: tuple[int, ...]) -> tuple[int, int] | None:
     """Return the distances of rows and of columns in elements, or None if neither is one."""
     row, column = strides[0] // 4, strides[1] // 4
     if (row != 1 and column != 1) or row < 1 or column < 1 or strides[0] % 4 or strides[1] % 4:
@@ -250,7 +250,7 @@ class _Plan(NamedTuple):
     """How a product is computed of arrays of some shapes and strides.
 
     Attributes:
-        numbers: what the job reads.
+        numbers: the sizes, distances and addresses that the job reads.
         offsets: a table whose address is among them.
         in_halves: whether the sums are computed in two halves, as a stack of two products.
     """

@@ -231,7 +231,8 @@ def _divide(sizes: Sequence[int]) -> tuple[Array, Array]:
         For each piece the number of the array, its first element and its end; for each part its
         first piece, and at the end the number of pieces.
     """
-    pieces, firsts, room = [], [0], _PART
+    pieces: list[tuple[int, int, int]] = []
+    firsts, room = [0], _PART
     for number, size in enumerate(sizes):
         for start in range(0, size, _PART):
             stop = min(start + _PART, size)
