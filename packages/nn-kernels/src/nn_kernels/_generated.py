@@ -16,7 +16,7 @@ import numba
 
 from nn_kernels._atomics import doubles, floats, integers
 from nn_kernels._compile import Job, compile_function
-from nn_kernels._threads import run
+from nn_kernels._threads import BoundJob
 
 __all__ = ["compile_parts", "compile_source"]
 
@@ -42,12 +42,12 @@ def compile_source(source: str) -> Callable[..., Any]:
 
 
 @functools.cache
-def compile_parts(source: str) -> Callable[..., None]:
-    """Return a function that runs a job, whose text is compiled as by `compile_source`, in parts.
+def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int], None]]:
+    """Return a function that binds a job, whose text is compiled as by `compile_source`.
 
-    It is called with a sequence of integers and contiguous arrays, the number of parts, and the
-    nanoseconds that one thread needs for all of them, roughly: longer jobs are divided among the
-    threads of the pool.
+    It is given integers and contiguous arrays, and returns a function of the number of parts, and
+    of the nanoseconds that one thread needs for all of them, roughly: longer jobs are divided among
+    the threads of the pool.
 
     Args:
         source: a module's text, with ``run(arguments, part, thread)``. Its arguments are a pointer
@@ -58,16 +58,11 @@ def compile_parts(source: str) -> Callable[..., None]:
     >>> import numpy as np
     >>> text = "def run(a, part, thread):\\n    floats(a[2])[part] = a[3] + part\\n"
     >>> x = np.empty(3, np.float32)
-    >>> compile_parts(text)((x, 10), 3, 1000)
+    >>> compile_parts(text)((x, 10))(3, 1000)
     >>> x
     array([10., 11., 12.], dtype=float32)
     """
-    job = Job(_module_of(source).run)
-
-    def run_parts(arguments: Sequence[Any], parts: int, work: int) -> None:
-        run(job, arguments, parts, work=work)
-
-    return run_parts
+    return functools.partial(BoundJob, Job(_module_of(source).run))
 
 
 def _module_of(source: str) -> ModuleType:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import addressof, c_char
 from typing import Any
 
@@ -31,7 +31,7 @@ import numpy as np
 from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
 from nn_kernels._compile import Job, jit
 
-__all__ = ["POOLED", "address", "get_num_threads", "run", "set_num_threads"]
+__all__ = ["POOLED", "BoundJob", "address", "get_num_threads", "run", "set_num_threads"]
 
 _ADDRESS, _ARGUMENTS, _DONE, _TICKETS, _LINE = 0, 1, 8, 16, 8  # each group on its own cache line
 _POLLS = 100_000  # about 250 microseconds: a step goes from one kernel to the next in less
@@ -241,26 +241,34 @@ def address(x: Any) -> int:
         return int(x.__array_interface__["data"][0])
 
 
-def _run_with(
-    function: Any, job: Job, arguments: Sequence[Any], parts: int, memory: int, threads: int
-) -> None:
-    memory += -memory % 16 + 16  # threads do not share a cache line
-    values = [_workspace(memory * threads), memory, *arguments]
-    numbers = np.array([address(x) if isinstance(x, np.ndarray) else x for x in values], np.int64)
-    function(job.address, address(numbers), parts)
+def _numbers(values: Sequence[Any]) -> Any:
+    return np.array([address(x) if isinstance(x, np.ndarray) else x for x in values], np.int64)
 
 
-def _estimate(arguments: Sequence[Any], work: int | None) -> int:
+def _estimate(arguments: Sequence[Any]) -> int:
     """Return the nanoseconds of a job, by default about those of one pass over the arrays."""
-    if work is not None:
-        return work
     return sum(x.size for x in arguments if isinstance(x, np.ndarray)) // 3
 
 
-def _is_long(time: int) -> bool:
+def _run_numbers(job: Job, numbers: Callable[[int], Any], parts: int, work: int) -> None:
+    """Run a job that reads the numbers, which are given for a number of threads."""
+    if parts > 1 and get_num_threads() > 1 and _is_long(work):
+        pool = _get_pool()
+        if not pool.lock.locked():
+            # Ctrl-C after a call of `acquire` would leave it locked; `with` cannot be interrupted
+            # there. In the rare case that another caller has just locked it, this one waits.
+            with pool.lock:
+                given = numbers(pool.threads)  # kept while the job runs
+                pool.run(job.address, address(given), parts)
+            return
+    given = numbers(1)
+    _run_alone(job.address, address(given), parts)
+
+
+def _is_long(work: int) -> bool:
     """Return whether the workers can take a share of a job before the caller has done it."""
     pool = _pool
-    return time >= _SHORT or (time >= _SHORT_FOR_AWAKE and pool is not None and pool.is_awake())
+    return work >= _SHORT or (work >= _SHORT_FOR_AWAKE and pool is not None and pool.is_awake())
 
 
 def run(
@@ -277,12 +285,26 @@ def run(
         work: the time that one thread needs, in nanoseconds, roughly; by default that of one pass
             over the arrays.
     """
-    if parts > 1 and get_num_threads() > 1 and _is_long(_estimate(arguments, work)):
-        pool = _get_pool()
-        if not pool.lock.locked():
-            # Ctrl-C after a call of `acquire` would leave it locked; `with` cannot be interrupted
-            # there. In the rare case that another caller has just locked it, this one waits.
-            with pool.lock:
-                _run_with(pool.run, job, arguments, parts, memory, pool.threads)
-            return
-    _run_with(_run_alone, job, arguments, parts, memory, 1)
+    distance = memory + -memory % 16 + 16  # threads do not share a cache line
+
+    def numbers(threads: int) -> Any:
+        return _numbers([_workspace(distance * threads), distance, *arguments])
+
+    _run_numbers(job, numbers, parts, _estimate(arguments) if work is None else work)
+
+
+class BoundJob:
+    """A job with arguments whose addresses are looked up once; it has no workspace.
+
+    It is called with the number of parts, and with the nanoseconds that one thread needs.
+    """
+
+    def __init__(self, job: Job, arguments: Sequence[Any]) -> None:
+        self._job, self._arguments = job, list(arguments)  # kept as long as the addresses
+        self._numbers = _numbers([0, 0, *arguments])
+
+    def __call__(self, parts: int, work: int) -> None:
+        _run_numbers(self._job, self._given, parts, work)
+
+    def _given(self, threads: int) -> Any:
+        return self._numbers

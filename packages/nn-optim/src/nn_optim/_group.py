@@ -174,6 +174,7 @@ class AddressTable:
             row[:] = parameter, 0, *others
         self._size = sum(array.size for array in self._parameters)
         self._pieces, self._firsts = _divide([array.size for array in self._parameters])
+        self._rule: Any = None
 
     @classmethod
     def of(cls, states: Sequence[State], names: Sequence[str]) -> AddressTable:
@@ -200,9 +201,18 @@ class AddressTable:
         return True
 
     def apply(
-        self, loop: Callable[..., None], options: Sequence[Any], states: Sequence[State]
+        self, rule: Callable[..., Any], options: Sequence[Any], states: Sequence[State]
     ) -> None:
-        """Update the parameters of `states`, those of which this is the table."""
+        """Update the parameters of `states`, those of which this is the table.
+
+        Args:
+            rule: the compiled rule, to be bound to its arguments.
+            options: the options of the rule.
+        """
+        if rule is not self._rule:
+            self._rule, self._options = rule, np.empty(len(options))
+            self._step = rule((self._addresses, self._options, self._pieces, self._firsts))
+        self._options[:] = options
         copies = []
         for n, state in enumerate(states):
             gradient = gradient_of(state.parameter)
@@ -217,8 +227,7 @@ class AddressTable:
             except (TypeError, ValueError):
                 copies.append(gradient := gradient.copy("C"))
                 self._gradients[n] = _address(gradient)
-        arguments = self._addresses, np.array(options, np.float64), self._pieces, self._firsts
-        loop(arguments, len(self._firsts) - 1, self._size)  # about a nanosecond an element
+        self._step(len(self._firsts) - 1, self._size)  # about a nanosecond an element
         for state in states:
             state.step += 1
         mark_dirty(*self._parameters)

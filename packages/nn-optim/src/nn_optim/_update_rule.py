@@ -96,10 +96,10 @@ class UpdateRule(Kernel):
 
     def loop_for_several(
         self, dtype: str, state: Iterable[str]
-    ) -> Callable[[Sequence[Any], int, int], None] | None:
+    ) -> Callable[[Sequence[Any]], Callable[[int, int], None]] | None:
         """Return the compiled rule for many parameters, or None where no compiled kernels run.
 
-        It is a job, run in parts (see `nn_tensor.extend.compile_parts`), of which the arguments are
+        It is a job to be bound (see `nn_tensor.extend.compile_parts`) to these arguments:
 
         - the addresses of each parameter's arrays, contiguous and of one dtype: parameter,
           gradient, and those of `state`, the arrays that are kept, in the order of the rule;

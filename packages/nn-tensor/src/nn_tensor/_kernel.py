@@ -77,22 +77,22 @@ def compile_source(source: str) -> Callable[..., Any] | None:
     return nn_kernels.compile_source(source)
 
 
-def compile_parts(source: str) -> Callable[[Sequence[Any], int, int], None] | None:
-    """Return a function that divides a compiled job among threads, or None without numba.
+def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int], None]] | None:
+    """Return a function that binds a compiled job to its arguments, or None without numba.
 
     The text is a module's, as for `compile_source`, with ``run(arguments, part, thread)``: a
-    pointer to 64-bit integers, the number of the part, and that of a thread. The function is called
-    with a sequence of integers and contiguous arrays, of which the job finds the integers and the
-    addresses of the arrays from ``arguments[2]`` on; the number of parts; and the nanoseconds that
-    one thread needs for all of them, roughly. ``integers(address)`` is the array of int64 at an
-    address.
+    pointer to 64-bit integers, the number of the part, and that of a thread. The function is given
+    integers and contiguous arrays; the job finds the integers, and the addresses of the arrays,
+    from ``arguments[2]`` on. What it returns runs the job, by several threads if it is long: it is
+    called with the number of parts, and with the nanoseconds that one thread needs for all of them,
+    roughly. ``integers(address)`` is the array of int64 at an address.
 
     >>> import numpy as np
     >>> from nn_tensor.extend import compile_parts
-    >>> double = compile_parts("def run(a, part, thread):\\n    floats(a[2])[part] *= 2\\n")
+    >>> bind = compile_parts("def run(a, part, thread):\\n    floats(a[2])[part] *= 2\\n")
     >>> x = np.ones(2, np.float32)
-    >>> if double is not None:
-    ...     double((x,), 2, 100)
+    >>> if bind is not None:
+    ...     bind((x,))(2, 100)
     """
     if modes.kernels != "auto" or not _has_kernels():
         return None
