@@ -24,6 +24,7 @@ __all__ = [
     "compiled_kernels_run",
     "kernel",
     "refuse_compiled_kernels",
+    "refuses_compiled_kernels",
     "use_kernels",
 ]
 
@@ -199,6 +200,11 @@ class refuse_compiled_kernels(Switch):  # noqa: N801
         modes.saved.append(("kernels", modes.kernels))
         if modes.kernels == "auto":
             modes.kernels = _REFUSE
+
+
+def refuses_compiled_kernels() -> bool:
+    """Return whether this thread is inside `refuse_compiled_kernels`, and looks at symbols."""
+    return bool(modes.kernels == _REFUSE)
 
 
 def compiled_kernels_run() -> bool:

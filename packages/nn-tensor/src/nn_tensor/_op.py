@@ -54,6 +54,7 @@ from nn_tensor._device import common_device_scope, device_of
 from nn_tensor._dtype import is_bfloat16
 from nn_tensor._errors import describe, explain
 from nn_tensor._graph import Edge, Node, Variable, as_variable, new_variable, next_sequence
+from nn_tensor._kernel import refuses_compiled_kernels
 from nn_tensor._modes import AUTOCAST, CHECK, OBSERVE, RECORD, modes
 from nn_tensor._observe import after_call
 from nn_tensor._op_type import Decorator, Op
@@ -335,6 +336,9 @@ def call(info: Declaration, inputs: Values, given: Values, named: dict[str, Any]
             needs_grad = needs_grad or x._requires_grad
             x = x._data
         elif type(x) not in _ON_HOST:
+            if refuses_compiled_kernels():  # a symbol, in a rule that is looked at
+                out = info.forward(np, *inputs, *given, **named)
+                return out[0] if info.keeps else out
             x = as_input(info, inputs, len(values))
         elsewhere = elsewhere or type(x) not in _ON_HOST
         values.append(x)
