@@ -6,7 +6,8 @@ import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels._compile import compile_function
-from nn_kernels._exponential import exp
+from nn_kernels._exponential import exp, log
+from nn_kernels._rows import at, row_loop
 from nn_kernels.softmax import cross_entropy, cross_entropy_gradient, softmax, softmax_gradient
 
 SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
@@ -106,15 +107,28 @@ def test_results_do_not_depend_on_the_number_of_threads():
             np.testing.assert_array_equal(one, two)
 
 
-def exponentials(x, out):
-    for i in range(x.size):
-        out[i] = exp(x[i])
+@row_loop(written=1)
+def exponentials(x):
+    return exp(x)
+
+
+@row_loop(written=1)
+def logarithms(x):
+    return log(x)
+
+
+def write_exponentials(x, out):
+    exponentials(x.size, at(out, 0), at(x, 0))
+
+
+def write_logarithms(x, out):
+    logarithms(x.size, at(out, 0), at(x, 0))
 
 
 def test_exponential_is_within_two_units_in_the_last_place():
     x = np.linspace(-110, 95, 1_000_003, dtype=np.float32)
     out = np.empty_like(x)
-    compile_function(exponentials)(x, out)
+    compile_function(write_exponentials)(x, out)
     expected = np.exp(x.astype(float))
     with np.errstate(over="ignore"):
         rounded = expected.astype(np.float32)
@@ -124,8 +138,24 @@ def test_exponential_is_within_two_units_in_the_last_place():
     assert (np.abs(out[finite] - expected[finite]) / unit).max() < 2
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)
     out = np.empty_like(special)
-    compile_function(exponentials)(special, out)
+    compile_function(write_exponentials)(special, out)
     np.testing.assert_array_equal(out, [np.nan, np.inf, 0, 1, 1])
+
+
+def test_logarithm_is_within_two_units_in_the_last_place():
+    tiny, huge = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    rng = np.random.default_rng(0)
+    x = np.concatenate(
+        [np.geomspace(tiny, huge, 500_001), rng.uniform(0.5, 2, 500_000), [tiny, huge, 1]]
+    ).astype(np.float32)
+    out = np.empty_like(x)
+    compile_function(write_logarithms)(x, out)
+    expected = np.log(x.astype(float))
+    assert (np.abs(out - expected) / np.spacing(np.abs(expected).astype(np.float32))).max() < 2
+    special = np.array([np.nan, np.inf], np.float32)
+    out = np.empty_like(special)
+    compile_function(write_logarithms)(special, out)
+    np.testing.assert_array_equal(out, special)
 
 
 def test_what_is_left_to_the_reference():

@@ -1,4 +1,4 @@
-r"""The exponential function of float32 that becomes vector instructions within a loop.
+r"""The exponential function and the logarithm of float32 in vectors, and what softmax needs beside.
 
 :math:`e^x = 2^n e^r` with :math:`n` the integer nearest to :math:`x / \ln 2`: adding
 :math:`1.5 \cdot 2^{23}` rounds to an integer and leaves it in the low bits, so that no float is
@@ -6,31 +6,86 @@ converted to an integer, and NaN stays NaN. :math:`\ln 2` is subtracted in two p
 *Software Manual for the Elementary Functions*, 1980), the polynomial of degree 7 is that of Cephes'
 `expf` (Moshier, 1989), and :math:`2^n` is multiplied in two halves, so that subnormal results are
 right. The largest error is about 1 unit in the last place.
+
+The logarithm of :math:`2^n (1 + f)`, with :math:`1 + f` between the roots of 1/2 and 2, is
+:math:`n \ln 2` and a polynomial of :math:`f`, that of Cephes' `logf`.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 
 from nn_kernels._compile import intrinsic, jit
+from nn_kernels._rows import Vector, at, row_loop
 
-__all__ = ["exp", "maximum_of"]
+__all__ = ["exp", "log", "maximum_of"]
+
+_LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
+_ROUND, _ROUND_BITS = 12582912.0, 0x4B400000
+_LARGEST, _LEAST = 89.0, -104.0  # beyond: infinity and 0
+_BIAS, _MANTISSA, _SIGN, _MAGNITUDE = 127, 23, 31, 0x7FFFFFFF
+_EXP = (
+    1.9875691500e-4,
+    1.3981999507e-3,
+    8.3334519073e-3,
+    4.1665795894e-2,
+    1.6666665459e-1,
+    5.0000001201e-1,
+)
+_ROOT_BITS = 0x3F3504F3  # of the root of 1/2
+_LOG = (
+    7.0376836292e-2,
+    -1.1514610310e-1,
+    1.1676998740e-1,
+    -1.2420140846e-1,
+    1.4249322787e-1,
+    -1.6668057665e-1,
+    2.0000714765e-1,
+    -2.4999993993e-1,
+    3.3333331174e-1,
+)
+
+
+def _polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
+    """Return a polynomial, whose highest coefficient comes first."""
+    result = x * coefficients[0] + coefficients[1]
+    for coefficient in coefficients[2:]:
+        result = result * x + coefficient
+    return result
+
+
+def exp(x: Vector) -> Vector:
+    """Return e to the power of float32."""
+    y = x.constant(_LARGEST).where(x > _LARGEST, x)
+    y = y.constant(_LEAST).where(y < _LEAST, y)
+    t = y * _LOG2_E + _ROUND
+    n = t - _ROUND
+    r = (y - n * _LN2_HIGH) - n * _LN2_LOW
+    p = _polynomial(r, _EXP) * (r * r) + r + 1.0
+    k = t.bits() - _ROUND_BITS
+    half = k >> 1
+    first = ((half + _BIAS) << _MANTISSA).floats()
+    return p * first * ((k - half + _BIAS) << _MANTISSA).floats()
+
+
+def log(x: Vector) -> Vector:
+    """Return the natural logarithm of normal numbers of float32; infinity and NaN stay."""
+    bits = x.bits()
+    k = (bits - _ROOT_BITS) >> _MANTISSA
+    f = (bits - (k << _MANTISSA)).floats() - 1.0
+    n = (k + _ROUND_BITS).floats() - _ROUND
+    square = f * f
+    low = _polynomial(f, _LOG) * (square * f) + n * _LN2_LOW - square * 0.5
+    return (low + f + n * _LN2_HIGH).where(x < float("inf"), x)
 
 
 @intrinsic
-def bits_of(typing, x):  # type: ignore[no-untyped-def]
-    """Return the bits of a float32 as an integer."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.IntType(32))
-
-    return types.int32(types.float32), generate
-
-
-@intrinsic
-def float_of(typing, x):  # type: ignore[no-untyped-def]
+def _float_of(typing, x):  # type: ignore[no-untyped-def]
     """Return the float32 that has the bits of an integer."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -39,52 +94,19 @@ def float_of(typing, x):  # type: ignore[no-untyped-def]
     return types.float32(types.int32), generate
 
 
-_LOG2_E = np.float32(1.44269504088896341)
-_LN2_HIGH, _LN2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
-_ROUND = np.float32(12582912.0)
-_ROUND_BITS = np.int32(0x4B400000)
-_LARGEST, _LEAST = np.float32(89.0), np.float32(-104.0)  # beyond: infinity and 0
-_C2, _C3, _C4 = (
-    np.float32(5.0000001201e-1),
-    np.float32(1.6666665459e-1),
-    np.float32(4.1665795894e-2),
-)
-_C5, _C6, _C7 = (
-    np.float32(8.3334519073e-3),
-    np.float32(1.3981999507e-3),
-    np.float32(1.9875691500e-4),
-)
-_ONE = np.float32(1)
-_BIAS, _MANTISSA, _HALF = np.int32(127), np.int32(23), np.int32(1)
-_SIGN, _MAGNITUDE = np.int32(31), np.int32(0x7FFFFFFF)
-
-
-@jit("contract")  # no other order of sums: the rounding would be optimized away
-def exp(x):  # type: ignore[no-untyped-def]
-    """Return e to the power of a float32."""
-    y = _LARGEST if x > _LARGEST else x
-    y = _LEAST if y < _LEAST else y
-    t = y * _LOG2_E + _ROUND
-    n = t - _ROUND
-    r = (y - n * _LN2_HIGH) - n * _LN2_LOW
-    p = ((((_C7 * r + _C6) * r + _C5) * r + _C4) * r + _C3) * r + _C2
-    p = (p * (r * r) + r) + _ONE
-    k = np.int32(bits_of(t) - _ROUND_BITS)
-    half = np.int32(k >> _HALF)
-    first = float_of(np.int32((half + _BIAS) << _MANTISSA))
-    return p * first * float_of(np.int32((k - half + _BIAS) << _MANTISSA))
+@row_loop(largest=1)
+def _largest_key(x: Vector) -> Vector:
+    """Return the largest of integers that have the order of floats."""
+    bits = x.bits()
+    return bits ^ ((bits >> _SIGN) & _MAGNITUDE)
 
 
 @jit()
 def maximum_of(x, start, count):  # type: ignore[no-untyped-def]
     """Return the largest of `count` floats from `start` on, NaN if one of them is a positive NaN.
 
-    They are compared as integers of the same order, because a maximum of floats that propagates NaN
-    is not vectorized.
+    They are compared as integers of the same order, as a maximum of floats that propagates NaN
+    takes longer.
     """
-    top = np.int32(-2147483648)
-    for i in range(np.uintp(count)):
-        k = bits_of(x[start + i])
-        k = np.int32(k ^ ((k >> _SIGN) & _MAGNITUDE))
-        top = k if k > top else top
-    return float_of(np.int32(top ^ ((top >> _SIGN) & _MAGNITUDE)))
+    top = _largest_key(count, at(x, start))
+    return _float_of(np.int32(top ^ ((top >> _SIGN) & _MAGNITUDE)))

@@ -1,40 +1,32 @@
-"""Sums over consecutive elements, in several lanes at a time; NaN and infinity stay what they are.
+"""Sums over the elements of a row; NaN and infinity stay what they are.
 
-They serve float32 and float64: the sum has the dtype of the array.
+They serve float32 and float64, and are called as `_rows.row_loop` says: with the number of
+elements, and each array with the index of its first one.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
-from nn_kernels._compile import jit
+from nn_kernels._rows import row_loop
 
 __all__ = ["sum_of", "sum_of_products", "sum_of_squares"]
 
 
-@jit("reassoc", "contract")
-def sum_of(x, start, count):  # type: ignore[no-untyped-def]
-    """Return the sum of `count` elements from `start` on."""
-    total = x.dtype.type(0)
-    for i in range(np.uintp(count)):
-        total += x[start + i]
-    return total
+@row_loop(sums=1)
+def sum_of(x: Any) -> Any:
+    """Return the sum of the elements."""
+    return x
 
 
-@jit("reassoc", "contract")
-def sum_of_squares(x, start, count, mean):  # type: ignore[no-untyped-def]
+@row_loop(sums=1)
+def sum_of_squares(x: Any, mean: Any) -> Any:
     """Return the sum of the squared differences from `mean`."""
-    total = x.dtype.type(0)
-    for i in range(np.uintp(count)):
-        difference = x[start + i] - mean
-        total += difference * difference
-    return total
+    difference = x - mean
+    return difference * difference
 
 
-@jit("reassoc", "contract")
-def sum_of_products(x, y, start, count):  # type: ignore[no-untyped-def]
+@row_loop(sums=1)
+def sum_of_products(x: Any, y: Any) -> Any:
     """Return the sum of ``x * y``."""
-    total = x.dtype.type(0)
-    for i in range(np.uintp(count)):
-        total += x[start + i] * y[start + i]
-    return total
+    return x * y

@@ -19,7 +19,8 @@ import numpy as np
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import doubles, floats
 from nn_kernels._compile import Job, jit
-from nn_kernels._sums import sum_of, sum_of_products
+from nn_kernels._rows import at, row_loop
+from nn_kernels._sums import sum_of
 from nn_kernels._threads import run
 
 __all__ = ["batch_norm", "batch_norm_gradient", "scale_channels", "scale_channels_gradient"]
@@ -27,47 +28,40 @@ __all__ = ["batch_norm", "batch_norm_gradient", "scale_channels", "scale_channel
 _FEW = 1 << 13  # up to which NumPy is as fast
 _CACHED = 1 << 17  # elements of an array that stay in the cache until they are read again
 _PARTS = 8  # at least, where there are as many channels: threads share them evenly
-_ZERO = np.float32(0)
 
 
-@jit("contract")
-def _normalize(x, out, start, count, mean, factor, shift):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = (x[start + i] - mean) * factor + shift
+@row_loop(written=1)
+def _normalize(x: Any, mean: Any, factor: Any, shift: Any) -> Any:
+    return (x - mean) * factor + shift
 
 
-@jit("contract")
-def _scale_and_shift(x, out, start, count, factor, shift):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = x[start + i] * factor + shift
+@row_loop(written=1)
+def _scale_and_shift(x: Any, factor: Any, shift: Any) -> Any:
+    return x * factor + shift
 
 
-@jit("contract")
-def _project(g, x, out, start, count, mean, shift, slope, factor):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = (g[start + i] - shift - (x[start + i] - mean) * slope) * factor
+@row_loop(written=1)
+def _project(g: Any, x: Any, mean: Any, shift: Any, slope: Any, factor: Any) -> Any:
+    return (g - shift - (x - mean) * slope) * factor
 
 
-@jit("reassoc", "contract")
-def _deviations(x, start, count, center):  # type: ignore[no-untyped-def]
+@row_loop(sums=2)
+def _deviations(x: Any, center: Any) -> Any:
     """Return the sums of the differences from `center` and of their squares."""
-    total, squares = x.dtype.type(0), x.dtype.type(0)
-    for i in range(np.uintp(count)):
-        difference = x[start + i] - center
-        total += difference
-        squares += difference * difference
-    return total, squares
+    difference = x - center
+    return difference, difference * difference
 
 
-@jit("reassoc", "contract")
-def _sums(g, x, start, count, mean):  # type: ignore[no-untyped-def]
+@row_loop(sums=2)
+def _sums(g: Any, x: Any, mean: Any) -> Any:
     """Return the sums of ``g`` and ``g * (x - mean)``."""
-    total, product = g.dtype.type(0), g.dtype.type(0)
-    for i in range(np.uintp(count)):
-        value = g[start + i]
-        total += value
-        product += value * (x[start + i] - mean)
-    return total, product
+    return g, g * (x - mean)
+
+
+@row_loop(written=1, sums=2)
+def _scale_and_return_sums(g: Any, x: Any, factor: Any) -> Any:
+    """Write ``g * factor``; return the sums of ``g`` and ``g * x``."""
+    return g * factor, g, g * x
 
 
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -83,14 +77,14 @@ def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
     # mean of those planes, so what is lost where that is far away is little beside the distance.
     share = 1.0 / size
     for c in range(first, last):
-        sums[2 * (c - first)] = sum_of(x, np.uintp(c * size), size) * share
+        sums[2 * (c - first)] = sum_of(size, at(x, c * size)) * share
     for n in range(batch):
         new = 1.0 / (n + 1)
         old = size * n * new
         for c in range(first, last):
-            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
+            start, i = (n * channels + c) * size, 2 * (c - first)
             center = np.float32(sums[i])
-            total, squares = _deviations(x, start, size, center)
+            total, squares = _deviations(size, at(x, start), center)
             move = np.float64(total) * share
             difference = center - sums[i] + move
             sums[i] += difference * new
@@ -105,10 +99,10 @@ def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
         sums[i] -= means[c]  # what float32 cannot hold
     for n in range(batch):
         for c in range(first, last):
-            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
+            start, i = (n * channels + c) * size, 2 * (c - first)
             factor = inverse[c] * weights[c]
             shift = np.float32(bias[c] - sums[i] * factor)
-            _normalize(x, out, start, size, means[c], factor, shift)
+            _normalize(size, at(out, start), at(x, start), means[c], factor, shift)
 
 
 def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -121,8 +115,8 @@ def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
         sums[i] = 0
     for n in range(batch):
         for c in range(first, last):
-            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
-            total, product = _sums(g, x, start, size, means[c])
+            start, i = (n * channels + c) * size, 2 * (c - first)
+            total, product = _sums(size, at(g, start), at(x, start), means[c])
             sums[i] += total
             sums[i + 1] += product
     share = 1.0 / (batch * size)
@@ -133,10 +127,11 @@ def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
         sums[i], sums[i + 1] = sums[i] * share, sums[i + 1] * share * scale * scale
     for n in range(batch):
         for c in range(first, last):
-            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
+            start, i = (n * channels + c) * size, 2 * (c - first)
             shift, slope = np.float32(sums[i]), np.float32(sums[i + 1])
             factor = inverse[c] * weights[c]
-            _project(g, x, out, start, size, means[c], shift, slope, factor)
+            arrays = at(g, start), at(x, start)
+            _project(size, at(out, start), *arrays, means[c], shift, slope, factor)
 
 
 def _scale_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -144,8 +139,8 @@ def _scale_job(a, part, thread):  # type: ignore[no-untyped-def]
     batch, channels, size, group = a[6], a[7], a[8], a[9]
     for n in range(batch):
         for c in range(part * group, min((part + 1) * group, channels)):
-            start = np.uintp((n * channels + c) * size)
-            _scale_and_shift(x, out, start, size, weights[c], bias[c])
+            start = (n * channels + c) * size
+            _scale_and_shift(size, at(out, start), at(x, start), weights[c], bias[c])
 
 
 def _scale_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -158,10 +153,11 @@ def _scale_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
         sums[i] = 0
     for n in range(batch):
         for c in range(first, last):
-            start, i = np.uintp((n * channels + c) * size), 2 * (c - first)
-            sums[i] += sum_of(g, start, size)
-            sums[i + 1] += sum_of_products(g, x, start, size)
-            _scale_and_shift(g, out, start, size, weights[c], _ZERO)
+            start, i = (n * channels + c) * size, 2 * (c - first)
+            arrays = at(g, start), at(x, start)
+            total, product = _scale_and_return_sums(size, at(out, start), *arrays, weights[c])
+            sums[i] += total
+            sums[i + 1] += product
     for c in range(first, last):
         i = 2 * (c - first)
         for_weights[c], for_bias[c] = np.float32(sums[i + 1]), np.float32(sums[i])

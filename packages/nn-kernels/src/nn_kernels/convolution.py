@@ -19,6 +19,7 @@ from nn_kernels import _direct, _direct_weights, _winograd
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job
+from nn_kernels._rows import at
 from nn_kernels._sums import sum_of
 from nn_kernels._threads import run
 from nn_kernels._windows import output_size
@@ -204,7 +205,7 @@ def _sums_job(a, part, thread):  # type: ignore[no-untyped-def]
         for n in range(batch):
             start = (n * channels + c) * size
             for i in range(0, size, _SUMMED):  # rounding errors grow with the numbers of a sum
-                total += sum_of(g, np.uintp(start + i), min(_SUMMED, size - i))
+                total += sum_of(min(_SUMMED, size - i), at(g, start + i))
         out[c] = np.float32(total)
 
 

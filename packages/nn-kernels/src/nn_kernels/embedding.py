@@ -12,6 +12,7 @@ import numpy as np
 
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
+from nn_kernels._rows import at, row_loop
 from nn_kernels._threads import run
 
 __all__ = ["scatter_add_rows", "take_rows"]
@@ -20,21 +21,37 @@ _BLOCK = 1 << 14  # elements of a part of the lookup
 _COLUMNS = 64  # of a part of the sum: four lines of the cache
 
 
+@row_loop(written=1)
+def _copy(x: Any) -> Any:
+    return x
+
+
+@row_loop(written=1)
+def _sum(x: Any, y: Any) -> Any:
+    return x + y
+
+
+@jit()
+def _are_indices(tokens, count):  # type: ignore[no-untyped-def]
+    """Return whether all tokens are from 0 to `count` - 1."""
+    wrong = 0
+    for i in range(tokens.size):
+        wrong += np.uintp(tokens[i]) >= np.uintp(count)
+    return wrong == 0
+
+
 @jit()
 def _take(weights, tokens, out, first, last, count):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        source, target = np.uintp(tokens[i] * count), np.uintp(i * count)
-        for j in range(np.uintp(count)):
-            out[target + j] = weights[source + j]
+        _copy(count, at(out, i * count), at(weights, tokens[np.uintp(i)] * count))
 
 
 @jit()
 def _add(target, tokens, rows, places, count, first, width):  # type: ignore[no-untyped-def]
     """Add columns of the rows to those of the target."""
     for i in range(places):
-        row, source = np.uintp(tokens[i] * count + first), np.uintp(i * count + first)
-        for j in range(np.uintp(width)):
-            target[row + j] += rows[source + j]
+        place = at(target, tokens[np.uintp(i)] * count + first)
+        _sum(width, place, place, at(rows, i * count + first))
 
 
 def _take_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -65,7 +82,7 @@ def take_rows(weights: Any, tokens: Any) -> Any:
     if tokens.size * count <= _BLOCK or not weights.flags.c_contiguous:
         return NotImplemented
     tokens = np.ascontiguousarray(tokens, np.int64)
-    if tokens.min() < 0 or tokens.max() >= len(weights):
+    if not _are_indices(tokens.reshape(-1), len(weights)):
         return NotImplemented  # the reference raises, or counts from the end
     out, together = np.empty((*tokens.shape, count), np.float32), max(1, _BLOCK // count)
     sizes = tokens.size, count, together
@@ -89,7 +106,7 @@ def scatter_add_rows(target: Any, tokens: Any, rows: Any) -> Any:
     if rows.shape != (tokens.size, target.shape[1]):
         return NotImplemented  # the reference broadcasts, or raises
     tokens = np.ascontiguousarray(tokens, np.int64)
-    if tokens.size and (tokens.min() < 0 or tokens.max() >= len(target)):
+    if not _are_indices(tokens, len(target)):
         return NotImplemented  # the reference raises, or counts from the end
     count = target.shape[1]
     if target.dtype == np.float32 and count > _COLUMNS and rows.size > _BLOCK:

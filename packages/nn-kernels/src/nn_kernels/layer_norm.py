@@ -20,7 +20,8 @@ import numpy as np
 from nn_kernels._arrays import contiguous
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
-from nn_kernels._sums import sum_of, sum_of_products, sum_of_squares
+from nn_kernels._rows import at, row_loop
+from nn_kernels._sums import sum_of, sum_of_squares
 from nn_kernels._threads import run
 
 __all__ = [
@@ -35,130 +36,115 @@ _BLOCK = 1 << 16  # elements of a part, which a thread of its own computes
 _NONE = np.empty(0, np.float32)
 
 
-@jit("contract")
-def _standardize(x, out, start, count, mean, scale):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = (x[start + i] - mean) * scale
+@row_loop(written=1)
+def _standardize(x: Any, mean: Any, scale: Any) -> Any:
+    return (x - mean) * scale
 
 
-@jit("contract")
-def _standardize_and_scale(x, normal, out, weights, bias, start, count, mean, scale):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        z = (x[start + i] - mean) * scale
-        normal[start + i] = z
-        out[start + i] = z * weights[i] + bias[i]
+@row_loop(written=2)
+def _standardize_and_scale(x: Any, weights: Any, bias: Any, mean: Any, scale: Any) -> Any:
+    z = (x - mean) * scale
+    return z, z * weights + bias
 
 
-@jit("contract")
-def _standardize_and_weight(x, normal, out, weights, start, count, mean, scale):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        z = (x[start + i] - mean) * scale
-        normal[start + i] = z
-        out[start + i] = z * weights[i]
+@row_loop(written=2)
+def _standardize_and_weight(x: Any, weights: Any, mean: Any, scale: Any) -> Any:
+    z = (x - mean) * scale
+    return z, z * weights
 
 
-@jit("contract")
-def _project(g, normal, out, start, count, mean, projection, scale):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = (g[start + i] - mean - normal[start + i] * projection) * scale
+@row_loop(sums=2)
+def _sums(g: Any, normal: Any) -> Any:
+    return g, g * normal
 
 
-@jit("contract")
-def _project_weighted(g, normal, weights, out, start, count, mean, projection, scale):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        d = g[start + i] * weights[i]
-        out[start + i] = (d - mean - normal[start + i] * projection) * scale
+@row_loop(written=1)
+def _project(g: Any, normal: Any, mean: Any, projection: Any, scale: Any) -> Any:
+    return (g - mean - normal * projection) * scale
 
 
-@jit("contract")
-def _add_sums(g, normal, for_weights, for_bias, start, place, count):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        v = g[start + i]
-        for_weights[place + i] += v * normal[start + i]
-        for_bias[place + i] += v
+@row_loop(written=1)
+def _project_weighted(
+    g: Any, normal: Any, weights: Any, mean: Any, projection: Any, scale: Any
+) -> Any:
+    return (g * weights - mean - normal * projection) * scale
 
 
-@jit("reassoc", "contract")
-def _add_and_return_sums(g, normal, weights, for_weights, for_bias, start, place, count):  # type: ignore[no-untyped-def]
+@row_loop(written=2, sums=2)
+def _add_and_return_sums(
+    g: Any, normal: Any, weights: Any, for_weights: Any, for_bias: Any
+) -> Any:
     """Add a row to the gradients of weights and bias; return its sum and product with `normal`."""
-    total, product = g.dtype.type(0), g.dtype.type(0)
-    for i in range(np.uintp(count)):
-        v, z = g[start + i], normal[start + i]
-        for_weights[place + i] += v * z
-        for_bias[place + i] += v
-        d = v * weights[i]
-        total += d
-        product += d * z
-    return total, product
+    d = g * weights
+    return for_weights + g * normal, for_bias + g, d, d * normal
 
 
-@jit("contract")
-def _scale(g, weights, out, start, count):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = g[start + i] * weights[i]
+@row_loop(written=3)
+def _scale_and_add_sums(g: Any, x: Any, weights: Any, for_weights: Any, for_bias: Any) -> Any:
+    return g * weights, for_weights + g * x, for_bias + g
+
+
+@row_loop(written=2)
+def _fill(value: Any) -> Any:
+    return value, value
 
 
 @jit()
-def _clear(x, start, count):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        x[start + i] = 0
-
-
-@jit("contract")
 def _forward(x, normal, out, inverse, weights, bias, options, first, last, count):  # type: ignore[no-untyped-def]
     """Standardize rows; `weights` and `bias` may be empty, and `normal` is then the result."""
     one, share = x.dtype.type(1), x.dtype.type(1 / count)
     epsilon, center = options[0], options[1] != 0
     with_weights, with_bias = options[2] != 0, options[3] != 0
     for row in range(first, last):
-        start = np.uintp(row * count)
-        mean = sum_of(x, start, count) * share if center else x.dtype.type(0)
-        variance = sum_of_squares(x, start, count, mean) * share
+        start = row * count
+        source, target, result = at(x, start), at(normal, start), at(out, start)
+        mean = sum_of(count, source) * share if center else x.dtype.type(0)
+        variance = sum_of_squares(count, source, mean) * share
         scale = one / x.dtype.type(math.sqrt(variance + epsilon))
         inverse[row] = scale
         if with_bias:
-            _standardize_and_scale(x, normal, out, weights, bias, start, count, mean, scale)
+            vectors = at(weights, 0), at(bias, 0)
+            _standardize_and_scale(count, target, result, source, *vectors, mean, scale)
         elif with_weights:
-            _standardize_and_weight(x, normal, out, weights, start, count, mean, scale)
+            _standardize_and_weight(count, target, result, source, at(weights, 0), mean, scale)
         else:
-            _standardize(x, normal, start, count, mean, scale)
+            _standardize(count, target, source, mean, scale)
 
 
-@jit("contract")
+@jit()
 def _backward(g, normal, inverse, out, center, first, last, count):  # type: ignore[no-untyped-def]
     share = g.dtype.type(1 / count)
     for row in range(first, last):
-        start = np.uintp(row * count)
-        mean = sum_of(g, start, count) * share if center else g.dtype.type(0)
-        projection = sum_of_products(g, normal, start, count) * share
-        _project(g, normal, out, start, count, mean, projection, inverse[row])
+        start = row * count
+        total, product = _sums(count, at(g, start), at(normal, start))
+        mean = total * share if center else g.dtype.type(0)
+        scale = inverse[row]
+        _project(count, at(out, start), at(g, start), at(normal, start), mean, product * share, scale)
 
 
-@jit("contract")
+@jit()
 def _scaled_backward(  # type: ignore[no-untyped-def]
     g, normal, inverse, weights, out, for_weights, for_bias, center, first, last, count, place
 ):
     share = g.dtype.type(1 / count)
-    _clear(for_weights, place, count)
-    _clear(for_bias, place, count)
+    sums = at(for_weights, place), at(for_bias, place)
+    _fill(count, *sums, g.dtype.type(0))
     for row in range(first, last):
-        start = np.uintp(row * count)
-        total, product = _add_and_return_sums(
-            g, normal, weights, for_weights, for_bias, start, place, count
-        )
+        start = row * count
+        arrays = at(g, start), at(normal, start), at(weights, 0)
+        total, product = _add_and_return_sums(count, *sums, *arrays, *sums)
         mean = total * share if center else g.dtype.type(0)
-        projection = product * share
-        _project_weighted(g, normal, weights, out, start, count, mean, projection, inverse[row])
+        _project_weighted(count, at(out, start), *arrays, mean, product * share, inverse[row])
 
 
-@jit("contract")
+@jit()
 def _scale_backward(g, x, weights, out, for_weights, for_bias, first, last, count, place):  # type: ignore[no-untyped-def]
-    _clear(for_weights, place, count)
-    _clear(for_bias, place, count)
+    sums = at(for_weights, place), at(for_bias, place)
+    _fill(count, *sums, g.dtype.type(0))
     for row in range(first, last):
-        start = np.uintp(row * count)
-        _add_sums(g, x, for_weights, for_bias, start, place, count)
-        _scale(g, weights, out, start, count)
+        start = row * count
+        arrays = at(g, start), at(x, start), at(weights, 0)
+        _scale_and_add_sums(count, at(out, start), *sums, *arrays, *sums)
 
 
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -178,14 +164,14 @@ def _scaled_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * a[12], min((part + 1) * a[12], a[10])
     arrays = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
     results = floats(a[6]), floats(a[7]), floats(a[8])
-    _scaled_backward(*arrays, *results, a[9] != 0, first, last, a[11], np.uintp(part * a[11]))
+    _scaled_backward(*arrays, *results, a[9] != 0, first, last, a[11], part * a[11])
 
 
 def _scale_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * a[10], min((part + 1) * a[10], a[8])
     arrays = floats(a[2]), floats(a[3]), floats(a[4])
     results = floats(a[5]), floats(a[6]), floats(a[7])
-    _scale_backward(*arrays, *results, first, last, a[9], np.uintp(part * a[9]))
+    _scale_backward(*arrays, *results, first, last, a[9], part * a[9])
 
 
 _FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
@@ -274,7 +260,7 @@ def scaled_layer_norm_gradient(
     if parts > 1:
         run(_SCALED_BACKWARD, (*arrays, int(center), rows, count, together), parts)
     else:
-        _scaled_backward(*_flat(*arrays), center, 0, rows, count, np.uintp(0))
+        _scaled_backward(*_flat(*arrays), center, 0, rows, count, 0)
     return out, *_total(sums)
 
 
@@ -290,7 +276,7 @@ def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
     if parts > 1:
         run(_SCALE_BACKWARD, (*arrays, rows, count, together), parts)
     else:
-        _scale_backward(*_flat(*arrays), 0, rows, count, np.uintp(0))
+        _scale_backward(*_flat(*arrays), 0, rows, count, 0)
     return out, *_total(sums)
 
 

@@ -14,7 +14,8 @@ import numpy as np
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
-from nn_kernels._exponential import exp, maximum_of
+from nn_kernels._exponential import exp, log, maximum_of
+from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of_products
 from nn_kernels._threads import run
 
@@ -26,65 +27,64 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 _LEAST = np.finfo(np.float32).min
 
 
-@jit("reassoc", "contract")
-def _exponentials(x, out, start, count, shift):  # type: ignore[no-untyped-def]
+@row_loop(written=1, sums=1)
+def _exponentials(x: Any, shift: Any) -> Any:
     """Write the exponentials of a row minus a shift; return their sum."""
-    total = _ZERO
-    for i in range(np.uintp(count)):
-        e = exp(x[start + i] - shift)
-        out[start + i] = e
-        total += e
-    return total
+    e = exp(x - shift)
+    return e, e
 
 
-@jit("reassoc", "contract")
-def _sum(x, start, count, shift):  # type: ignore[no-untyped-def]
-    total = _ZERO
-    for i in range(np.uintp(count)):
-        total += x[start + i] - shift
-    return total
+@row_loop(sums=1)
+def _sum(x: Any, shift: Any) -> Any:
+    return x - shift
 
 
-@jit()
-def _scale(x, start, count, factor):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        x[start + i] *= factor
+@row_loop(written=1)
+def _scale(x: Any, factor: Any) -> Any:
+    return x * factor
 
 
-@jit()
-def _fill(x, start, count, value):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        x[start + i] = value
+@row_loop(written=1)
+def _fill(value: Any) -> Any:
+    return value
 
 
-@jit("contract")
-def _project(g, y, out, start, count, mean):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = y[start + i] * (g[start + i] - mean)
+@row_loop(written=1)
+def _project(g: Any, y: Any, mean: Any) -> Any:
+    return y * (g - mean)
 
 
-@jit("contract")
-def _scale_and_subtract(x, out, start, count, factor, uniform):  # type: ignore[no-untyped-def]
-    for i in range(np.uintp(count)):
-        out[start + i] = x[start + i] * factor - uniform
+@row_loop(written=1)
+def _subtract_from_log(total: Any, chosen: Any) -> Any:
+    return log(total) - chosen
+
+
+@row_loop(written=1)
+def _subtract_from_log_and_scale(total: Any, chosen: Any, scale: Any) -> Any:
+    return (log(total) - chosen) * scale
+
+
+@row_loop(written=1)
+def _scale_and_subtract(x: Any, factor: Any, uniform: Any) -> Any:
+    return x * factor - uniform
 
 
 def _softmax_job(a, part, thread):  # type: ignore[no-untyped-def]
     x, out, rows, count = floats(a[2]), floats(a[3]), a[4], a[5]
     for row in range(part * a[6], min((part + 1) * a[6], rows)):
-        start = np.uintp(row * count)
+        start = row * count
         largest = maximum_of(x, start, count)
         shift = _ZERO if math.isinf(largest) else largest
-        total = _exponentials(x, out, start, count, shift)
+        total = _exponentials(count, at(out, start), at(x, start), shift)
         if total != _ZERO:
-            _scale(out, start, count, _ONE / total)
+            _scale(count, at(out, start), at(out, start), _ONE / total)
 
 
 def _softmax_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     g, y, out, rows, count = floats(a[2]), floats(a[3]), floats(a[4]), a[5], a[6]
     for row in range(part * a[7], min((part + 1) * a[7], rows)):
-        start = np.uintp(row * count)
-        _project(g, y, out, start, count, sum_of_products(g, y, start, count))
+        arrays = at(g, row * count), at(y, row * count)
+        _project(count, at(out, row * count), *arrays, sum_of_products(count, *arrays))
 
 
 @jit()
@@ -93,9 +93,9 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
 ):
     smoothing = options[0]
     for row in range(first, last):
-        start = np.uintp(row * count)
+        start = row * count
         if scaled and scale[row] == _ZERO:
-            _fill(exponentials, start, count, _ZERO)
+            _fill(count, at(exponentials, start), _ZERO)
             losses[row], totals[row] = _ZERO, _ONE
             continue
         if classes[row] < 0 or classes[row] >= count:
@@ -103,15 +103,18 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
             continue
         shift = maximum_of(logits, start, count)
         shift = options[1] if shift < options[1] else shift  # in a row of -inf only
-        total = _exponentials(logits, exponentials, start, count, shift)
+        total = _exponentials(count, at(exponentials, start), at(logits, start), shift)
         total = _ONE if total < _ONE else total
-        chosen = logits[start + np.uintp(classes[row])] - shift
+        chosen = logits[np.uintp(start + classes[row])] - shift
         if smoothing != _ZERO:
-            mean = _sum(logits, start, count, shift) / np.float32(count)
+            mean = _sum(count, at(logits, start), shift) / np.float32(count)
             chosen = (_ONE - smoothing) * chosen + smoothing * mean
-        loss = np.float32(math.log(total)) - chosen
-        losses[row] = loss * scale[row] if scaled else loss
-        totals[row] = total
+        losses[row], totals[row] = chosen, total
+    rows = at(totals, first), at(losses, first)
+    if scaled:
+        _subtract_from_log_and_scale(last - first, at(losses, first), *rows, at(scale, first))
+    else:
+        _subtract_from_log(last - first, at(losses, first), *rows)
 
 
 def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -127,13 +130,14 @@ def _cross_entropy_gradient_rows(  # type: ignore[no-untyped-def]
 ):
     smoothing = options[0]
     for row in range(first, last):
-        start = np.uintp(row * count)
+        start = row * count
         if classes[row] < 0 or classes[row] >= count:
             options[1] = _ONE
             continue
         uniform = g[row] * (smoothing / np.float32(count))
-        _scale_and_subtract(exponentials, out, start, count, g[row] / totals[row], uniform)
-        out[start + np.uintp(classes[row])] -= g[row] * (_ONE - smoothing)
+        factor = g[row] / totals[row]
+        _scale_and_subtract(count, at(out, start), at(exponentials, start), factor, uniform)
+        out[np.uintp(start + classes[row])] -= g[row] * (_ONE - smoothing)
 
 
 def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]

@@ -1,0 +1,294 @@
+"""Loops over the elements of a row in vectors of 64 bytes, short rows as fast as long ones.
+
+LLVM makes vectors of a loop by itself, but only where it runs for dozens of elements: rows of ten
+or fifty are computed one element at a time, after tests that cost as much again. Here a loop is
+written as an expression of one element, a function of Python that is called once, while a kernel is
+compiled, with vectors that stand for 16 floats or 8 doubles: its operators append instructions of
+LLVM. What is left of a row at its end is loaded and stored under a mask, which touches nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+
+from nn_kernels._compile import intrinsic
+
+__all__ = ["Vector", "at", "row_loop"]
+
+_BYTES = 64
+_TOGETHER = 4  # vectors of sums: an addition waits for the one before
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_CONTRACT = ("contract",)  # a product and a sum may be rounded once
+
+
+class Vector:
+    """A vector, or one number, of a program that is being written."""
+
+    def __init__(self, builder: Any, value: Any) -> None:
+        self.builder, self.value = builder, value
+
+    def constant(self, number: float) -> Vector:
+        """Return a number in every element, in the type of this vector."""
+        kind = self.value.type
+        if isinstance(kind, ir.VectorType):
+            return Vector(self.builder, ir.Constant(kind, [number] * kind.count))
+        return Vector(self.builder, ir.Constant(kind, number))
+
+    def _with(self, other: Any) -> Any:
+        return other.value if isinstance(other, Vector) else self.constant(other).value
+
+    def _operate(self, name: str, other: Any) -> Vector:
+        return Vector(self.builder, getattr(self.builder, name)(self.value, self._with(other)))
+
+    def _is_integer(self) -> bool:
+        return isinstance(getattr(self.value.type, "element", self.value.type), ir.IntType)
+
+    def _calculate(self, name: str, other: Any) -> Vector:
+        if self._is_integer():
+            return self._operate(name, other)
+        operation = getattr(self.builder, "f" + name)
+        return Vector(self.builder, operation(self.value, self._with(other), flags=_CONTRACT))
+
+    def __add__(self, other: Any) -> Vector:
+        return self._calculate("add", other)
+
+    def __sub__(self, other: Any) -> Vector:
+        return self._calculate("sub", other)
+
+    def __mul__(self, other: Any) -> Vector:
+        return self._calculate("mul", other)
+
+    def __lshift__(self, count: int) -> Vector:
+        return self._operate("shl", count)
+
+    def __rshift__(self, count: int) -> Vector:
+        return self._operate("ashr", count)
+
+    def __and__(self, other: Any) -> Vector:
+        return self._operate("and_", other)
+
+    def __xor__(self, other: Any) -> Vector:
+        return self._operate("xor", other)
+
+    def _compare(self, sign: str, other: Any) -> Vector:
+        compare = self.builder.icmp_signed if self._is_integer() else self.builder.fcmp_ordered
+        return Vector(self.builder, compare(sign, self.value, self._with(other)))
+
+    def __lt__(self, other: Any) -> Vector:
+        return self._compare("<", other)
+
+    def __gt__(self, other: Any) -> Vector:
+        return self._compare(">", other)
+
+    def where(self, condition: Vector, other: Any) -> Vector:
+        """Return this where a condition holds, and the other elsewhere."""
+        chosen = self.builder.select(condition.value, self.value, self._with(other))
+        return Vector(self.builder, chosen)
+
+    def _bitcast(self, element: Any) -> Vector:
+        kind = self.value.type
+        target = ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+        return Vector(self.builder, self.builder.bitcast(self.value, target))
+
+    def bits(self) -> Vector:
+        """Return the bits of float32 as integers."""
+        return self._bitcast(_I32)
+
+    def floats(self) -> Vector:
+        """Return the float32 that have the bits of integers."""
+        return self._bitcast(ir.FloatType())
+
+
+def _call(builder: Any, name: str, result: Any, arguments: list[Any], **options: Any) -> Any:
+    kind = ir.FunctionType(result, [argument.type for argument in arguments])
+    function = cgutils.get_or_insert_function(builder.module, kind, name)
+    return builder.call(function, arguments, **options)
+
+
+class _Writer:
+    """Writes a loop: places are addresses of first elements, numbers are in all lanes."""
+
+    def __init__(self, context: Any, builder: Any, function: Any, element: Any) -> None:
+        self.builder, self.function, self.element = builder, function, element
+        self.type = context.get_value_type(element)
+        self.lanes = _BYTES * 8 // element.bitwidth
+        self.vector = ir.VectorType(self.type, self.lanes)
+        self.suffix = f"v{self.lanes}f{element.bitwidth}"
+
+    def _address(self, place: Any, i: Any) -> Any:
+        address = self.builder.gep(place, [i])
+        return self.builder.bitcast(address, self.vector.as_pointer())
+
+    def _load(self, place: Any, i: Any, mask: Any) -> Any:
+        address, align = self._address(place, i), self.element.bitwidth // 8
+        if mask is None:
+            value = self.builder.load(address)
+            value.align = align
+            return value
+        arguments = [address, _I32(align), mask, self.spread(self.type(0))]
+        return _call(self.builder, f"llvm.masked.load.{self.suffix}.p0", self.vector, arguments)
+
+    def _store(self, value: Any, place: Any, i: Any, mask: Any) -> None:
+        address, align = self._address(place, i), self.element.bitwidth // 8
+        if mask is None:
+            self.builder.store(value, address).align = align
+        else:
+            arguments = [value, address, _I32(align), mask]
+            _call(
+                self.builder, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), arguments
+            )
+
+    def spread(self, scalar: Any) -> Any:
+        """Return a vector of one number."""
+        kind = ir.VectorType(scalar.type, self.lanes)
+        if isinstance(scalar, ir.Constant):
+            return ir.Constant(kind, [scalar.constant] * self.lanes)
+        first = self.builder.insert_element(ir.Constant(kind, ir.Undefined), scalar, _I32(0))
+        zeros = ir.Constant(ir.VectorType(_I32, self.lanes), [0] * self.lanes)
+        return self.builder.shuffle_vector(first, first, zeros)
+
+    def step(self, i: Any, mask: Any, written: Any, places: Any, numbers: Any) -> list[Any]:
+        """Compute the elements from `i` on; return what is reduced."""
+        vectors = [Vector(self.builder, self._load(place, i, mask)) for place in places]
+        results = self.function(*vectors, *(Vector(self.builder, n) for n in numbers))
+        results = [r.value for r in (results if isinstance(results, tuple) else (results,))]
+        for place, value in zip(written, results, strict=False):
+            self._store(value, place, i, mask)
+        return results[len(written) :]
+
+    def mask(self, count: Any) -> Any:
+        """Return a mask of the first lanes."""
+        numbers = ir.Constant(ir.VectorType(_I32, self.lanes), list(range(self.lanes)))
+        count = self.spread(self.builder.trunc(count, _I32))
+        return self.builder.icmp_unsigned("<", numbers, count)
+
+    def loop(self, count: Any, reduce: Any, arrays: tuple[Any, ...]) -> list[Any]:
+        """Compute all elements; return vectors whose elements are to be reduced."""
+        builder = self.builder
+        whole = builder.and_(count, _I64(-self.lanes))
+        totals: list[list[Any]] = []
+
+        def add(i: Any, mask: Any, number: int) -> None:
+            for total, value in zip(totals, self.step(i, mask, *arrays), strict=True):
+                new = reduce.combine(builder, builder.load(total[number]), value)
+                if mask is not None:
+                    new = builder.select(mask, new, builder.load(total[number]))
+                builder.store(new, total[number])
+
+        first = _I64(0)
+        for _ in range(reduce.count):
+            kind = ir.VectorType(reduce.type(self.type), self.lanes)
+            start = ir.Constant(kind, [reduce.start] * self.lanes)
+            totals.append([cgutils.alloca_once_value(builder, start) for _ in range(_TOGETHER)])
+            for place in totals[-1]:
+                builder.store(start, place)
+        if totals:
+            step = self.lanes * _TOGETHER
+            first = builder.and_(count, _I64(-step))
+            with cgutils.for_range_slice(builder, _I64(0), first, _I64(step)) as (i, _):
+                for number in range(_TOGETHER):
+                    add(builder.add(i, _I64(number * self.lanes)), None, number)
+        with cgutils.for_range_slice(builder, first, whole, _I64(self.lanes)) as (i, _):
+            add(i, None, 0)
+        rest = builder.sub(count, whole)
+        with builder.if_then(builder.icmp_unsigned("!=", rest, _I64(0))):
+            add(whole, self.mask(rest), _TOGETHER - 1)
+        results = []
+        for places in totals:
+            a, b, c, d = map(builder.load, places)
+            a = reduce.combine(builder, a, b)
+            results.append(reduce.combine(builder, a, reduce.combine(builder, c, d)))
+        return results
+
+
+class _Sum:
+    start: float = -0.0
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def type(self, element: Any) -> Any:
+        return element
+
+    def combine(self, builder: Any, x: Any, y: Any) -> Any:
+        return builder.fadd(x, y, flags=_CONTRACT)
+
+    def result(self, writer: _Writer, x: Any) -> Any:
+        name = f"llvm.vector.reduce.fadd.{writer.suffix}"
+        arguments = [writer.type(-0.0), x]
+        return _call(writer.builder, name, writer.type, arguments, fastmath=("reassoc",))
+
+
+class _Largest(_Sum):
+    start = -(2**31)
+
+    def type(self, element: Any) -> Any:
+        return _I32
+
+    def combine(self, builder: Any, x: Any, y: Any) -> Any:
+        return builder.select(builder.icmp_signed(">", x, y), x, y)
+
+    def result(self, writer: _Writer, x: Any) -> Any:
+        return _call(writer.builder, f"llvm.vector.reduce.smax.v{writer.lanes}i32", _I32, [x])
+
+
+@intrinsic
+def at(typing, array, start):  # type: ignore[no-untyped-def]
+    """Return the place of an element of an array."""
+    # a tuple of arrays would count their references anew for each row
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.gep(data, [arguments[1]])
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
+
+
+def row_loop(written: int = 0, sums: int = 0, largest: int = 0) -> Callable[[Any], Any]:
+    """Return a decorator that makes an expression of one element a loop over those of a row.
+
+    The loop is called within a compiled kernel, with the number of elements, places (see `at`) and
+    numbers of the same type, float32 or float64. The first places are where results are written;
+    the expression is a function of what the other places hold, and of the numbers. It returns what
+    is written, in order, and then what is reduced.
+
+    Args:
+        written: the number of results that are written.
+        sums: the number of results of which the loop returns the sums over the row.
+        largest: the number of results, integers of 32 bits, of which it returns the largest.
+    """
+    reduce = _Largest(largest) if largest else _Sum(sums)
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @intrinsic
+        def loop(typing, count, *operands):  # type: ignore[no-untyped-def]
+            element = operands[0].dtype
+            one = types.int32 if largest else element
+            result = {0: types.none, 1: one}.get(reduce.count, types.UniTuple(one, reduce.count))
+            signature = result(types.intp, types.BaseTuple.from_types(operands))
+
+            def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+                writer = _Writer(context, builder, function, element)
+                places, numbers = [], []
+                for i, kind in enumerate(operands):
+                    value = builder.extract_value(arguments[1], i)
+                    if isinstance(kind, types.CPointer):
+                        places.append(value)
+                    else:
+                        numbers.append(writer.spread(value))
+                arrays = places[:written], places[written:], numbers
+                totals = writer.loop(arguments[0], reduce, arrays)
+                values = [reduce.result(writer, total) for total in totals]
+                if not values:
+                    return context.get_dummy_value()
+                return values[0] if len(values) == 1 else cgutils.pack_array(builder, values)
+
+            return signature, generate
+
+        return loop
+
+    return decorate
