@@ -16,19 +16,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from llvmlite import ir
-from numba.core import types
-
-from nn_kernels._compile import intrinsic, jit
-from nn_kernels._rows import Vector, at, row_loop
+from nn_kernels._rows import Vector, row_loop
 
 __all__ = ["exp", "log", "maximum_of"]
 
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
 _ROUND, _ROUND_BITS = 12582912.0, 0x4B400000
 _LARGEST, _LEAST = 89.0, -104.0  # beyond: infinity and 0
-_BIAS, _MANTISSA, _SIGN, _MAGNITUDE = 127, 23, 31, 0x7FFFFFFF
+_BIAS, _MANTISSA = 127, 23
 _EXP = (
     1.9875691500e-4,
     1.3981999507e-3,
@@ -84,29 +79,7 @@ def log(x: Vector) -> Vector:
     return (low + f + n * _LN2_HIGH).where(x < float("inf"), x)
 
 
-@intrinsic
-def _float_of(typing, x):  # type: ignore[no-untyped-def]
-    """Return the float32 that has the bits of an integer."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
 @row_loop(largest=1)
-def _largest_key(x: Vector) -> Vector:
-    """Return the largest of integers that have the order of floats."""
-    bits = x.bits()
-    return bits ^ ((bits >> _SIGN) & _MAGNITUDE)
-
-
-@jit()
-def maximum_of(x, start, count):  # type: ignore[no-untyped-def]
-    """Return the largest of `count` floats from `start` on, NaN if one of them is a positive NaN.
-
-    They are compared as integers of the same order, as a maximum of floats that propagates NaN
-    takes longer.
-    """
-    top = _largest_key(count, at(x, start))
-    return _float_of(np.int32(top ^ ((top >> _SIGN) & _MAGNITUDE)))
+def maximum_of(x: Vector) -> Vector:
+    """Return the largest of the elements that are not NaN, or -infinity."""
+    return x

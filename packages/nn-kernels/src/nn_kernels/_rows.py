@@ -9,7 +9,9 @@ LLVM. What is left of a row at its end is loaded and stored under a mask, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
@@ -166,53 +168,68 @@ class _Writer:
         count = self.spread(self.builder.trunc(count, _I32))
         return self.builder.icmp_unsigned("<", numbers, count)
 
+    @contextmanager
+    def _each(self, first: Any, last: Any, step: int) -> Iterator[Any]:
+        """Write a loop, which LLVM shall not unroll: long rows do without, short ones suffer."""
+        builder, function = self.builder, self.builder.function
+        before, body = builder.block, function.append_basic_block("row.body")
+        after = function.append_basic_block("row.after")
+        builder.cbranch(builder.icmp_signed("<", first, last), body, after)
+        builder.position_at_end(body)
+        i = builder.phi(_I64)
+        i.add_incoming(first, before)
+        yield i
+        following = builder.add(i, _I64(step))
+        i.add_incoming(following, builder.block)
+        branch = builder.cbranch(builder.icmp_signed("<", following, last), body, after)
+        module = builder.module
+        setting = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+        loop = ir.MDValue(module, [setting], name=str(len(module.metadata)))
+        loop.operands = (loop, setting)  # it has to name itself
+        branch.set_metadata("llvm.loop", loop)
+        builder.position_at_end(after)
+
     def loop(self, count: Any, reduce: Any, arrays: tuple[Any, ...]) -> list[Any]:
         """Compute all elements; return vectors whose elements are to be reduced."""
-        builder = self.builder
-        whole = builder.and_(count, _I64(-self.lanes))
-        totals: list[list[Any]] = []
+        builder, step = self.builder, self.lanes * _TOGETHER
+        whole, most = (builder.and_(count, _I64(-n)) for n in (self.lanes, step))
+        kind, start = self.vector, self.spread(self.type(reduce.start))
+        results = [cgutils.alloca_once(builder, kind) for _ in range(reduce.count)]
+        for place in results:
+            builder.store(start, place)
 
-        def add(i: Any, mask: Any, number: int) -> None:
-            for total, value in zip(totals, self.step(i, mask, *arrays), strict=True):
-                new = reduce.combine(builder, builder.load(total[number]), value)
-                if mask is not None:
-                    new = builder.select(mask, new, builder.load(total[number]))
-                builder.store(new, total[number])
+        def add(places: list[Any], i: Any, mask: Any = None) -> None:
+            for place, value in zip(places, self.step(i, mask, *arrays), strict=True):
+                old = builder.load(place)
+                new = reduce.combine(builder, old, value)
+                builder.store(new if mask is None else builder.select(mask, new, old), place)
 
-        first = _I64(0)
-        for _ in range(reduce.count):
-            kind = ir.VectorType(reduce.type(self.type), self.lanes)
-            start = ir.Constant(kind, [reduce.start] * self.lanes)
-            totals.append([cgutils.alloca_once_value(builder, start) for _ in range(_TOGETHER)])
-            for place in totals[-1]:
-                builder.store(start, place)
-        if totals:
-            step = self.lanes * _TOGETHER
-            first = builder.and_(count, _I64(-step))
-            with cgutils.for_range_slice(builder, _I64(0), first, _I64(step)) as (i, _):
-                for number in range(_TOGETHER):
-                    add(builder.add(i, _I64(number * self.lanes)), None, number)
-        with cgutils.for_range_slice(builder, first, whole, _I64(self.lanes)) as (i, _):
-            add(i, None, 0)
+        with builder.if_then(builder.icmp_signed(">", most, _I64(0))):
+            totals = [results]
+            for _ in range(1, _TOGETHER):
+                totals.append([cgutils.alloca_once(builder, kind) for _ in results])
+                for place in totals[-1]:
+                    builder.store(start, place)
+            with self._each(_I64(0), most, step) as i:
+                for number, places in enumerate(totals):
+                    add(places, builder.add(i, _I64(number * self.lanes)))
+            for places in zip(*totals, strict=True):
+                a, b, c, d = map(builder.load, places)
+                left, right = reduce.combine(builder, a, b), reduce.combine(builder, c, d)
+                builder.store(reduce.combine(builder, left, right), places[0])
+        with self._each(most, whole, self.lanes) as i:
+            add(results, i)
         rest = builder.sub(count, whole)
-        with builder.if_then(builder.icmp_unsigned("!=", rest, _I64(0))):
-            add(whole, self.mask(rest), _TOGETHER - 1)
-        results = []
-        for places in totals:
-            a, b, c, d = map(builder.load, places)
-            a = reduce.combine(builder, a, b)
-            results.append(reduce.combine(builder, a, reduce.combine(builder, c, d)))
-        return results
+        with builder.if_then(builder.icmp_signed(">", rest, _I64(0))):
+            add(results, whole, self.mask(rest))
+        return [builder.load(place) for place in results]
 
 
-class _Sum:
-    start: float = -0.0
+class _Sums:
+    start = -0.0
 
     def __init__(self, count: int) -> None:
         self.count = count
-
-    def type(self, element: Any) -> Any:
-        return element
 
     def combine(self, builder: Any, x: Any, y: Any) -> Any:
         return builder.fadd(x, y, flags=_CONTRACT)
@@ -223,17 +240,15 @@ class _Sum:
         return _call(writer.builder, name, writer.type, arguments, fastmath=("reassoc",))
 
 
-class _Largest(_Sum):
-    start = -(2**31)
-
-    def type(self, element: Any) -> Any:
-        return _I32
+class _Largest(_Sums):
+    start = -math.inf
 
     def combine(self, builder: Any, x: Any, y: Any) -> Any:
-        return builder.select(builder.icmp_signed(">", x, y), x, y)
+        return builder.select(builder.fcmp_ordered(">", y, x), y, x)  # x is never NaN
 
     def result(self, writer: _Writer, x: Any) -> Any:
-        return _call(writer.builder, f"llvm.vector.reduce.smax.v{writer.lanes}i32", _I32, [x])
+        name = f"llvm.vector.reduce.fmax.{writer.suffix}"
+        return _call(writer.builder, name, writer.type, [x], fastmath=("nnan",))
 
 
 @intrinsic
@@ -259,16 +274,16 @@ def row_loop(written: int = 0, sums: int = 0, largest: int = 0) -> Callable[[Any
     Args:
         written: the number of results that are written.
         sums: the number of results of which the loop returns the sums over the row.
-        largest: the number of results, integers of 32 bits, of which it returns the largest.
+        largest: the number of results of which it returns the largest that is not NaN, or -infinity.
     """
-    reduce = _Largest(largest) if largest else _Sum(sums)
+    reduce = _Largest(largest) if largest else _Sums(sums)
 
     def decorate(function: Callable[..., Any]) -> Any:
         @intrinsic
         def loop(typing, count, *operands):  # type: ignore[no-untyped-def]
             element = operands[0].dtype
-            one = types.int32 if largest else element
-            result = {0: types.none, 1: one}.get(reduce.count, types.UniTuple(one, reduce.count))
+            tuples = types.UniTuple(element, reduce.count)
+            result = {0: types.none, 1: element}.get(reduce.count, tuples)
             signature = result(types.intp, types.BaseTuple.from_types(operands))
 
             def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]

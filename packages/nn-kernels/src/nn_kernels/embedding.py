@@ -18,6 +18,7 @@ from nn_kernels._threads import run
 __all__ = ["scatter_add_rows", "take_rows"]
 
 _BLOCK = 1 << 14  # elements of a part of the lookup
+_FEW = 1 << 16  # up to which one thread is as fast as the hand-over
 _COLUMNS = 64  # of a part of the sum: four lines of the cache
 
 
@@ -85,8 +86,12 @@ def take_rows(weights: Any, tokens: Any) -> Any:
     if not _are_indices(tokens.reshape(-1), len(weights)):
         return NotImplemented  # the reference raises, or counts from the end
     out, together = np.empty((*tokens.shape, count), np.float32), max(1, _BLOCK // count)
-    sizes = tokens.size, count, together
-    run(_TAKE, (weights, tokens, out, *sizes), -(-tokens.size // together))
+    if out.size <= _FEW:
+        arrays = weights.reshape(-1), tokens.reshape(-1), out.reshape(-1)
+        _take(*arrays, 0, tokens.size, count)
+    else:
+        sizes = tokens.size, count, together
+        run(_TAKE, (weights, tokens, out, *sizes), -(-tokens.size // together))
     return out
 
 

@@ -12,6 +12,7 @@ are any) and the inverse :math:`s` of the standard deviation, the gradient is
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -32,7 +33,8 @@ __all__ = [
     "scaled_layer_norm_gradient",
 ]
 
-_BLOCK = 1 << 16  # elements of a part, which a thread of its own computes
+_BLOCK = 1 << 14  # elements of a part, about: 10 microseconds
+_SHORT = 64  # elements of a row
 _NONE = np.empty(0, np.float32)
 
 
@@ -89,6 +91,28 @@ def _fill(value: Any) -> Any:
     return value, value
 
 
+@row_loop(written=2)
+def _add(x: Any, y: Any, more_x: Any, more_y: Any) -> Any:
+    return x + more_x, y + more_y
+
+
+@jit()
+def _copies(count):  # type: ignore[no-untyped-def]
+    """Return how many sums the rows of a part are added to in turns: a power of 2.
+
+    A short row would wait for the sums of the row before to be written.
+    """
+    return 4 if count <= _SHORT else 1
+
+
+@jit()
+def _add_copies(for_weights, for_bias, count, place, copies):  # type: ignore[no-untyped-def]
+    sums = at(for_weights, place), at(for_bias, place)
+    for copy in range(1, copies):
+        more = place + copy * count
+        _add(count, *sums, *sums, at(for_weights, more), at(for_bias, more))
+
+
 @jit()
 def _forward(x, normal, out, inverse, weights, bias, options, first, last, count):  # type: ignore[no-untyped-def]
     """Standardize rows; `weights` and `bias` may be empty, and `normal` is then the result."""
@@ -126,25 +150,28 @@ def _backward(g, normal, inverse, out, center, first, last, count):  # type: ign
 def _scaled_backward(  # type: ignore[no-untyped-def]
     g, normal, inverse, weights, out, for_weights, for_bias, center, first, last, count, place
 ):
-    share = g.dtype.type(1 / count)
-    sums = at(for_weights, place), at(for_bias, place)
-    _fill(count, *sums, g.dtype.type(0))
+    share, copies = g.dtype.type(1 / count), _copies(count)
+    _fill(copies * count, at(for_weights, place), at(for_bias, place), g.dtype.type(0))
     for row in range(first, last):
-        start = row * count
+        start, copy = row * count, place + (row & (copies - 1)) * count
+        sums = at(for_weights, copy), at(for_bias, copy)
         arrays = at(g, start), at(normal, start), at(weights, 0)
         total, product = _add_and_return_sums(count, *sums, *arrays, *sums)
         mean = total * share if center else g.dtype.type(0)
         _project_weighted(count, at(out, start), *arrays, mean, product * share, inverse[row])
+    _add_copies(for_weights, for_bias, count, place, copies)
 
 
 @jit()
 def _scale_backward(g, x, weights, out, for_weights, for_bias, first, last, count, place):  # type: ignore[no-untyped-def]
-    sums = at(for_weights, place), at(for_bias, place)
-    _fill(count, *sums, g.dtype.type(0))
+    copies = _copies(count)
+    _fill(copies * count, at(for_weights, place), at(for_bias, place), g.dtype.type(0))
     for row in range(first, last):
-        start = row * count
+        start, copy = row * count, place + (row & (copies - 1)) * count
+        sums = at(for_weights, copy), at(for_bias, copy)
         arrays = at(g, start), at(x, start), at(weights, 0)
         _scale_and_add_sums(count, at(out, start), *sums, *arrays, *sums)
+    _add_copies(for_weights, for_bias, count, place, copies)
 
 
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -164,14 +191,14 @@ def _scaled_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * a[12], min((part + 1) * a[12], a[10])
     arrays = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
     results = floats(a[6]), floats(a[7]), floats(a[8])
-    _scaled_backward(*arrays, *results, a[9] != 0, first, last, a[11], part * a[11])
+    _scaled_backward(*arrays, *results, a[9] != 0, first, last, a[11], part * a[13])
 
 
 def _scale_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * a[10], min((part + 1) * a[10], a[8])
     arrays = floats(a[2]), floats(a[3]), floats(a[4])
     results = floats(a[5]), floats(a[6]), floats(a[7])
-    _scale_backward(*arrays, *results, first, last, a[9], part * a[9])
+    _scale_backward(*arrays, *results, first, last, a[9], part * a[11])
 
 
 _FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
@@ -184,16 +211,22 @@ def _flat(*arrays: Any) -> list[Any]:
 
 def _divide(rows: int, count: int, dtype: Any) -> tuple[int, int]:
     """Return the rows of a part and the number of parts: float64 is computed in one part."""
-    together = max(1, _BLOCK // max(1, count)) if dtype == np.float32 else max(1, rows)
+    parts = max(1, min(rows, rows * count // _BLOCK)) if dtype == np.float32 else 1
+    together = max(1, -(-rows // parts))
     return together, -(-rows // together)
+
+
+@functools.cache
+def _options(*numbers: Any) -> Any:
+    return np.array(numbers[:-1], numbers[-1])
 
 
 def _run_forward(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) -> Any:
     (rows, count), dtype = x.shape, x.dtype
     has_weights, has_bias = weights is not None, bias is not None
-    options = np.array([epsilon, center, has_weights, has_bias], dtype)
-    normal, inverse = np.empty_like(x), np.empty((rows, 1), dtype)
-    out = np.empty_like(x) if has_weights else normal
+    options = _options(epsilon, center, has_weights, has_bias, dtype)
+    normal, inverse = np.empty(x.shape, dtype), np.empty((rows, 1), dtype)
+    out = np.empty(x.shape, dtype) if has_weights else normal
     if not (has_weights and has_bias):
         none = _NONE.astype(dtype, copy=False)
         weights, bias = weights if has_weights else none, bias if has_bias else none
@@ -255,13 +288,14 @@ def scaled_layer_norm_gradient(
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
-    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
+    out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
     arrays += [out, sums[0], sums[1]]
     if parts > 1:
-        run(_SCALED_BACKWARD, (*arrays, int(center), rows, count, together), parts)
+        sizes = rows, count, together, sums.shape[2]
+        run(_SCALED_BACKWARD, (*arrays, int(center), *sizes), parts)
     else:
         _scaled_backward(*_flat(*arrays), center, 0, rows, count, 0)
-    return out, *_total(sums)
+    return out, *_total(sums, count)
 
 
 def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
@@ -271,17 +305,22 @@ def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
-    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
+    out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
     arrays += [out, sums[0], sums[1]]
     if parts > 1:
-        run(_SCALE_BACKWARD, (*arrays, rows, count, together), parts)
+        run(_SCALE_BACKWARD, (*arrays, rows, count, together, sums.shape[2]), parts)
     else:
         _scale_backward(*_flat(*arrays), 0, rows, count, 0)
-    return out, *_total(sums)
+    return out, *_total(sums, count)
 
 
-def _total(sums: Any) -> Any:
+def _make_sums(parts: int, count: int, dtype: Any) -> Any:
+    """Return memory for the gradients of weights and bias in each part, and their copies."""
+    return np.empty((2, max(1, parts), 4 * count if count <= _SHORT else count), dtype)
+
+
+def _total(sums: Any, count: int) -> Any:
     """Return the sums of all parts, each an array of its own."""
     if sums.shape[1] == 1:
-        return sums[0, 0].copy(), sums[1, 0].copy()
-    return sums[0].sum(axis=0), sums[1].sum(axis=0)
+        return sums[0, 0, :count].copy(), sums[1, 0, :count].copy()
+    return sums[0, :, :count].sum(axis=0), sums[1, :, :count].sum(axis=0)

@@ -73,7 +73,7 @@ def _softmax_job(a, part, thread):  # type: ignore[no-untyped-def]
     x, out, rows, count = floats(a[2]), floats(a[3]), a[4], a[5]
     for row in range(part * a[6], min((part + 1) * a[6], rows)):
         start = row * count
-        largest = maximum_of(x, start, count)
+        largest = maximum_of(count, at(x, start))
         shift = _ZERO if math.isinf(largest) else largest
         total = _exponentials(count, at(out, start), at(x, start), shift)
         if total != _ZERO:
@@ -101,7 +101,7 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
         if classes[row] < 0 or classes[row] >= count:
             options[2] = _ONE
             continue
-        shift = maximum_of(logits, start, count)
+        shift = maximum_of(count, at(logits, start))
         shift = options[1] if shift < options[1] else shift  # in a row of -inf only
         total = _exponentials(count, at(exponentials, start), at(logits, start), shift)
         total = _ONE if total < _ONE else total
@@ -135,9 +135,11 @@ def _cross_entropy_gradient_rows(  # type: ignore[no-untyped-def]
             options[1] = _ONE
             continue
         uniform = g[row] * (smoothing / np.float32(count))
-        factor = g[row] / totals[row]
+        factor, chosen = g[row] / totals[row], np.uintp(start + classes[row])
         _scale_and_subtract(count, at(out, start), at(exponentials, start), factor, uniform)
-        out[np.uintp(start + classes[row])] -= g[row] * (_ONE - smoothing)
+        # what a vector has just written would be read from memory, which takes longer
+        value = exponentials[chosen] * factor - uniform
+        out[chosen] = value - g[row] * (_ONE - smoothing)
 
 
 def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
