@@ -14,7 +14,6 @@ The logarithm of :math:`2^n (1 + f)`, with :math:`1 + f` between the roots of 1/
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from nn_kernels._rows import Vector, row_loop
 

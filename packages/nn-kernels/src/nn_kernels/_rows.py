@@ -2,9 +2,10 @@
 
 LLVM makes vectors of a loop by itself, but only where it runs for dozens of elements: rows of ten
 or fifty are computed one element at a time, after tests that cost as much again. Here a loop is
-written as an expression of one element, a function of Python that is called once, while a kernel is
-compiled, with vectors that stand for 16 floats or 8 doubles: its operators append instructions of
-LLVM. What is left of a row at its end is loaded and stored under a mask, which touches nothing else.
+an expression of one element, written as a function of Python. It is called while a kernel is
+compiled, with vectors that stand for 16 floats or 8 doubles: their operators append instructions
+of LLVM. What is left of a row at its end is loaded and stored under a mask, so that nothing else
+is touched.
 """
 
 from __future__ import annotations
@@ -140,9 +141,7 @@ class _Writer:
             self.builder.store(value, address).align = align
         else:
             arguments = [value, address, _I32(align), mask]
-            _call(
-                self.builder, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), arguments
-            )
+            _call(self.builder, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), arguments)
 
     def spread(self, scalar: Any) -> Any:
         """Return a vector of one number."""
@@ -274,7 +273,7 @@ def row_loop(written: int = 0, sums: int = 0, largest: int = 0) -> Callable[[Any
     Args:
         written: the number of results that are written.
         sums: the number of results of which the loop returns the sums over the row.
-        largest: the number of results of which it returns the largest that is not NaN, or -infinity.
+        largest: the number of results of which it returns the largest; NaN is passed over.
     """
     reduce = _Largest(largest) if largest else _Sums(sums)
 

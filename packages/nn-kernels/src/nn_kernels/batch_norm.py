@@ -18,7 +18,7 @@ import numpy as np
 
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import doubles, floats
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job
 from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of
 from nn_kernels._threads import run

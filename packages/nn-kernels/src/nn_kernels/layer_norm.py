@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 _BLOCK = 1 << 14  # elements of a part, about: 10 microseconds
-_SHORT = 64  # elements of a row
 _NONE = np.empty(0, np.float32)
 
 
@@ -73,9 +72,7 @@ def _project_weighted(
 
 
 @row_loop(written=2, sums=2)
-def _add_and_return_sums(
-    g: Any, normal: Any, weights: Any, for_weights: Any, for_bias: Any
-) -> Any:
+def _add_and_return_sums(g: Any, normal: Any, weights: Any, for_weights: Any, for_bias: Any) -> Any:
     """Add a row to the gradients of weights and bias; return its sum and product with `normal`."""
     d = g * weights
     return for_weights + g * normal, for_bias + g, d, d * normal
@@ -89,28 +86,6 @@ def _scale_and_add_sums(g: Any, x: Any, weights: Any, for_weights: Any, for_bias
 @row_loop(written=2)
 def _fill(value: Any) -> Any:
     return value, value
-
-
-@row_loop(written=2)
-def _add(x: Any, y: Any, more_x: Any, more_y: Any) -> Any:
-    return x + more_x, y + more_y
-
-
-@jit()
-def _copies(count):  # type: ignore[no-untyped-def]
-    """Return how many sums the rows of a part are added to in turns: a power of 2.
-
-    A short row would wait for the sums of the row before to be written.
-    """
-    return 4 if count <= _SHORT else 1
-
-
-@jit()
-def _add_copies(for_weights, for_bias, count, place, copies):  # type: ignore[no-untyped-def]
-    sums = at(for_weights, place), at(for_bias, place)
-    for copy in range(1, copies):
-        more = place + copy * count
-        _add(count, *sums, *sums, at(for_weights, more), at(for_bias, more))
 
 
 @jit()
@@ -140,38 +115,34 @@ def _backward(g, normal, inverse, out, center, first, last, count):  # type: ign
     share = g.dtype.type(1 / count)
     for row in range(first, last):
         start = row * count
-        total, product = _sums(count, at(g, start), at(normal, start))
+        target, arrays = at(out, start), (at(g, start), at(normal, start))
+        total, product = _sums(count, *arrays)
         mean = total * share if center else g.dtype.type(0)
-        scale = inverse[row]
-        _project(count, at(out, start), at(g, start), at(normal, start), mean, product * share, scale)
+        _project(count, target, *arrays, mean, product * share, inverse[row])
 
 
 @jit()
 def _scaled_backward(  # type: ignore[no-untyped-def]
     g, normal, inverse, weights, out, for_weights, for_bias, center, first, last, count, place
 ):
-    share, copies = g.dtype.type(1 / count), _copies(count)
-    _fill(copies * count, at(for_weights, place), at(for_bias, place), g.dtype.type(0))
+    share, sums = g.dtype.type(1 / count), (at(for_weights, place), at(for_bias, place))
+    _fill(count, *sums, g.dtype.type(0))
     for row in range(first, last):
-        start, copy = row * count, place + (row & (copies - 1)) * count
-        sums = at(for_weights, copy), at(for_bias, copy)
+        start = row * count
         arrays = at(g, start), at(normal, start), at(weights, 0)
         total, product = _add_and_return_sums(count, *sums, *arrays, *sums)
         mean = total * share if center else g.dtype.type(0)
         _project_weighted(count, at(out, start), *arrays, mean, product * share, inverse[row])
-    _add_copies(for_weights, for_bias, count, place, copies)
 
 
 @jit()
 def _scale_backward(g, x, weights, out, for_weights, for_bias, first, last, count, place):  # type: ignore[no-untyped-def]
-    copies = _copies(count)
-    _fill(copies * count, at(for_weights, place), at(for_bias, place), g.dtype.type(0))
+    sums = at(for_weights, place), at(for_bias, place)
+    _fill(count, *sums, g.dtype.type(0))
     for row in range(first, last):
-        start, copy = row * count, place + (row & (copies - 1)) * count
-        sums = at(for_weights, copy), at(for_bias, copy)
+        start = row * count
         arrays = at(g, start), at(x, start), at(weights, 0)
         _scale_and_add_sums(count, at(out, start), *sums, *arrays, *sums)
-    _add_copies(for_weights, for_bias, count, place, copies)
 
 
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -191,14 +162,14 @@ def _scaled_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * a[12], min((part + 1) * a[12], a[10])
     arrays = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
     results = floats(a[6]), floats(a[7]), floats(a[8])
-    _scaled_backward(*arrays, *results, a[9] != 0, first, last, a[11], part * a[13])
+    _scaled_backward(*arrays, *results, a[9] != 0, first, last, a[11], part * a[11])
 
 
 def _scale_backward_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * a[10], min((part + 1) * a[10], a[8])
     arrays = floats(a[2]), floats(a[3]), floats(a[4])
     results = floats(a[5]), floats(a[6]), floats(a[7])
-    _scale_backward(*arrays, *results, first, last, a[9], part * a[11])
+    _scale_backward(*arrays, *results, first, last, a[9], part * a[9])
 
 
 _FORWARD, _BACKWARD = Job(_forward_job), Job(_backward_job)
@@ -216,7 +187,7 @@ def _divide(rows: int, count: int, dtype: Any) -> tuple[int, int]:
     return together, -(-rows // together)
 
 
-@functools.cache
+@functools.lru_cache(64)
 def _options(*numbers: Any) -> Any:
     return np.array(numbers[:-1], numbers[-1])
 
@@ -288,14 +259,13 @@ def scaled_layer_norm_gradient(
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
-    out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
+    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
     arrays += [out, sums[0], sums[1]]
     if parts > 1:
-        sizes = rows, count, together, sums.shape[2]
-        run(_SCALED_BACKWARD, (*arrays, int(center), *sizes), parts)
+        run(_SCALED_BACKWARD, (*arrays, int(center), rows, count, together), parts)
     else:
         _scaled_backward(*_flat(*arrays), center, 0, rows, count, 0)
-    return out, *_total(sums, count)
+    return out, *_total(sums)
 
 
 def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
@@ -305,22 +275,17 @@ def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
-    out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
+    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
     arrays += [out, sums[0], sums[1]]
     if parts > 1:
-        run(_SCALE_BACKWARD, (*arrays, rows, count, together, sums.shape[2]), parts)
+        run(_SCALE_BACKWARD, (*arrays, rows, count, together), parts)
     else:
         _scale_backward(*_flat(*arrays), 0, rows, count, 0)
-    return out, *_total(sums, count)
+    return out, *_total(sums)
 
 
-def _make_sums(parts: int, count: int, dtype: Any) -> Any:
-    """Return memory for the gradients of weights and bias in each part, and their copies."""
-    return np.empty((2, max(1, parts), 4 * count if count <= _SHORT else count), dtype)
-
-
-def _total(sums: Any, count: int) -> Any:
+def _total(sums: Any) -> Any:
     """Return the sums of all parts, each an array of its own."""
     if sums.shape[1] == 1:
-        return sums[0, 0, :count].copy(), sums[1, 0, :count].copy()
-    return sums[0, :, :count].sum(axis=0), sums[1, :, :count].sum(axis=0)
+        return sums[0, 0].copy(), sums[1, 0].copy()
+    return sums[0].sum(axis=0), sums[1].sum(axis=0)
