@@ -14,6 +14,8 @@ def draw(seed):
     rng = np.random.default_rng(seed)
     vocab_size, tokens = map(int, rng.integers(1, 300, 2))
     width = int(rng.integers(1, 400))
+    if seed % 3 == 0:
+        tokens, width = int(rng.integers(1, 9000)), int(rng.integers(1, 71))
     weights = rng.standard_normal((vocab_size, width)).astype(np.float32)
     ids = rng.integers(0, vocab_size, tokens).astype(rng.choice(["i8", "i4", "u2"]))
     rows = rng.standard_normal((tokens, width)).astype(np.float32)

@@ -19,7 +19,7 @@ DTYPES = {np.float32: {"rtol": 1e-4, "atol": 2e-5}, np.float64: {"rtol": 1e-11, 
 
 def draw(seed, dtype):
     rng = np.random.default_rng(seed)
-    shape = int(rng.integers(1, 600)), int(rng.integers(1, 600 if seed % 4 else 20))
+    shape = int(rng.integers(1, 600)), int(rng.integers(1, 600 if seed % 4 else 71))
     x, g = (rng.normal(1, 2, shape).astype(dtype) for _ in range(2))
     if seed % 2:
         x, g = np.repeat(x, 3, axis=1)[:, ::3], g[::-1]
@@ -74,6 +74,24 @@ def test_layer_norm(seed, dtype):
     compare(scale_rows_gradient(g, kept[0], weights), [wide * w, *sums], close)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_short_row(dtype):
+    rng, close = np.random.default_rng(0), DTYPES[dtype]
+    for count in range(1, 71):
+        x, g = rng.normal(1, 2, (2, 7, count)).astype(dtype)
+        weights, bias = rng.standard_normal((2, count)).astype(dtype)
+        truth, w = expected(x, 0.1, True), weights.astype(float)
+        out, *kept = scaled_layer_norm(x, weights, bias, 0.1, True)
+        compare([out, *kept], (truth[0] * w + bias, *truth), close)
+        gradient = expected_gradient(g * w, *truth, True)
+        sums = (g * truth[0]).sum(0), g.astype(float).sum(0)
+        results = scaled_layer_norm_gradient(g, *kept, weights, True)
+        compare(results, [gradient, *sums], close)
+        compare(scale_rows_gradient(g, kept[0], weights), [g * w, *sums], close)
+        gradient = expected_gradient(g.astype(float), *truth, True)
+        compare([layer_norm_gradient(g, *layer_norm(x, 0.1, True), True)], [gradient], close)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_stays_in_its_row(value):
     x, g, weights, bias = draw(1, np.float32)
@@ -96,10 +114,11 @@ def test_a_large_mean_does_not_spoil_the_variance():
     np.testing.assert_allclose(layer_norm(x, 1e-5, True)[0], truth, atol=1e-2)
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("shape", [(1500, 700), (9000, 10)])
+def test_results_do_not_depend_on_the_number_of_threads(shape):
     rng = np.random.default_rng(0)
-    x, g = rng.standard_normal((2, 1500, 700)).astype(np.float32)
-    weights, bias = rng.standard_normal((2, 700)).astype(np.float32)
+    x, g = rng.standard_normal((2, *shape)).astype(np.float32)
+    weights, bias = rng.standard_normal((2, shape[1])).astype(np.float32)
     before, results = nn_kernels.get_num_threads(), []
     try:
         for threads in (1, 2, 3):

@@ -177,7 +177,7 @@ _SCALED_BACKWARD, _SCALE_BACKWARD = Job(_scaled_backward_job), Job(_scale_backwa
 
 
 def _flat(*arrays: Any) -> list[Any]:
-    return [a.reshape(-1) for a in arrays]
+    return [a if a.ndim == 1 else a.reshape(-1) for a in arrays]
 
 
 def _divide(rows: int, count: int, dtype: Any) -> tuple[int, int]:
@@ -208,6 +208,11 @@ def _run_forward(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) 
     else:
         _forward(*_flat(*matrices), *vectors, 0, rows, count)
     return out, normal, inverse
+
+
+def _make_sums(parts: int, count: int, dtype: Any) -> list[Any]:
+    """Return memory for the gradients of weights and bias in each part."""
+    return [np.empty((parts, count) if parts > 1 else count, dtype) for _ in range(2)]
 
 
 def layer_norm(x: Any, epsilon: float, center: bool) -> Any:
@@ -259,13 +264,13 @@ def scaled_layer_norm_gradient(
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
-    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
-    arrays += [out, sums[0], sums[1]]
+    out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
+    arrays += [out, *sums]
     if parts > 1:
         run(_SCALED_BACKWARD, (*arrays, int(center), rows, count, together), parts)
     else:
         _scaled_backward(*_flat(*arrays), center, 0, rows, count, 0)
-    return out, *_total(sums)
+    return out, *(total if total.ndim == 1 else total.sum(axis=0) for total in sums)
 
 
 def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
@@ -275,17 +280,10 @@ def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
         return NotImplemented
     (rows, count), dtype = g.shape, g.dtype
     together, parts = _divide(rows, count, dtype)
-    out, sums = np.empty(g.shape, dtype), np.empty((2, max(1, parts), count), dtype)
-    arrays += [out, sums[0], sums[1]]
+    out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
+    arrays += [out, *sums]
     if parts > 1:
         run(_SCALE_BACKWARD, (*arrays, rows, count, together), parts)
     else:
         _scale_backward(*_flat(*arrays), 0, rows, count, 0)
-    return out, *_total(sums)
-
-
-def _total(sums: Any) -> Any:
-    """Return the sums of all parts, each an array of its own."""
-    if sums.shape[1] == 1:
-        return sums[0, 0].copy(), sums[1, 0].copy()
-    return sums[0].sum(axis=0), sums[1].sum(axis=0)
+    return out, *(total if total.ndim == 1 else total.sum(axis=0) for total in sums)

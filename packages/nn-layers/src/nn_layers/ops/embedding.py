@@ -34,7 +34,8 @@ def _(g: Any, tokens: Any, weights_shape: tuple[int, ...], padding_idx: int | No
 def embedding_scatter(xp: Any, g: Any, tokens: Any, /, vocab_size: int) -> Any:
     """Return `vocab_size` rows: for each token the sum of the rows of `g` at its places."""
     result = xp.zeros((vocab_size, g.shape[-1]), dtype=g.dtype)
-    rows = xp.broadcast_to(g, (*tokens.shape, g.shape[-1])).reshape(tokens.size, g.shape[-1])
+    shape = *tokens.shape, g.shape[-1]
+    rows = (g if g.shape == shape else xp.broadcast_to(g, shape)).reshape(tokens.size, shape[-1])
     scatter_add_rows(xp, result, tokens.reshape(-1), xp.ascontiguousarray(rows))
     return result
 

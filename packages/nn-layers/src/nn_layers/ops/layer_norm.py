@@ -87,7 +87,9 @@ def _(
         axes = tuple(range(-weights.ndim, 0))
         return standardize_gradient(g * weights, normal, inverse, axes, center), g * normal, g
     xp, shape = array_module(g), normal.shape
-    g = xp.broadcast_to(g, shape).astype(normal.dtype, copy=False)
+    if g.shape != shape:
+        g = xp.broadcast_to(g, shape)
+    g = g.astype(normal.dtype, copy=False)
     rows = [_rows(xp, a, weights.ndim) for a in (g, normal)]
     arguments = *rows, inverse.reshape(-1, 1), weights.reshape(-1), center
     for_x, *sums = standardize_and_scale_backward(xp, *arguments)
