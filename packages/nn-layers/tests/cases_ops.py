@@ -439,16 +439,20 @@ _MATRICES = {
     "": (5, 7),
     "one row": (1, 9),
     "one column": (4, 1),
+    "one vector": (40, 16),
+    "a vector and more": (40, 27),
     "several warps": (6, 70),
     "long": (3, 5000),
 }
 
 
-def _scatter(vocab_size: int, count: int, dtype: Any) -> Callable[[Generator], list[Any]]:
+def _scatter(
+    vocab_size: int, count: int, dtype: Any, length: int = 3
+) -> Callable[[Generator], list[Any]]:
     return lambda rng: [
-        rng.normal(size=(vocab_size, 3)),
+        rng.normal(size=(vocab_size, length)),
         rng.integers(0, vocab_size, count).astype(dtype),
-        rng.normal(size=(count, 3)),
+        rng.normal(size=(count, length)),
     ]
 
 
@@ -586,15 +590,18 @@ KERNELS = [
             ("", 5, 3, (2, 4)),
             ("none", 5, 3, (0,)),
             ("several parts", 50, 70, (3, 300)),
+            ("short rows", 12, 27, (64, 17)),
         )
     ),
     *(
-        KernelCase(embedding.scatter_add_rows, None, _scatter(size, count, dtype), label)
-        for label, size, count, dtype in (
-            ("", 5, 12, np.int64),
-            ("bytes", 5, 12, np.uint8),
-            ("none", 5, 0, np.int64),
-            ("many", 3, 500, np.int32),
-        )
+        KernelCase(embedding.scatter_add_rows, None, _scatter(*sizes), label)
+        for label, sizes in {
+            "": (5, 12, np.int64),
+            "bytes": (5, 12, np.uint8),
+            "none": (5, 0, np.int64),
+            "many": (3, 500, np.int32),
+            "one vector": (12, 40, np.int64, 16),
+            "a vector and more": (12, 40, np.int64, 27),
+        }.items()
     ),
 ]

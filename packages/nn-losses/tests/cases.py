@@ -474,6 +474,7 @@ METRICS = [
 def _of_cross_entropy() -> list[KernelCase]:
     rows = []
     shapes = {"": (5, 7), "one class": (3, 1), "warps": (6, 70), "long": (3, 3000), "none": (0, 4)}
+    shapes |= {"one vector": (40, 16), "a vector and more": (40, 27), "many rows": (500, 12)}
     for label, (count, length) in shapes.items():
         for weighted, smoothing in ((False, 0.0), (True, 0.0), (False, 0.25), (True, 0.25)):
 
