@@ -188,7 +188,7 @@ class _Writer:
         branch.set_metadata("llvm.loop", loop)
         builder.position_at_end(after)
 
-    def loop(self, count: Any, reduce: Any, arrays: tuple[Any, ...]) -> list[Any]:
+    def loop(self, count: Any, reduce: _Sums, arrays: tuple[Any, ...]) -> list[Any]:
         """Compute all elements; return vectors whose elements are to be reduced."""
         builder, step = self.builder, self.lanes * _TOGETHER
         whole, most = (builder.and_(count, _I64(-n)) for n in (self.lanes, step))
@@ -212,10 +212,10 @@ class _Writer:
             with self._each(_I64(0), most, step) as i:
                 for number, places in enumerate(totals):
                     add(places, builder.add(i, _I64(number * self.lanes)))
-            for places in zip(*totals, strict=True):
-                a, b, c, d = map(builder.load, places)
+            for parts in zip(*totals, strict=True):
+                a, b, c, d = map(builder.load, parts)
                 left, right = reduce.combine(builder, a, b), reduce.combine(builder, c, d)
-                builder.store(reduce.combine(builder, left, right), places[0])
+                builder.store(reduce.combine(builder, left, right), parts[0])
         with self._each(most, whole, self.lanes) as i:
             add(results, i)
         rest = builder.sub(count, whole)
@@ -225,7 +225,7 @@ class _Writer:
 
 
 class _Sums:
-    start = -0.0
+    start = 0.0
 
     def __init__(self, count: int) -> None:
         self.count = count

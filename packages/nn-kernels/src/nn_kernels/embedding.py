@@ -37,7 +37,7 @@ def _are_indices(tokens, count):  # type: ignore[no-untyped-def]
     """Return whether all tokens are from 0 to `count` - 1."""
     wrong = 0
     for i in range(tokens.size):
-        wrong += np.uintp(tokens[i]) >= np.uintp(count)
+        wrong += int(np.uintp(tokens[i]) >= np.uintp(count))
     return wrong == 0
 
 

@@ -88,6 +88,14 @@ def _softmax_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
 
 
 @jit()
+def _has_nan(x, start, count):  # type: ignore[no-untyped-def]
+    found = 0
+    for i in range(np.uintp(start), np.uintp(start + count)):
+        found += int(math.isnan(x[i]))
+    return found > 0
+
+
+@jit()
 def _cross_entropy_rows(  # type: ignore[no-untyped-def]
     logits, classes, scale, options, losses, exponentials, totals, first, last, count, scaled
 ):
@@ -104,6 +112,8 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
         shift = maximum_of(count, at(logits, start))
         shift = options[1] if shift < options[1] else shift  # in a row of -inf only
         total = _exponentials(count, at(exponentials, start), at(logits, start), shift)
+        if math.isnan(total) and _has_nan(logits, start, count):
+            _fill(count, at(exponentials, start), total)
         total = _ONE if total < _ONE else total
         chosen = logits[np.uintp(start + classes[row])] - shift
         if smoothing != _ZERO:
