@@ -4,6 +4,8 @@
 another length, and the kernel has to return NotImplemented.
 """
 
+from types import SimpleNamespace
+
 import nn_kernels
 import numpy as np
 import pytest
@@ -42,6 +44,19 @@ def lstm_backward(multiply, dtype=np.float32):
     return *(zeros(*s, dtype=dtype) for s in shapes), SPANS.copy(), 0, 2, multiply
 
 
+ATTENTION = SimpleNamespace(scale=0.5, causal=False, dropout=0.0, needs_backward=True)
+
+
+def attention(*masks):
+    mask = masks[0] if masks else True
+    return zeros(2, 3, 5, 8), zeros(2, 3, 7, 8), zeros(2, 3, 7, 4), mask, ATTENTION
+
+
+def attention_gradient():
+    weights = zeros(2, 3, 7, 5).swapaxes(-1, -2)
+    return zeros(2, 3, 5, 4), *attention()[:4], [weights], ATTENTION
+
+
 def gru_forward(multiply, dtype=np.float32):
     product = None if multiply else zeros(3, 12, dtype=dtype)
     shapes = (4, 12), (16,), (5, 4), (8, 4)
@@ -57,6 +72,16 @@ def gru_backward(multiply, dtype=np.float32):
 # The kernel, its arguments, and for the number of an argument the axes that may have any length.
 CALLS = [
     ("apply_dropout", lambda: (images(), 0.5, (1, 2)), {0: {0, 1, 2, 3, FLAT}}),
+    ("attention", attention, {0: {2}, 2: {3}}),
+    *(
+        (
+            "attention",
+            lambda dtype=dtype: attention(zeros(2, 3, 5, 7, dtype=dtype)),
+            {2: {3}, 3: {0, 1, 2, 3}},
+        )
+        for dtype in (bool, np.float32)
+    ),
+    ("attention_gradient", attention_gradient, {}),
     ("avg_pool2d", lambda: (images(), SAME), {0: {0, 1, 2, 3}}),
     ("avg_pool2d_gradient", lambda: (images(), images(), SAME), {}),
     ("avg_pool2d_gradient", lambda: (zeros(8, 16, 8, 8), zeros(8, 16, 17, 16), PAIRS), {1: {2, 3}}),

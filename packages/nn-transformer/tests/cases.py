@@ -139,7 +139,88 @@ def _softmax_backward(rows: int, count: int) -> Callable[[Generator], list[Any]]
     ]
 
 
+class _BackwardOfWeights:
+    """The backward pass with the attention weights as an array, after the values."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.kernel, self.cpu_implementation = kernel, kernel.cpu_implementation
+        vars(self).update(__name__=kernel.__name__, __module__=kernel.__module__)
+
+    def __call__(self, xp: Any, *arguments: Any) -> Any:
+        return self._call(self.kernel, xp, *arguments)
+
+    def reference(self, xp: Any, *arguments: Any) -> Any:
+        return self._call(self.kernel.reference, xp, *arguments)
+
+    def _call(self, function: Any, xp: Any, *arguments: Any) -> Any:
+        g, query, key, value, weights, mask, options = arguments
+        return function(xp, g, query, key, value, mask, [weights], options)
+
+
+def _attention_arrays(
+    shape: tuple[int, ...], masked: str, causal: bool, backward: bool
+) -> Callable[[Generator], list[Any]]:
+    def draw(rng: Generator) -> list[Any]:
+        batch, heads, targets, sources, d, e = shape
+        options = AttentionOptions(0.4, causal, 0.0, 0, True)
+        query, key, value, g = (
+            rng.normal(size=(batch, length, heads, size)).swapaxes(1, 2)
+            for length, size in ((targets, d), (sources, d), (sources, e), (targets, e))
+        )
+        mask: Any = True
+        if masked == "booleans":
+            mask = rng.random((targets, sources)) < 0.6
+            mask[0] = False
+        elif masked == "of keys":
+            mask = rng.random((batch, 1, 1, sources)) < 0.6
+        elif masked == "added":
+            mask = rng.normal(size=(heads, targets, sources))
+            mask[:, :, 0] = -np.inf
+        if not backward:
+            return [query, key, value, mask, options]
+        scores = rng.normal(size=(batch, heads, targets, sources))
+        if causal:
+            scores[..., ~np.tri(targets, sources, sources - targets, dtype=bool)] = -np.inf
+        with np.errstate(invalid="ignore"):  # rows without keys
+            weights = np.nan_to_num(references.softmax(scores))
+        weights = np.ascontiguousarray(weights.swapaxes(-1, -2)).swapaxes(-1, -2)
+        return [g, query, key, value, weights, mask, options]
+
+    return draw
+
+
+_ATTENTION_SHAPES = {
+    "": (2, 3, 5, 7, 4, 6),
+    "several blocks": (2, 2, 37, 40, 16, 17),
+    "one query": (3, 2, 1, 9, 8, 8),
+    "one key": (3, 2, 4, 1, 8, 8),
+    "more queries than keys": (1, 2, 33, 5, 3, 35),
+}
+
 KERNELS = [
+    *(
+        KernelCase(
+            _KERNELS["forward"],
+            None,
+            _attention_arrays(shape, masked, causal, False),
+            f"{label} {masked} {'causal' if causal else ''}".strip(),
+            tolerances={"float32": 2e-5},
+        )
+        for label, shape in _ATTENTION_SHAPES.items()
+        for masked in ("", "booleans", "of keys", "added")
+        for causal in (False, True)
+    ),
+    *(
+        KernelCase(
+            _BackwardOfWeights(_KERNELS["backward"]),
+            None,
+            _attention_arrays(shape, "", causal, True),
+            f"{label} {'causal' if causal else ''}".strip(),
+            tolerances={"float32": 2e-5},
+        )
+        for label, shape in _ATTENTION_SHAPES.items()
+        for causal in (False, True)
+    ),
     *(
         KernelCase(
             _normalized("masked_exp"),

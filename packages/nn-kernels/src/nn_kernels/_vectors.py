@@ -107,6 +107,18 @@ class VectorBuilder:
         where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
         self.builder.store(value, where).align = 4
 
+    def store_lanes(self, value: Any, base: Any, place: Any, lanes: Any, condition: Any) -> None:
+        """Write elements in the lanes of a mask if a condition holds; others may lie outside."""
+        kind = ir.FunctionType(
+            ir.VoidType(), [_VECTOR, _VECTOR.as_pointer(), ir.IntType(32), _MASK]
+        )
+        store = cgutils.get_or_insert_function(
+            self.builder.module, kind, "llvm.masked.store.v16f32.p0"
+        )
+        lanes = self.builder.select(condition, lanes, ir.Constant(_MASK, [0] * LANES))
+        where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
+        self.builder.call(store, [value, where, ir.Constant(ir.IntType(32), 4), lanes])
+
     def constant(self, value: float) -> Any:
         """Return a vector of equal elements."""
         return ir.Constant(_VECTOR, [value] * LANES)
@@ -144,6 +156,20 @@ class VectorBuilder:
                 return self.add(x, z)
             y = self.constant(y)
         return self.builder.call(self._fma, [x, y, z])
+
+    def interleave(self, vectors: Sequence[Any]) -> list[Any]:
+        """Return the columns of up to 16 rows, a power of 2, one after the other in vectors.
+
+        Each round interleaves the halves of a list of vectors, element by element, as cards are
+        shuffled; after log2(rows) rounds the elements of a column stand side by side.
+        """
+        vectors, half = list(vectors), len(vectors) // 2
+        low = [place for i in range(LANES // 2) for place in (i, LANES + i)]
+        high = [place + LANES // 2 for place in low]
+        for _ in range(len(vectors).bit_length() - 1):
+            pairs = zip(vectors[:half], vectors[half:], strict=True)
+            vectors = [self.shuffle(a, b, side) for a, b in pairs for side in (low, high)]
+        return vectors
 
     def sums(self, vectors: Sequence[Any]) -> Any:
         """Return a vector of the sums of up to 16 vectors, by a tree of shuffles."""

@@ -80,6 +80,10 @@ class Block(NamedTuple):
         """Return the part of an array ``(batch, ..., sources, d)``."""
         return x[self.batch, ..., : self.num_keys, :]
 
+    def weights_of(self, x: Array) -> Array:
+        """Return the part of the attention weights of all blocks."""
+        return self.query_rows(x)[..., : self.num_keys]
+
     def mask_part(self, x: Array) -> Array:
         """Return the part of an array that broadcasts to the scores."""
         x = x if x.shape[0] == 1 else x[self.batch]
@@ -265,13 +269,14 @@ class SoftmaxStatistics(NamedTuple):
     row_sum: Array
 
 
+@kernel
 def forward(
     xp: Any, query: Array, key: Array, value: Array, mask: Any, options: AttentionOptions
 ) -> tuple[Array, list[Any]]:
     """Return the output, and what the backward pass needs: weights or statistics of each block.
 
     All operands have the same dtype and the same leading dimensions, at least one. The weights are
-    those before dropout.
+    those before dropout. The compiled implementation returns those of all blocks in one array.
     """
     scores = _Scores(xp, query, key, mask, options)
     out = xp.empty_like(query, shape=(*query.shape[:-1], value.shape[-1]))
@@ -299,6 +304,10 @@ def forward(
     return out, saved
 
 
+forward.cpu("attention")
+
+
+@kernel
 def backward(
     xp: Any,
     grad_output: Array,
@@ -319,8 +328,9 @@ def backward(
     if xp is not np:  # CuPy would copy it for each of the two products with it
         grad_output = xp.ascontiguousarray(grad_output)
     grad_buffer, weights_buffer = scores.buffer(), None
+    whole = len(saved) == 1 != len(scores.blocks)
     for block in scores.blocks:
-        weights = saved[block.number]
+        weights = block.weights_of(saved[0]) if whole else saved[block.number]
         if isinstance(weights, SoftmaxStatistics):
             weights_buffer = scores.buffer() if weights_buffer is None else weights_buffer
             weights = _recompute_weights(xp, scores, block, weights, _view(weights_buffer, block))
@@ -344,6 +354,9 @@ def backward(
         queries, keys = block.query_rows(query), block.key_rows(grad_key)
         accumulate_product(xp, keys, grad_scores.swapaxes(-1, -2), queries, first, scores.scale)
     return grad_query, grad_key, grad_value
+
+
+backward.cpu("attention_gradient")
 
 
 def _empty_like(xp: Any, x: Array, dtype: np.dtype[Any]) -> Array:
