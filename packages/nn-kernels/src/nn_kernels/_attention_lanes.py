@@ -15,11 +15,19 @@ from numba.core import types
 from nn_kernels._compile import intrinsic
 from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
 
-__all__ = ["HEIGHT", "multiply_lanes", "softmax_gradient_lanes", "softmax_lanes", "transpose_lanes"]
+__all__ = [
+    "HEIGHT",
+    "multiply_lanes",
+    "multiply_lanes_of_row",
+    "softmax_gradient_lanes",
+    "softmax_lanes",
+    "transpose_lanes",
+]
 
-HEIGHT = 8 if WIDE else 4  # rows of a product that stay in registers
 _TRUE = ir.Constant(ir.IntType(1), 1)
 _I64 = ir.IntType(64)
+_INTEGERS = ir.VectorType(ir.IntType(32), LANES)
+_NUMBERS = ir.Constant(_INTEGERS, list(range(LANES)))
 
 
 def _pointers(context: Any, builder: Any, signature: Any, arguments: Any, *places: int) -> Any:
@@ -53,44 +61,116 @@ def _loop(builder: Any, count: Any, starts: Any, body: Any) -> list[Any]:
     return results
 
 
-@intrinsic
-def multiply_lanes(  # type: ignore[no-untyped-def]
-    typing, a, a0, a_row, a_step, b, b0, b_row, c, c0, c_row, rows, terms, columns, adds
-):
-    """c[m, n] = sum over k of a[m * a_row + k * a_step] * b[k * b_row + n], or += if `adds`.
+def _choose(builder: Any, condition: Any, one: Any, other: Any) -> list[Any]:
+    """Write ``one() if condition else other()``; return the values."""
+    branches = [builder.append_basic_block(name) for name in ("one", "other")]
+    end = builder.append_basic_block("end")
+    builder.cbranch(condition, *branches)
+    results = []
+    for block, body in zip(branches, (one, other), strict=True):
+        builder.position_at_end(block)
+        results.append(body())
+        builder.branch(end)
+    builder.position_at_end(end)
+    values = []
+    for pair in zip(*results, strict=True):
+        values.append(builder.phi(pair[0].type))
+        for value, block in zip(pair, branches, strict=True):
+            values[-1].add_incoming(value, block)
+    return values
 
-    It is for up to `HEIGHT` rows and 16 columns; nothing is read or written beyond them.
+
+def _first_lanes(v: VectorBuilder, count: Any) -> Any:
+    """Return a mask of the first lanes, `count` of them."""
+    return v.builder.icmp_signed("<", _NUMBERS, v.broadcast_integer(count))
+
+
+def _multiply_lanes(height: int) -> Any:
+    """Return c[m, n] = sum over k of a[m * a_row + k * a_step] * b[k * b_row + n], or += if `adds`.
+
+    It is for up to `height` rows and 16 columns; nothing is read or written beyond them.
     """
-    n = types.intp
-    signature = types.void(a, n, n, n, b, n, n, c, n, n, n, n, n, n)
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        a, b, c = _pointers(context, builder, signature, arguments, 0, 4, 7)
-        a_row, a_step, b_row = arguments[2], arguments[3], arguments[6]
-        c_row, rows, terms, columns, adds = arguments[9:]
-        v = VectorBuilder(builder)
-        lanes, adds = v.lanes(index(0), columns), builder.icmp_signed("!=", adds, index(0))
-        exists = [builder.icmp_signed("<", index(m), rows) for m in range(HEIGHT)]
-        last = builder.sub(rows, index(1))
-        numbers = [builder.select(e, index(m), last) for m, e in enumerate(exists)]
-        factors = [builder.gep(a, [builder.mul(m, a_row)]) for m in numbers]
-        places = [builder.mul(m, c_row) for m in numbers]
+    @intrinsic
+    def multiply(  # type: ignore[no-untyped-def]
+        typing, a, a0, a_row, a_step, b, b0, b_row, c, c0, c_row, rows, terms, columns, adds
+    ):
+        n = types.intp
+        signature = types.void(a, n, n, n, b, n, n, c, n, n, n, n, n, n)
 
-        def add_products(k, totals):  # type: ignore[no-untyped-def]
-            place = builder.mul(k, a_step)
-            row = v.load_lanes(b, builder.mul(k, b_row), lanes, _TRUE)
-            return [
-                v.multiply_add(v.broadcast(builder.load(builder.gep(factor, [place]))), row, total)
-                for factor, total in zip(factors, totals, strict=True)
-            ]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            a, b, c = _pointers(context, builder, signature, arguments, 0, 4, 7)
+            a_row, a_step, b_row = arguments[2], arguments[3], arguments[6]
+            c_row, rows, terms, columns, adds = arguments[9:]
+            v = VectorBuilder(builder)
+            lanes = _first_lanes(v, columns)
+            exists = [builder.icmp_signed("<", index(m), rows) for m in range(height)]
+            last = builder.sub(rows, index(1))
+            numbers = [builder.select(e, index(m), last) for m, e in enumerate(exists)]
+            factors = [builder.gep(a, [builder.mul(m, a_row)]) for m in numbers]
+            places = [builder.mul(m, c_row) for m in numbers]
 
-        starts = [v.load_lanes(c, place, lanes, adds) for place in places]
-        totals = _loop(builder, terms, starts, add_products)
-        for total, place, e in zip(totals, places, exists, strict=True):
-            v.store_lanes(total, c, place, lanes, e)
-        return context.get_dummy_value()
+            def load_all():  # type: ignore[no-untyped-def]
+                return [v.load_lanes(c, place, lanes, _TRUE) for place in places]
 
-    return signature, generate
+            adds = builder.icmp_signed("!=", adds, index(0))
+            starts = _choose(builder, adds, load_all, lambda: [ZERO] * height)
+
+            def add_products(k, totals):  # type: ignore[no-untyped-def]
+                place = builder.mul(k, a_step)
+                row = v.load_lanes(b, builder.mul(k, b_row), lanes, _TRUE)
+                return [
+                    v.multiply_add(
+                        v.broadcast(builder.load(builder.gep(factor, [place]))), row, total
+                    )
+                    for factor, total in zip(factors, totals, strict=True)
+                ]
+
+            totals = _loop(builder, terms, starts, add_products)
+
+            def store_all():  # type: ignore[no-untyped-def]
+                for total, place in zip(totals, places, strict=True):
+                    v.store(total, c, place)
+                return []
+
+            def store_lanes():  # type: ignore[no-untyped-def]
+                for total, place, e in zip(totals, places, exists, strict=True):
+                    v.store_lanes(total, c, place, lanes, e)
+                return []
+
+            # what a masked instruction has stored, the next one to load it has to wait for
+            whole = builder.and_(
+                builder.icmp_signed(">=", rows, index(height)),
+                builder.icmp_signed(">=", columns, index(LANES)),
+            )
+            _choose(builder, whole, store_all, store_lanes)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return multiply
+
+
+HEIGHT = 8 if WIDE else 4  # rows of a product that stay in registers
+multiply_lanes, multiply_lanes_of_row = _multiply_lanes(HEIGHT), _multiply_lanes(1)
+
+
+def _transposed(v: VectorBuilder, vectors: list[Any]) -> list[Any]:
+    """Return the columns of 16 rows, by shuffles that move little between quarters of a vector.
+
+    Rounds exchange elements, pairs, quarters and halves between rows 1, 2, 4 and 8 apart: the
+    bit of an element's place changes with that of its row. Others would take twice the time.
+    """
+    for size in (1, 2, 4, 8):
+        low = [i if not i & size else LANES + i - size for i in range(LANES)]
+        high = [i + size if not i & size else LANES + i for i in range(LANES)]
+        rows = list(vectors)
+        for m in range(LANES):
+            if not m & size:
+                rows[m] = v.shuffle(vectors[m], vectors[m + size], low)
+                rows[m + size] = v.shuffle(vectors[m], vectors[m + size], high)
+        vectors = rows
+    return vectors
 
 
 @intrinsic
@@ -103,13 +183,13 @@ def transpose_lanes(typing, x, x0, step, rows, columns, scale, out, out0):  # ty
         x, out = _pointers(context, builder, signature, arguments, 0, 6)
         step, rows, columns, scale = arguments[2:6]
         v = VectorBuilder(builder)
-        lanes, factor = v.lanes(index(0), columns), v.broadcast(scale)
+        lanes, factor = _first_lanes(v, columns), v.broadcast(scale)
         vectors = []
         for m in range(LANES):
             exists = builder.icmp_signed("<", index(m), rows)
             row = v.load_lanes(x, builder.mul(step, index(m)), lanes, exists)
             vectors.append(builder.fmul(row, factor))
-        for m, vector in enumerate(v.interleave(vectors)):
+        for m, vector in enumerate(_transposed(v, vectors)):
             v.store(vector, out, index(LANES * m))
         return context.get_dummy_value()
 
@@ -121,10 +201,10 @@ _LEAST = -86.0  # where the exponential is taken as 0, so that powers of 2 need 
 
 def _exponential(v: VectorBuilder, x: Any) -> Any:
     """Return the exponentials of numbers that are at most 0, as in `_exponential`; NaN of NaN."""
-    builder, integers = v.builder, ir.VectorType(ir.IntType(32), LANES)
+    builder = v.builder
 
     def every(bits: int) -> Any:
-        return ir.Constant(integers, [bits] * LANES)
+        return ir.Constant(_INTEGERS, [bits] * LANES)
 
     shifter = v.constant(12582912.0)
     t = v.multiply_add(x, v.constant(float(np.float32(1.44269504088896341))), shifter)
@@ -135,7 +215,7 @@ def _exponential(v: VectorBuilder, x: Any) -> Any:
     for c in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
         p = v.multiply_add(p, r, v.constant(float(np.float32(c))))
     p = v.add(v.multiply_add(p, builder.fmul(r, r), r), v.constant(1.0))
-    power = builder.add(builder.shl(builder.bitcast(t, integers), every(23)), every(0x3F800000))
+    power = builder.add(builder.shl(builder.bitcast(t, _INTEGERS), every(23)), every(0x3F800000))
     result = builder.fmul(p, builder.bitcast(power, ZERO.type))
     return builder.select(builder.fcmp_ordered("<", x, v.constant(_LEAST)), ZERO, result)
 
@@ -154,11 +234,12 @@ def softmax_lanes(typing, s, s0, keys, bound, w, w0, w_row, w_keys, w_lanes):  #
         s, w = _pointers(context, builder, signature, arguments, 0, 4)
         keys, bound, w_row, w_keys, w_lanes = (arguments[i] for i in (2, 3, 6, 7, 8))
         v = VectorBuilder(builder)
-        lanes, lowest = v.lanes(index(0), w_lanes), v.constant(float("-inf"))
+        lanes, lowest = _first_lanes(v, w_lanes), v.constant(float("-inf"))
 
         def take_maximum(j, values):  # type: ignore[no-untyped-def]
             place = builder.mul(j, index(LANES))
-            allowed = v.lanes(builder.sub(j, bound), index(LANES))
+            first = v.broadcast_integer(builder.sub(j, bound))
+            allowed = builder.icmp_signed(">=", _NUMBERS, first)
             x = builder.select(allowed, v.load(s, place), lowest)
             v.store(x, s, place)
             return [builder.select(builder.fcmp_ordered(">", x, values[0]), x, values[0])]
@@ -205,7 +286,7 @@ def softmax_gradient_lanes(typing, w, w0, w_row, w_lanes, g, g0, keys, scale):  
         w, g = _pointers(context, builder, signature, arguments, 0, 4)
         w_row, w_lanes, keys, scale = (arguments[i] for i in (2, 3, 6, 7))
         v = VectorBuilder(builder)
-        lanes, factor = v.lanes(index(0), w_lanes), v.broadcast(scale)
+        lanes, factor = _first_lanes(v, w_lanes), v.broadcast(scale)
 
         def load(j):  # type: ignore[no-untyped-def]
             weights = v.load_lanes(w, builder.mul(j, w_row), lanes, _TRUE)

@@ -240,7 +240,11 @@ def dot_block(typing, g, g0, g_row, x, x0, x_row, places, d, d0):  # type: ignor
 
 
 def _interleave(rows: int) -> Any:
-    """Write 16 columns of some rows as rows: d[k * rows + m] = x[m * step + k], for k < 16."""
+    """Write 16 columns of some rows as rows: d[k * rows + m] = x[m * step + k], for k < 16.
+
+    Each round interleaves the halves of a list of vectors, element by element, as cards are
+    shuffled; after log2(rows) rounds the elements of a column stand side by side.
+    """
 
     @intrinsic
     def interleave(typing, x, x0, step, d, d0, d_step):  # type: ignore[no-untyped-def]
@@ -253,7 +257,12 @@ def _interleave(rows: int) -> Any:
             d = pointer(context, builder, kinds[3], arguments[3], arguments[4])
             v = VectorBuilder(builder)
             vectors = [v.load(x, builder.mul(arguments[2], index(m))) for m in range(rows)]
-            for i, vector in enumerate(v.interleave(vectors)):
+            low = [place for i in range(LANES // 2) for place in (i, LANES + i)]
+            high = [place + LANES // 2 for place in low]
+            for _ in range(rows.bit_length() - 1):
+                pairs = zip(vectors[: rows // 2], vectors[rows // 2 :], strict=True)
+                vectors = [v.shuffle(a, b, half) for a, b in pairs for half in (low, high)]
+            for i, vector in enumerate(vectors):
                 v.store(vector, d, builder.mul(arguments[5], index(i)))
             return context.get_dummy_value()
 

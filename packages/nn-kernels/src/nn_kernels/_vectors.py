@@ -127,6 +127,11 @@ class VectorBuilder:
         """Return a vector of one element."""
         return self._spread(scalar, _VECTOR)
 
+    def broadcast_integer(self, scalar: Any) -> Any:
+        """Return a vector of a 64-bit integer that fits in 32 bits."""
+        short = self.builder.trunc(scalar, ir.IntType(32))
+        return self._spread(short, ir.VectorType(ir.IntType(32), LANES))
+
     def _spread(self, scalar: Any, kind: Any) -> Any:
         undefined = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
