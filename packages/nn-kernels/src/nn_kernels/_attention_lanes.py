@@ -18,6 +18,7 @@ from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
 __all__ = [
     "HEIGHT",
     "multiply_lanes",
+    "multiply_few_lanes",
     "multiply_lanes_of_row",
     "softmax_gradient_lanes",
     "softmax_lanes",
@@ -152,7 +153,8 @@ def _multiply_lanes(height: int) -> Any:
 
 
 HEIGHT = 8 if WIDE else 4  # rows of a product that stay in registers
-multiply_lanes, multiply_lanes_of_row = _multiply_lanes(HEIGHT), _multiply_lanes(1)
+multiply_lanes, multiply_few_lanes = _multiply_lanes(HEIGHT), _multiply_lanes(HEIGHT // 2)
+multiply_lanes_of_row = _multiply_lanes(1)
 
 
 def _transposed(v: VectorBuilder, vectors: list[Any]) -> list[Any]:

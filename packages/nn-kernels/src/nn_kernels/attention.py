@@ -43,6 +43,7 @@ import numpy as np
 from nn_kernels._atomics import floats, integers, unsigned_bytes
 from nn_kernels._attention_lanes import (
     HEIGHT,
+    multiply_few_lanes,
     multiply_lanes,
     multiply_lanes_of_row,
     softmax_gradient_lanes,
@@ -85,10 +86,16 @@ def _multiply(  # type: ignore[no-untyped-def]
         width, m = min(LANES, columns - n), 0
         while m < rows:
             height = rows - m
-            if height > _FEW:
+            if height > HEIGHT // 2:
                 multiply_lanes(
                     a, a0 + m * a_row, a_row, a_step, b, b0 + n, b_row, c, c0 + m * c_row + n,
                     c_row, min(height, HEIGHT), terms, width, adds,
+                )  # fmt: skip
+                m += HEIGHT
+            elif height > _FEW:
+                multiply_few_lanes(
+                    a, a0 + m * a_row, a_row, a_step, b, b0 + n, b_row, c, c0 + m * c_row + n,
+                    c_row, height, terms, width, adds,
                 )  # fmt: skip
                 m += HEIGHT
             else:
