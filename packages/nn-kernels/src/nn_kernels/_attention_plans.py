@@ -35,6 +35,7 @@ __all__ = [
     "Plan",
     "keys_of",
     "plan_of",
+    "rounded",
 ]
 
 # The numbers that a job reads, and their places.
@@ -43,7 +44,7 @@ MASK_STEPS, ROWS_OF, STARTS = 9, 11, 18  # distances in a mask, of rows of up to
 
 NO_MASK, ALLOWED, ADDED = range(3)
 _MOST_SCORES = 1 << 18  # of a head: they fit the second-level cache
-_MOST_SAVED_KEYS = 256  # beyond which the reference saves no weights
+_MOST_SAVED_KEYS = 256  # beyond which attention weights are computed again, as in the reference
 _PART = 5_000  # nanoseconds
 
 Shape = tuple[int, ...]
@@ -67,14 +68,25 @@ class Layout(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What a job is called with, besides addresses of operands."""
+    """What a job is called with."""
 
     numbers: Any
     layouts: tuple[Layout, ...]  # of operands and results
-    weights: Shape  # the shape of the attention weights in memory
+    weights: Shape | None  # the shape of the attention weights in memory, if they are saved
     parts: int
     memory: int
     work: int
+
+    def addresses_of(self, mask: Any, *operands: Any) -> list[Any]:
+        """Return the first arguments of a job: the numbers, and where mask and operands begin."""
+        layouts = zip(self.layouts, operands, strict=False)
+        begins = [layout.address_of(x) for layout, x in layouts]
+        return [self.numbers, 0 if mask is True else address(mask), *begins]
+
+
+def rounded(n: int) -> int:
+    """Return the next multiple of the number of lanes."""
+    return -(-n // LANES) * LANES
 
 
 def keys_of(stop: int, queries: int, keys: int, causal: int) -> int:
@@ -98,7 +110,7 @@ def _strides(layout: Layout) -> Shape:
     return tuple(steps[i] for i in layout.inverse)
 
 
-def _fits(shapes: tuple[Shape, ...], saves: bool) -> bool:
+def _fits(shapes: tuple[Shape, ...]) -> bool:
     query, key, value = shapes
     if not len(query) == len(key) == len(value) >= 2:
         return False
@@ -107,7 +119,6 @@ def _fits(shapes: tuple[Shape, ...], saves: bool) -> bool:
         key == (*query[:-2], keys, terms)
         and value[:-1] == key[:-1]
         and 0 < queries * keys <= _MOST_SCORES
-        and not (saves and keys > _MOST_SAVED_KEYS)
         and 0 not in (*query, *value)
     )
 
@@ -154,13 +165,13 @@ def plan_of(
 
     Args:
         shapes: of query, key and value.
-        strides: of these, forward; of grad_output and these, backward.
+        strides: of these, and backward of grad_output.
         mask: whether it is boolean, its shape and its strides.
         scale: the factor of the scores.
         causal: whether a query may attend only to its own position and earlier ones.
-        saves: whether the attention weights are saved.
+        saves: whether the gradient will be needed.
     """
-    if not _fits(shapes, saves):
+    if not _fits(shapes):
         return NotImplemented
     query, _, value = shapes
     *stack, queries, terms = query
@@ -170,28 +181,29 @@ def plan_of(
         return NotImplemented
     output = (*query[:-1], columns)
     backward = len(strides) == 4
-    operands = (output, *shapes) if backward else shapes
+    operands = (*shapes, output) if backward else shapes
     if not all(map(_is_readable, operands, strides)):
         return None
     layouts = [_layout(*pair) for pair in zip(operands, strides, strict=True)]
-    results = layouts[1:] if backward else [_layout(output, strides[0])]
-    all_strides = [*strides, *map(_strides, results)]
+    results = layouts[:3] if backward else [_layout(output, strides[0])]
+    weights = (*stack, keys, queries) if saves and keys <= _MOST_SAVED_KEYS else None
+    # about how long a head takes, in nanoseconds: a vector of one key and 16 queries at a time
     stops = range(queries, 0, -LANES)
     vectors = sum(keys_of(stop, queries, keys, causal) for stop in stops)
-    wide = [-(-n // LANES) * LANES for n in (terms, columns)]
-    per_key = columns + 2 * wide[0] + wide[1] + 10 if backward else terms + wide[1] + 20
+    forward, gradient = terms + rounded(columns) + 20, 2 * rounded(terms) + rounded(columns) + 10
+    per_key = forward if not backward else gradient + columns + (0 if weights else forward)
     work = 150 * len(stops) + vectors * per_key // 3
     heads = math.prod(stack)
     together = max(1, min(-(-heads // 2), _PART // work))
+    all_strides = [*strides, *map(_strides, results)]
     kind = NO_MASK if mask is None else (ALLOWED if mask[0] else ADDED)
-    sizes = [0, heads, together, queries, keys, terms, columns, int(causal), kind]
+    bits = int(np.float32(scale).view(np.int32))
+    sizes = [bits, heads, together, queries, keys, terms, columns, int(causal), kind]
     sizes += [*mask_steps[-2:], *(steps[-2] // 4 for steps in all_strides)]
     sizes += [0] * (STARTS - len(sizes))
     starts = [_starts(tuple(stack), [step // 4 for step in s[:-2]]) for s in all_strides]
-    starts.append(_starts(tuple(stack), mask_steps[:-2]))
-    numbers = np.concatenate([np.array(sizes, np.int64), *starts])
-    numbers[SCALE : SCALE + 1].view(np.float32)[0] = scale
-    memory = LANES * (max(wide) + keys)
-    weights = (*stack, keys, queries)
+    masked = _starts(tuple(stack), mask_steps[:-2])
+    numbers = np.concatenate([np.array(sizes, np.int64), masked, *starts])
+    memory = LANES * (rounded(max(terms, columns)) + (2 if backward else 1) * keys)
     parts = -(-heads // together)
     return Plan(numbers, (*layouts, *results), weights, parts, memory, work * heads)

@@ -61,14 +61,17 @@ from nn_kernels._attention_plans import (
     NO_MASK,
     QUERIES,
     ROWS_OF,
+    SCALE,
     STARTS,
     TERMS,
     TOGETHER,
     keys_of,
     plan_of,
+    rounded,
 )
 from nn_kernels._compile import Job, jit
-from nn_kernels._threads import address, run
+from nn_kernels._exponential import float_of
+from nn_kernels._threads import run
 from nn_kernels._vectors import FUSED, LANES
 
 __all__ = ["attention", "attention_gradient"]
@@ -132,76 +135,108 @@ def _mask_scores(s, s0, queries, keys, kind, address, m0, m_row, m_key):  # type
                 s[s0 + LANES * j + i] = _MINUS_INFINITY
 
 
-_keys_of = jit()(keys_of)
+_keys_of, _rounded = jit()(keys_of), jit()(rounded)
+
+
+@jit()
+def _write_weights(  # type: ignore[no-untyped-def]
+    a, numbers, head, first, count, reach, work, s0, weights, place, saves
+):
+    """Write the attention weights of a block of queries into a workspace, and where they are saved.
+
+    Args:
+        a: what the job is given.
+        numbers: those of its plan.
+        head: the number of the head.
+        first: the first query.
+        count: the number of queries.
+        reach: the number of keys that they may attend to.
+        work: the workspace, which begins with room for the queries.
+        s0: where the weights begin in it.
+        weights: where they are saved.
+        place: where those of the block begin in it.
+        saves: whether they are saved.
+    """
+    queries, keys, terms, heads = numbers[QUERIES], numbers[KEYS], numbers[TERMS], numbers[HEADS]
+    starts, rows = numbers[STARTS + head :], numbers[ROWS_OF:]
+    q0, scale = starts[heads] + first * rows[0], float_of(np.int32(numbers[SCALE]))
+    _transpose(floats(a[4]), q0, rows[0], count, terms, scale, work, 0)
+    _multiply(
+        floats(a[5]), starts[2 * heads], rows[1], 1, work, 0, LANES, work, s0, LANES,
+        reach, terms, LANES, 0,
+    )  # fmt: skip
+    if numbers[MASK] != NO_MASK:
+        m_row, m_key = numbers[MASK_STEPS], numbers[MASK_STEPS + 1]
+        m0 = starts[0] + first * m_row
+        _mask_scores(work, s0, count, reach, numbers[MASK], a[3], m0, m_row, m_key)
+    bound = keys - queries + first if numbers[CAUSAL] else keys
+    row, to_clear, lanes = (queries, keys, count) if saves else (0, 0, 0)
+    softmax_lanes(work, s0, reach, bound, weights, place, row, to_clear, lanes)
 
 
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
-    q, k, v, out, weights = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5]), floats(a[6])
-    scale, saves, numbers = floats(a[8])[0], a[6] != 0, integers(a[8])
+    numbers, v, out, saves = integers(a[2]), floats(a[6]), floats(a[7]), a[8] != 0
     heads, queries, keys = numbers[HEADS], numbers[QUERIES], numbers[KEYS]
-    terms, columns, causal = numbers[TERMS], numbers[COLUMNS], numbers[CAUSAL]
-    m_row, m_key, rows = numbers[MASK_STEPS], numbers[MASK_STEPS + 1], numbers[ROWS_OF:]
-    q_row, k_row, v_row, out_row = rows[0], rows[1], rows[2], rows[3]
-    work, s0 = floats(a[0] + 4 * thread * a[1]), -(-terms // LANES) * LANES * LANES
+    columns, rows = numbers[COLUMNS], numbers[ROWS_OF:]
+    work, s0 = floats(a[0] + 4 * thread * a[1]), _rounded(numbers[TERMS]) * LANES
+    # even without a lane to store, an instruction takes long at an address that is not there
+    weights = floats(a[8]) if saves else work
     first_head = part * numbers[TOGETHER]
     for head in range(first_head, min(first_head + numbers[TOGETHER], heads)):
         starts = numbers[STARTS + head :]
-        q0, k0, v0, out0 = starts[0], starts[heads], starts[2 * heads], starts[3 * heads]
-        for stop in range(queries, 0, -LANES):
+        for stop in range((queries - 1) % LANES + 1, queries + 1, LANES):
             first = max(0, stop - LANES)
-            count, reach = stop - first, _keys_of(stop, queries, keys, causal)
-            _transpose(q, q0 + first * q_row, q_row, count, terms, scale, work, 0)
-            _multiply(k, k0, k_row, 1, work, 0, LANES, work, s0, LANES, reach, terms, LANES, 0)
-            if numbers[MASK] != NO_MASK:
-                place = starts[4 * heads] + first * m_row
-                _mask_scores(work, s0, count, reach, numbers[MASK], a[7], place, m_row, m_key)
-            softmax_lanes(
-                work, s0, reach, keys - queries + first if causal else keys,
-                weights, head * keys * queries + first, queries,
-                keys if saves else 0, count if saves else 0,
+            count, reach = stop - first, _keys_of(stop, queries, keys, numbers[CAUSAL])
+            _write_weights(
+                a, numbers, head, first, count, reach, work, s0, weights,
+                head * keys * queries + first if saves else 0, saves,
             )  # fmt: skip
             _multiply(
-                work, s0, 1, LANES, v, v0, v_row, out, out0 + first * out_row, out_row, count,
-                reach, columns, 0,
+                work, s0, 1, LANES, v, starts[3 * heads], rows[2],
+                out, starts[4 * heads] + first * rows[3], rows[3], count, reach, columns, 0,
             )  # fmt: skip
 
 
 def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
-    g, q, k, v, weights = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5]), floats(a[6])
-    dq, dk, dv = floats(a[7]), floats(a[8]), floats(a[9])
-    scale, numbers = floats(a[10])[0], integers(a[10])
+    numbers, q, k, v, g = integers(a[2]), floats(a[4]), floats(a[5]), floats(a[6]), floats(a[7])
+    dq, dk, dv, saved = floats(a[8]), floats(a[9]), floats(a[10]), a[11]
     heads, queries, keys = numbers[HEADS], numbers[QUERIES], numbers[KEYS]
-    terms, columns, causal = numbers[TERMS], numbers[COLUMNS], numbers[CAUSAL]
-    rows = numbers[ROWS_OF:]
-    g_row, q_row, k_row, v_row = rows[0], rows[1], rows[2], rows[3]
-    dq_row, dk_row, dv_row = rows[4], rows[5], rows[6]
-    work, s0 = floats(a[0] + 4 * thread * a[1]), -(-columns // LANES) * LANES * LANES
+    terms, columns, rows = numbers[TERMS], numbers[COLUMNS], numbers[ROWS_OF:]
+    q_row, g_row, scale = rows[0], rows[3], float_of(np.int32(numbers[SCALE]))
+    work, s0 = floats(a[0] + 4 * thread * a[1]), _rounded(max(terms, columns)) * LANES
+    weights, w_row, place = floats(saved) if saved else work, queries, s0 + keys * LANES
     first_head = part * numbers[TOGETHER]
     for head in range(first_head, min(first_head + numbers[TOGETHER], heads)):
         starts = numbers[STARTS + head :]
-        g0, q0, k0, v0 = starts[0], starts[heads], starts[2 * heads], starts[3 * heads]
-        dq0, dk0, dv0 = starts[4 * heads], starts[5 * heads], starts[6 * heads]
-        before = 0  # the keys that gradients have been written of
+        q0, k0, v0, g0 = starts[heads], starts[2 * heads], starts[3 * heads], starts[4 * heads]
+        dq0, dk0, dv0 = starts[5 * heads], starts[6 * heads], starts[7 * heads]
+        before = 0  # the keys whose gradients hold something
         for stop in range((queries - 1) % LANES + 1, queries + 1, LANES):
             first = max(0, stop - LANES)
-            count, reach = stop - first, _keys_of(stop, queries, keys, causal)
+            count, reach = stop - first, _keys_of(stop, queries, keys, numbers[CAUSAL])
+            if saved:
+                place = head * keys * queries + first
+            else:
+                w_row = LANES
+                _write_weights(
+                    a, numbers, head, first, count, reach, work, place, work, place, False
+                )
             g_block, q_block = g0 + first * g_row, q0 + first * q_row
-            block = head * keys * queries + first
             _transpose(g, g_block, g_row, count, columns, np.float32(1), work, 0)
-            _multiply(v, v0, v_row, 1, work, 0, LANES, work, s0, LANES, reach, columns, LANES, 0)
-            softmax_gradient_lanes(weights, block, queries, count, work, s0, reach, scale)
+            _multiply(v, v0, rows[2], 1, work, 0, LANES, work, s0, LANES, reach, columns, LANES, 0)
+            softmax_gradient_lanes(weights, place, w_row, count, work, s0, reach, scale)
             for j, until, adds in ((0, before, 1), (before, reach, 0)):
                 _multiply(
-                    weights, block + j * queries, queries, 1, g, g_block, g_row,
-                    dv, dv0 + j * dv_row, dv_row, until - j, count, columns, adds,
+                    weights, place + j * w_row, w_row, 1, g, g_block, g_row,
+                    dv, dv0 + j * rows[6], rows[6], until - j, count, columns, adds,
                 )  # fmt: skip
                 _multiply(
                     work, s0 + j * LANES, LANES, 1, q, q_block, q_row,
-                    dk, dk0 + j * dk_row, dk_row, until - j, count, terms, adds,
+                    dk, dk0 + j * rows[5], rows[5], until - j, count, terms, adds,
                 )  # fmt: skip
             _multiply(
-                work, s0, 1, LANES, k, k0, k_row, dq, dq0 + first * dq_row, dq_row, count, reach,
-                terms, 0,
+                work, s0, 1, LANES, k, k0, rows[1], dq, dq0 + first * rows[4], rows[4],
+                count, reach, terms, 0,
             )  # fmt: skip
             before = reach
 
@@ -213,39 +248,41 @@ def _fits(options: Any, *arrays: Any) -> bool:
     return FUSED and not options.dropout and all([x.dtype == _FLOAT32 for x in arrays])
 
 
+def _plan(query: Any, key: Any, value: Any, mask: Any, options: Any, *more: Any) -> Any:
+    masked = None
+    if mask is not True:
+        if mask.dtype != _BOOL and mask.dtype != _FLOAT32:
+            return NotImplemented
+        masked = mask.dtype == _BOOL, mask.shape, mask.strides
+    shapes = query.shape, key.shape, value.shape
+    strides = query.strides, key.strides, value.strides, *more
+    return plan_of(shapes, strides, masked, options.scale, options.causal, options.needs_backward)
+
+
 def attention(query: Any, key: Any, value: Any, mask: Any, options: Any) -> Any:
-    """Return the values weighted by the softmax of the scores, and the weights in a list.
+    """Return the values weighted by the softmax of the scores, and what the gradient needs.
+
+    That is a list of the attention weights, or nothing where they are computed again.
 
     Args:
         query: ``(..., queries, d)``, float32.
         key: ``(..., keys, d)``.
         value: ``(..., keys, e)``.
         mask: booleans, or numbers to add to the scores, which are broadcast to them; or True.
-        options: `scale`, `causal`, `dropout` and `needs_backward`, without which no weights are
-            returned.
+        options: `scale`, `causal`, `dropout` and `needs_backward`.
     """
     if not _fits(options, query, key, value):
         return NotImplemented
-    masked = None
-    if mask is not True:
-        if mask.dtype != _BOOL and mask.dtype != _FLOAT32:
-            return NotImplemented
-        masked = mask.dtype == _BOOL, mask.shape, mask.strides
-    plan = plan_of(
-        (query.shape, key.shape, value.shape), (query.strides, key.strides, value.strides),
-        masked, options.scale, options.causal, options.needs_backward,
-    )  # fmt: skip
+    plan = _plan(query, key, value, mask, options)
     if plan is NotImplemented:
         return plan
     if plan is None:
         query, key, value = map(np.ascontiguousarray, (query, key, value))
         return attention(query, key, value, mask, options)
-    of_query, of_key, of_value, of_out = plan.layouts
-    out, result = of_out.empty()
-    weights = np.empty(plan.weights, np.float32) if options.needs_backward else None
+    out, result = plan.layouts[3].empty()
+    weights = None if plan.weights is None else np.empty(plan.weights, np.float32)
     arguments = (
-        of_query.address_of(query), of_key.address_of(key), of_value.address_of(value), out,
-        0 if weights is None else weights, 0 if masked is None else address(mask), plan.numbers,
+        *plan.addresses_of(mask, query, key, value), out, 0 if weights is None else weights,
     )  # fmt: skip
     run(_FORWARD, arguments, plan.parts, plan.memory, plan.work)
     return result, [] if weights is None else [weights.swapaxes(-1, -2)]
@@ -254,26 +291,26 @@ def attention(query: Any, key: Any, value: Any, mask: Any, options: Any) -> Any:
 def attention_gradient(
     g: Any, query: Any, key: Any, value: Any, mask: Any, saved: Any, options: Any
 ) -> Any:
-    """Return the gradients of query, key and value of `attention`, from its saved weights."""
-    if len(saved) != 1 or not isinstance(saved[0], np.ndarray):
+    """Return the gradients of query, key and value, from what `attention` has saved."""
+    if not _fits(options, g, query, key, value) or len(saved) > 1:
         return NotImplemented
-    if saved[0].ndim < 2 or not _fits(options, g, query, key, value, saved[0]):
-        return NotImplemented
-    shapes, weights = (query.shape, key.shape, value.shape), saved[0].swapaxes(-1, -2)
-    strides = g.strides, query.strides, key.strides, value.strides
     if g.shape != (*query.shape[:-1], *value.shape[-1:]):
         return NotImplemented
-    plan = plan_of(shapes, strides, None, options.scale, options.causal, True)
+    weights: Any = 0
+    if saved:
+        mask, weights = True, saved[0]
+        if not isinstance(weights, np.ndarray) or weights.ndim < 2 or weights.dtype != _FLOAT32:
+            return NotImplemented
+        weights = weights.swapaxes(-1, -2)
+    plan = _plan(query, key, value, mask, options, g.strides)
     if plan is NotImplemented:
         return plan
     if plan is None:
         g, query, key, value = map(np.ascontiguousarray, (g, query, key, value))
         return attention_gradient(g, query, key, value, mask, saved, options)
-    if weights.shape != plan.weights or not weights.flags.c_contiguous:
+    if saved and (weights.shape != plan.weights or not weights.flags.c_contiguous):
         return NotImplemented
-    layouts = plan.layouts
-    results = [layout.empty() for layout in layouts[4:]]
-    addresses = [x.address_of(y) for x, y in zip(layouts, (g, query, key, value), strict=False)]
-    arguments = *addresses, weights, *[x for x, _ in results], plan.numbers
+    results = [layout.empty() for layout in plan.layouts[4:]]
+    arguments = *plan.addresses_of(mask, query, key, value, g), *[x for x, _ in results], weights
     run(_BACKWARD, arguments, plan.parts, plan.memory, plan.work)
     return tuple([view for _, view in results])

@@ -80,10 +80,6 @@ class Block(NamedTuple):
         """Return the part of an array ``(batch, ..., sources, d)``."""
         return x[self.batch, ..., : self.num_keys, :]
 
-    def weights_of(self, x: Array) -> Array:
-        """Return the part of the attention weights of all blocks."""
-        return self.query_rows(x)[..., : self.num_keys]
-
     def mask_part(self, x: Array) -> Array:
         """Return the part of an array that broadcasts to the scores."""
         x = x if x.shape[0] == 1 else x[self.batch]
@@ -276,7 +272,8 @@ def forward(
     """Return the output, and what the backward pass needs: weights or statistics of each block.
 
     All operands have the same dtype and the same leading dimensions, at least one. The weights are
-    those before dropout. The compiled implementation returns those of all blocks in one array.
+    those before dropout. The compiled implementation returns the weights of all blocks in one
+    array, or nothing where it computes them again.
     """
     scores = _Scores(xp, query, key, mask, options)
     out = xp.empty_like(query, shape=(*query.shape[:-1], value.shape[-1]))
@@ -328,10 +325,9 @@ def backward(
     if xp is not np:  # CuPy would copy it for each of the two products with it
         grad_output = xp.ascontiguousarray(grad_output)
     grad_buffer, weights_buffer = scores.buffer(), None
-    whole = len(saved) == 1 != len(scores.blocks)
     for block in scores.blocks:
-        weights = block.weights_of(saved[0]) if whole else saved[block.number]
-        if isinstance(weights, SoftmaxStatistics):
+        weights = saved_for(block, scores.blocks, saved)
+        if weights is None or isinstance(weights, SoftmaxStatistics):
             weights_buffer = scores.buffer() if weights_buffer is None else weights_buffer
             weights = _recompute_weights(xp, scores, block, weights, _view(weights_buffer, block))
         grad_rows = block.query_rows(grad_output)
@@ -364,11 +360,22 @@ def _empty_like(xp: Any, x: Array, dtype: np.dtype[Any]) -> Array:
     return xp.empty(x.shape, dtype) if 0 in x.strides else xp.empty_like(x, dtype=dtype)
 
 
+def saved_for(block: Block, blocks: list[Block], saved: list[Any]) -> Any:
+    """Return what has been saved for a block, or None."""
+    if not saved:
+        return None
+    if len(saved) == 1 != len(blocks):
+        return block.query_rows(saved[0])[..., : block.num_keys]
+    return saved[block.number]
+
+
 def _recompute_weights(
-    xp: Any, scores: _Scores, block: Block, statistics: SoftmaxStatistics, out: Array
+    xp: Any, scores: _Scores, block: Block, statistics: SoftmaxStatistics | None, out: Array
 ) -> Array:
     """Return the attention weights of a block, computed in the memory of `out`."""
-    out, shift, _ = scores.exponentials(block, out)
+    out, shift, _ = scores.exponentials(block, out, statistics is None)
+    if statistics is None:
+        return out
     out *= xp.exp(shift - statistics.shift) / statistics.row_sum
     return out
 
