@@ -94,6 +94,30 @@ def test_gradients(name: str, kind: str, device: str) -> None:
 
 
 @pytest.mark.usefixtures("blocks")
+@pytest.mark.parametrize("kind", MASKS)
+@pytest.mark.parametrize("sources", [7, 300])
+def test_either_backward_pass_takes_what_either_forward_pass_saved(sources: int, kind: str) -> None:
+    rng = np.random.default_rng(1)
+    shapes = (2, 3, 20, 8), (2, 3, sources, 8), (2, 3, sources, 4), (2, 3, 20, 4)
+    query, key, value, g = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    mask, causal = mask_for(kind, shapes, "cpu")
+    mask = True if mask is None else mask.numpy()
+    mask = mask.astype(np.float32) if kind == "floating" else mask
+    options = blockwise_attention.AttentionOptions(0.3, causal, 0.0, 0, True)
+    arrays = query, key, value, mask
+    forward, backward = blockwise_attention.forward, blockwise_attention.backward
+    wanted, saved = forward.reference(np, *arrays, options)
+    gradients = backward.reference(np, g, *arrays, saved, options)
+    for of_output in (forward, forward.reference):
+        output, saved = of_output(np, *arrays, options)
+        np.testing.assert_allclose(output, wanted, rtol=2e-5, atol=2e-6)
+        for of_gradients in (backward, backward.reference):
+            results = of_gradients(np, g, *arrays, saved, options)
+            for result, right in zip(results, gradients, strict=True):
+                np.testing.assert_allclose(result, right, rtol=2e-5, atol=5e-6)
+
+
+@pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("name", ["matrices", "groups"])

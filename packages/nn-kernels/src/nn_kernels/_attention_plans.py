@@ -43,7 +43,7 @@ SCALE, HEADS, TOGETHER, QUERIES, KEYS, TERMS, COLUMNS, CAUSAL, MASK = range(9)
 MASK_STEPS, ROWS_OF, STARTS = 9, 11, 18  # distances in a mask, of rows of up to 7 operands; starts
 
 NO_MASK, ALLOWED, ADDED = range(3)
-_MOST_SCORES = 1 << 18  # of a head: they fit the second-level cache
+_MOST_SCORES = 1 << 24  # of a head, up to which it has been measured
 _MOST_SAVED_KEYS = 256  # beyond which attention weights are computed again, as in the reference
 _PART = 5_000  # nanoseconds
 
