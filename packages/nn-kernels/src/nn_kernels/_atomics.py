@@ -14,6 +14,7 @@ __all__ = [
     "call",
     "compare_exchange",
     "doubles",
+    "float_of",
     "floats",
     "integers",
     "load",
@@ -88,6 +89,16 @@ def call(typing, address, pointer, part, thread):  # type: ignore[no-untyped-def
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def float_of(typing, x):  # type: ignore[no-untyped-def]
+    """Return the float32 that has the bits of an integer."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
 
 
 @intrinsic

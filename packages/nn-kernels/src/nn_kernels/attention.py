@@ -40,7 +40,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_kernels._atomics import floats, integers, unsigned_bytes
+from nn_kernels._atomics import float_of, floats, integers, unsigned_bytes
 from nn_kernels._attention_lanes import (
     HEIGHT,
     multiply_few_lanes,
@@ -70,7 +70,6 @@ from nn_kernels._attention_plans import (
     rounded,
 )
 from nn_kernels._compile import Job, jit
-from nn_kernels._exponential import float_of
 from nn_kernels._threads import run
 from nn_kernels._vectors import FUSED, LANES
 
