@@ -10,8 +10,11 @@ from nn_kernels.convolution import (
     conv2d,
     conv2d_bias_gradient,
     conv2d_input_gradient,
+    conv2d_max_pool2d_relu,
+    conv2d_relu,
     conv2d_weight_gradient,
 )
+from nn_kernels.pooling import max_pool2d
 
 SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
 
@@ -115,6 +118,60 @@ def test_winograd(seed):
     check(*arrays, windows, 1, 5e-6)
 
 
+PAIRS = (2, 2), (2, 2), (0, 0, 0, 0), (1, 1), "auto"
+
+
+def with_special_values(rng, shape):
+    """Return small integers, with ties, and some NaN and infinities."""
+    values = rng.integers(-2, 3, shape).astype(np.float32)
+    for special in (np.nan, np.inf, -np.inf):
+        values[rng.random(shape) < 0.003] = special
+    return values
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "winograd"])
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_epilogue(seed, algorithm):
+    """It gives the bits of ReLU and max-pooling after the convolution."""
+    rng = np.random.default_rng(seed)
+    kernel, stride = (3, 3), (1, 1)
+    if algorithm == "direct":
+        kernel, stride = (tuple(map(int, rng.integers(1, high, 2))) for high in (5, 3))
+    windows = kernel, stride, tuple(map(int, rng.integers(0, 3, 4))), (1, 1), algorithm
+    groups = int(rng.choice([1, 3])) if algorithm == "direct" else 1
+    channels, outputs = (int(n) * groups for n in rng.integers(1, 40 // groups, 2))
+    size = tuple(map(int, rng.integers(6, 40, 2)))
+    x = with_special_values(rng, (int(rng.integers(1, 8)), channels, *size))
+    w = rng.integers(-2, 3, (outputs, channels // groups, *kernel)).astype(np.float32)
+    bias = rng.standard_normal(outputs).astype(np.float32) if seed % 3 else 0.0
+    out = conv2d(x, w, bias, windows, groups)
+    with np.errstate(invalid="ignore"):
+        expected = np.maximum(out, 0)
+        assert_same_bits(conv2d_relu(x, w, bias, windows, groups), expected)
+        maxima, index = max_pool2d(out, PAIRS)
+        expected = np.maximum(maxima, 0)
+    found, places = conv2d_max_pool2d_relu(x, w, bias, windows, groups, PAIRS)
+    assert_same_bits(found, expected)
+    np.testing.assert_array_equal(places, index)
+
+
+def assert_same_bits(found, expected):
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(
+        np.signbit(found[found == 0]), np.signbit(expected[expected == 0])
+    )
+
+
+def test_pooling_that_is_left_to_the_reference():
+    x, w = np.ones((1, 2, 5, 5), np.float32), np.ones((3, 2, 3, 3), np.float32)
+    windows = (3, 3), (1, 1), (0, 0, 0, 0), (1, 1), "auto"
+    assert conv2d_max_pool2d_relu(x, w, 0.0, windows, 1, PAIRS)[0].shape == (1, 3, 1, 1)
+    for pooled in (((2, 2), (1, 1), *PAIRS[2:]), (*PAIRS[:2], (0, 1, 0, 0), *PAIRS[3:])):
+        assert conv2d_max_pool2d_relu(x, w, 0.0, windows, 1, pooled) is NotImplemented
+    assert conv2d_max_pool2d_relu(x[:, :, :3], w, 0.0, windows, 1, PAIRS) is NotImplemented
+
+
 @pytest.mark.parametrize(
     ("batch", "channels", "size", "outputs", "kernel"),
     [(8, 512, (7, 7), 512, (3, 3)), (5, 700, (5, 5), 400, (1, 1)), (1, 3, (64, 64), 64, (7, 7))],
@@ -170,6 +227,7 @@ def test_results_do_not_depend_on_the_number_of_threads(algorithm, size):
             results.append(
                 (
                     conv2d(x, w, bias, windows, 1),
+                    *conv2d_max_pool2d_relu(x, w, bias, windows, 1, PAIRS),
                     conv2d_input_gradient(g, w, size, windows, 1),
                     conv2d_weight_gradient(x, g, windows, 1),
                 )

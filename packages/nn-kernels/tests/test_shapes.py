@@ -101,6 +101,23 @@ CALLS = [
                 {0: {0, 2, 3}},
             ),
             (
+                "conv2d_relu",
+                lambda windows=windows: (images(), zeros(16, 16, 3, 3), zeros(16), windows, 1),
+                {0: {0, 2, 3}},
+            ),
+            (
+                "conv2d_max_pool2d_relu",
+                lambda windows=windows: (
+                    images(),
+                    zeros(16, 16, 3, 3),
+                    zeros(16),
+                    windows,
+                    1,
+                    PAIRS,
+                ),
+                {0: {0, 2, 3}},
+            ),
+            (
                 "conv2d_input_gradient",
                 lambda windows=windows: (images(), zeros(16, 16, 3, 3), (16, 16), windows, 1),
                 {0: {0}, 1: {1}},

@@ -11,6 +11,7 @@ from nn_layers.ops import (
     activations,
     batch_norm,
     conv2d,
+    conv2d_relu,
     dropout,
     embedding,
     gelu,
@@ -233,10 +234,15 @@ def _convolution_ops() -> list[OpCase]:
         g = (n, o, *windows.output_size(size))
         rows += [
             _op(conv2d.conv2d, label, x, w, (o,), windows=windows),
+            _op(conv2d_relu.conv2d_relu, label, x, w, (o,), windows=windows),
             _op(conv2d.conv2d_input_gradient, label, g, w, size=size, windows=windows),
             _op(conv2d.conv2d_weight_gradient, label, x, g, windows=windows),
             _op(conv2d.conv2d_bias_gradient, label, g),
         ]
+        if label in ("channels", "window"):  # elsewhere some of the many maxima are ties in float16
+            pooled = Windows((1, 2), (1, 2))
+            options = {"windows": windows, "pooled": pooled}
+            rows.append(_op(conv2d_relu.conv2d_max_pool2d_relu, label, x, w, (o,), **options))
     return rows
 
 

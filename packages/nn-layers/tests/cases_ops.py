@@ -10,6 +10,7 @@ from nn_layers.ops import (
     activations,
     batch_norm,
     conv2d,
+    conv2d_relu,
     dropout,
     embedding,
     gelu,
@@ -62,14 +63,41 @@ def _output_shape(shape: tuple[int, ...], windows: Windows) -> tuple[int, ...]:
     return *shape[:2], *windows.output_size((shape[2], shape[3]))
 
 
+def _pooled(size: tuple[int, int], groups: int) -> Windows:
+    """Return windows of maxima: those of 2×2 that a convolution pools, or others."""
+    if min(size) < 2 or groups == 2:
+        return Windows((3, 2), (2, 1), (1, 1, 1, 0))
+    return Windows((2, 2), (2, 2))
+
+
+def _away_from_zero(x: Any, w: Any, windows: Windows, groups: int) -> Any:
+    """Return a function that draws images, weights, and a bias with which no output is near 0."""
+
+    def draw(rng: Generator) -> list[Any]:
+        images, weights = rng.normal(size=x), rng.normal(size=w)
+        outputs = references.conv2d(images, weights, 0.0, windows, groups)
+        rows = np.sort(outputs.swapaxes(0, 1).reshape(len(weights), -1))
+        if not rows.size:
+            return [images, weights, np.zeros(len(weights))]
+        gap = np.diff(rows).argmax(1)[:, None]
+        ends = (np.take_along_axis(rows, gap + i, 1) for i in (0, 1))
+        return [images, weights, -sum(ends)[:, 0] / 2]
+
+    return draw
+
+
 def _of_convolutions() -> list[OpCase]:
     rows = []
     for label, (n, c, o, size, windows, groups) in CONVOLUTIONS.items():
         x, w = ("normal", (n, c, *size)), ("normal", (o, c // groups, *windows.kernel))
         g = ("normal", (n, o, *windows.output_size(size)))
         options = {"windows": windows, "groups": groups}
+        pooled = _pooled(windows.output_size(size), groups)
+        away = _away_from_zero(x[1], w[1], windows, groups)
         for op, inputs, more in (
             (conv2d.conv2d, (x, w, ("normal", (o,))), {}),
+            (conv2d_relu.conv2d_relu, away, {}),
+            (conv2d_relu.conv2d_max_pool2d_relu, away, {"pooled": pooled}),
             (conv2d.conv2d_input_gradient, (g, w), {"size": size}),
             (conv2d.conv2d_weight_gradient, (x, g), {}),
         ):
@@ -365,8 +393,11 @@ def _of_convolution_kernels() -> list[KernelCase]:
     for label, (n, c, o, size, windows, groups) in CONVOLUTIONS.items():
         x, w = (n, c, *size), (o, c // groups, *windows.kernel)
         g = (n, o, *windows.output_size(size))
+        pooled = _pooled(windows.output_size(size), groups)
         for kernel, shapes, options in (
             (conv2d.conv2d_forward, (x, w, (o,)), (windows, groups)),
+            (conv2d_relu.conv2d_relu_forward, (x, w, (o,)), (windows, groups)),
+            (conv2d_relu.conv2d_max_pool2d_relu_forward, (x, w, (o,)), (windows, groups, pooled)),
             (conv2d.conv2d_backward_input, (g, w), (size, windows, groups)),
             (conv2d.conv2d_backward_weight, (x, g), (windows, groups)),
             (conv2d.conv2d_backward_bias, (g,), ()),

@@ -95,6 +95,16 @@ def max_pool2d(x: Array, windows: Windows) -> Array:
     return _windows_of(x, windows, -np.inf)[1].max((4, 5))
 
 
+def conv2d_relu(x: Array, w: Array, bias: Any, windows: Windows, groups: int = 1) -> Array:
+    return np.maximum(conv2d(x, w, bias, windows, groups), 0)
+
+
+def conv2d_max_pool2d_relu(
+    x: Array, w: Array, bias: Any, windows: Windows, pooled: Windows, groups: int = 1
+) -> Array:
+    return max_pool2d(conv2d_relu(x, w, bias, windows, groups), pooled)
+
+
 def avg_pool2d(x: Array, windows: Windows) -> Array:
     return _windows_of(x, windows)[1].mean((4, 5))
 

@@ -43,6 +43,8 @@ _MODULES = {
     "conv2d": "convolution",
     "conv2d_bias_gradient": "convolution",
     "conv2d_input_gradient": "convolution",
+    "conv2d_max_pool2d_relu": "convolution",
+    "conv2d_relu": "convolution",
     "conv2d_weight_gradient": "convolution",
     "cross_entropy": "softmax",
     "cross_entropy_gradient": "softmax",

@@ -12,12 +12,16 @@ outputs of the part.
 
 from __future__ import annotations
 
-from typing import Any
+from array import array
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from nn_kernels._atomics import floats, integers
+from nn_kernels._atomics import floats, integers, unsigned_bytes
 from nn_kernels._compile import Job, jit
+from nn_kernels._epilogue import NO_EPILOGUE, Epilogue, lower_bound, write_maxima
 from nn_kernels._planes import (
     PARTS,
     Planes,
@@ -34,13 +38,14 @@ from nn_kernels._products import (
     PER_NANOSECOND,
     ROWS,
     VECTORS,
+    interleave_rows,
     multiply_1,
     multiply_2,
     multiply_3,
     multiply_row,
     multiply_row_wide,
 )
-from nn_kernels._threads import run
+from nn_kernels._threads import address, run
 from nn_kernels._vectors import WIDE
 
 __all__ = ["convolve", "convolve_input_gradient"]
@@ -99,9 +104,20 @@ def _multiply(  # type: ignore[no-untyped-def]
 @jit()
 def _write(  # type: ignore[no-untyped-def]
     products, step, line, bias, out, first, count, height, width,
-    row0, row_step, rows, column0, column_step, columns,
+    row0, row_step, rows, column0, column_step, columns, index, pooled, bound,
 ):  # fmt: skip
-    """Write outputs plus their bias to planes `first` and following of `out`, of a size."""
+    """Write outputs plus their bias to planes `first` and following of `out`, of a size.
+
+    If they are `pooled`, `out` is the maxima.
+    """
+    if pooled:
+        for o in range(count):
+            target = (first + o) * (rows // 2) * (columns // 2)
+            write_maxima(
+                products, o * step, line, rows // 2, columns // 2, bias[o], bound,
+                out, index, target,
+            )  # fmt: skip
+        return
     q0 = max(0, -(column0 // column_step))  # the first and the last column in the image
     q1 = max(q0, min(columns, (width - 1 - column0) // column_step + 1))
     for o in range(count):
@@ -114,10 +130,12 @@ def _write(  # type: ignore[no-untyped-def]
             d = np.uintp(((first + o) * height + h) * width + column0 + q0 * column_step)
             if column_step == 1:
                 for q in range(np.uintp(q1 - q0)):
-                    out[d + q] = products[s + q] + b
+                    value = products[s + q] + b
+                    out[d + q] = bound if value <= bound else value
             else:
                 for q in range(np.uintp(q1 - q0)):
-                    out[d] = products[s + q] + b
+                    value = products[s + q] + b
+                    out[d] = bound if value <= bound else value
                     d += np.uintp(column_step)
 
 
@@ -129,7 +147,12 @@ def _pack_job(a, part, thread):  # type: ignore[no-untyped-def]
     start = np.uintp(group * group_step + first * output_step)
     if rows == ROWS and first + rows <= count:  # a number of rows that the compiler knows
         target, step = np.uintp(part * taps * ROWS), np.uintp(output_step)
-        for k in range(np.uintp(taps)):
+        whole = taps // 16 * 16 if a[11] else 0  # weights that are one after the other
+        for k in range(0, whole, 16):
+            place = (part * taps + k) * ROWS
+            interleave_rows(w, np.intp(start) + k, output_step, packed, place, 16)
+        target += np.uintp(whole * ROWS)
+        for k in range(np.uintp(whole), np.uintp(taps)):
             source = start + np.uintp(sources[k])
             for m in range(np.uintp(ROWS)):
                 packed[target + m] = w[source + m * step]
@@ -149,6 +172,7 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
     batch, per_part, line, group_size, size = a[12], a[13], a[14], a[15], a[16]
     height, width, row0, row_step, row_count = a[17], a[18], a[19], a[20], a[21]
     column0, column_step, column_count, step, shared = a[22], a[23], a[24], a[25], a[26]
+    index, pooled, bound = unsigned_bytes(a[38]), a[38] != 0, lower_bound(a[39] != 0)
     # a window in the padding alone may lie past the end of a line
     vectors = ((row_count - 1) * line + max(line, column_count) + 15) // 16
     work = a[0] + 4 * thread * a[1]
@@ -173,10 +197,11 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
                             products[place:], step, line, bias[o:], out, n * groups * count + o,
                             min(rows, count - first), height, width,
                             row0, row_step, row_count, column0, column_step, column_count,
+                            index, pooled, bound,
                         )  # fmt: skip
         return
     planes, products = floats(work), floats(work + 4 * size)
-    for i in range(size):
+    for i in range(np.uintp(size)):
         planes[i] = 0
     for n in range(part * per_part, min((part + 1) * per_part, batch)):
         write_planes(
@@ -192,62 +217,111 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
             _write(
                 products, step, line, bias[o:], out, n * groups * count + o, count,
                 height, width, row0, row_step, row_count, column0, column_step, column_count,
+                index, pooled, bound,
             )  # fmt: skip
 
 
 _pack, _convolve = Job(_pack_job), Job(_convolve_job)
 
 
-def _products(
-    x: Any,
+class _Plan(NamedTuple):
+    """How products with the windows of images are divided into parts, and what the jobs get."""
+
+    planes: Planes
+    taps: tuple[Any, Any]  # kept here, as the numbers have the address of the offsets
+    sources: int  # the address of the places of the taps in the weights of an output
+    packed_size: int
+    panels: int
+    is_shared: bool
+    parts: int
+    memory: int
+    work: int
+    pack_numbers: array[int]
+    plane_numbers: array[int]
+    numbers: array[int]
+
+
+def _plan(
     planes: Planes,
-    w: Any,
     taps: tuple[Any, Any],
-    bias: Any,
-    out: Any,
+    batch: int,
+    image: Sequence[int],
     groups: int,
     steps: Pair,
     target: tuple[int, int, int, int, int, int],
-) -> None:
-    """Write the sums over taps to some rows and columns of `out`.
+) -> _Plan:
+    """Return the plan of sums over taps, for some rows and columns of images.
 
     Args:
-        x: images.
-        planes: the layout of the images.
-        w: weights.
+        planes: the layout of the input.
         taps: the offset of each tap, and its place in the weights of an output.
-        bias: the bias of each output.
-        out: ``(batch, outputs, height, width)``.
+        batch: the number of samples.
+        image: ``(outputs, height, width)``.
         groups: the number of groups.
-        steps: the distances in `w` between two groups, and between two outputs.
-        target: row, distance and number of rows in `out`, and the same for the columns.
+        steps: the distances in the weights between two groups, and between two outputs.
+        target: row, distance and number of rows in the images, and the same for the columns.
     """
-    batch, total, height, width = out.shape
+    total, height, width = image
     offsets, sources = taps
     count = total // groups
     rows = ROWS if count > ROWS // 4 else 1
     panels = -(-count // rows)
-    packed = np.empty(groups * panels * rows * sources.size, np.float32)
-    values = w, sources, packed, sources.size, rows, panels, count, *steps
-    run(_pack, values, groups * panels)
+    packed_size = groups * panels * rows * sources.size
     step = distance((target[2] - 1) * planes.line + max(planes.line, target[5]) + 16)
-    shared = is_shared(batch, packed.size)
+    shared = is_shared(batch, packed_size)
     if shared:
-        x, units, memory = lay_out(x, planes), groups * panels, rows * step
+        units, memory = groups * panels, rows * step
     else:
         units, memory = batch, planes.size + panels * rows * step
     per_part, chunk = -(-units // PARTS), sources.size
     together = per_part * batch * rows * step
-    if shared and packed.size > groups * panels * rows * _CHUNK and together <= _CACHED:
+    if shared and packed_size > groups * panels * rows * _CHUNK and together <= _CACHED:
         chunk, memory = max(_CHUNK, chunk * _CACHED // (batch * planes.size)), together
     group_size = (planes.size - 2 * planes.line - 256) // groups
-    arguments = (
-        x, packed, bias, out, offsets, sources.size, rows, panels, count, groups,
+    numbers = (
+        address(offsets), offsets.size, rows, panels, count, groups,
         batch, per_part, planes.line, group_size, planes.size, height, width,
         *target, step, shared, *planes[:9], planes.plane, chunk,
     )  # fmt: skip
+    consecutive = bool((sources == np.arange(sources.size)).all())
     work = batch * target[2] * target[5] * count * groups * offsets.size // PER_NANOSECOND
-    run(_convolve, arguments, -(-units // per_part), memory + 256, work)
+    return _Plan(
+        planes, taps, address(sources), packed_size, groups * panels, shared,
+        -(-units // per_part), memory + 256, work,
+        array("q", (sources.size, rows, panels, count, *steps, consecutive)),
+        array("q", planes), array("q", numbers),
+    )  # fmt: skip
+
+
+def _carry_out(
+    plan: _Plan, x: Any, w: Any, bias: Any, out: Any, epilogue: Epilogue = NO_EPILOGUE
+) -> None:
+    """Write to `out` the products of the weights with the windows of `x`, plus a bias."""
+    packed = np.empty(plan.packed_size, np.float32)
+    run(_pack, (w, plan.sources, packed), plan.panels, further=plan.pack_numbers)
+    if plan.is_shared:
+        x = lay_out(x, plan.planes, plan.plane_numbers)
+    numbers = plan.numbers + array("q", epilogue.numbers)
+    run(_convolve, (x, packed, bias, out), plan.parts, plan.memory, plan.work, numbers)
+
+
+@lru_cache(256)
+def _forward_plan(
+    x: tuple[int, ...],
+    w: tuple[int, ...],
+    size: Pair,
+    stride: Pair,
+    padding: tuple[int, int, int, int],
+    dilation: Pair,
+    groups: int,
+) -> _Plan:
+    """Return the plan of a convolution of images and weights of these shapes."""
+    outputs, channels, *kernel = w
+    planes = planes_of(x[1:], padding, stride, extent(kernel, dilation))
+    taps = input_taps(planes, channels, (kernel[0], kernel[1]), dilation)
+    step = taps[0].size
+    target, steps = (0, 1, size[0], 0, 1, size[1]), (outputs // groups * step, step)
+    return _plan(planes, taps, x[0], (outputs, *size), groups, steps, target)
 
 
 def convolve(
@@ -259,6 +333,8 @@ def convolve(
     padding: tuple[int, int, int, int],
     dilation: Pair,
     groups: int,
+    size: Pair,
+    epilogue: Epilogue = NO_EPILOGUE,
 ) -> None:
     """Write the convolution of `x` with `w`, plus a bias, to `out`.
 
@@ -266,18 +342,16 @@ def convolve(
         x: images, ``(batch, channels, height, width)``.
         w: weights, ``(outputs, channels / groups, kernel height, kernel width)``.
         bias: ``(outputs,)``.
-        out: ``(batch, outputs, rows, columns)``.
+        out: ``(batch, outputs, rows, columns)``; with pooling, the maxima.
         stride: the distance between windows.
         padding: rows and columns of zeros: top, bottom, left, right.
         dilation: the distance between elements of a window.
         groups: the number of groups of channels.
+        size: rows and columns of the convolution.
+        epilogue: what is done to the outputs.
     """
-    outputs, channels, *kernel = w.shape
-    planes = planes_of(x.shape[1:], padding, stride, extent(kernel, dilation))
-    taps = input_taps(planes, channels, (kernel[0], kernel[1]), dilation)
-    step = taps[0].size
-    target = 0, 1, out.shape[2], 0, 1, out.shape[3]
-    _products(x, planes, w, taps, bias, out, groups, (outputs // groups * step, step), target)
+    plan = _forward_plan(x.shape, w.shape, size, stride, padding, dilation, groups)
+    _carry_out(plan, x, w, bias, out, epilogue)
 
 
 def convolve_input_gradient(
@@ -295,35 +369,50 @@ def convolve_input_gradient(
     padded images are divided into phases by the stride; in each, the gradient is a convolution of
     `g` with the flipped weights that contribute to it.
     """
-    outputs, channels, kh, kw = w.shape
-    _, total, height, width = dx.shape
+    plans = _gradient_plans(g.shape, w.shape, dx.shape, stride, padding, dilation, groups)
+    bias = np.zeros(dx.shape[1], np.float32)
+    if None in plans:
+        dx.fill(0)
+    for plan in plans:
+        if plan is not None:
+            _carry_out(plan, g, w, bias, dx)
+
+
+@lru_cache(256)
+def _gradient_plans(
+    g: tuple[int, ...],
+    w: tuple[int, ...],
+    dx: tuple[int, ...],
+    stride: Pair,
+    padding: tuple[int, int, int, int],
+    dilation: Pair,
+    groups: int,
+) -> list[_Plan | None]:
+    """Return the plan of each phase of the images, None for those that no window reaches."""
+    outputs, channels, kh, kw = w
+    batch, *image = dx
+    _, height, width = image
     (sh, sw), (dh, dw), (top, _, left, _) = stride, dilation, padding
-    bias = np.zeros(total, np.float32)
-    steps = outputs // groups * channels * kh * kw, kh * kw
+    step = channels * kh * kw
+    steps = outputs // groups * step, kh * kw
     last_row, last_column = (kh - 1) * dh, (kw - 1) * dw
     around = tuple(
         last - p for last, p in zip((last_row,) * 2 + (last_column,) * 2, padding, strict=True)
     )
     if stride == (1, 1) and min(around) >= 0:
-        planes = planes_of(g.shape[1:], around)
-        step = channels * kh * kw
+        planes = planes_of(g[1:], around)
         taps = output_taps(planes, outputs // groups, step, (kh, kw), stride, dilation, (0, 0))
-        _products(g, planes, w, taps, bias, dx, groups, steps, (0, 1, height, 0, 1, width))
-        return
+        return [_plan(planes, taps, batch, image, groups, steps, (0, 1, height, 0, 1, width))]
     before, beside = (kh - 1) * dh // sh, (kw - 1) * dw // sw
     rows, columns = -(-(top + height) // sh), -(-(left + width) // sw)  # of a phase
     # windows reach at most over the rows of `g`, and the phase may be longer
-    below = max(rows - g.shape[2], 0)
-    right = max(columns - g.shape[3], 0)
-    planes = planes_of(g.shape[1:], (before, below, beside, right))
-    step = channels * kh * kw
-    of_phase = {
-        phase: output_taps(planes, outputs // groups, step, (kh, kw), stride, dilation, phase)
-        for phase in np.ndindex(sh, sw)
-    }
-    if not all(taps[0].size for taps in of_phase.values()):
-        dx.fill(0)
-    for (a, b), taps in of_phase.items():
-        if taps[0].size:
-            target = a - top, sh, rows, b - left, sw, columns
-            _products(g, planes, w, taps, bias, dx, groups, steps, target)
+    below = max(rows - g[2], 0)
+    right = max(columns - g[3], 0)
+    planes = planes_of(g[1:], (before, below, beside, right))
+    plans: list[_Plan | None] = []
+    for a, b in np.ndindex(sh, sw):
+        taps = output_taps(planes, outputs // groups, step, (kh, kw), stride, dilation, (a, b))
+        target = a - top, sh, rows, b - left, sw, columns
+        filled = taps[0].size > 0
+        plans.append(_plan(planes, taps, batch, image, groups, steps, target) if filled else None)
+    return plans

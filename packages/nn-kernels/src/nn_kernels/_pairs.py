@@ -13,9 +13,10 @@ from numba.core import types
 from nn_kernels._compile import intrinsic
 from nn_kernels._vectors import LANES, ZERO, VectorBuilder, index, pointer
 
-__all__ = ["max_of_16_windows", "unpool_lower_row", "unpool_upper_row"]
+__all__ = ["max_of_16_windows", "max_of_some_windows", "unpool_lower_row", "unpool_upper_row"]
 
 _BYTES = ir.VectorType(ir.IntType(8), LANES)
+_TRUE = ir.Constant(ir.IntType(1), 1)
 _EVEN, _ODD = range(0, 2 * LANES, 2), range(1, 2 * LANES, 2)
 _LOW = [q for i in range(8) for q in (i, LANES + i)]
 _HIGH = [q for i in range(8, 16) for q in (i, LANES + i)]
@@ -27,6 +28,28 @@ def _equal_bytes(value: int) -> Any:
 
 def _byte_pointer(builder: Any, base: Any) -> Any:
     return builder.bitcast(base, _BYTES.as_pointer())
+
+
+def _maxima(v: VectorBuilder, rows: list[tuple[Any, Any]]) -> tuple[Any, Any]:
+    """Return the maxima of 16 windows of two rows, each of two vectors, and their places."""
+    builder = v.builder
+    elements = [v.shuffle(low, high, q) for low, high in rows for q in (_EVEN, _ODD)]
+    best, place = elements[0], _equal_bytes(0)
+    for number, value in enumerate(elements[1:], 1):
+        larger = builder.or_(
+            builder.fcmp_ordered(">", value, best), builder.fcmp_unordered("uno", value, value)
+        )
+        best = builder.select(larger, value, best)
+        place = builder.select(larger, _equal_bytes(number), place)
+    return best, place
+
+
+def _load_rows(
+    v: VectorBuilder, context: Any, kind: Any, x: Any, starts: Any
+) -> list[tuple[Any, Any]]:
+    """Return two rows of 32 elements."""
+    bases = [pointer(context, v.builder, kind, x, start) for start in starts]
+    return [(v.load(base, index(0)), v.load(base, index(LANES))) for base in bases]
 
 
 @intrinsic
@@ -41,22 +64,36 @@ def max_of_16_windows(typing, x, upper, lower, out, places, target):  # type: ig
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
         v = VectorBuilder(builder)
-        elements = []
-        for row in arguments[1:3]:
-            base = pointer(context, builder, kinds[0], arguments[0], row)
-            halves = v.load(base, index(0)), v.load(base, index(LANES))
-            elements += [v.shuffle(*halves, _EVEN), v.shuffle(*halves, _ODD)]
-        best, place = elements[0], _equal_bytes(0)
-        for number, value in enumerate(elements[1:], 1):
-            larger = builder.or_(
-                builder.fcmp_ordered(">", value, best), builder.fcmp_unordered("uno", value, value)
-            )
-            best = builder.select(larger, value, best)
-            place = builder.select(larger, _equal_bytes(number), place)
+        best, place = _maxima(v, _load_rows(v, context, kinds[0], arguments[0], arguments[1:3]))
         maxima = pointer(context, builder, kinds[3], arguments[3], arguments[5])
         v.store(best, maxima, index(0))
         indices = pointer(context, builder, kinds[4], arguments[4], arguments[5])
         builder.store(place, _byte_pointer(builder, indices)).align = 1
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def max_of_some_windows(typing, x, upper, lower, bias, bound, count, out, places, target):  # type: ignore[no-untyped-def]
+    """Write the maxima of up to 16 windows, `count`, of elements plus a bias, and their places.
+
+    What is not above the bound becomes the bound; NaN stays.
+    """
+    n, f = types.intp, types.float32
+    signature = types.void(x, n, n, f, f, n, out, places, n)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        v = VectorBuilder(builder)
+        bias, bound = v.broadcast(arguments[3]), v.broadcast(arguments[4])
+        rows = _load_rows(v, context, kinds[0], arguments[0], arguments[1:3])
+        best, place = _maxima(v, [(v.add(low, bias), v.add(high, bias)) for low, high in rows])
+        lanes = v.lanes(index(0), arguments[5])
+        maxima = pointer(context, builder, kinds[6], arguments[6], arguments[8])
+        v.store_lanes(v.bounded(best, bound), maxima, index(0), lanes, _TRUE)
+        indices = pointer(context, builder, kinds[7], arguments[7], arguments[8])
+        v.store_lanes(place, indices, index(0), lanes, _TRUE)
         return context.get_dummy_value()
 
     return signature, generate

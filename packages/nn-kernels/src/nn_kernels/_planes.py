@@ -11,15 +11,19 @@ a phase the windows lie next to each other again.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
+from numba.core import types
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, intrinsic, jit
 from nn_kernels._threads import run
+from nn_kernels._vectors import VectorBuilder, index, pointer
 
 __all__ = [
     "PARTS",
@@ -91,6 +95,24 @@ def planes_of(
     return Planes(channels, height, width, top, left, rows, columns, *phases, line, plane, size)
 
 
+@intrinsic
+def _copy(typing, x, source, count, out, target):  # type: ignore[no-untyped-def]
+    """Write up to 16 elements, `count`, and zeros in place of the others."""
+    n = types.intp
+    signature = types.void(x, n, n, out, n)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        v = VectorBuilder(builder)
+        base = pointer(context, builder, kinds[0], arguments[0], arguments[1])
+        lanes = v.lanes(index(0), arguments[2])
+        values = v.load_lanes(base, index(0), lanes, ir.Constant(ir.IntType(1), 1))
+        v.store(values, pointer(context, builder, kinds[3], arguments[3], arguments[4]), index(0))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @jit()
 def write_planes(  # type: ignore[no-untyped-def]
     x, sample, channels, height, width, top, left, rows, columns, row_phases, column_phases,
@@ -108,8 +130,10 @@ def write_planes(  # type: ignore[no-untyped-def]
                 source = np.uintp(((sample * channels + c) * height + row) * width + column)
                 for _ in range(row, height, rows):
                     if columns == 1:
-                        for q in range(count):
-                            planes[target + q] = x[source + q]
+                        # the zeros after a row are padding, or the next row overwrites them
+                        for q in range(0, width, 16):
+                            place = np.intp(target) + q
+                            _copy(x, np.intp(source) + q, width - q, planes, place)
                     elif columns == 2:  # a number that the compiler knows
                         for q in range(count):
                             planes[target + q] = x[source + np.uintp(2) * q]
@@ -124,8 +148,9 @@ def _write_planes_job(a, part, thread):  # type: ignore[no-untyped-def]
     """Lay out one sample in memory that all parts read."""
     x, planes = floats(a[2]), floats(a[3])
     size = a[15]
-    for i in range(size):
-        planes[part * size + i] = 0
+    first = np.uintp(part * size)
+    for i in range(np.uintp(size)):
+        planes[first + i] = 0
     write_planes(
         x, part, a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14],
         planes, part * size,
@@ -140,10 +165,11 @@ def is_shared(batch: int, weights: int) -> bool:
     return batch < _FEW or weights > _LARGE
 
 
-def lay_out(x: Any, planes: Planes) -> Any:
-    """Return the planes of all samples."""
+def lay_out(x: Any, planes: Planes, numbers: array[int] | None = None) -> Any:
+    """Return the planes of all samples; `numbers` are those of `planes`, if they are at hand."""
     memory = np.empty(x.shape[0] * planes.size, np.float32)
-    run(WRITE_PLANES, (x, memory, *planes), x.shape[0])
+    numbers = array("q", planes) if numbers is None else numbers
+    run(WRITE_PLANES, (x, memory), x.shape[0], further=numbers)
     return memory
 
 

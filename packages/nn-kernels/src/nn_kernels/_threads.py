@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from array import array
 from collections.abc import Callable, Sequence
 from ctypes import addressof, c_char
 from typing import Any
@@ -226,10 +227,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def _workspace(size: int) -> Any:
-    """Return memory of this thread, which the next call overwrites."""
+    """Return memory of this thread, which the next call overwrites; `_local` has its address."""
     memory = getattr(_local, "memory", None)
     if memory is None or memory.size < size:
         memory = _local.memory = np.empty(size, np.float32)
+        _local.address = address(memory)
     return memory
 
 
@@ -241,8 +243,8 @@ def address(x: Any) -> int:
         return int(x.__array_interface__["data"][0])
 
 
-def _numbers(values: Sequence[Any]) -> Any:
-    return np.array([address(x) if isinstance(x, np.ndarray) else x for x in values], np.int64)
+def _numbers(values: Sequence[Any]) -> array[int]:
+    return array("q", [address(x) if isinstance(x, np.ndarray) else x for x in values])
 
 
 def _estimate(arguments: Sequence[Any]) -> int:
@@ -250,7 +252,7 @@ def _estimate(arguments: Sequence[Any]) -> int:
     return sum(x.size for x in arguments if isinstance(x, np.ndarray)) // 3
 
 
-def _run_numbers(job: Job, numbers: Callable[[int], Any], parts: int, work: int) -> None:
+def _run_numbers(job: Job, numbers: Callable[[int], array[int]], parts: int, work: int) -> None:
     """Run a job that reads the numbers, which are given for a number of threads."""
     if parts > 1 and get_num_threads() > 1 and _is_long(work):
         pool = _get_pool()
@@ -259,10 +261,10 @@ def _run_numbers(job: Job, numbers: Callable[[int], Any], parts: int, work: int)
             # there. In the rare case that another caller has just locked it, this one waits.
             with pool.lock:
                 given = numbers(pool.threads)  # kept while the job runs
-                pool.run(job.address, address(given), parts)
+                pool.run(job.address, given.buffer_info()[0], parts)
             return
     given = numbers(1)
-    _run_alone(job.address, address(given), parts)
+    _run_alone(job.address, given.buffer_info()[0], parts)
 
 
 def _is_long(work: int) -> bool:
@@ -272,7 +274,12 @@ def _is_long(work: int) -> bool:
 
 
 def run(
-    job: Job, arguments: Sequence[Any], parts: int, memory: int = 0, work: int | None = None
+    job: Job,
+    arguments: Sequence[Any],
+    parts: int,
+    memory: int = 0,
+    work: int | None = None,
+    further: array[int] | None = None,
 ) -> None:
     """Run the parts of a job, on several threads if it is long and no other caller uses them.
 
@@ -284,11 +291,14 @@ def run(
         memory: the number of float32 elements of workspace per thread.
         work: the time that one thread needs, in nanoseconds, roughly; by default that of one pass
             over the arrays.
+        further: arguments after these, integers that a caller has collected before.
     """
     distance = memory + -memory % 16 + 16  # threads do not share a cache line
 
-    def numbers(threads: int) -> Any:
-        return _numbers([_workspace(distance * threads), distance, *arguments])
+    def numbers(threads: int) -> array[int]:
+        _workspace(distance * threads)
+        given = _numbers([_local.address, distance, *arguments])
+        return given if further is None else given + further
 
     _run_numbers(job, numbers, parts, _estimate(arguments) if work is None else work)
 
@@ -306,5 +316,5 @@ class BoundJob:
     def __call__(self, parts: int, work: int) -> None:
         _run_numbers(self._job, self._given, parts, work)
 
-    def _given(self, threads: int) -> Any:
+    def _given(self, threads: int) -> array[int]:
         return self._numbers

@@ -108,16 +108,23 @@ class VectorBuilder:
         self.builder.store(value, where).align = 4
 
     def store_lanes(self, value: Any, base: Any, place: Any, lanes: Any, condition: Any) -> None:
-        """Write elements in the lanes of a mask if a condition holds; others may lie outside."""
-        kind = ir.FunctionType(
-            ir.VoidType(), [_VECTOR, _VECTOR.as_pointer(), ir.IntType(32), _MASK]
-        )
+        """Write floats or bytes in the lanes of a mask if a condition holds.
+
+        The others may lie outside.
+        """
+        kind = value.type
+        size, letter = (1, "i8") if kind.element == ir.IntType(8) else (4, "f32")
+        function = ir.FunctionType(ir.VoidType(), [kind, kind.as_pointer(), ir.IntType(32), _MASK])
         store = cgutils.get_or_insert_function(
-            self.builder.module, kind, "llvm.masked.store.v16f32.p0"
+            self.builder.module, function, f"llvm.masked.store.v16{letter}.p0"
         )
         lanes = self.builder.select(condition, lanes, ir.Constant(_MASK, [0] * LANES))
-        where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
-        self.builder.call(store, [value, where, ir.Constant(ir.IntType(32), 4), lanes])
+        where = self.builder.bitcast(self.builder.gep(base, [place]), kind.as_pointer())
+        self.builder.call(store, [value, where, ir.Constant(ir.IntType(32), size), lanes])
+
+    def bounded(self, x: Any, bound: Any) -> Any:
+        """Return x, and the bound for elements that are not above it; NaN stays."""
+        return self.builder.select(self.builder.fcmp_ordered("<=", x, bound), bound, x)
 
     def constant(self, value: float) -> Any:
         """Return a vector of equal elements."""

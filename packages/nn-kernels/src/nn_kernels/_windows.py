@@ -11,11 +11,18 @@ from typing import Any
 from nn_kernels._compile import Job, jit
 from nn_kernels._threads import run
 
-__all__ = ["belong", "fill_last_with_zeros", "output_size", "run_on_planes", "window_numbers"]
+__all__ = [
+    "PAIRS",
+    "belong",
+    "fill_last_with_zeros",
+    "output_size",
+    "run_on_planes",
+    "window_numbers",
+]
 
 Pair = tuple[int, int]
 _BLOCK = 1 << 14  # elements of a part
-_PAIRS = (2, 2, 2, 2, 0, 0, 1, 1)  # windows of 2×2 that do not overlap
+PAIRS = (2, 2, 2, 2, 0, 0, 1, 1)  # windows of 2×2 that do not overlap
 
 
 def output_size(size: Pair, windows: Any) -> Pair:
@@ -48,7 +55,7 @@ def run_on_planes(
     """
     planes, size = image[0] * image[1], max(1, image[2] * image[3])
     # with padding below or on the right, the last windows reach beyond the image
-    pairs = numbers == _PAIRS and 2 * output[2] <= image[2] and 2 * output[3] <= image[3]
+    pairs = numbers == PAIRS and 2 * output[2] <= image[2] and 2 * output[3] <= image[3]
     together = max(1, _BLOCK // size)
     sizes = planes, together, *image[2:], *output[2:]
     run(job, (*arrays, *sizes, *numbers, int(pairs)), -(-planes // together))

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from nn_kernels._atomics import floats
+from nn_kernels._atomics import floats, unsigned_bytes
 from nn_kernels._compile import Job, jit
+from nn_kernels._epilogue import NO_EPILOGUE, Epilogue, lower_bound, write_maxima
 from nn_kernels._planes import distance
 from nn_kernels._products import PER_NANOSECOND, ROWS, dot_block, multiply_1, multiply_2
 from nn_kernels._threads import get_num_threads, run
@@ -129,11 +130,20 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
                     multiply_2(u, weights, v, f * v_step + t, offsets, 0, channels, m, place, tiles)
                 else:
                     multiply_1(u, weights, v, f * v_step + t, offsets, 0, channels, m, place, tiles)
+    index, pooled, bound = unsigned_bytes(a[21]), a[21] != 0, lower_bound(a[22] != 0)
+    first_bound = lower_bound(False) if pooled else bound
     for o in range(count):
         for t in range(0, used, 16):
-            outputs(m, o * tiles + t, m_step, lines, 4 * t, line, bias[o])
+            outputs(m, o * tiles + t, m_step, lines, 4 * t, line, bias[o], first_bound)
         for row in range(row0, row1):
             n, th = row // tile_rows, row % tile_rows
+            if pooled:
+                write_maxima(
+                    lines, (row - row0) * 4 * tile_columns, line, min(4, rows - 4 * th) // 2,
+                    columns // 2, np.float32(-0.0), bound,
+                    out, index, ((n * count + o) * (rows // 2) + 2 * th) * (columns // 2),
+                )  # fmt: skip
+                continue
             for r in range(min(4, rows - 4 * th)):
                 s = np.uintp(r * line + (row - row0) * 4 * tile_columns)
                 d = np.uintp(((n * count + o) * rows + 4 * th + r) * columns)
@@ -215,7 +225,14 @@ def _layout(
 
 
 def convolve(
-    x: Any, w: Any, bias: Any, out: Any, padding: tuple[int, int], flip: bool = False
+    x: Any,
+    w: Any,
+    bias: Any,
+    out: Any,
+    size: tuple[int, int],
+    padding: tuple[int, int],
+    flip: bool = False,
+    epilogue: Epilogue = NO_EPILOGUE,
 ) -> None:
     """Write the convolution 3×3 of `x` with `w`, plus a bias, to `out`.
 
@@ -224,11 +241,14 @@ def convolve(
         w: weights, ``(outputs, channels, 3, 3)``; with `flip`, ``(channels, outputs, 3, 3)``, and
             each kernel is rotated by 180 degrees: then this is the gradient for the input of `w`.
         bias: ``(outputs,)``.
-        out: ``(batch, outputs, rows, columns)``.
-        padding: the zeros above and on the left; the shape of `out` says those below and right.
+        out: ``(batch, outputs, rows, columns)``; with pooling, the maxima.
+        size: rows and columns of the convolution.
+        padding: the zeros above and on the left; `size` says those below and on the right.
+        flip: see `w`.
+        epilogue: what is done to the outputs.
     """
     batch, channels, height, width = x.shape
-    _, count, rows, columns = out.shape
+    count, (rows, columns) = out.shape[1], size
     groups = -(-count // 16)
     panels = groups * 16 // ROWS
     u = np.empty(36 * panels * ROWS * channels, np.float32)
@@ -237,9 +257,9 @@ def convolve(
     m_size = 36 * (panels * ROWS * places[0] + 16) + 64
     arguments = (
         x, u, bias, out, channels, height, width, *padding, count, rows, columns, panels,
-        block, total, *places,
+        block, total, *places, *epilogue.numbers,
     )  # fmt: skip
-    work = 3 * out.size * channels // PER_NANOSECOND  # with the transforms
+    work = 3 * batch * count * rows * columns * channels // PER_NANOSECOND  # with the transforms
     run(_convolve, arguments, -(-total // block), places[-1] + m_size, work)
 
 

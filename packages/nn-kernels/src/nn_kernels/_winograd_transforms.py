@@ -175,10 +175,13 @@ def gradient_columns(typing, lines, line0, step, z, z0, z_step):  # type: ignore
 
 
 @intrinsic
-def outputs(typing, m, m0, m_step, y, y0, y_step, bias):  # type: ignore[no-untyped-def]
-    """Transform 16 tiles of products to four rows of 64 outputs, and add the bias."""
-    n = types.intp
-    signature = types.void(m, n, n, y, n, n, types.float32)
+def outputs(typing, m, m0, m_step, y, y0, y_step, bias, bound):  # type: ignore[no-untyped-def]
+    """Transform 16 tiles of products to four rows of 64 outputs, and add the bias.
+
+    What is not above the bound becomes the bound; NaN stays.
+    """
+    n, f = types.intp, types.float32
+    signature = types.void(m, n, n, y, n, n, f, f)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
@@ -190,11 +193,11 @@ def outputs(typing, m, m0, m_step, y, y0, y_step, bias):  # type: ignore[no-unty
             column = [v.load(source, builder.mul(arguments[2], index(i * 6 + j))) for i in range(6)]
             for row, value in zip(rows, _a_transposed(v, column), strict=True):
                 row.append(value)
-        bias = v.broadcast(arguments[6])
+        bias, bound = v.broadcast(arguments[6]), v.broadcast(arguments[7])
         low = [q for i in range(8) for q in (i, 16 + i)]
         high = [q for i in range(8, 16) for q in (i, 16 + i)]
         for r, row in enumerate(rows):
-            ys = [v.add(value, bias) for value in _a_transposed(v, row)]
+            ys = [v.bounded(v.add(value, bias), bound) for value in _a_transposed(v, row)]
             # interleave the four columns of each tile
             halves = [(v.shuffle(ys[0], ys[1], h), v.shuffle(ys[2], ys[3], h)) for h in (low, high)]
             for q in range(4):

@@ -26,7 +26,7 @@ def _relu_block(x, out, start, count):  # type: ignore[no-untyped-def]
     zero, start = np.float32(0), np.uintp(start)
     for i in range(np.uintp(count)):
         v = x[start + i]
-        out[start + i] = zero if v < zero else v  # NaN stays
+        out[start + i] = zero if v <= zero else v  # NaN stays, -0.0 becomes 0.0
 
 
 @jit()

@@ -11,6 +11,7 @@ has an infinity or NaN in the 3×3 outputs that see it. ``algorithm="direct"`` a
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,21 @@ from nn_kernels import _direct, _direct_weights, _winograd
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job
+from nn_kernels._epilogue import Epilogue
 from nn_kernels._rows import at
 from nn_kernels._sums import sum_of
 from nn_kernels._threads import run
-from nn_kernels._windows import output_size
+from nn_kernels._windows import PAIRS, output_size, window_numbers
 from nn_kernels.matmul import matmul
 
-__all__ = ["conv2d", "conv2d_bias_gradient", "conv2d_input_gradient", "conv2d_weight_gradient"]
+__all__ = [
+    "conv2d",
+    "conv2d_bias_gradient",
+    "conv2d_input_gradient",
+    "conv2d_max_pool2d_relu",
+    "conv2d_relu",
+    "conv2d_weight_gradient",
+]
 
 Pair = tuple[int, int]
 _GROUPS = 16  # of channels at most, whose sums are a part each
@@ -89,9 +98,9 @@ def _channels_first(x: Any) -> Any:
     return np.ascontiguousarray(x.swapaxes(0, 1)).reshape(x.shape[1], -1)
 
 
-def _fits(w: Any, windows: Any, groups: int) -> bool:
+def _fits(w: tuple[int, ...], windows: Any, groups: int) -> bool:
     """Return whether weights have the size of the windows, and the groups as many outputs each."""
-    return bool(w.size and w.ndim == 4 and w.shape[2:] == windows[0] and not w.shape[0] % groups)
+    return 0 not in w and len(w) == 4 and w[2:] == windows[0] and not w[0] % groups
 
 
 def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
@@ -106,29 +115,82 @@ def conv2d(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
             the direct form), ``"direct"`` or ``"auto"``.
         groups: the number of groups of channels.
     """
-    arrays, outputs = contiguous_float32(x, w), w.shape[0]
-    if arrays is None or 0 in x.shape or x.ndim != 4 or not _fits(w, windows, groups):
+    return _convolve(x, w, bias, windows, groups, False, False)
+
+
+def conv2d_relu(x: Any, w: Any, bias: Any, windows: Any, groups: int) -> Any:
+    """Return ReLU of `conv2d`, which has the same arguments."""
+    return _convolve(x, w, bias, windows, groups, True, False)
+
+
+def conv2d_max_pool2d_relu(
+    x: Any, w: Any, bias: Any, windows: Any, groups: int, pooled: Any
+) -> Any:
+    """Return ReLU of the maxima of `conv2d` in windows of 2×2, and their indices in the windows.
+
+    Args:
+        x: images.
+        w: weights.
+        bias: ``(outputs,)``, or a number.
+        windows: as for `conv2d`.
+        groups: the number of groups of channels.
+        pooled: the windows of the maxima, as for `max_pool2d`.
+    """
+    if window_numbers(pooled) != PAIRS or any(pooled[2]):
         return NotImplemented
-    if x.shape[1] != w.shape[1] * groups or np.shape(bias) not in ((), (outputs,)):
+    return _convolve(x, w, bias, windows, groups, True, True)
+
+
+def _convolve(
+    x: Any, w: Any, bias: Any, windows: Any, groups: int, relu: bool, pooled: bool
+) -> Any:
+    arrays = contiguous_float32(x, w)
+    if arrays is None:
         return NotImplemented
-    if min(size := output_size(x.shape[2:], windows)) < 1:
+    plan = _plan(x.shape, w.shape, windows, groups)
+    if plan is None or np.shape(bias) not in ((), w.shape[:1]):
+        return NotImplemented
+    is_winograd, size = plan
+    rows, columns = (size[0] // 2, size[1] // 2) if pooled else size
+    if not rows or not columns:
         return NotImplemented  # the reference raises
-    is_winograd = _is_winograd(windows, groups, x.shape[1], outputs, x.shape[0], size, 0.5)
-    if not is_winograd and _is_product(windows, groups, x.shape[1], outputs, _MANY):
-        return NotImplemented
     x, w = arrays
-    if np.ndim(bias):
+    shape = x.shape[0], w.shape[0], rows, columns
+    if isinstance(bias, np.ndarray) and bias.ndim:
         bias = np.ascontiguousarray(bias, np.float32)
     else:
-        bias = np.full(outputs, bias, np.float32)
-    out = np.empty((x.shape[0], outputs, *size), np.float32)
+        bias = np.full(shape[1], bias, np.float32)
+    out = np.empty(shape, np.float32)
+    epilogue = Epilogue(relu, np.empty(shape, np.uint8) if pooled else None)
+    _, stride, padding, dilation, _ = windows
     if is_winograd:
-        _winograd.convolve(x, w, bias, out, (windows[2][0], windows[2][2]))
+        _winograd.convolve(x, w, bias, out, size, (padding[0], padding[2]), False, epilogue)
     else:
-        _, stride, padding, dilation, _ = windows
-        rows = _as_rows(windows, x, out)
-        _direct.convolve(rows[0], w, bias, rows[1], stride, padding, dilation, groups)
-    return out
+        result = out
+        if not pooled:
+            x, result = _as_rows(windows, x, out)
+            size = result.shape[2:]
+        _direct.convolve(x, w, bias, result, stride, padding, dilation, groups, size, epilogue)
+    return (out, epilogue.index) if pooled else out
+
+
+@lru_cache(256)
+def _plan(
+    x: tuple[int, ...], w: tuple[int, ...], windows: Any, groups: int
+) -> tuple[bool, Pair] | None:
+    """Return whether Winograd's algorithm computes a convolution, and the size of its result.
+
+    None leaves it to the reference.
+    """
+    if 0 in x or len(x) != 4 or not _fits(w, windows, groups) or x[1] != w[1] * groups:
+        return None
+    size, outputs = output_size(x[2:], windows), w[0]
+    if min(size) < 1:
+        return None  # the reference raises
+    is_winograd = _is_winograd(windows, groups, x[1], outputs, x[0], size, 0.5)
+    if not is_winograd and _is_product(windows, groups, x[1], outputs, _MANY):
+        return None
+    return is_winograd, size
 
 
 def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int) -> Any:
@@ -142,7 +204,7 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
         groups: the number of groups of channels.
     """
     arrays = contiguous_float32(g, w)
-    if arrays is None or 0 in g.shape or not _fits(w, windows, groups):
+    if arrays is None or 0 in g.shape or not _fits(w.shape, windows, groups):
         return NotImplemented
     if g.ndim != 4 or g.shape[1:] != (w.shape[0], *output_size(size, windows)):
         return NotImplemented
@@ -155,7 +217,7 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
     _, stride, padding, dilation, _ = windows
     if is_winograd:
         bias = np.zeros(channels, np.float32)
-        _winograd.convolve(g, w, bias, dx, (2 - padding[0], 2 - padding[2]), flip=True)
+        _winograd.convolve(g, w, bias, dx, size, (2 - padding[0], 2 - padding[2]), flip=True)
     else:
         rows = _as_rows(windows, g, dx)
         _direct.convolve_input_gradient(rows[0], w, rows[1], stride, padding, dilation, groups)

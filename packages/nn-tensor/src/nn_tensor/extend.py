@@ -66,6 +66,7 @@ from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
 from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
 from nn_tensor._versions import mark_dirty
+from nn_tensor.ops.activations import relu_gradient
 from nn_tensor.ops.indexing import add_at
 
 __all__ = [
@@ -120,6 +121,7 @@ __all__ = [
     "put",
     "raise_deferred_errors",
     "refuse_compiled_kernels",
+    "relu_gradient",
     "set_array",
     "set_gradient",
     "write_array",

@@ -81,8 +81,6 @@ class ReLU(Activation):
     Tensor([0., 2.])
     """
 
-    _commutes_with_maxima = True  # as it rises, and is 0 with a gradient of 0 where it does not
-
     def forward(self, inputs: Any) -> Tensor:
         """Return ``max(inputs, 0)``."""
         return relu(as_tensor(inputs))

@@ -129,6 +129,10 @@ class Conv2D(Convolution):
 
     def forward(self, x: Any) -> Tensor:
         """Return the convolution of `x` with the weights, plus the bias."""
+        return conv2d(*self.arguments(x))
+
+    def arguments(self, x: Any) -> tuple[Tensor, Tensor, Tensor | float, Windows, int]:
+        """Return what `nn_layers.ops.conv2d.conv2d` is called with, after the checks of `x`."""
         x = as_tensor(x)
         size = image_size(x.shape)
         self._check_channels(x)
@@ -136,7 +140,7 @@ class Conv2D(Convolution):
         windows.output_size(size)
         x = floating_input(x, self.dtype)
         bias = 0.0 if self.bias is None else self.bias
-        return conv2d(x, self.weights, bias, windows, self.groups)
+        return x, self.weights, bias, windows, self.groups
 
     def extra_repr(self) -> str:
         """Return the sizes and options."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from nn_tensor import Tensor, mean
@@ -82,13 +81,6 @@ class MaxPool2D(_Pool2D):
     >>> pool(Tensor([[[[1.0, 5.0, 2.0], [3.0, 4.0, 9.0]]]]))
     Tensor([[[[5.]]]])
     """
-
-    _takes_maxima = True
-
-    def _takes_maxima_of(self, x: Any) -> bool:
-        """Return whether there are fewer maxima than elements of `x`, a floating Tensor."""
-        fewer = math.prod(self._windows.stride) > 1
-        return fewer and isinstance(x, Tensor) and x.dtype.kind == "f"
 
     def forward(self, x: Any) -> Tensor:
         """Return the maximum of each window."""

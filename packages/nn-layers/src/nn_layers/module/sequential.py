@@ -13,6 +13,7 @@ from nn_tensor.extend import Device, describe
 
 from nn_layers.module.base_layer import Base_Layer
 from nn_layers.module.base_model import BaseModel
+from nn_layers.module.fusion import apply_in_sequence
 
 __all__ = ["Sequential"]
 
@@ -26,6 +27,11 @@ class Sequential(BaseModel):
 
     Raises:
         TypeError: if an element is not a layer; the message names its position.
+
+    Layers that follow each other are computed as one operation where that is faster and nothing
+    can see it: `Conv2D`, `ReLU` and `MaxPool2D` for example. Results and gradients are the same. It
+    takes exactly these classes, none of whose `forward` has been replaced, outside of
+    `nn_tensor.detect_anomaly`; the table is in `nn_layers.layers.fused`.
 
     An index gives a layer, a slice a `Sequential` of the same layers; without layers it returns its
     input.
@@ -55,25 +61,8 @@ class Sequential(BaseModel):
         return chain(enumerate(self.layers), vars(self).items())
 
     def forward(self, x: Any) -> Tensor:
-        """Return the output of the last layer.
-
-        A ReLU before a max pooling is applied to the maxima, of which there are fewer: results and
-        gradients are the same. Subclasses of the two, and layers with a `forward` of their own, as
-        `summary` gives them to see what passes, keep their order.
-        """
-        waiting: Any = None
-        layer: Any
-        for layer in self.layers:
-            if waiting is not None:
-                if _is_plain(layer, "_takes_maxima") and layer._takes_maxima_of(x):
-                    x, waiting = waiting(layer(x)), None
-                    continue
-                x, waiting = waiting(x), None
-            if _is_plain(layer, "_commutes_with_maxima"):
-                waiting = layer
-            else:
-                x = layer(x)
-        return x if waiting is None else waiting(x)
+        """Return the output of the last layer."""
+        return apply_in_sequence(self.layers, x)
 
     def append(self, layer: Base_Layer) -> Self:
         """Append `layer`; return the model itself.
@@ -120,11 +109,6 @@ class Sequential(BaseModel):
         if not -count <= index < count:
             raise IndexError(f"index {index} is out of range, there are {count} layers")
         return index % count
-
-
-def _is_plain(layer: Any, mark: str) -> bool:
-    """Return whether the class itself has a mark, and nothing watches its `forward`."""
-    return mark in type(layer).__dict__ and "forward" not in layer.__dict__
 
 
 def _checked(layer: Any, position: int) -> Base_Layer:

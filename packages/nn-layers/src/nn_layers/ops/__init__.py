@@ -7,6 +7,7 @@ module           operations, and what they share
 `gelu`           `gelu`, `gelu_tanh`
 `linear`         `linear`
 `conv2d`         `conv2d`, `conv2d_input_gradient`, `conv2d_weight_gradient`
+`conv2d_relu`    `conv2d_relu`, `conv2d_max_pool2d_relu`: with ReLU, and max-pooling
 `im2col`         the kernels `im2col` and `col2im`
 `pooling`        `max_pool2d`, `max_unpool2d`, `gather_by_window_index`, `avg_pool2d`
 `windows`        `Windows`: where the windows of convolution and pooling lie

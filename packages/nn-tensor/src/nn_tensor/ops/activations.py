@@ -54,7 +54,16 @@ relu_forward.cpu("relu")
 
 
 @relu.gradient("x")
-def _(g: Any, out: Any) -> Any:
+def relu_gradient(g: Any, out: Any) -> Any:
+    """Return the gradient of `relu`: `g` where the output is positive, and 0 elsewhere.
+
+    For the rules of operations that end with `relu`.
+
+    >>> from nn_tensor import Tensor
+    >>> from nn_tensor.extend import relu_gradient
+    >>> relu_gradient(Tensor([3.0, 4.0]), Tensor([0.0, 2.0]))
+    Tensor([0., 4.])
+    """
     if isinstance(g, Variable):
         return keep_where(out > 0, g)
     return mask_by_sign(array_module(g), g, out)
