@@ -456,8 +456,8 @@ def _gelu_forward(size: int) -> Callable[[Generator], list[Any]]:
 def _gelu_backward(size: int, keep: bool) -> Callable[[Generator], list[Any]]:
     def draw(rng: Generator) -> list[Any]:
         x = _saturating(rng, size)
-        gate = references.normal_cdf(x) if size and keep else x if keep else None
-        return [rng.normal(size=size), x, gate, np.empty(size)]
+        slope = references.gelu_gradient(np.ones(size), x.clip(-40, 40)) if keep else None
+        return [rng.normal(size=size), x, slope, np.empty(size)]
 
     return draw
 
@@ -519,7 +519,7 @@ KERNELS = [
         for row in (
             KernelCase(gelu.gelu_forward, None, _gelu_forward(size), label),
             KernelCase(gelu.gelu_backward, None, _gelu_backward(size, True), label),
-            KernelCase(gelu.gelu_backward, None, _gelu_backward(size, False), f"{label} no gate"),
+            KernelCase(gelu.gelu_backward, None, _gelu_backward(size, False), f"{label} no slope"),
         )
     ),
     *(

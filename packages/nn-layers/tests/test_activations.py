@@ -20,8 +20,8 @@ from nn_layers import (
     Softplus,
     Tanh,
 )
-from nn_layers.ops.gelu import gelu_gradient
-from nn_tensor import Tensor, ones, use_kernels
+from nn_layers.ops.gelu import gelu, gelu_gradient
+from nn_tensor import Tensor, no_grad, ones, use_kernels
 from nn_tensor.testing import assert_close, gradcheck
 
 
@@ -221,3 +221,44 @@ def test_gelu_gradient_of_a_number_is_a_number(kernels):
     assert result.shape == ()
     density = math.exp(-0.125) / math.sqrt(2 * math.pi)
     assert_close(result, normal_cdf(np.array(0.5)) + 0.5 * density)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_gelu_has_the_same_gradient_whether_its_slope_is_kept(dtype):
+    values = np.random.default_rng(0).normal(0, 3, 70_000).astype(dtype)
+    values[[0, 1, -3, -2, -1]] = -np.inf, np.nan, 50, -50, np.inf
+    gradients = []
+    with use_kernels("reference"):
+        for keep in (True, False):
+            x = Tensor(values, requires_grad=True)
+            gelu(x, keep).sum().backward()
+            gradients.append(x.grad.numpy())
+    np.testing.assert_array_equal(*gradients)
+    np.testing.assert_array_equal(gradients[0][[0, 1, -3, -2, -1]], [0, np.nan, 1, 0, 1])
+
+
+def test_gelu_keeps_its_slope_only_for_a_gradient():
+    asked = []
+
+    class Observed(GELU):
+        def forward(self, inputs):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(
+                    "nn_layers.layers.activations.gelu",
+                    lambda x, keep: asked.append(keep) or gelu(x, keep),
+                )
+                return super().forward(inputs)
+
+    layer, x = Observed(), Tensor([1.0], requires_grad=True)
+    results = [layer(x).item(), layer(x.detach()).item()]
+    with no_grad():
+        results.append(layer(x).item())
+    assert asked == [True, False, False]
+    assert len({*results}) == 1
+
+
+def test_gelu_of_numbers_far_from_0_is_0_or_the_number():
+    x = np.geomspace(6, 1e30, 100_000, dtype=np.float32)
+    with use_kernels("reference"):
+        np.testing.assert_array_equal(GELU()(Tensor(x)).numpy(), x)
+        np.testing.assert_array_equal(GELU()(Tensor(-x)).numpy(), 0)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
-from nn_tensor import Tensor, log_softmax, parse_device, relu, sigmoid, softmax, softplus, tanh
+from nn_tensor import (
+    Tensor,
+    is_grad_enabled,
+    log_softmax,
+    parse_device,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+    tanh,
+)
 from nn_tensor.extend import Device, check_choice, check_number, keyword_only
 
 from nn_layers.layers.inputs import as_tensor
@@ -277,8 +287,10 @@ class GELU(Activation):
 
     def forward(self, inputs: Any) -> Tensor:
         """Return GELU of `inputs`."""
-        function = gelu if self.approximate == "none" else gelu_tanh
-        return function(as_tensor(inputs))
+        x = as_tensor(inputs)
+        if self.approximate == "tanh":
+            return gelu_tanh(x)
+        return gelu(x, x.requires_grad and is_grad_enabled())
 
     def extra_repr(self) -> str:
         """Return the approximation, if there is one."""

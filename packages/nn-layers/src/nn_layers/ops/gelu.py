@@ -22,66 +22,80 @@ Array = Any
 # out of the results and powers of large numbers out of the gates.
 _SATURATION = 40.0
 _DENSITY = 1 / math.sqrt(2 * math.pi)
-_BLOCK = 1 << 18  # in smaller ones the calls take time
+_BLOCK = 1 << 16  # in smaller ones the calls take time
 
-# In float32 the gate is 0 or 1 beyond this limit. Within it, it is (1 + tanh(x R(x^2))) / 2: a
-# minimax fit by reweighted least squares, highest power first, with an error of at most 3e-8.
-_SINGLE_LIMIT = np.float32(6)
-_R = (
-    1.7561754221159492e-09,
-    -1.3226349246435247e-07,
-    3.9647461499274316e-06,
-    -5.53062021468001e-05,
-    -3.259495784811218e-05,
-    0.0363330845599493,
-    0.797884941463096,
+# In float32 the gate is (1 + tanh(x R(x^2))) / 2: a minimax fit by reweighted least squares for
+# |x| < 6, highest power first, with an error of at most 3e-8. Further out it is 0 or 1, as R grows.
+_R = np.array(
+    [
+        1.7561754221159492e-09,
+        -1.3226349246435247e-07,
+        3.9647461499274316e-06,
+        -5.53062021468001e-05,
+        -3.259495784811218e-05,
+        0.0363330845599493,
+        0.797884941463096,
+    ],
+    np.float32,
 )
 
 
 @kernel
-def gelu_forward(xp: Any, x: Array, out: Array, gates: list[Array]) -> None:
+def gelu_forward(xp: Any, x: Array, out: Array, slopes: list[Array] | None) -> None:
     """Write `x` times its gate to `out`; `x` and `out` are vectors.
 
-    An implementation whose `gelu_backward` reads the gates appends them to `gates`, as one vector;
-    others compute them again, which takes less memory.
+    An implementation whose `gelu_backward` reads the derivative appends it to `slopes`, as one
+    vector, unless that is None; others compute it again, which takes less memory.
     """
     fill = _fill_gate_in_single if x.dtype == np.float32 else _fill_gate
-    gate = xp.empty(x.shape, x.dtype)
-    scratch = xp.empty((2, min(x.size, _BLOCK)), x.dtype)
+    slope = None if slopes is None else xp.empty(x.shape, x.dtype)
+    scratch = xp.empty((3, min(x.size, _BLOCK)), x.dtype)
+    half, one, density, rest = map(xp.asarray, np.array([0.5, 1, _DENSITY, -0.5], x.dtype))
     for start in range(0, x.size, _BLOCK):
-        x_block, gate_block, out_block = (a[start : start + _BLOCK] for a in (x, gate, out))
-        fill(xp, x_block, gate_block, scratch[:, : x_block.size])
-        xp.clip(x_block, -_SATURATION, np.inf, out=out_block)  # a third of the time of `maximum`
-        out_block *= gate_block
-    gates.append(gate)
+        block = slice(start, start + _BLOCK)
+        given, target = x[block], out[block]
+        clipped, square, gate = scratch[:, : given.size]
+        if is_far := not (given.max() < _SATURATION and given.min() > -_SATURATION):
+            xp.clip(given, -_SATURATION, _SATURATION, out=clipped)
+        near = clipped if is_far else given
+        xp.multiply(near, near, out=square)
+        fill(xp, near, square, gate)
+        gate += one
+        gate *= half
+        if slope is not None:
+            square *= rest
+            xp.exp(square, out=square)
+            square *= near
+            square *= density
+            xp.add(square, gate, out=slope[block])
+        if is_far:
+            near = xp.clip(given, -_SATURATION, np.inf, out=clipped)
+        xp.multiply(near, gate, out=target)
+    if slopes is not None:
+        slopes.append(slope)
 
 
-def _fill_gate(xp: Any, x: Array, gate: Array, scratch: Array) -> None:
-    gate[...] = erf(xp.multiply(x, math.sqrt(0.5), out=scratch[0]))
-    gate += 1
-    gate *= 0.5
+def _fill_gate(xp: Any, x: Array, square: Array, gate: Array) -> None:
+    """Write the gate times 2, minus 1: the error function of a multiple of `x`."""
+    gate[...] = erf(xp.multiply(x, math.sqrt(0.5), out=gate))
 
 
-def _fill_gate_in_single(xp: Any, x: Array, gate: Array, scratch: Array) -> None:
-    clipped, square = scratch
-    xp.clip(x, -_SINGLE_LIMIT, _SINGLE_LIMIT, out=clipped)
-    xp.multiply(clipped, clipped, out=square)
-    xp.multiply(square, _R[0], out=gate)
-    for coefficient in _R[1:-1]:
+def _fill_gate_in_single(xp: Any, x: Array, square: Array, gate: Array) -> None:
+    highest, *others, lowest = map(xp.asarray, _R)  # NumPy takes arrays faster than numbers
+    xp.multiply(square, highest, out=gate)
+    for coefficient in others:
         gate += coefficient
         gate *= square
-    gate += _R[-1]
-    gate *= clipped
+    gate += lowest
+    gate *= x
     xp.tanh(gate, out=gate)
-    gate += 1
-    gate *= 0.5
 
 
 gelu_forward.cpu("gelu")
 
 
 @gelu_forward.cuda
-def _(cp: Any, x: Array, out: Array, gates: list[Array]) -> None:
+def _(cp: Any, x: Array, out: Array, slopes: list[Array] | None) -> None:
     _gelu_forward_on_cuda(cp)(x, out)
 
 
@@ -100,53 +114,46 @@ def _gelu_forward_on_cuda(cp: Any) -> Any:
     )
 
 
-@op(keeps=("gate",))
-def gelu(xp: Any, x: Any, /) -> Any:
-    """Return `x` times the probability that a standard normal variable is less than `x`."""
+@op(keeps=("slope",))
+def gelu(xp: Any, x: Any, /, keep_slope: bool = True) -> Any:
+    """Return `x` times the probability that a standard normal variable is less than `x`.
+
+    Args:
+        keep_slope: whether the derivative may be kept for the gradient.
+    """
     if not x.flags.c_contiguous:
         x = xp.ascontiguousarray(x)
     if not is_floating(x.dtype):
         x = x.astype(np.float64)
     out = xp.empty(x.shape, x.dtype)
-    gates: list[Array] = []
-    gelu_forward(xp, x.reshape(-1), out.reshape(-1), gates)
-    return out, gates[0].reshape(x.shape) if gates else None
+    slopes: list[Array] | None = [] if keep_slope else None
+    gelu_forward(xp, x.reshape(-1), out.reshape(-1), slopes)
+    return out, slopes[0].reshape(x.shape) if slopes else None
 
 
 @gelu.gradient("x")
-def _(g: Any, x: Any, gate: Any) -> Any:
-    return gelu_gradient(g, x) if isinstance(g, Tensor) else _gradient(g, x, gate)
+def _(g: Any, x: Any, slope: Any) -> Any:
+    return gelu_gradient(g, x) if isinstance(g, Tensor) else _gradient(g, x, slope)
 
 
 @kernel
-def gelu_backward(xp: Any, g: Array, x: Array, gate: Array | None, out: Array) -> None:
+def gelu_backward(xp: Any, g: Array, x: Array, slope: Array | None, out: Array) -> None:
     """Write `g` times the derivative of `gelu` at `x` to `out`; all are vectors.
 
-    The gate is that of the reference of `gelu_forward`, or None.
+    The slope is that of the reference of `gelu_forward`, or None.
     """
-    if gate is None:
-        gates: list[Array] = []
-        gelu_forward.reference(xp, x, out, gates)
-        gate = gates[0]
-    scratch = xp.empty(min(x.size, _BLOCK), x.dtype)
-    for start in range(0, x.size, _BLOCK):
-        g_block, x_block, gate_block, block = (a[start : start + _BLOCK] for a in (g, x, gate, out))
-        clipped = scratch[: x_block.size]
-        xp.clip(x_block, -_SATURATION, _SATURATION, out=clipped)
-        xp.multiply(clipped, clipped, out=block)
-        block *= -0.5
-        xp.exp(block, out=block)
-        block *= clipped
-        block *= _DENSITY
-        block += gate_block
-        block *= g_block
+    if slope is None:
+        slopes: list[Array] = []
+        gelu_forward.reference(xp, x, out, slopes)
+        slope = slopes[0]
+    xp.multiply(g, slope, out=out)
 
 
 gelu_backward.cpu("gelu_gradient")
 
 
 @gelu_backward.cuda
-def _(cp: Any, g: Array, x: Array, gate: Array | None, out: Array) -> None:
+def _(cp: Any, g: Array, x: Array, slope: Array | None, out: Array) -> None:
     _gelu_backward_on_cuda(cp)(g, x, out)
 
 
@@ -166,13 +173,13 @@ def _gelu_backward_on_cuda(cp: Any) -> Any:
     )
 
 
-def _gradient(g: Array, x: Array, gate: Array | None) -> Array:
+def _gradient(g: Array, x: Array, slope: Array | None) -> Array:
     """Return `g` times the derivative of `gelu` at `x`."""
     xp = array_module(x)
     out = xp.empty(x.shape, x.dtype)
     x = xp.ascontiguousarray(x)  # at least a vector
     g = xp.ascontiguousarray(xp.broadcast_to(g, x.shape), dtype=x.dtype)
-    vector = None if gate is None else xp.ascontiguousarray(gate).reshape(-1)
+    vector = None if slope is None else xp.ascontiguousarray(slope).reshape(-1)
     gelu_backward(xp, g.reshape(-1), x.reshape(-1), vector, out.reshape(-1))
     return out
 
