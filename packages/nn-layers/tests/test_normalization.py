@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from nn_layers import BatchNorm1D, BatchNorm2D, GroupNorm, LayerNorm, RMSNorm, Sequential
+from nn_layers.ops import layer_norm
 from nn_layers.ops.batch_norm import batch_norm
 from nn_layers.ops.layer_norm import standardize_and_scale
 from nn_layers.ops.normalization import scale_and_shift, standardize, standardize_gradient
@@ -536,3 +537,28 @@ def test_weights_and_bias_of_wrong_shapes(shape, weights, bias, reason):
 def test_a_bias_that_is_another_number_than_zero():
     with pytest.raises(ValueError, match=r"bias: expected an array or 0\.0, got 1\.5"):
         scale_and_shift(ones(4, 6), ones(6), 1.5)
+
+
+@pytest.mark.parametrize("length", [3, 50])
+@pytest.mark.parametrize("bias", ["float32", "float64", None])
+@pytest.mark.parametrize("center", [True, False])
+def test_layer_norm_of_large_matrices_by_the_reference(center, bias, length, rng, monkeypatch):
+    x, g = rng.normal(size=(2, 17, length)).astype("float32")
+    weights, shift = rng.normal(size=(2, length)).astype("float32")
+    shift = None if bias is None else shift.astype(bias)
+    forward = layer_norm.standardize_and_scale_forward.reference
+    backward = layer_norm.standardize_and_scale_backward.reference
+    results = []
+    for near in (1 << 19, 0):  # the matrix as a whole, and in blocks of some rows
+        monkeypatch.setattr(layer_norm, "_NEAR", near)
+        monkeypatch.setattr(layer_norm, "_BLOCK", 20)
+        out, normal, inverse = forward(np, x, weights, shift, 1e-5, center)
+        gradients = backward(np, g, normal, inverse, weights, center)
+        results.append([out, normal, inverse, *gradients])
+    assert len(layer_norm._blocks(np, x)) == {3: 3, 50: 17}[length]
+    for number, (whole, blocks) in enumerate(zip(*results, strict=True)):
+        assert whole.dtype == blocks.dtype
+        if number < 3:  # the gradients have sums in another order
+            np.testing.assert_array_equal(whole, blocks)
+        else:
+            assert_close(blocks, whole)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import accumulation_dtype, array_module, kernel, op
 
@@ -15,6 +16,7 @@ from nn_layers.ops.normalization import inverse_deviation, standardize, standard
 from nn_layers.ops.normalization_by_row import (
     layer_norm_backward,
     layer_norm_forward,
+    mean_of_product,
     scale_and_shift_backward,
     scale_and_shift_forward,
 )
@@ -26,6 +28,9 @@ __all__ = [
 ]
 
 Array = Any
+
+# Elements. Up to the first number blocks save nothing, and in smaller ones the calls take time.
+_NEAR, _BLOCK = 1 << 19, 1 << 17
 
 
 @op(keeps=("normal", "inverse"), precision="full")
@@ -105,11 +110,45 @@ def standardize_and_scale_forward(
     xp: Any, x: Array, weights: Array, bias: Array | None, epsilon: float, center: bool
 ) -> tuple[Array, Array, Array]:
     """Return rows standardized, scaled and shifted; and the results of `layer_norm_forward`."""
-    normal, inverse = layer_norm_forward.reference(xp, x, epsilon, center)
-    out = normal * weights
+    given = weights, bias, epsilon, center
+    if not (blocks := _blocks(xp, x)):
+        return _forward(xp, x, *given)
+    dtypes = [a.dtype for a in (x, weights, bias) if a is not None]
+    arrays = np.empty(x.shape, np.result_type(*dtypes)), np.empty_like(x)
+    inverses = [_forward(xp, x[rows], *given, *(a[rows] for a in arrays))[2] for rows in blocks]
+    return *arrays, np.concatenate(inverses)
+
+
+def _blocks(xp: Any, x: Array) -> list[slice]:
+    """Return rows that NumPy passes over together, so that all passes but the first find them near.
+
+    None of a matrix that is near as a whole.
+    """
+    if xp is not np or x.size <= _NEAR:
+        return []
+    height = max(1, _BLOCK // x.shape[1])
+    return [slice(start, start + height) for start in range(0, len(x), height)]
+
+
+def _forward(
+    xp: Any,
+    x: Array,
+    weights: Array,
+    bias: Array | None,
+    epsilon: float,
+    center: bool,
+    out: Array | None = None,
+    normal: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return the results for some rows; with `out` and `normal`, two are written there."""
+    if center:
+        x = normal = xp.subtract(x, mean_of_product(xp, (-1,), x), out=normal)
+    inverse = 1 / xp.sqrt(mean_of_product(xp, (-1,), x, x) + epsilon)
+    normal = xp.multiply(x, inverse, out=normal)
+    result = xp.multiply(normal, weights, out=out)
     if bias is not None:
-        out = xp.add(out, bias, out=out if bias.dtype == out.dtype else None)
-    return out, normal, inverse
+        result = xp.add(result, bias, out=result if bias.dtype == result.dtype else out)
+    return result, normal, inverse
 
 
 standardize_and_scale_forward.cpu("scaled_layer_norm")
@@ -127,18 +166,40 @@ def standardize_and_scale_backward(
     xp: Any, g: Array, normal: Array, inverse: Array, weights: Array, center: bool
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of `standardize_and_scale_forward` for `x`, `weights` and bias."""
-    # sums and means are products with a vector, which takes less time than sums over an axis
     column = weights.astype(g.dtype, copy=False)[:, None] / max(1, weights.size)
+    if not (blocks := _blocks(xp, g)):
+        return _backward(xp, g, normal, inverse, weights, column, center)
+    result = np.empty(g.shape, np.result_type(g, weights))
+    for_weights = total = 0
+    for rows in blocks:
+        given = g[rows], normal[rows], inverse[rows], weights, column, center
+        _, *sums = _backward(xp, *given, result[rows])
+        for_weights, total = for_weights + sums[0], total + sums[1]
+    return result, for_weights, total
+
+
+def _backward(
+    xp: Any,
+    g: Array,
+    normal: Array,
+    inverse: Array,
+    weights: Array,
+    column: Array,
+    center: bool,
+    out: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients for some rows; with `out`, the first one is written there."""
+    # sums and means are products with a vector, which takes less time than sums over an axis
     ones = xp.ones(len(g), g.dtype)
     product = g * normal
     for_weights, total = ones @ product, ones @ g
     shift = xp.multiply(normal, product @ column, out=product)
     if center:
         shift += g @ column
-    result = g * weights
-    result -= shift
-    result *= inverse
-    return result, for_weights, total
+    out = xp.multiply(g, weights, out=out)
+    out -= shift
+    out *= inverse
+    return out, for_weights, total
 
 
 standardize_and_scale_backward.cpu("scaled_layer_norm_gradient")
