@@ -98,12 +98,12 @@ def max_pool2d_forward(xp: Any, x: Array, windows: Windows) -> tuple[Array, Arra
         indices[...] = 0
         for element, place in enumerate(slices[1:], 1):
             value = xp.ascontiguousarray(padded[(..., *place)])
-            larger = value > best
-            if x.dtype.kind == "f":
-                larger |= value != value
-            xp.maximum(best, value, out=best)
             # a later element has a larger index
-            xp.maximum(indices, larger * index.dtype.type(element), out=indices)
+            xp.maximum(indices, (value > best) * index.dtype.type(element), out=indices)
+            xp.maximum(best, value, out=best)
+        if x.dtype.kind == "f" and xp.isnan(best).any():
+            for element, place in enumerate(slices):
+                xp.copyto(indices, element, where=xp.isnan(padded[(..., *place)]))
         if inside is not None:  # where all is -inf, nothing was larger than the padding
             xp.maximum(indices, inside, out=indices)
     return out, index
@@ -184,20 +184,20 @@ def _(g: Any, index: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 @kernel
 def max_pool2d_backward(xp: Any, g: Array, index: Array, out: Array, windows: Windows) -> None:
     """Write images to `out`: zeros, to which each window adds its `g` at its element `index`."""
-    out[...] = 0
     elements = range(windows.kernel[0] * windows.kernel[1])
     for block in _blocks(g.shape):
-        values, indices = g[block], index[block]
+        values, indices, target = g[block], index[block], out[block]
         parts = (_keep(xp, values, indices == element) for element in elements)
-        _add_windows(xp, out[block], parts, windows, g.shape[2:])
+        target[...] = 0
+        _add_windows(xp, target, parts, windows, g.shape[2:])
 
 
 def _keep(xp: Any, values: Array, mask: Array) -> Array:
     """Return `values` where `mask` is true, and 0 elsewhere, also in place of inf or NaN."""
     if values.dtype.itemsize > 8:
         return xp.where(mask, values, values.dtype.type(0))
-    bits = values.view(f"i{values.dtype.itemsize}")  # three times as fast as `where`
-    return (bits & -mask.view("i1")).view(values.dtype)
+    bits = values.view(f"i{values.dtype.itemsize}")  # times 1 or 0: four times as fast as `where`
+    return (mask.astype(bits.dtype) * bits).view(values.dtype)
 
 
 max_pool2d_backward.cpu("max_pool2d_gradient")
@@ -298,11 +298,11 @@ def _(g: Any, x_shape: tuple[int, ...], windows: Windows) -> Any:
 @kernel
 def avg_pool2d_backward(xp: Any, g: Array, out: Array, windows: Windows) -> None:
     """Write images to `out`: zeros, to which each window adds its share of `g`."""
-    out[...] = 0
     for block in _blocks(g.shape):
-        values = g[block].astype(out.dtype, copy=False)
+        values, target = g[block].astype(out.dtype, copy=False), out[block]
         share = itertools.repeat(values / (windows.kernel[0] * windows.kernel[1]))
-        _add_windows(xp, out[block], share, windows, g.shape[2:])
+        target[...] = 0
+        _add_windows(xp, target, share, windows, g.shape[2:])
 
 
 avg_pool2d_backward.cpu("avg_pool2d_gradient")
