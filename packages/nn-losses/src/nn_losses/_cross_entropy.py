@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,12 @@ def _shift(xp: Any, logits: Any) -> Any:
     """Return logits minus the largest of their row, so that no exponential overflows."""
     logits = xp.ascontiguousarray(logits)
     # in a row of -inf only, -inf - -inf would be NaN
-    return logits - xp.maximum(xp.max(logits, axis=-1, keepdims=True), xp.finfo(logits.dtype).min)
+    return logits - xp.maximum(logits.max(axis=-1, keepdims=True), _lowest(logits.dtype))
+
+
+@functools.cache
+def _lowest(dtype: np.dtype[Any]) -> Any:
+    return np.finfo(dtype).min
 
 
 def _row_sums(xp: Any, rows: Any) -> Any:
