@@ -98,9 +98,10 @@ def max_pool2d_forward(xp: Any, x: Array, windows: Windows) -> tuple[Array, Arra
         indices[...] = 0
         for element, place in enumerate(slices[1:], 1):
             value = xp.ascontiguousarray(padded[(..., *place)])
-            # a later element has a larger index
-            xp.maximum(indices, (value > best) * index.dtype.type(element), out=indices)
+            larger = value > best
             xp.maximum(best, value, out=best)
+            # a later element has a larger index
+            xp.maximum(indices, larger * index.dtype.type(element), out=indices)
         if x.dtype.kind == "f" and xp.isnan(best).any():
             for element, place in enumerate(slices):
                 xp.copyto(indices, element, where=xp.isnan(padded[(..., *place)]))
