@@ -55,10 +55,13 @@ def _pad(xp: Any, x: Array, windows: Windows, value: Any) -> Array:
     return result
 
 
-def _add_windows(
+def _write_windows(
     xp: Any, out: Array, values: Iterable[Array], windows: Windows, output_size: Pair
 ) -> None:
-    """Add `values`, one array for each element of the windows, to `out`, which holds zeros."""
+    """Write the sums of `values`, one array for each element of the windows, to `out`."""
+    filled = output_size[0] * windows.kernel[0], output_size[1] * windows.kernel[1]
+    if windows != Windows(windows.kernel, windows.kernel) or filled != out.shape[2:]:
+        out[...] = 0  # else the windows lie side by side, and have all elements
     padded = _pad(xp, out, windows, 0)
     for value, place in zip(values, windows.slices(output_size), strict=False):
         if windows.is_disjoint:
@@ -189,8 +192,7 @@ def max_pool2d_backward(xp: Any, g: Array, index: Array, out: Array, windows: Wi
     for block in _blocks(g.shape):
         values, indices, target = g[block], index[block], out[block]
         parts = (_keep(xp, values, indices == element) for element in elements)
-        target[...] = 0
-        _add_windows(xp, target, parts, windows, g.shape[2:])
+        _write_windows(xp, target, parts, windows, g.shape[2:])
 
 
 def _keep(xp: Any, values: Array, mask: Array) -> Array:
@@ -302,8 +304,7 @@ def avg_pool2d_backward(xp: Any, g: Array, out: Array, windows: Windows) -> None
     for block in _blocks(g.shape):
         values, target = g[block].astype(out.dtype, copy=False), out[block]
         share = itertools.repeat(values / (windows.kernel[0] * windows.kernel[1]))
-        target[...] = 0
-        _add_windows(xp, target, share, windows, g.shape[2:])
+        _write_windows(xp, target, share, windows, g.shape[2:])
 
 
 avg_pool2d_backward.cpu("avg_pool2d_gradient")
