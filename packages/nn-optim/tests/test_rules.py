@@ -134,6 +134,29 @@ def test_cpu_implementation_as_plain_python(kind, state, options, dtype):
             np.testing.assert_allclose(array, other, rtol=tolerance, atol=tolerance / 10)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kind", "state", "options"), KERNELS)
+def test_calls_of_numpy_give_the_bits_of_the_rule(kind, state, options, dtype, monkeypatch):
+    monkeypatch.setattr("nn_optim._update_rule._FEW", 3)
+    monkeypatch.setattr("nn_optim._update_rule._BLOCK_SIZE", 64)
+    rng = np.random.default_rng(0)
+    arrays = [kept and rng.random(150).astype(dtype) for kept in (1, 1, *state)]
+    others = [array if array is None else array.copy() for array in arrays]
+    gradient = arrays[1].copy()
+    called = []
+    written, function = kind.rule.function, kind.rule._translation.numpy_function
+    monkeypatch.setattr(
+        kind.rule._translation, "numpy_function", lambda *a: called.append(1) or function(*a)
+    )
+    kind.rule.reference(np, *arrays, *options)
+    written(*others, *options)
+    assert len(called) == 3
+    for array, other in zip(arrays, others, strict=True):
+        if array is not None:
+            np.testing.assert_array_equal(array, other, strict=True)
+    np.testing.assert_array_equal(arrays[1], gradient)
+
+
 def test_every_rule_has_all_implementations():
     kinds = {kind for kind, _, _ in KERNELS}
     public = {kind for kind in vars(nn_optim).values() if isinstance(kind, type)}

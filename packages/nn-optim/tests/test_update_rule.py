@@ -69,6 +69,37 @@ def test_every_construct_has_the_same_result_everywhere(kind, dtype, bounded, de
     np.testing.assert_allclose(*results, rtol=tolerance, atol=tolerance)
 
 
+def test_rows_of_scratch_memory_are_used_again():
+    statements = [
+        "x = gradient",
+        "if decay: x = -(decay * parameter) + gradient",
+        "if mean is not None:",
+        "    mean += (1 - beta) * (x - mean) / np.maximum(np.abs(x), 1)",
+        "    y = np.sqrt(mean * mean)",
+        "else: y = np.minimum(x * x, x / beta)",
+        "parameter -= (x - y) * (x + y) - y / (x * x + 1)",
+    ]
+    source = "def f(parameter, gradient, mean, /, beta, decay):\n    " + "\n    ".join(statements)
+    rule, size = update_rule(make(source)), 5000
+    assert rule._translation.calls.rows == ["_row0", "_row1", "_row2", "_row3"]
+    for kept in (True, False):
+        for decay in (0.0, 0.5):
+            parameter, gradient, mean = np.random.default_rng(0).normal(size=(3, size))
+            given = (gradient, mean if kept else None)
+            wanted = [a if a is None else a.copy() for a in (parameter, *given)]
+            rule.function(*wanted, 0.75, decay)
+            rule.reference(np, parameter, *given, 0.75, decay)
+            for found, other in zip((parameter, *given), wanted, strict=True):
+                assert found is other or (found == other).all()
+
+
+def test_arrays_of_several_dtypes_are_computed_as_the_rule_is_written():
+    rule = update_rule(make("def f(parameter, gradient, /, lr): parameter -= lr * gradient"))
+    x, gradient = np.ones(5000, np.float32), np.full(5000, 1 / 3)
+    rule.reference(np, x, gradient, 0.5)
+    np.testing.assert_array_equal(x, (1 - 0.5 * gradient).astype(np.float32))
+
+
 def test_the_loop_computes_numbers_in_float64():
     statement = "parameter -= (1 - beta) * gradient"
     rule = update_rule(make(f"def f(parameter, gradient, /, beta): {statement}"))

@@ -15,12 +15,14 @@ import numpy as np
 from nn_tensor.extend import Kernel, compile_parts
 
 from nn_optim._multi_tensor import MultiTensorKernel
+from nn_optim._numpy_calls import NumpyCalls
 
 __all__ = ["UpdateRule", "update_rule"]
 
-# NumPy passes over its arrays once for each operation: block by block, all passes but the first
-# find their data in the cache. In blocks of 256 KiB or more NumPy also reuses its temporaries.
-_BLOCK_SIZE = 131072
+# Elements. NumPy passes over its arrays once for each operation: block by block, all passes but
+# the first find their data in the cache; in smaller blocks the calls take time. Of few elements
+# the rule as written takes least.
+_BLOCK_SIZE, _FEW = 49152, 4096
 
 _LINE = 64  # bytes of a line of the cache
 
@@ -70,17 +72,29 @@ class UpdateRule(Kernel):
         self._translation = translation
 
     def _in_blocks(self) -> Callable[..., None]:
-        """Return the reference: the function itself, on NumPy arrays block by block."""
+        """Return the reference: the function itself, on NumPy arrays as calls, block by block."""
         count = len(self.arrays)
 
         @functools.wraps(self.function)
         def reference(xp: Any, *arguments: Any) -> None:
-            if arguments[0].size <= _BLOCK_SIZE or xp is not np:
+            first, translation = arguments[0], self._translation
+            if xp is not np or first.ndim != 1 or first.size <= _FEW:
                 return self.function(*arguments)
-            for start in range(0, arguments[0].size, _BLOCK_SIZE):
-                block = slice(start, start + _BLOCK_SIZE)
-                arrays = (array if array is None else array[block] for array in arguments[:count])
-                self.function(*arrays, *arguments[count:])
+            function, further, rows = self.function, arguments[count:], []
+            arrays = arguments[:count]
+            if (
+                translation is not None
+                and translation.calls.lines
+                and all(a is None or a.dtype == first.dtype for a in arrays)
+            ):
+                function = translation.numpy_function
+                further += translation.coefficients_as_arrays(further, first.dtype)
+                shape = len(translation.calls.rows), min(first.size, _BLOCK_SIZE)
+                rows = list(np.empty(shape, first.dtype))
+            for start in range(0, first.size, _BLOCK_SIZE):
+                stop = min(first.size, start + _BLOCK_SIZE)
+                parts = (a if a is None else a[start:stop] for a in arrays)
+                function(*parts, *(row[: stop - start] for row in rows), *further)
 
         return reference
 
@@ -164,6 +178,7 @@ class _Translation(ast.NodeTransformer):
                     self.scalars.add(name)
                 case _:
                     self.body.append(self.visit(statement))
+        self.calls = NumpyCalls(self.body)
 
     def _is_scalar(self, node: ast.AST) -> bool:
         return all(n.id in self.scalars for n in ast.walk(node) if isinstance(n, ast.Name))
@@ -204,6 +219,17 @@ class _Translation(ast.NodeTransformer):
         ]
         # Numba keeps what it compiles beside the file of the rule, until that file changes.
         return self._define([*self.arrays, *self.options], lines, self.filename)
+
+    @functools.cached_property
+    def numpy_function(self) -> Callable[..., None]:
+        """The rule as calls of NumPy: it takes the arrays, scratch, options and coefficients."""
+        arguments = *self.arrays, *self.calls.rows, *self.options, *self.coefficients.values()
+        return self._define(arguments, self.calls.lines, "<calls of NumPy>")
+
+    def coefficients_as_arrays(self, options: Sequence[Any], dtype: Any) -> tuple[Any, ...]:
+        """Return the coefficients as arrays without axes, which NumPy takes faster than numbers."""
+        values = np.array(self._coefficient_values(*options), dtype)
+        return tuple(values[i, ...] for i in range(values.size))
 
     @functools.cache  # noqa: B019 - a rule lives as long as its module
     def source_for_several(self, dtype: str, state: tuple[str, ...]) -> str:
