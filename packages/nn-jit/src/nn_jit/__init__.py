@@ -11,9 +11,9 @@
 Tensor([7.])
 """
 
-from nn_jit._errors import JitError
 from nn_jit._explain import Explanation, ProgramExplanation
 from nn_jit._jit import JitFunction, jit
+from nn_jit._program import JitError
 
 __all__ = ["Explanation", "JitError", "JitFunction", "ProgramExplanation", "jit"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
-from nn_jit._program import Program, values_in
+from nn_jit._program import Program
 
 __all__ = ["Explanation", "ProgramExplanation"]
 
@@ -47,28 +47,29 @@ class ProgramExplanation:
         return sum(label.startswith("fused: ") for label, _, _ in self.calls)
 
     @classmethod
-    def of(cls, program: Program, source: str, verified: bool, replays: int) -> ProgramExplanation:
-        used = [call for call in program.calls if call.used]
-        labels = [call.label.lstrip("_") for call in used]
-        shown = [[f"{v.dtype} {v.shape}" for v in c.results if v.shape is not None] for c in used]
-        rows = [
-            (name, ", ".join(r), c.place) for name, r, c in zip(labels, shown, used, strict=True)
-        ]
-        positions = {id(value): n for n, call in enumerate(used) for value in call.results}
-        reads = [values_in((call.arguments, call.options)) for call in used]
-        edges = {(positions.get(id(v), -1), n): None for n, read in enumerate(reads) for v in read}
+    def of(cls, program: Program) -> ProgramExplanation:
+        calls = program.calls
+        labels = [call.label.lstrip("_") for call in calls]
+        shown = [[f"{v.dtype} {v.shape}" for v in c.results if v.shape is not None] for c in calls]
+        producers = {id(value): n for n, call in enumerate(calls) for value in call.results}
+        edges = [(producers.get(id(v), -1), n) for n, call in enumerate(calls) for v in call.inputs]
         return cls(
-            [f"{value.dtype} {value.shape}" for value in program.inputs],
-            sum(call.kind in ("operation", "fused") for call in used),
-            [name for name, call in zip(labels, used, strict=True) if call.kind == "external"],
-            len(program.calls) - len(used),
-            sum(value.nbytes for call in used for value in call.results),
-            sum(memory.nbytes for memory in program.buffers),
-            verified,
-            replays,
-            rows,
-            [edge for edge in edges if edge[0] >= 0],
-            source,
+            shapes=[f"{value.dtype} {value.shape}" for value, _ in program.inputs],
+            operations=sum(call.kind in ("operation", "fused") for call in calls),
+            externals=[
+                label for label, call in zip(labels, calls, strict=True) if call.kind == "external"
+            ],
+            dropped=program.dropped,
+            nbytes=sum(value.nbytes for call in calls for value in call.results),
+            buffers=sum(memory.nbytes for memory in program.buffers),
+            verified=program.verified,
+            replays=program.replays,
+            calls=[
+                (label, ", ".join(r), c.place)
+                for label, r, c in zip(labels, shown, calls, strict=True)
+            ],
+            edges=[edge for edge in dict.fromkeys(edges) if edge[0] >= 0],
+            source=program.source,
         )
 
     def mermaid(self) -> str:
@@ -113,7 +114,7 @@ class Explanation:
         lines = [f"{self.name}: {self.signatures} signatures, {len(self.programs)} programs"]
         lines += [f"  recorded anew: {change}" for change in self.changes]
         for program in self.programs:
-            state = "verified" if program.verified else "not compared yet"
+            state = "verified" if program.verified else "not compared yet, or it differed"
             lines.append(f"  ({', '.join(program.shapes)}): {state}, {program.replays} replays")
             lines.append(
                 f"    {program.operations} operations ({program.loops} fused loops), "

@@ -6,13 +6,14 @@ Only what IEEE 754 rounds correctly takes part: a fused loop gives the same bits
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import Any
 
 import numpy as np
 from nn_tensor.extend import compile_source
 
 from nn_jit._plan import last_uses
-from nn_jit._program import Call, Constant, Program, Value, values_in
+from nn_jit._program import Call, Program, Value
 
 __all__ = ["fuse"]
 
@@ -40,46 +41,34 @@ _BOOL = np.dtype(bool)
 
 def fuse(program: Program) -> None:
     """Replace runs of elementwise calls by fused ones."""
-    last = last_uses(program)
-    calls: list[Call] = []
-    run: list[Call] = []
-
-    def close() -> None:
-        fused = _fused(run, last, program.calls) if len(run) > 1 else None
-        calls.extend(run if fused is None else [fused])
-        run.clear()
-
-    for call in program.calls:
-        if not call.used:
-            continue
-        if _is_fusable(call):
-            if run and not _fits(run, call):
-                close()
+    ends, calls, run = last_uses(program), list[Call](), list[Call]()
+    for position, call in enumerate(itertools.chain(program.calls, [None])):
+        if call is not None and _is_fusable(call) and _fits(run, call):
             run.append(call)
-        else:
-            close()
-            calls.append(call)
-    close()
+            continue
+        outputs = [c.results[0] for c in run if ends.get(id(c.results[0]), -1) >= position]
+        fused = _fused(run, outputs) if len(run) > 1 and outputs else None
+        calls += run if fused is None else [fused]
+        run.clear()
+        if call is not None:
+            (run if _is_fusable(call) else calls).append(call)
     program.calls = calls
 
 
 def _is_fusable(call: Call) -> bool:
-    if call.kind != "operation" or call.writes or call.options or not _text(call):
+    if not call.computes or call.options or len(call.results) != 1 or not _text(call):
         return False
-    (result,) = call.results if len(call.results) == 1 else (None,)
-    if result is None or not result.shape or not result.nbytes or not result.contiguous:
+    (result,), dtype = call.results, _loop_dtype(call)
+    if not result.shape or not result.nbytes or not result.contiguous:
         return False  # what is in another order stays so, and with it the order of later sums
-    dtype = _loop_dtype(call)
     compares = "ff->?" in getattr(call.function, "types", ())
-    expected = _BOOL if compares else dtype
-    return dtype in _FLOATS and result.dtype == expected
+    return dtype in _FLOATS and result.dtype == (_BOOL if compares else dtype)
 
 
 def _text(call: Call) -> str:
     """Return the expression of a call, empty where a loop may give other bits."""
-    if call.function is np.maximum and [getattr(x, "value", None) for x in call.arguments[1:]] == [
-        0
-    ]:
+    given = call.arguments[1:]
+    if call.function is np.maximum and not isinstance(given[0], Value) and given[0] == 0:
         return _positive_part()
     return _TEXT.get(call.function, "")
 
@@ -96,71 +85,51 @@ def _positive_part() -> str:
 
 def _loop_dtype(call: Call) -> Any:
     """Return the one dtype of the operands that are arrays, None if there are several."""
-    operands = call.arguments[1:] if call.function is np.where else call.arguments
-    values = [x for x in operands if isinstance(x, Value)]
-    if call.function is np.where and (
-        not isinstance(call.arguments[0], Value) or call.arguments[0].dtype != _BOOL
-    ):
-        return None
-    dtypes = {x.dtype for x in values}
-    for x in operands:
-        if isinstance(x, Constant):
-            if isinstance(x.value, np.generic):
-                dtypes.add(x.value.dtype)
-            elif type(x.value) not in (int, float):
-                return None
-        elif not isinstance(x, Value):
+    operands = call.arguments
+    if call.function is np.where:
+        if getattr(operands[0], "dtype", None) != _BOOL:
             return None
-    return dtypes.pop() if len(dtypes) == 1 and values else None
+        operands = operands[1:]
+    dtypes = {getattr(x, "dtype", type(x)) for x in operands if type(x) not in (int, float)}
+    numbers = [float(x) for x in operands if isinstance(x, (int, float, np.floating))]
+    has_arrays = any(isinstance(x, Value) for x in operands)
+    fits = len(dtypes) == 1 and has_arrays and np.isfinite(numbers).all()
+    return dtypes.pop() if fits else None
 
 
 def _fits(run: list[Call], call: Call) -> bool:
-    arguments = {id(v) for c in (*run, call) for v in values_in(c.arguments)}
-    return run[0].results[0].shape == call.results[0].shape and len(arguments) < _MOST
+    arguments = {id(value) for c in (*run, call) for value in c.inputs}
+    shape = call.results[0].shape
+    return len(arguments) < _MOST and all(c.results[0].shape == shape for c in run[:1])
 
 
-def _fused(run: list[Call], last: dict[int, int], calls: list[Call]) -> Call | None:
-    positions = {id(call): n for n, call in enumerate(calls)}
-    end = positions[id(run[-1])]
+def _fused(run: list[Call], outputs: list[Value]) -> Call | None:
     inside = {id(call.results[0]): f"v{n}" for n, call in enumerate(run)}
-    inputs: dict[int, Value] = {}
-    lines: list[str] = []
-    shape = run[0].results[0].shape or ()
-    names: dict[int, str] = {}
-
-    def operand(x: Any, dtype: Any) -> str:
-        if isinstance(x, Constant):
-            return f"np.{dtype}({float(x.value)!r})"
-        if id(x) in inside:
-            return inside[id(x)]
-        if id(x) not in inputs:
-            inputs[id(x)] = x
-            names[id(x)] = f"x{len(inputs) - 1}"
-        return names[id(x)] + _index(x.shape, shape)
-
+    given = {id(v): v for call in run for v in call.inputs if id(v) not in inside}
+    shape = outputs[0].shape
+    texts = {
+        key: f"x{n}{_index(value.shape, shape)}" for n, (key, value) in enumerate(given.items())
+    }
+    texts |= inside
+    lines = []
     for n, call in enumerate(run):
         dtype = _loop_dtype(call)
-        if any(isinstance(x, Constant) and not np.isfinite(float(x.value)) for x in call.arguments):
-            return None
-        operands = [operand(x, dtype) for x in call.arguments]
+        operands = [
+            texts[id(x)] if isinstance(x, Value) else f"np.{dtype}({float(x)!r})"
+            for x in call.arguments
+        ]
         lines.append(f"v{n} = {_text(call).format(*operands)}")
-    outputs = [c.results[0] for c in run if last.get(id(c.results[0]), -1) > end]
-    if not outputs:
-        return None
     lines += [f"y{k}{_index(shape, shape)} = {inside[id(v)]}" for k, v in enumerate(outputs)]
-    arguments = [names[key] for key in inputs] + [f"y{k}" for k in range(len(outputs))]
-    source = f"import numpy as np\n\n\ndef run({', '.join(arguments)}):\n"
-    indent = "    "
+    names = [f"x{n}" for n in range(len(given))] + [f"y{k}" for k in range(len(outputs))]
+    source = f"import numpy as np\n\n\ndef run({', '.join(names)}):\n"
     for axis in range(len(shape)):
-        source += f"{indent}for i{axis} in range(y0.shape[{axis}]):\n"
-        indent += "    "
-    source += "".join(f"{indent}{line}\n" for line in lines)
+        source += "    " * (axis + 1) + f"for i{axis} in range(y0.shape[{axis}]):\n"
+    source += "".join("    " * (len(shape) + 1) + f"{line}\n" for line in lines)
     function = compile_source(source)
     if function is None:
         return None
     label = "fused: " + ", ".join(call.label for call in run)
-    fused = Call("fused", label, function, tuple(inputs.values()), {}, run[0].place)
-    fused.results = outputs
+    fused = Call("fused", label, function, run[0].place, tuple(given.values()), results=outputs)
     for k, value in enumerate(outputs):
         value.source, value.path = fused, (k,)
     return fused

@@ -7,19 +7,18 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, Generic, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
-from nn_tensor.extend import check_bool, current_observer, is_anomaly_detected
+from nn_tensor.extend import caller, check_bool, current_observer, is_anomaly_detected
 
-from nn_jit._errors import JitError, place
 from nn_jit._explain import Explanation, ProgramExplanation
 from nn_jit._fuse import fuse
 from nn_jit._generate import generate
-from nn_jit._guard import compile_guards
+from nn_jit._guard import compile_guards, compile_quick_test
 from nn_jit._plan import drop_unused, fold_constants
-from nn_jit._program import Program
+from nn_jit._program import JitError, Program
 from nn_jit._record import record
-from nn_jit._signature import Unhashable, difference, quick_test, signature
+from nn_jit._signature import difference, signature
 from nn_jit._verify import verify
 from nn_jit._watch import drop_temporary
 
@@ -30,33 +29,18 @@ R = TypeVar("R")
 _MOST = 8  # signatures, and recordings of each
 
 
-class _Replay:
-    """A program that is ready to run."""
-
-    def __init__(self, program: Program, fused: bool) -> None:
-        drop_unused(program)
-        fold_constants(program)
-        if fused:
-            fuse(program)
-        self.program = program
-        drop_temporary(program.guards)
-        self.function, self.source = generate(program)
-        self.changed = compile_guards(program.guards)
-        self.verified = False
-        self.calls = 0
-        for call in program.calls:
-            for value in call.results:
-                if value.source != "constant":
-                    value.array = None
-
-
-class _Entry:
-    """What is known of one signature."""
-
-    def __init__(self) -> None:
-        self.replays: list[_Replay] = []
-        self.recordings = 0
-        self.changes: list[str] = []
+def _compile(program: Program, fused: bool) -> None:
+    """Make a program that was recorded ready to run."""
+    recorded = [value for call in program.calls for value in call.results]
+    drop_unused(program)
+    fold_constants(program)
+    if fused:
+        fuse(program)
+    generate(program)
+    drop_temporary(program.guards.reads)
+    program.changed = compile_guards(program.guards)
+    for value in recorded:
+        value.array = None
 
 
 class JitFunction(Generic[P, R]):
@@ -73,31 +57,30 @@ class JitFunction(Generic[P, R]):
         self._instance: Any = None  # of a method
         self._of: JitFunction[Any, Any] | None = None  # in its class
         self._attribute: str | None = None  # of its class
-        self._entries: dict[Any, _Entry] = {}
-        self._quick: tuple[Callable[[Any], bool], _Replay] | None = None  # of the last call
+        self._programs: dict[Any, list[Program]] = {}  # by signature
+        self._last: Program | None = None
+        self._changes: list[str] = []
         self._warned: set[str] = set()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay the function, record it, or run it as written."""
         with self._lock:
             if self._running:
-                self._refuse_nesting()
-                self._refuse("by itself")
+                self._refuse_nesting("by itself")
             self._running = True
             try:
                 return self._call(args, kwargs)
             finally:
                 self._running = False
 
-    def _refuse_nesting(self) -> None:
+    def _refuse_nesting(self, when: str = "") -> None:
         if current_observer() is not None:
-            self._refuse("while another function was recorded")
-
-    def _refuse(self, when: str) -> NoReturn:
-        raise JitError(
-            f"{self._name} was called at {place()} {when}; programs do not nest: call the function "
-            f"without jit inside, {self._name}.__wrapped__"
-        )
+            when = "while another function was recorded"
+        if when:
+            raise JitError(
+                f"{self._name} was called at {caller()} {when}; programs do not nest: call the "
+                f"function without jit inside, {self._name}.__wrapped__"
+            )
 
     def __set_name__(self, owner: Any, name: str) -> None:
         self._attribute = name
@@ -124,7 +107,10 @@ class JitFunction(Generic[P, R]):
         """
         if self._instance is not None and self._attribute is not None:
             return getattr, (self._instance, self._attribute)
-        if _named(self) is self:
+        found: Any = sys.modules.get(self.__module__)  # what has its name, as pickle would find it
+        for part in getattr(self, "__qualname__", "").split("."):
+            found = getattr(found, part, None)
+        if found is self:
             return self.__qualname__
         return functools.partial(JitFunction, fuse=self._fuse), (self._function,)
 
@@ -133,65 +119,62 @@ class JitFunction(Generic[P, R]):
         return getattr(self._function, "__qualname__", repr(self._function))
 
     def _call(self, args: Any, kwargs: Any) -> Any:
-        if self._quick is not None and not kwargs:  # as most calls are
-            fits, replay = self._quick
-            if fits(args) and replay.changed(args) is None:
-                replay.calls += 1
-                return replay.function(args)
+        last = self._last
+        if last is not None and not kwargs and last.fits(args) and last.changed(args) is None:
+            last.replays += 1
+            return last.replay(args)
         self._refuse_nesting()
         if is_anomaly_detected():  # which checks every operation
             return self._function(*args, **kwargs)
         try:
             key, leaves = signature(args, kwargs)
-            entry = self._entries.get(key)
-        except Unhashable as error:
+        except JitError as error:
             raise JitError(f"{self._name}: {error}") from None
-        if entry is None:
-            if len(self._entries) < _MOST:
-                self._entries[key] = _Entry()
+        programs = self._programs.get(key)
+        if programs is None:
+            if len(self._programs) < _MOST:
+                self._programs[key] = []
             else:
                 self._warn_of_signatures(key, args, kwargs)
             return self._function(*args, **kwargs)
-        changes = []
-        for replay in entry.replays:
-            change = replay.changed(leaves)
+        change = None
+        for program in programs:
+            change = program.changed(leaves)
             if change is None:
-                test = None if kwargs else quick_test(key, args)
-                result = self._replay(replay, entry, args, kwargs, leaves)
-                self._quick = None if test is None else (test, replay)
-                return result
-            changes.append(change)
-        if entry.recordings >= _MOST:
+                return self._replay(program, args, kwargs, leaves)
+        if len(programs) >= _MOST:
             self._warn_once(
                 "recordings",
-                f"{changes[-1] if changes else 'what it depends on'} changed again after {_MOST} "
-                "recordings, so the function now runs as written",
+                f"{change} changed again after {_MOST} recordings, so the function now runs as "
+                "written",
             )
             return self._function(*args, **kwargs)
-        entry.changes += changes[-1:]
+        self._changes += [] if change is None else [change]
         program, result = record(self._function, args, kwargs, leaves)
-        entry.replays.insert(0, _Replay(program, self._fuse))
-        entry.recordings += 1
+        _compile(program, self._fuse)
+        if not kwargs:
+            program.fits = compile_quick_test(key, args)
+        programs.insert(0, program)
         return result
 
-    def _replay(self, replay: _Replay, entry: _Entry, args: Any, kwargs: Any, leaves: Any) -> Any:
-        if replay.verified:
-            replay.calls += 1
-            return replay.function(leaves)
+    def _replay(self, program: Program, args: Any, kwargs: Any, leaves: Any) -> Any:
+        if program.verified:
+            self._last = program
+            program.replays += 1
+            return program.replay(leaves)
         try:
-            plain = functools.partial(self._function, *args, **kwargs)
-            result = verify(replay.program, replay.function, plain, leaves)
+            result = verify(program, functools.partial(self._function, *args, **kwargs), leaves)
         except JitError:
-            entry.replays.remove(replay)
+            program.changed = lambda _: "what the first replay differed in"
             raise
-        replay.verified = True
+        program.verified = True
         return result
 
     def _warn_of_signatures(self, key: Any, args: Any, kwargs: Any) -> None:
         code = getattr(self._function, "__code__", None)
         known = list(code.co_varnames[: len(args)]) if code is not None else []
         names = [known[n] if n < len(known) else str(n) for n in range(len(args))]
-        last = list(self._entries)[-1]
+        last = list(self._programs)[-1]
         what = difference([*names, *sorted(kwargs)], key, last)
         self._warn_once(
             "signatures",
@@ -216,8 +199,9 @@ class JitFunction(Generic[P, R]):
         >>> double.clear()
         """
         with self._lock:
-            self._entries.clear()
-            self._quick = None
+            self._programs.clear()
+            self._changes.clear()
+            self._last = None
             self._warned.clear()
 
     def explain(self) -> Explanation:
@@ -232,22 +216,12 @@ class JitFunction(Generic[P, R]):
         1
         """
         with self._lock:
-            entries = self._entries.values()
             programs = [
-                ProgramExplanation.of(r.program, r.source, r.verified, r.calls)
-                for entry in entries
-                for r in entry.replays
+                ProgramExplanation.of(program)
+                for programs in self._programs.values()
+                for program in programs
             ]
-            changes = [change for entry in entries for change in entry.changes]
-            return Explanation(self._name, len(entries), programs, changes)
-
-
-def _named(function: Any) -> Any:
-    """Return what has the name of a function, as pickle would find it."""
-    found: Any = sys.modules.get(function.__module__)
-    for part in getattr(function, "__qualname__", "").split("."):
-        found = getattr(found, part, None)
-    return found
+            return Explanation(self._name, len(self._programs), programs, [*self._changes])
 
 
 @overload

@@ -8,13 +8,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType
 from typing import Any, NamedTuple
 
-__all__ = ["FRAMEWORK", "Names", "names_of"]
-
-FRAMEWORK = frozenset(
-    "nn_data nn_io nn_jit nn_kernels nn_layers nn_losses nn_optim nn_recurrent nn_tensor nn_train "
-    "nn_transformer".split()
-)
-"""The packages of this framework, whose variables and classes do not change."""
+__all__ = ["Names", "names_of"]
 
 _BY_STRING = {"getattr", "hasattr", "attrgetter", "vars", "__dict__"}
 _ERRORS = {"AttributeError", "Exception", "suppress"}

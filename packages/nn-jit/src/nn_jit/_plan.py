@@ -6,46 +6,51 @@ from typing import Any
 
 import numpy as np
 
-from nn_jit._expand import large_product
 from nn_jit._program import Call, Program, values_in
+from nn_jit._tree import leaves_of
 
 __all__ = [
     "drop_unused",
     "fold_constants",
     "generators_of",
     "last_uses",
-    "out_position",
     "plan_buffers",
 ]
-
 
 _MOST_FOLDED = 1 << 20  # bytes
 _LINE = 64  # bytes of a line of the cache
 
 
-def _is_needed(call: Call) -> bool:
-    """Return whether a call does more than to give its result: it writes, draws or checks."""
-    return call.kind != "operation" or call.writes or call.check_shape or bool(generators_of(call))
-
-
 def generators_of(call: Call) -> list[np.random.Generator]:
     """Return the generators among the arguments of a call."""
-    constants = [getattr(x, "value", None) for x in (*call.arguments, *call.options.values())]
-    return [x for x in constants if isinstance(x, np.random.Generator)]
+    leaves = leaves_of((call.arguments, call.options))
+    return [x for x in leaves if isinstance(x, np.random.Generator)]
+
+
+def _does_more(call: Call) -> bool:
+    """Return whether a call does more than to give its result: it writes, draws or checks."""
+    is_read = call.kind in ("read array", "read gradient")
+    computes = (call.computes and call.check != "shape") or is_read
+    return not computes or bool(generators_of(call))
 
 
 def drop_unused(program: Program) -> None:
-    """Mark the calls whose results nobody uses, from the last to the first.
+    """Drop the calls whose results nobody uses, from the last to the first.
 
     What reads indices stays, since it may raise.
     """
     needed = {id(value) for value in values_in(program.output)}
+    kept: list[Call] = []
     for call in reversed(program.calls):
-        call.used = _is_needed(call) or any(id(value) in needed for value in call.results)
-        if call.used:
-            needed.update(id(v) for v in values_in((call.arguments, call.options)))
-            if call.filled is not None:
-                needed.add(id(call.filled))
+        if _does_more(call) or any(id(value) in needed for value in call.results):
+            needed.update(id(value) for value in call.inputs)
+            kept.append(call)
+    _keep(program, kept[::-1])
+
+
+def _keep(program: Program, calls: list[Call]) -> None:
+    program.dropped += len(program.calls) - len(calls)
+    program.calls = calls
 
 
 def fold_constants(program: Program) -> None:
@@ -54,21 +59,24 @@ def fold_constants(program: Program) -> None:
     Only where no one can write into it or keep it: it is used by operations alone.
     """
     ends, folded = _ends(program), set[int]()
-    for call in (call for call in program.calls if call.used):
-        arguments = values_in((call.arguments, call.options))
-        starts = call.label in ("ones_like", "zeros_like")
-        (value,) = call.results if len(call.results) == 1 else (None,)
-        if call.kind != "operation" or call.writes or generators_of(call) or value is None:
-            continue
-        is_known = starts or (bool(arguments) and all(id(v) in folded for v in arguments))
+    kept: list[Call] = []
+    for call in program.calls:
+        inputs = call.inputs
+        starts = call.label in ("ones_like", "zeros_like") and call.check != "layout"
+        starts = starts or (bool(inputs) and all(id(value) in folded for value in inputs))
+        value = call.results[0] if len(call.results) == 1 else None
         if (
-            is_known
-            and value.path == ()
-            and value.array is not None
-            and (value.nbytes < _MOST_FOLDED and ends.get(id(value), 0) < len(program.calls))
+            not (starts and call.computes and value is not None and value.array is not None)
+            or generators_of(call)
+            or value.path
+            or value.nbytes >= _MOST_FOLDED
+            or ends.get(id(value), 0) == len(program.calls)
         ):
+            kept.append(call)
+        else:
             folded.add(id(value))
-            call.used, value.source = False, "constant"
+            value.source = None
+    _keep(program, kept)
 
 
 def last_uses(program: Program) -> dict[int, int]:
@@ -76,27 +84,8 @@ def last_uses(program: Program) -> dict[int, int]:
 
     What is returned is used by the end.
     """
-    found: dict[int, int] = {}
-    for position, call in enumerate(program.calls):
-        if call.used:
-            for value in values_in((call.arguments, call.options)):
-                found[id(value)] = position
-    for value in values_in(program.output):
-        found[id(value)] = len(program.calls)
-    return found
-
-
-def out_position(call: Call) -> int | None:
-    """Return the place of the array to fill among the arguments of a function of NumPy."""
-    function = call.function
-    if isinstance(function, np.ufunc) or function in (np.dot, large_product):
-        return len(call.arguments)
-    is_reduction = isinstance(getattr(function, "__self__", None), np.ufunc)
-    return 3 if is_reduction and len(call.arguments) == 5 else None
-
-
-def _can_fill(call: Call) -> bool:
-    return call.kind == "fused" or (call.kind == "operation" and out_position(call) is not None)
+    found = {id(value): n for n, call in enumerate(program.calls) for value in call.inputs}
+    return found | {id(value): len(program.calls) for value in values_in(program.output)}
 
 
 def _ends(program: Program) -> dict[int, int]:
@@ -106,18 +95,14 @@ def _ends(program: Program) -> dict[int, int]:
     the end.
     """
     ends, count = last_uses(program), len(program.calls)
-    for call in reversed([call for call in program.calls if call.used]):
-        results = [] if _can_fill(call) else [*call.results, *filter(None, [call.filled])]
-        for x in values_in((call.arguments, call.options)):
-            if call.kind not in ("operation", "fused") or call.writes:
+    for call in reversed(program.calls):
+        results = [] if call.fills else call.results
+        for x in call.inputs:
+            if not call.computes:
                 ends[id(x)] = count
             for y in results:
-                if (
-                    call.is_view
-                    or x.array is None
-                    or y.array is None
-                    or np.may_share_memory(x.array, y.array)
-                ):
+                unknown = call.is_view or x.array is None or y.array is None
+                if unknown or np.may_share_memory(x.array, y.array):
                     ends[id(x)] = max(ends[id(x)], ends.get(id(y), -1))
     return ends
 
@@ -132,7 +117,7 @@ def plan_buffers(program: Program) -> dict[int, Any]:
     free: list[Any] = []
     waiting: dict[int, list[Any]] = {}  # by the last use
     for position, call in enumerate(program.calls):
-        for value in call.results if call.used and _can_fill(call) else []:
+        for value in call.results if call.fills else []:
             end, size = ends.get(id(value), count), value.nbytes
             if end == count or not size or not value.shape or not value.contiguous:
                 continue

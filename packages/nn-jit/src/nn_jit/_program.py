@@ -3,54 +3,59 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from nn_jit._tree import leaves_of
 
 __all__ = [
     "Call",
-    "Constant",
     "Guards",
+    "JitError",
     "Made",
     "Program",
     "Read",
     "TensorRef",
     "Value",
+    "refs_in",
     "values_in",
 ]
 
 
-@dataclasses.dataclass(slots=True, eq=False)
+class JitError(RuntimeError):
+    """A function cannot be recorded, or its replay differed; the message names the line."""
+
+
 class Value:
     """One array of the program, or an object with arrays in it that only a rule reads.
 
-    `source` is the call that computes it, or what else it is: ``"input"``, ``"state"`` (the array
-    of a Tensor that was there before) or ``"constant"``.
+    Attributes:
+        source: the call that computes it, or the argument or Tensor that has had it before, or None
+            of a constant.
+        path: where it stands in the result of the call.
+        array: as it was recorded; None once the program is complete.
+        zero_d: whether NumPy may give a scalar in its place.
+        contiguous: whether it is in C order.
     """
 
-    source: Call | str
-    path: tuple[int, ...]  # where it stands in the result of the call
-    array: Any  # as it was recorded; None once the program is complete
-    number: int  # of the input, or of the state
-    shape: tuple[int, ...] | None
-    dtype: Any
-    nbytes: int
-    zero_d: bool  # NumPy may give a scalar in its place
-    contiguous: bool = True  # in C order
-    is_tensor: bool = False  # an argument that is a Tensor
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class Constant:
-    """Any other value in the arguments of a call."""
-
-    value: Any
+    def __init__(
+        self, source: Call | TensorRef | None, array: Any, path: tuple[int, ...] = ()
+    ) -> None:
+        self.source, self.array, self.path = source, array, path
+        self.shape: Any = getattr(array, "shape", None)
+        self.dtype: Any = getattr(array, "dtype", None)
+        self.nbytes: int = getattr(array, "nbytes", 0)
+        is_host = isinstance(array, np.ndarray)
+        self.zero_d = is_host and array.ndim == 0
+        self.contiguous = is_host and array.flags.c_contiguous
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class TensorRef:
-    """A Tensor itself: an input, or one that was there before."""
+    """A Tensor itself, or an array: an argument, or one that was there before."""
 
     tensor: Any
     number: int | None  # of the input
@@ -58,30 +63,45 @@ class TensorRef:
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Made:
-    """What a replay returns of a value: a new Tensor, or a number of Python."""
+    """A new Tensor of a value."""
 
     value: Value
-    is_number: bool
+    needs_grad: bool
+    gradient: Value | None
 
 
 @dataclasses.dataclass(slots=True, eq=False)
 class Call:
     """``result = function(*arguments, **options)``."""
 
-    kind: str  # operation, external, set array, set gradient, read gradient
+    kind: str  # operation, fused, external, set array, set gradient, read array, read gradient
     label: str
     function: Any  # of what is called; a fused one gets arrays to fill after the arguments
-    arguments: tuple[Any, ...]  # of Values, Constants, TensorRefs, tuples and lists of these
-    options: dict[str, Any]
     place: str
+    arguments: tuple[Any, ...] = ()  # with Values, TensorRefs and Made in structures
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    results: list[Value] = dataclasses.field(default_factory=list)
     writes: bool = False  # into its first argument
     snapshot: Any = None
     outline: tuple[Any, ...] = ()  # one, of what an external gave, unless it is an array
-    filled: Value | None = None  # a list among the arguments that the call fills
-    used: bool = True
     is_view: bool = False  # its result is the first argument in another shape
-    check_shape: bool = False  # of the result, which may depend on the values
-    results: list[Value] = dataclasses.field(default_factory=list)
+    out: int | None = None  # the place among the arguments of an array to write the result into
+    check: str = ""  # "shape" or "layout" of the results, which may not be as recorded
+
+    @property
+    def inputs(self) -> list[Value]:
+        """The values among the arguments."""
+        return values_in((self.arguments, self.options))
+
+    @property
+    def fills(self) -> bool:
+        """Whether it can write its results into arrays that it is given."""
+        return self.kind == "fused" or self.out is not None
+
+    @property
+    def computes(self) -> bool:
+        """Whether it is made of operations, and does nothing beside giving its results."""
+        return self.kind in ("operation", "fused") and not self.writes
 
 
 class Read(NamedTuple):
@@ -90,36 +110,52 @@ class Read(NamedTuple):
     function: partial[Any]  # of what holds it, its first argument
     name: str
     value: Any
-    kind: str  # "variable", "attribute", "item", "size of", "contents of"
+    kind: str  # "variable", "attribute", "item", "size of", "keys of"
 
 
 @dataclasses.dataclass(slots=True)
 class Guards:
-    """What has to be as it was for a program to be replayed."""
+    """What has to be as it was for a program to be replayed; Tensors are known by identity."""
 
-    states: list[tuple[Any, Any, bool]] = dataclasses.field(default_factory=list)
-    fetched: list[Any] = dataclasses.field(default_factory=list)  # Tensors whose array is read anew
-    gradients: dict[int, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-    leaves: list[TensorRef] = dataclasses.field(default_factory=list)  # that get gradients
-    reads: dict[Any, Read] = dataclasses.field(default_factory=dict)  # by holder and name
-    arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)  # by identity
-    others: list[int] = dataclasses.field(default_factory=list)  # arguments that are none of `own`
-    own: set[int] = dataclasses.field(default_factory=set)  # identities of Tensors of the program
+    states: dict[int, tuple[Any, Any, bool]] = dataclasses.field(default_factory=dict)
+    fetched: dict[int, tuple[Any, Any, bool]] = dataclasses.field(default_factory=dict)
+    """Tensors whose array is read anew: with its layout, and whether they require a gradient."""
+    gradients: dict[int, tuple[TensorRef, Any]] = dataclasses.field(default_factory=dict)
+    """The layouts of gradients before the call, None where there was none, ... if it is not read."""
+    reads: dict[Any, Read] = dataclasses.field(default_factory=dict)
+    aliases: dict[int, tuple[Any, TensorRef, bool]] = dataclasses.field(default_factory=dict)
+    """Tensors that had the array of another one, and whether they require a gradient."""
+    arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
+    """Parameters that are arguments: which one, or None for any that is not in `own`."""
+    own: set[int] = dataclasses.field(default_factory=set)
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Program:
-    """A recorded call of a function."""
+    """A recorded call of a function, and the function that replays it."""
 
     calls: list[Call]
-    inputs: list[Value]
+    inputs: list[tuple[Value, bool]]  # and whether it is the array of a Tensor
     states: list[tuple[Any, Value]]  # the Tensors that were there before
-    output: Any  # what the function returns, with Values, Constants, TensorRefs and Made inside
+    output: Any  # what the function returns, with Values, TensorRefs and Made inside
     guards: Guards
+    dropped: int = 0  # calls whose result nobody uses, or is always the same
     buffers: list[Any] = dataclasses.field(default_factory=list)  # the memory of a replay
+    source: str = ""
+    replay: Callable[[Sequence[Any]], Any] = lambda _: None
+    fits: Callable[[Sequence[Any]], bool] = lambda _: False  # a fast test of the signature
+    changed: Callable[[Sequence[Any]], str | None] = lambda _: None
+    verified: bool = False
+    replays: int = 0
 
 
 def values_in(template: Any) -> list[Value]:
     """Return the values in the arguments of a call, or in what a function returns."""
-    found = [x.value if isinstance(x, Made) else x for x in leaves_of(template)]
-    return [x for x in found if isinstance(x, Value)]
+    leaves = list(leaves_of(template))
+    found = [part for x in leaves if isinstance(x, Made) for part in (x.value, x.gradient)]
+    return [x for x in leaves + found if isinstance(x, Value)]
+
+
+def refs_in(calls: Sequence[Call]) -> list[TensorRef]:
+    """Return the Tensors among the arguments of calls."""
+    return [x for call in calls for x in leaves_of(call.arguments) if isinstance(x, TensorRef)]

@@ -7,18 +7,13 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import array_of
+from nn_tensor.extend import array_of, is_array
 
-from nn_jit._errors import JitError
+from nn_jit._program import JitError
 from nn_jit._same import MISSING, PLAIN, same
-from nn_jit._tree import map_tree, rebuilt
+from nn_jit._tree import is_tree, map_tree
 
-__all__ = ["changes_dtype", "checked", "is_array", "outline"]
-
-
-def is_array(x: Any) -> bool:
-    """Return whether `x` is an array or scalar of NumPy, or an array on a device."""
-    return isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "__cuda_array_interface__")
+__all__ = ["changes_dtype", "checked", "outline"]
 
 
 def outline(x: Any) -> Any:
@@ -37,19 +32,22 @@ def checked(x: Any, expected: Any, label: str) -> Any:
     Raises:
         JitError: if it is not as it was recorded, beside the values of arrays.
     """
-    if x is expected:
-        return x
-    if expected is MISSING:
-        return array_of(x) if isinstance(x, Tensor) else x
-    if type(x) is type(expected) and isinstance(x, (tuple, list, dict)) and len(x) == len(expected):
-        if isinstance(x, dict):
-            return {k: checked(x.get(k, MISSING), y, label) for k, y in expected.items()}
-        return rebuilt(x, [checked(a, b, label) for a, b in zip(x, expected, strict=True)])
-    if same(x, expected):
-        return x
-    raise JitError(
-        f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
-        "replay would not see; return such a number as an array, np.asarray(number, dtype)"
+    if not _fits(x, expected):
+        raise JitError(
+            f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
+            "replay would not see; return such a number as an array, np.asarray(number, dtype)"
+        )
+    return map_tree(lambda y: array_of(y) if isinstance(y, Tensor) else y, x)
+
+
+def _fits(x: Any, expected: Any) -> bool:
+    if expected is MISSING or not is_tree(expected):
+        return expected is MISSING or same(x, expected)
+    if type(x) is not type(expected) or len(x) != len(expected):
+        return False
+    keys = expected if isinstance(x, dict) else range(len(x))
+    return (not isinstance(x, dict) or list(x) == list(keys)) and all(
+        _fits(x[key], expected[key]) for key in keys
     )
 
 

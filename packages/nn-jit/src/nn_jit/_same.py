@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MISSING", "PLAIN", "is_unchanged", "layout_of", "same"]
+__all__ = ["MISSING", "PLAIN", "Identity", "exact", "is_unchanged", "layout_of", "same"]
 
 MISSING: Any = object()
 """What is read where a variable or attribute does not exist."""
@@ -18,23 +18,45 @@ PLAIN = (
 )  # fmt: skip
 
 
+class Identity:
+    """An object that equals itself alone: what its class calls equal may differ to a function."""
+
+    __slots__ = ("of",)
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Identity) and self.of is other.of
+
+    def __hash__(self) -> int:
+        return id(self.of)
+
+    def __repr__(self) -> str:
+        return repr(self.of)
+
+
+def exact(x: Any) -> Any:
+    """Return what is equal for values that are the same to a program: 1, 1.0 and True are not."""
+    if isinstance(x, tuple):
+        return (type(x), *map(exact, x))
+    if isinstance(x, (float, complex, np.inexact)):
+        return type(x), repr(x)  # 0.0 equals -0.0, and NaN not itself
+    return (type(x), x) if isinstance(x, (*PLAIN, np.generic)) else Identity(x)
+
+
 def same(a: Any, b: Any) -> bool:
-    """Return whether two plain values are the same to a program: 1, 1.0 and True are not."""
-    if a is b or type(a) is not type(b):
-        return a is b
-    if isinstance(a, tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, (float, complex, np.inexact)):
-        return repr(a) == repr(b)  # 0.0 equals -0.0, and NaN not itself
-    return isinstance(a, (*PLAIN, np.generic)) and bool(a == b)
+    """Return whether two values are the same to a program."""
+    return a is b or bool(exact(a) == exact(b))
 
 
-def is_unchanged(container: Collection[Any], items: list[Any]) -> bool:
-    """Return whether a container still has the same objects."""
+def is_unchanged(container: Collection[Any], items: Collection[Any]) -> bool:
+    """Return whether a container still has the same objects, in the same order."""
     return len(container) == len(items) and all(map(is_, container, items))
 
 
-def layout_of(array: Any) -> tuple[tuple[int, ...], Any, bool]:
-    """Return shape, dtype, and whether an array or number is in C order."""
+def layout_of(array: Any) -> tuple[tuple[int, ...], Any, Any]:
+    """Return shape and dtype of an array or number, and its strides where it is not in C order."""
     array = array if hasattr(array, "dtype") else np.asarray(array)
-    return array.shape, array.dtype, array.ndim < 2 or bool(array.flags.c_contiguous)
+    in_order = array.ndim < 2 or array.flags.c_contiguous
+    return array.shape, array.dtype, None if in_order else array.strides

@@ -9,20 +9,14 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import array_of, gradient_of, set_array, set_gradient
 
-from nn_jit._errors import JitError
 from nn_jit._plan import generators_of
-from nn_jit._program import Program, TensorRef
-from nn_jit._same import same
+from nn_jit._program import JitError, Program, refs_in
+from nn_jit._same import MISSING, same
 
 __all__ = ["verify"]
 
 
-def verify(
-    program: Program,
-    replay: Callable[[Any], Any],
-    plain: Callable[[], Any],
-    leaves: Sequence[Any],
-) -> Any:
+def verify(program: Program, plain: Callable[[], Any], leaves: Sequence[Any]) -> Any:
     """Replay a program on what is then restored, run the function, and compare; return its result.
 
     Raises:
@@ -30,16 +24,15 @@ def verify(
     """
     state = _State(program, leaves)
     try:
-        found = _flatten(replay(leaves), "result") + state.read()
-        found = [(name, _host(x)) for name, x in found]
+        found = state.read(program.replay(leaves))
     finally:
         state.restore()
     result = plain()
-    expected = [(name, _host(x)) for name, x in _flatten(result, "result") + state.read()]
+    expected = state.read(result)
     problems = [
         f"{name}: {problem}"
-        for (name, a), (_, b) in zip(found, expected, strict=True)
-        if (problem := _difference(a, b))
+        for name in found | expected
+        if (problem := _difference(found.get(name, MISSING), expected.get(name, MISSING)))
     ]
     if problems:
         more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
@@ -56,30 +49,22 @@ class _State:
     """All that a program reads and writes beside its results, remembered."""
 
     def __init__(self, program: Program, leaves: Sequence[Any]) -> None:
-        refs = [x for call in program.calls for x in call.arguments if isinstance(x, TensorRef)]
-        tensors = [ref.tensor if ref.number is None else leaves[ref.number] for ref in refs]
-        tensors += [tensor for tensor, _ in program.states]
-        tensors += [x for x in leaves if isinstance(x, Tensor)]
-        self.tensors = list({id(t): t for t in tensors}.values())
-        self.gradients = [t.grad if gradient_of(t) is not None else None for t in self.tensors]
-        self.arrays = [array_of(t) for t in self.tensors]
-        self.others = [x for x in leaves if isinstance(x, np.ndarray)]
-        written = [
-            *self.arrays,
-            *self.others,
-            *(array_of(g) for g in self.gradients if g is not None),
-        ]
-        self.copies = [(a, a.copy()) for a in written if getattr(a.flags, "writeable", True)]
+        refs = refs_in(program.calls)
+        found = [ref.tensor if ref.number is None else leaves[ref.number] for ref in refs]
+        found += [*(tensor for tensor, _ in program.states), *leaves]
+        tensors = {id(x): x for x in found if isinstance(x, Tensor)}.values()
+        self.tensors = [(x, array_of(x), gradient_of(x)) for x in tensors]
+        self.others = [x for x in leaves if not isinstance(x, Tensor)]
+        written = [x for _, *arrays in self.tensors for x in arrays if x is not None] + self.others
+        self.copies = [(x, x.copy()) for x in written if getattr(x.flags, "writeable", True)]
         generators = {id(g): g for call in program.calls for g in generators_of(call)}
         self.generators = [(g, g.bit_generator.state) for g in generators.values()]
         self.restores = [call.snapshot() for call in program.calls if call.snapshot is not None]
 
     def restore(self) -> None:
-        for tensor, array, gradient in zip(self.tensors, self.arrays, self.gradients, strict=True):
+        for tensor, array, gradient in self.tensors:
             set_array(tensor, array)
-            set_gradient(tensor, None)
-            if gradient is not None:
-                tensor.grad = gradient
+            set_gradient(tensor, gradient)
         for array, copy in self.copies:
             array[...] = copy
         for generator, state in self.generators:
@@ -87,28 +72,26 @@ class _State:
         for function in self.restores:
             function()
 
-    def read(self) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
-        for number, tensor in enumerate(self.tensors):
-            found.append((f"Tensor {number} of shape {tensor.shape}", array_of(tensor)))
-            found.append((f"the gradient of a Tensor of shape {tensor.shape}", gradient_of(tensor)))
-        return found + [("an array that is an argument", array) for array in self.others]
+    def read(self, result: Any) -> dict[str, Any]:
+        """Return copies of the arrays of a result, and of the state."""
+        found = dict(_flatten(result, "result"))
+        for n, (x, _, _) in enumerate(self.tensors):
+            found[f"Tensor {n} of shape {x.shape}"] = array_of(x)
+            found[f"the gradient of Tensor {n} of shape {x.shape}"] = gradient_of(x)
+        found |= {f"argument {n}, an array": x for n, x in enumerate(self.others)}
+        return {name: _on_host(x) if hasattr(x, "dtype") else x for name, x in found.items()}
 
 
 def _flatten(x: Any, name: str) -> list[tuple[str, Any]]:
-    if isinstance(x, Tensor):
-        return [(name, array_of(x))]
     if isinstance(x, dict):
         return [leaf for key, part in x.items() for leaf in _flatten(part, f"{name}[{key!r}]")]
     if isinstance(x, (tuple, list)):
         return [leaf for n, part in enumerate(x) for leaf in _flatten(part, f"{name}[{n}]")]
-    return [(name, x)]
+    return [(name, array_of(x) if isinstance(x, Tensor) else x)]
 
 
-def _host(x: Any) -> Any:
-    if hasattr(x, "dtype"):
-        return np.array(x if isinstance(x, (np.ndarray, np.generic)) else Tensor(x).numpy())
-    return x
+def _on_host(x: Any) -> Any:
+    return np.array(x if isinstance(x, (np.ndarray, np.generic)) else Tensor(x).numpy())
 
 
 def _difference(a: Any, b: Any) -> str | None:

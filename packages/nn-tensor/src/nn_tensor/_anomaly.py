@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import numpy as np
 
+from nn_tensor._caller import caller
 from nn_tensor._device import namespace_of
 from nn_tensor._dtype import is_floating
 from nn_tensor._graph import Node, Variable, arrays_in
 
-__all__ = ["Origin", "caller", "check_result", "has_nan"]
-
-_OURS = frozenset(
-    {"nn_tensor", "nn_layers", "nn_optim", "nn_losses", "nn_transformer", "nn_io", "contextlib"}
-)
-
-
-def caller() -> str:
-    """Return the place in the user's program that is being executed, as ``file:line in name``."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS:
-            break
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+__all__ = ["Origin", "check_result", "has_nan"]
 
 
 def has_nan(value: Any) -> bool:

@@ -73,7 +73,7 @@ class Observer:
         """The memory of an array was changed in place, as `mark_dirty` says."""
 
     def gradient_read(self, tensor: Variable) -> None:
-        """The gradient of a Tensor was read; ``tensor.has_grad`` says whether there was one."""
+        """The gradient of a Tensor was read, or whether there is one: see `gradient_of`."""
 
     def gradient_set(self, tensor: Variable) -> None:
         """The gradient of a Tensor was replaced or cleared."""

@@ -274,6 +274,8 @@ class Tensor(Variable):
         >>> x.has_grad, x.grad
         (False, Tensor([0.]))
         """
+        if observers and (observer := current_observer()) is not None:
+            observer.gradient_read(self)
         return self._grad is not None
 
     @property

@@ -30,6 +30,7 @@ Tensor([12.])
 """
 
 from nn_tensor._autocast import is_autocast_dtype
+from nn_tensor._caller import FRAMEWORK, caller
 from nn_tensor._checks import (
     check_bool,
     check_choice,
@@ -42,7 +43,7 @@ from nn_tensor._checks import (
 )
 from nn_tensor._convert import array_module
 from nn_tensor._deferred_errors import check_range, raise_deferred_errors
-from nn_tensor._device import Device, device_of, device_scope, put, xp_for
+from nn_tensor._device import Device, device_of, device_scope, is_array, put, xp_for
 from nn_tensor._dropout_mask import apply_dropout, dropout_mask
 from nn_tensor._dtype import accumulation_dtype, is_floating
 from nn_tensor._elsewhere import missing_name, name_here, names_elsewhere
@@ -61,6 +62,7 @@ from nn_tensor._internals import (
 from nn_tensor._kernel import Kernel, compile_parts, compile_source, kernel, refuse_compiled_kernels
 from nn_tensor._matrix_product import is_large_product, matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
+from nn_tensor._numpy_steps import Step, numpy_steps
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
@@ -71,21 +73,25 @@ from nn_tensor.ops.indexing import add_at
 
 __all__ = [
     "FORMAT_VERSION",
+    "FRAMEWORK",
     "METADATA_KEY",
     "Device",
     "Kernel",
     "Observer",
     "RowKernel",
     "StateDictReader",
+    "Step",
     "accumulation_dtype",
     "add_at",
     "apply_dropout",
     "array_module",
     "half_product",
     "array_of",
+    "caller",
     "current_modes",
     "current_observer",
     "is_anomaly_detected",
+    "is_array",
     "is_autocast_dtype",
     "is_floating",
     "is_large_product",
@@ -116,6 +122,7 @@ __all__ = [
     "names_elsewhere",
     "needs_grad_of",
     "new_tensor",
+    "numpy_steps",
     "observe",
     "op",
     "put",

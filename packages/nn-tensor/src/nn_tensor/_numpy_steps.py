@@ -1,8 +1,8 @@
-"""Runs an operation on symbols, to see which of NumPy's functions it calls.
+"""An operation as functions of NumPy that it calls: for programs that are replayed or exported.
 
-Each symbol carries the array that was recorded, so shapes and dtypes are NumPy's own, and the
-result is compared with the recorded one before it is believed. What calls anything else stays as
-it is.
+It is run on symbols. Each carries an array that was computed before, so shapes and dtypes are
+NumPy's own, and the result is compared with the one that is known before it is believed. What
+calls anything else stays as it is.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from operator import attrgetter, methodcaller
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
-from nn_tensor import use_kernels
-from nn_tensor.extend import is_large_product, matrix_product, refuse_compiled_kernels
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-__all__ = ["Step", "Symbol", "expand", "is_view", "large_product"]
+from nn_tensor._kernel import refuse_compiled_kernels, use_kernels
+from nn_tensor._matrix_product import is_large_product, matrix_product
+
+__all__ = ["Step", "numpy_steps"]
 
 _HARMLESS = (bool, int, float, type(None), str, np.dtype, type)
 _REDUCTIONS: dict[Any, np.ufunc] = {np.sum: np.add, np.max: np.maximum, np.min: np.minimum}
@@ -28,22 +29,29 @@ _PLAIN_UFUNCS = (None, np.matmul.signature)
 
 
 class Step(NamedTuple):
-    """One call of a function of NumPy."""
+    """One call of a function of NumPy, ``result = function(*operands, **options)``.
+
+    Attributes:
+        function: a ufunc or its `reduce`, `numpy.dot`, `numpy.where`, or one that gives a view.
+        operands: arrays, and numbers and other values.
+        options: by name.
+        result: an array: the operands of later steps are the results of earlier ones.
+        label: the name of the function.
+        is_view: whether it gives its first operand in another shape.
+        out: the place among the operands of an array to write the result into, if it takes one.
+    """
 
     function: Callable[..., Any]
-    operands: tuple[Any, ...]  # Symbols and numbers
+    operands: tuple[Any, ...]
     options: dict[str, Any]
-    result: Any  # a Symbol
+    result: Any
     label: str
+    is_view: bool = False
+    out: int | None = None
 
 
 class _Opaque(Exception):
     """Anything but a known function was called."""
-
-
-def is_view(function: Any) -> bool:
-    """Return whether a function of a step gives its operand in another shape."""
-    return isinstance(function, (attrgetter, methodcaller))
 
 
 def _same_bits(a: Any, b: Any) -> bool:
@@ -55,19 +63,19 @@ def _product_of(x: Any, y: Any) -> tuple[Callable[..., Any], Any]:
     """Return the function by which operations multiply matrices of these sizes, and the result."""
     if is_large_product(x, y):
         with use_kernels("auto"):  # the compiled kernel of a product is the product
-            return large_product, matrix_product(x, y)
+            return _large_product, matrix_product(x, y)
     result = np.matmul(x, y)
-    # `dot` is without the overhead of a generalized ufunc
-    is_same = x.ndim == y.ndim == 2 and _same_bits(np.dot(x, y), result)
-    return np.dot if is_same else np.matmul, result
+    # `dot` is without the overhead of a generalized ufunc, and the same where BLAS takes the strides
+    are_same = all(a.ndim == 2 and a.itemsize in a.strides for a in (x, y))
+    return np.dot if are_same and _same_bits(np.dot(x, y), result) else np.matmul, result
 
 
-def large_product(x: Any, y: Any, out: Any = None) -> Any:
+def _large_product(x: Any, y: Any, out: Any = None) -> Any:
     """Return ``matrix_product(x, y, out=out)``; `out` is given by position, as to `dot`."""
     return matrix_product(x, y, None, out)
 
 
-class Symbol(NDArrayOperatorsMixin):
+class _Symbol(NDArrayOperatorsMixin):
     """An array of the program, or the result of a step."""
 
     def __init__(self, array: Any, steps: list[Step]) -> None:
@@ -81,33 +89,37 @@ class Symbol(NDArrayOperatorsMixin):
     __array__ = __iter__ = __len__ = __bool__ = __float__ = __int__ = __index__ = _refuse
     __getitem__ = __setitem__ = __contains__ = _refuse
 
-    def astype(self, dtype: Any, copy: bool = True) -> Symbol:
+    def astype(self, dtype: Any, copy: bool = True) -> _Symbol:
         if copy or self.dtype != dtype:
             raise _Opaque
         return self
 
     @property
-    def T(self) -> Symbol:
-        return self._step(attrgetter("T"), (self,), {}, "transpose")
+    def T(self) -> _Symbol:
+        return self._step(attrgetter("T"), (self,), {}, "transpose", True)
 
-    def _view(self, name: str, *options: Any) -> Symbol:
-        return self._step(methodcaller(name, *options), (self,), {}, name)
+    def _view(self, name: str, *options: Any) -> _Symbol:
+        return self._step(methodcaller(name, *options), (self,), {}, name, True)
 
     reshape = functools.partialmethod(_view, "reshape")
     swapaxes = functools.partialmethod(_view, "swapaxes")
     transpose = functools.partialmethod(_view, "transpose")
 
-    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Symbol:
-        return self._step(np.add.reduce, (self, axis, dtype, None, keepdims), {}, "sum")
+    def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> _Symbol:
+        return self._reduced(np.add, self, axis, dtype, keepdims)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Symbol:
+    def _reduced(
+        self, ufunc: Any, x: Any, axis: Any = None, dtype: Any = None, keepdims: bool = False
+    ) -> _Symbol:
+        operands, name = (x, axis, dtype, None, bool(keepdims)), _NAMES.get(ufunc, ufunc.__name__)
+        return self._step(ufunc.reduce, operands, {}, name, out=3)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> _Symbol:
         out = options.pop("out", (None,))[0]
         if method == "reduce":
-            axis, dtype = options.pop("axis", 0), options.pop("dtype", None)
-            operands = (*inputs, axis, dtype, None, bool(options.pop("keepdims", False)))
-            if options or out is not None or len(operands) != 5:
+            if options.keys() - {"axis", "dtype", "keepdims"} or out is not None or len(inputs) > 1:
                 raise _Opaque
-            return self._step(ufunc.reduce, operands, {}, _NAMES.get(ufunc, ufunc.__name__))
+            return self._reduced(ufunc, *inputs, **{"axis": 0, **options})
         if method != "__call__" or ufunc.nout != 1 or ufunc.signature not in _PLAIN_UFUNCS:
             raise _Opaque
         if options.keys() - {"dtype"}:
@@ -115,8 +127,8 @@ class Symbol(NDArrayOperatorsMixin):
         result = self._step(ufunc, inputs, options, ufunc.__name__)
         return result if out is None else self._replace(out, result)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Symbol:
-        if function in _VIEWS and isinstance(args[0], Symbol) and not kwargs:
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> _Symbol:
+        if function in _VIEWS and isinstance(args[0], _Symbol) and not kwargs:
             return args[0]._view(function.__name__, *args[1:])
         if function in _REDUCTIONS and len(args) == 1:
             return self.__array_ufunc__(
@@ -126,27 +138,37 @@ class Symbol(NDArrayOperatorsMixin):
             raise _Opaque
         return self._step(function, args, {}, "where")
 
-    def _step(self, function: Any, operands: Any, options: dict[str, Any], label: str) -> Symbol:
-        given = (bool, int, float, np.generic, Symbol)
+    def _step(
+        self,
+        function: Any,
+        operands: Any,
+        options: Any,
+        label: str,
+        is_view: bool = False,
+        out: int | None = None,
+    ) -> _Symbol:
+        given = (bool, int, float, np.generic, _Symbol)
         known = given if isinstance(function, np.ufunc) else (*given, type(None), tuple, np.dtype)
         if not all(isinstance(x, known) for x in operands):
             raise _Opaque
-        arrays = [x.array if isinstance(x, Symbol) else x for x in operands]
+        arrays = [x.array if isinstance(x, _Symbol) else x for x in operands]
         with np.errstate(all="ignore"):
             if function is np.matmul and all(type(x) is np.ndarray for x in arrays):
                 function, result = _product_of(*arrays)
             else:
                 result = np.asarray(function(*arrays, **options))
-        symbol = Symbol(result, self.steps)
-        self.steps.append(Step(function, operands, options, symbol, label))
+        if isinstance(function, np.ufunc) or function in (np.dot, _large_product):
+            out = len(operands)
+        symbol = _Symbol(result, self.steps)
+        self.steps.append(Step(function, operands, options, symbol, label, is_view, out))
         return symbol
 
-    def _replace(self, out: Symbol, result: Symbol) -> Symbol:
+    def _replace(self, out: _Symbol, result: _Symbol) -> _Symbol:
         """Write a result into a symbol: the steps before have had another one."""
         made = [step for step in self.steps if step.result is out]
-        viewed = any(is_view(f) and any(x is out for x in given) for f, given, *_ in self.steps)
+        viewed = any(step.is_view and step.operands[0] is out for step in self.steps)
         layouts = [(x.shape, x.dtype) for x in (out, result)]
-        if not made or viewed or is_view(made[0].function) or layouts[0] != layouts[1]:
+        if not made or viewed or made[0].is_view or layouts[0] != layouts[1]:
             raise _Opaque
         old = copy.copy(out)
         for n, step in enumerate(self.steps):
@@ -159,23 +181,35 @@ class Symbol(NDArrayOperatorsMixin):
         return out
 
 
-def expand(
+def numpy_steps(
     function: Any, arguments: Sequence[Any], options: dict[str, Any], result: Any
 ) -> list[Step]:
-    """Return the steps by which a function computes `result`, none if they are not known.
+    """Return the steps by which a function has computed `result`, none if they are not known.
 
-    The operands are Symbols and numbers; those of arguments have `Symbol.array` among `arguments`.
+    Args:
+        function: one that an `Observer` was told of: the forward of an operation, a backward rule.
+        arguments: arrays and other values.
+        options: by name.
+        result: an array. The one of the last step has the same bits.
+
+    >>> import numpy as np
+    >>> from nn_tensor.extend import numpy_steps
+    >>> x = np.array([1.0, 2.0])
+    >>> def forward(xp, x):
+    ...     return xp.exp(x) * 2
+    >>> [step.label for step in numpy_steps(forward, (np, x), {}, forward(np, x))]
+    ['exp', 'multiply']
     """
     steps: list[Step] = []
     given: list[Any] = []
     for x in (*arguments, *options.values()):
         if type(x) is np.ndarray:
-            given.append(Symbol(x, steps))
+            given.append(_Symbol(x, steps))
         elif x is np or isinstance(x, _HARMLESS) or _is_shape(x):
             given.append(x)
         else:
             return []  # a generator, which would be drawn from, or a list, which would be filled
-    if not any(isinstance(x, Symbol) for x in given) or not hasattr(result, "dtype"):
+    if not any(isinstance(x, _Symbol) for x in given) or not hasattr(result, "dtype"):
         return []
     count = len(arguments)
     named = dict(zip(options, given[count:], strict=True))
@@ -184,9 +218,18 @@ def expand(
             symbol = function(*given[:count], **named)
     except Exception:  # whatever a function raises that is given something it does not know
         return []
-    if not isinstance(symbol, Symbol) or not steps or symbol is not steps[-1].result:
+    if not isinstance(symbol, _Symbol) or not steps or symbol is not steps[-1].result:
         return []
-    return steps if _same_bits(symbol.array, np.asarray(result)) else []
+    if not _same_bits(symbol.array, np.asarray(result)):
+        return []
+    return [
+        step._replace(operands=tuple(map(_array, step.operands)), result=step.result.array)
+        for step in steps
+    ]
+
+
+def _array(x: Any) -> Any:
+    return x.array if isinstance(x, _Symbol) else x
 
 
 def _is_shape(x: Any) -> bool:
