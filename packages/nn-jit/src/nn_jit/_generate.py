@@ -185,7 +185,8 @@ class _Generator:
     def expression(self, call: Call, filling: bool) -> str:
         arguments = [self.text(x) for x in call.arguments]
         if filling and call.out is not None:
-            arguments[call.out : call.out + 1] = [self.names[id(call.results[0])]]
+            keyword = "out=" if isinstance(call.function, np.ufunc) else ""
+            arguments[call.out : call.out + 1] = [keyword + self.names[id(call.results[0])]]
         arguments += [f"{name}={self.text(x)}" for name, x in call.options.items()]
         name = re.sub(r"\W+", "_", getattr(call.function, "__name__", "call"))
         expression = f"{self.bind(f'{name}_f', call.function)}({', '.join(arguments)})"

@@ -121,7 +121,7 @@ class Guards:
     fetched: dict[int, tuple[Any, Any, bool]] = dataclasses.field(default_factory=dict)
     """Tensors whose array is read anew: with its layout, and whether they require a gradient."""
     gradients: dict[int, tuple[TensorRef, Any]] = dataclasses.field(default_factory=dict)
-    """The layouts of gradients before the call, None where there was none, ... if it is not read."""
+    """Layouts of gradients before the call: None where there was none, ... where it is not read."""
     reads: dict[Any, Read] = dataclasses.field(default_factory=dict)
     aliases: dict[int, tuple[Any, TensorRef, bool]] = dataclasses.field(default_factory=dict)
     """Tensors that had the array of another one, and whether they require a gradient."""

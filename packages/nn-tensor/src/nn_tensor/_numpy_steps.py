@@ -65,7 +65,7 @@ def _product_of(x: Any, y: Any) -> tuple[Callable[..., Any], Any]:
         with use_kernels("auto"):  # the compiled kernel of a product is the product
             return _large_product, matrix_product(x, y)
     result = np.matmul(x, y)
-    # `dot` is without the overhead of a generalized ufunc, and the same where BLAS takes the strides
+    # `dot` is without the overhead of a generalized ufunc, and the same where BLAS takes strides
     are_same = all(a.ndim == 2 and a.itemsize in a.strides for a in (x, y))
     return np.dot if are_same and _same_bits(np.dot(x, y), result) else np.matmul, result
 
