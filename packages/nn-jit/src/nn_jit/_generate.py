@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,8 +11,7 @@ from nn_tensor.extend import array_of, new_tensor, set_gradient
 
 from nn_jit._plan import last_uses, plan_buffers
 from nn_jit._program import Call, JitError, Made, Program, TensorRef, Value
-from nn_jit._results import checked
-from nn_jit._same import layout_of
+from nn_jit._same import checked, layout_of
 
 __all__ = ["generate"]
 
@@ -27,8 +25,7 @@ def generate(program: Program) -> None:
     program.source = "def replay(leaves):\n" + "".join(f"    {x}\n" for x in generator.lines)
     code = compile(program.source, f"<nn_jit program {next(_NUMBERS)}>", "exec")
     exec(code, generator.space)
-    replay: Callable[[Any], Any] = generator.space["replay"]
-    program.replay = replay
+    program.replay = generator.space["replay"]
 
 
 def _refuse(array: Any, expected: Any, label: str, kind: str) -> NoReturn:
@@ -63,7 +60,7 @@ class _Generator:
         self.last = last_uses(program)
         self.buffers = plan_buffers(program)
         self.fixed: dict[int, Any] = {}  # arrays that are the same in each replay, by their values
-        self.operands = {id(v) for c in program.calls if c.kind in _KINDS for v in c.inputs}
+        self.operands = {id(value) for c in program.calls if c.computes for value in c.inputs}
 
     def bind(self, prefix: str, value: Any) -> str:
         """Return the global name of an object."""
@@ -98,10 +95,10 @@ class _Generator:
 
     def made(self, result: Made) -> str:
         """Return the expression of a new Tensor; one that is returned twice is one Tensor."""
-        value = self.names[id(result.value)]
         if id(result) not in self.returned:
-            self.returned[id(result)] = name = f"r{len(self.returned)}"
+            value, name = self.names[id(result.value)], f"r{len(self.returned)}"
             value = f"asarray({value})" if result.value.zero_d else value
+            self.returned[id(result)] = name
             self.lines.append(f"{name} = new_tensor({value})")
             if result.needs_grad:
                 self.lines.append(f"{name}.requires_grad = True")
@@ -111,13 +108,11 @@ class _Generator:
 
     def run(self) -> None:
         program = self.program
-        arguments = "".join(f"x{n}, " for n in range(len(program.inputs)))
-        if arguments:
-            self.lines.append(f"{arguments}= leaves")
+        if program.inputs:
+            self.lines.append("".join(f"x{n}, " for n in range(len(program.inputs))) + "= leaves")
         for number, (value, is_tensor) in enumerate(program.inputs):
             self.names[id(value)] = f"a{number}" if is_tensor else f"x{number}"
-            if is_tensor:
-                self.lines.append(f"a{number} = array_of(x{number})")
+            self.lines += [f"a{number} = array_of(x{number})"] if is_tensor else []
         for number, (tensor, value) in enumerate(program.states):
             if id(tensor) in program.guards.fetched:
                 self.names[id(value)] = f"s{number}"
@@ -129,6 +124,7 @@ class _Generator:
         self.lines.append(f"return {self.text(program.output)}")
 
     def call(self, position: int, call: Call) -> None:
+        """Call a function, name what it gives, and forget what nobody uses any longer."""
         used = call.inputs
         for value in used:
             if value.source is None:
@@ -140,12 +136,11 @@ class _Generator:
             array = self.fixed[id(call.arguments[0])]
             if np.may_share_memory(view := call.function(array), array):  # else it is a copy
                 return self.fix(call.results[0], view, "v")
+        dead = {self.names[id(value)] for value in used if self.last[id(value)] == position}
         if call.kind == "fused":
             self.loop(position, call)
-            dead = set()
         else:
-            dead = self.line(position, call)
-        dead |= {self.names[id(v)] for v in used if self.last[id(v)] == position}
+            dead |= self.line(f"t{position}", call)
         if dead := {name for name in dead if name[0] == "t"}:
             self.lines.append(f"del {', '.join(sorted(dead))}")
         return None
@@ -163,30 +158,31 @@ class _Generator:
                 names[n] = f"asarray({names[n]})"
         self.lines.append(f"{self.bind('loop', call.function)}({', '.join(names)})")
 
-    def line(self, position: int, call: Call) -> set[str]:
-        """Call a function, and name what it gives; return names of what nobody uses."""
+    def line(self, target: str, call: Call) -> set[str]:
+        """Call any other function; return the name of its result where nobody uses it as such."""
         results = [value for value in call.results if id(value) not in self.buffers]
-        is_shown = call.check == "shape" or any(id(value) in self.last for value in results)
-        raw = {f"t{position}"} if is_shown else set()
-        target = f"t{position} = " if is_shown else ""
-        self.lines.append(target + self.expression(call, filling=call.results != results))
+        if call.check == "shape" or any(id(value) in self.last for value in results):
+            self.lines.append(f"{target} = {self.expression(call)}")
+        else:
+            self.lines.append(self.expression(call))
+            target = ""
         for value in results:
-            part = f"t{position}" + "".join(f"[{n}]" for n in value.path)
+            part = target + "".join(f"[{n}]" for n in value.path)
             if id(value) in self.last:
-                self.names[id(value)] = name = re.sub(r"\W+", "_", part).rstrip("_")
-                if value.zero_d and call.kind == "operation":
-                    part = f"asarray({part})"
-                self.lines += [f"{name} = {part}"] if name != part else []
-                part = name
+                name = re.sub(r"\W+", "_", part).rstrip("_")
+                is_scalar = value.zero_d and call.kind == "operation"
+                if is_scalar or name != part:
+                    self.lines.append(f"{name} = {f'asarray({part})' if is_scalar else part}")
+                self.names[id(value)] = part = name
             if value.shape is not None:
                 self.check(call, value, part)
-        return raw - {self.names.get(id(value)) for value in results}
+        return {target} - {self.names.get(id(value)) for value in results} - {""}
 
-    def expression(self, call: Call, filling: bool) -> str:
+    def expression(self, call: Call) -> str:
         arguments = [self.text(x) for x in call.arguments]
-        if filling and call.out is not None:
+        if call.out is not None and id(call.results[0]) in self.buffers:
             keyword = "out=" if isinstance(call.function, np.ufunc) else ""
-            arguments[call.out : call.out + 1] = [keyword + self.names[id(call.results[0])]]
+            arguments[call.out : call.out + 1] = [keyword + self.text(call.results[0])]
         arguments += [f"{name}={self.text(x)}" for name, x in call.options.items()]
         name = re.sub(r"\W+", "_", getattr(call.function, "__name__", "call"))
         expression = f"{self.bind(f'{name}_f', call.function)}({', '.join(arguments)})"
@@ -196,13 +192,12 @@ class _Generator:
 
     def check(self, call: Call, value: Value, part: str) -> None:
         """Check what may differ from what was recorded, which a compiled loop does not."""
-        tests = {"shape": f"{part}.shape != {value.shape}"}
         layout = layout_of(value.array)
-        if call.check == "layout" and id(value) in self.operands:
-            tests["layout"] = f"layout_of({part}) != {self.bind('c', layout)}"
-        if call.check in tests:
-            refusal = f"refuse({part}, {self.bind('c', layout)}, {call.label!r}, {call.kind!r})"
-            self.lines.append(f"if {tests[call.check]}: {refusal}")
-
-
-_KINDS = ("operation", "fused")
+        expected = self.bind("c", layout)
+        if call.check == "shape":
+            test = f"{part}.shape != {value.shape}"
+        elif call.check == "layout" and id(value) in self.operands:
+            test = f"layout_of({part}) != {expected}"
+        else:
+            return
+        self.lines.append(f"if {test}: refuse({part}, {expected}, {call.label!r}, {call.kind!r})")

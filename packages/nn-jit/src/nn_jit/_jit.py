@@ -14,11 +14,10 @@ from nn_tensor.extend import caller, check_bool, current_observer, is_anomaly_de
 from nn_jit._explain import Explanation, ProgramExplanation
 from nn_jit._fuse import fuse
 from nn_jit._generate import generate
-from nn_jit._guard import compile_guards, compile_quick_test
+from nn_jit._guard import compile_guards, compile_quick_test, difference, signature
 from nn_jit._plan import drop_unused, fold_constants
 from nn_jit._program import JitError, Program
 from nn_jit._record import record
-from nn_jit._signature import difference, signature
 from nn_jit._verify import verify
 from nn_jit._watch import drop_temporary
 
@@ -38,7 +37,7 @@ def _compile(program: Program, fused: bool) -> None:
         fuse(program)
     generate(program)
     drop_temporary(program.guards.reads)
-    program.changed = compile_guards(program.guards)
+    program.changed = compile_guards(program)
     for value in recorded:
         value.array = None
 

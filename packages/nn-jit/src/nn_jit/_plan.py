@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_jit._program import Call, Program, values_in
-from nn_jit._tree import leaves_of
+from nn_jit._program import Call, Program, leaves_of, values_in
 
 __all__ = [
     "drop_unused",

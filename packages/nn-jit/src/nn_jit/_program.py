@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from nn_jit._tree import leaves_of
 
 __all__ = [
     "Call",
@@ -20,6 +18,10 @@ __all__ = [
     "Read",
     "TensorRef",
     "Value",
+    "is_tree",
+    "leaves_of",
+    "map_parts",
+    "map_tree",
     "refs_in",
     "values_in",
 ]
@@ -126,8 +128,7 @@ class Guards:
     aliases: dict[int, tuple[Any, TensorRef, bool]] = dataclasses.field(default_factory=dict)
     """Tensors that had the array of another one, and whether they require a gradient."""
     arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
-    """Parameters that are arguments: which one, or None for any that is not in `own`."""
-    own: set[int] = dataclasses.field(default_factory=set)
+    """Parameters that are arguments: which one, or None for any that the program has not itself."""
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -159,3 +160,35 @@ def values_in(template: Any) -> list[Value]:
 def refs_in(calls: Sequence[Call]) -> list[TensorRef]:
     """Return the Tensors among the arguments of calls."""
     return [x for call in calls for x in leaves_of(call.arguments) if isinstance(x, TensorRef)]
+
+
+# Structures: tuples, named tuples, lists and dicts
+
+
+def is_tree(x: Any) -> bool:
+    """Return whether `x` has parts; what is derived from a list or dict may have more of them."""
+    return type(x) in (tuple, list, dict) or (isinstance(x, tuple) and hasattr(x, "_fields"))
+
+
+def map_parts(function: Callable[[Any], Any], x: Any) -> Any:
+    """Return a structure like `x` of what a function gives for each of its parts."""
+    if type(x) is dict:
+        return {key: function(part) for key, part in x.items()}
+    parts = map(function, x)
+    return x._make(parts) if hasattr(x, "_fields") else type(x)(parts)
+
+
+def map_tree(function: Callable[[Any], Any], x: Any) -> Any:
+    """Return a structure like `x` of what a function gives for each leaf."""
+    if not is_tree(x):
+        return function(x)
+    return map_parts(lambda part: map_tree(function, part), x)
+
+
+def leaves_of(x: Any) -> Iterator[Any]:
+    """Yield what is in structures."""
+    if is_tree(x):
+        for part in x.values() if type(x) is dict else x:
+            yield from leaves_of(part)
+    else:
+        yield x

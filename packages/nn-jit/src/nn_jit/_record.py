@@ -31,11 +31,11 @@ from nn_jit._program import (
     Program,
     TensorRef,
     Value,
-    refs_in,
+    is_tree,
+    map_parts,
+    map_tree,
 )
-from nn_jit._results import changes_dtype, outline
-from nn_jit._same import PLAIN, layout_of
-from nn_jit._tree import is_tree, map_parts, map_tree
+from nn_jit._same import PLAIN, layout_of, outline
 from nn_jit._watch import Watcher
 
 __all__ = ["record"]
@@ -53,12 +53,10 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
     with observe(recorder), watcher.watch():
         result = function(*args, **kwargs)
     output = map_tree(recorder.output, result)
-    inputs = [(v, isinstance(x, Tensor)) for v, x in zip(recorder.given, leaves, strict=True)]
     guards, states = recorder.guards, list(recorder.states.values())
     for n in parameters:  # one that is reached from elsewhere: a replay could not tell who is meant
         guards.arguments.append((n, leaves[n] if watcher.holds(leaves[n]) else None))
-    guards.own.update(id(r.tensor) for r in refs_in(recorder.calls) if r.number is None)
-    program = Program(recorder.calls, inputs, states, output, guards)
+    program = Program(recorder.calls, recorder.given, states, output, guards)
     return program, map_tree(recorder.as_written, result)
 
 
@@ -69,7 +67,7 @@ class _Recorder(Observer):
         self.calls: list[Call] = []
         self.guards = Guards()
         self.states: dict[int, tuple[Any, Value]] = {}
-        self.given: list[Value] = []  # the arrays of the arguments
+        self.given: list[tuple[Value, bool]] = []  # the arrays of the arguments
         self.there: dict[int, TensorRef] = {}  # Tensors from before, by identity
         self.made_here: set[int] = set()  # Tensors that the program has made
         self.unknown: dict[int, str] = {}  # arrays of NumPy in Tensors, by where these were made
@@ -78,9 +76,8 @@ class _Recorder(Observer):
         for number, leaf in enumerate(leaves):
             array = array_of(leaf) if isinstance(leaf, Tensor) else leaf
             ref = self.there.setdefault(id(leaf), TensorRef(leaf, number))
-            self.given.append(Value(ref, array))
-            self.values.setdefault(id(array), self.given[-1])
-            self.keep.append(array)
+            self.given.append((Value(ref, array), isinstance(leaf, Tensor)))
+            self.values.setdefault(id(array), self.given[-1][0])
 
     # What is known
 
@@ -191,11 +188,8 @@ class _Recorder(Observer):
                 "compute it inside the function, or pass it .detach()",
             )
         ref = self.ref(tensor)
-        if (
-            id(tensor) in self.states or self.number_of(tensor) is not None
-        ):  # an external has replaced it
-            call = self.add("read array", "read array", array_of, (ref,))
-            call.check = "layout"
+        if id(tensor) in self.states or ref.number is not None:  # an external has replaced it
+            call = self.add("read array", "read array", array_of, (ref,), check="layout")
             return self.register(call, array)
         value = Value(ref, array)
         self.states[id(tensor)] = tensor, value
@@ -209,7 +203,7 @@ class _Recorder(Observer):
     def computed(
         self, function: Any, arguments: Any, options: Any, result: Any, label: str, writes: bool
     ) -> None:
-        if self.numbers and changes_dtype(list(filter(is_array, arguments)), self.numbers, result):
+        if self.numbers and _changes_dtype(list(filter(is_array, arguments)), self.numbers, result):
             self.refuse(
                 f"{label} got a number of Python that an external returned, whose dtype would be "
                 "that of the Tensor it meets",
@@ -227,7 +221,7 @@ class _Recorder(Observer):
         module = getattr(function, "__module__", None) or "numpy"
         for name, x in options.items():
             if type(x) is list and any(is_array(y) and id(y) not in self.values for y in x):
-                function, result = _Filling(function, name), (result, *x)
+                function, result = _filling(function, name), (result, *x)
                 options = {key: y for key, y in options.items() if key != name}
                 break
         call = self.add("operation", label, function, arguments, options, writes=writes)
@@ -239,11 +233,18 @@ class _Recorder(Observer):
 
     def step(self, step: Step, result: Any) -> None:
         """Record a call of a function of NumPy."""
-        call = self.add("operation", step.label, step.function, step.operands, step.options)
-        call.is_view, call.out = step.is_view, step.out
+        call = self.add(
+            "operation",
+            step.label,
+            step.function,
+            step.operands,
+            step.options,
+            is_view=step.is_view,
+            out=step.out,
+        )
         call.results.append(Value(call, result))
         self.values[id(result)] = self.values[id(step.result)] = call.results[0]
-        self.keep += [step.result, result]
+        self.keep.append(step.result)
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)
@@ -354,12 +355,24 @@ class _Recorder(Observer):
         return array_of(x).item() if id(x) in self.numbers and isinstance(x, Tensor) else x
 
 
-class _Filling:
-    """A function with a list among its options that it fills: it returns what it puts there too."""
+def _filling(function: Any, name: str) -> Any:
+    """Return a function that fills a list among its options as one that returns what is in it."""
 
-    def __init__(self, function: Any, name: str) -> None:
-        self.function, self.name = function, name
-
-    def __call__(self, *arguments: Any, **options: Any) -> tuple[Any, ...]:
+    def filled(*arguments: Any, **options: Any) -> tuple[Any, ...]:
         found: list[Any] = []
-        return self.function(*arguments, **options, **{self.name: found}), *found
+        return function(*arguments, **options, **{name: found}), *found
+
+    return filled
+
+
+def _changes_dtype(arrays: Sequence[Any], numbers: set[int], result: Any) -> bool:
+    """Return whether a result has another dtype with numbers of Python that stand in arrays.
+
+    `numbers` are the identities of these arrays.
+    """
+    others = [a.dtype for a in arrays if id(a) not in numbers]
+    if not others or len(others) == len(arrays):
+        return False
+    dtype, with_numbers = np.result_type(*others), np.result_type(*(a.dtype for a in arrays))
+    first = result[0] if type(result) is tuple and result else result
+    return dtype != with_numbers and getattr(first, "dtype", None) not in (bool, dtype)

@@ -1,4 +1,4 @@
-"""What counts as the same from one call to another: values of Python, and layouts of arrays."""
+"""What is the same from one call to another: values, layouts, and what an external gives."""
 
 from __future__ import annotations
 
@@ -7,8 +7,22 @@ from operator import is_
 from typing import Any
 
 import numpy as np
+from nn_tensor import Tensor
+from nn_tensor.extend import array_of, is_array
 
-__all__ = ["MISSING", "PLAIN", "Identity", "exact", "is_unchanged", "layout_of", "same"]
+from nn_jit._program import JitError, is_tree, map_tree
+
+__all__ = [
+    "MISSING",
+    "PLAIN",
+    "Identity",
+    "checked",
+    "exact",
+    "is_unchanged",
+    "layout_of",
+    "outline",
+    "same",
+]
 
 MISSING: Any = object()
 """What is read where a variable or attribute does not exist."""
@@ -60,3 +74,38 @@ def layout_of(array: Any) -> tuple[tuple[int, ...], Any, Any]:
     array = array if hasattr(array, "dtype") else np.asarray(array)
     in_order = array.ndim < 2 or array.flags.c_contiguous
     return array.shape, array.dtype, None if in_order else array.strides
+
+
+def outline(x: Any) -> Any:
+    """Return what an external gave, with MISSING for arrays and for objects that may hold some."""
+
+    def part(y: Any) -> Any:
+        is_part = is_array(y) or isinstance(y, Tensor)
+        return MISSING if is_part or not (y is x or isinstance(y, PLAIN)) else y
+
+    return map_tree(part, x)
+
+
+def checked(x: Any, expected: Any, label: str) -> Any:
+    """Return what an external gives in a replay with arrays in place of Tensors.
+
+    Raises:
+        JitError: if it is not as it was recorded, beside the values of arrays.
+    """
+    if not _fits(x, expected):
+        raise JitError(
+            f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
+            "replay would not see; return such a number as an array, np.asarray(number, dtype)"
+        )
+    return map_tree(lambda y: array_of(y) if isinstance(y, Tensor) else y, x)
+
+
+def _fits(x: Any, expected: Any) -> bool:
+    if expected is MISSING or not is_tree(expected):
+        return expected is MISSING or same(x, expected)
+    if type(x) is not type(expected) or len(x) != len(expected):
+        return False
+    keys = expected if isinstance(x, dict) else range(len(x))
+    return (not isinstance(x, dict) or list(x) == list(keys)) and all(
+        _fits(x[key], expected[key]) for key in keys
+    )

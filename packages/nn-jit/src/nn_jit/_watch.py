@@ -8,21 +8,22 @@ code names, and whatever is reached from these and from its arguments by attribu
 from __future__ import annotations
 
 import contextlib
+import dis
+import functools
 import gc
 import inspect
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from sys import getrefcount
 from types import CellType, CodeType, FrameType, FunctionType, MemberDescriptorType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from nn_tensor import Tensor
 from nn_tensor.extend import FRAMEWORK, current_observer
 
-from nn_jit._names import names_of
 from nn_jit._program import Read
 from nn_jit._same import MISSING, PLAIN, same
 
@@ -32,6 +33,48 @@ _LIBRARIES = {"nn_tensor", "nn_kernels", "nn_jit", "numpy", "numba", "cupy"}
 _UNWATCHED = sys.stdlib_module_names | _LIBRARIES | {"nn_optim"}
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 _LONGEST = 256  # containers beyond it are data, not structure
+
+
+_BY_STRING = {"getattr", "hasattr", "attrgetter", "vars", "__dict__"}
+_ERRORS = {"AttributeError", "Exception", "suppress"}
+
+
+class Names(NamedTuple):
+    """Names that a code reads itself; those in functions inside it are names of their code."""
+
+    variables: tuple[str, ...]  # global ones
+    free: tuple[str, ...]  # of a function around it
+    imports: tuple[str, ...]  # modules, perhaps relative to a package
+    attributes: frozenset[str]
+    optional: frozenset[str]  # attributes without which it may go on
+
+
+@functools.lru_cache(4096)
+def names_of(code: CodeType) -> Names:
+    """Return the names that a code reads, in the order of its instructions."""
+    found: dict[str, dict[str, None]] = {}
+    for instruction in dis.get_instructions(code):
+        found.setdefault(instruction.opname, {})[instruction.argval] = None
+    variables = tuple(found.get("LOAD_GLOBAL", {}))
+    free = tuple(name for name in found.get("LOAD_DEREF", {}) if name in code.co_freevars)
+    kinds = ("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM")
+    attributes = {name for kind in kinds for name in found.get(kind, {})}
+    used = {*variables, *free, *attributes}
+    by_string = used & _BY_STRING or "MATCH_CLASS" in found
+    strings = set(_strings(code.co_consts)) if by_string else set()
+    attributes = {x for x in (*attributes, *strings) if not x.startswith("__")}
+    optional = attributes if used & _ERRORS else attributes & strings
+    imports = tuple(found.get("IMPORT_NAME", {}))
+    return Names(variables, free, imports, frozenset(attributes), frozenset(optional))
+
+
+def _strings(constants: Iterable[Any]) -> Iterator[str]:
+    """Yield the names among constants, in tuples and sets of them too."""
+    for x in constants:
+        if isinstance(x, str):
+            yield from filter(str.isidentifier, x.split("."))
+        elif isinstance(x, (tuple, frozenset)):
+            yield from _strings(x)
 
 
 class Watcher:
