@@ -10,7 +10,7 @@ import numpy as np
 from nn_tensor.extend import array_of, new_tensor, set_gradient
 
 from nn_jit._plan import last_uses, plan_buffers
-from nn_jit._program import Call, JitError, Made, Program, TensorRef, Value
+from nn_jit._program import Call, JitError, Made, Program, Ref, Value
 from nn_jit._same import checked, layout_of
 
 __all__ = ["generate"]
@@ -78,7 +78,7 @@ class _Generator:
         """Return the expression of an argument, or of what the function returns."""
         if isinstance(template, Value):
             return self.names[id(template)]
-        if isinstance(template, TensorRef):
+        if isinstance(template, Ref):
             number = template.number
             return self.bind("p", template.tensor) if number is None else f"x{number}"
         if isinstance(template, Made):

@@ -19,7 +19,7 @@ from nn_tensor.extend import (
     needs_grad_of,
 )
 
-from nn_jit._program import JitError, Program, Read, refs_in
+from nn_jit._program import JitError, Program, Read
 from nn_jit._same import MISSING, PLAIN, exact, is_unchanged, layout_of, same
 
 __all__ = ["compile_guards", "compile_quick_test", "difference", "signature"]
@@ -31,6 +31,8 @@ _STATES = {
         "a Tensor requires a gradient, or no longer does (freeze)",
     "not any(map(hooks_of, hooked))": "the hooks of a Tensor",
 }  # fmt: skip
+
+
 _FUNCTIONS = {
     "array_of": array_of, "current_modes": current_modes, "hooks_of": hooks_of, "is_": is_,
     "is_unchanged": is_unchanged, "needs_grad_of": needs_grad_of, "Tensor": Tensor,
@@ -117,7 +119,7 @@ def _words_of_part(part: Any) -> str:
 def compile_guards(program: Program) -> Callable[[Sequence[Any]], str | None]:
     """Return a function of the leaves that says what has changed, or None."""
     guards = program.guards
-    own = {id(ref.tensor) for ref in refs_in(program.calls) if ref.number is None}
+    own = {id(ref.tensor) for ref in program.refs if ref.number is None}
     tensors, arrays, needs = ([row[n] for row in guards.states.values()] for n in range(3))
     leaves = [ref for ref, _ in guards.gradients.values() if not hooks_of(ref.tensor)]
     hooked = [ref.tensor for ref in leaves if ref.number is None]
@@ -197,10 +199,10 @@ def _test(n: int, read: Read, known: dict[str, Any]) -> str:
 
 def _compiled(argument: str, body: str, names: dict[str, Any]) -> Any:
     """Return a function, whose names are arguments too: these are read fastest."""
-    names = {**_FUNCTIONS, **names}
+    space = {**_FUNCTIONS, **names}
     used = "".join(f", {name}={name}" for name in names if name in body)
-    exec(f"def compiled({argument}{used}):{body}\n", names)
-    return names["compiled"]
+    exec(f"def compiled({argument}{used}):{body}\n", space)
+    return space["compiled"]
 
 
 def compile_quick_test(key: Any, args: tuple[Any, ...]) -> Callable[[Any], bool]:

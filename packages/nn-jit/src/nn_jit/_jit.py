@@ -15,7 +15,7 @@ from nn_jit._explain import Explanation, ProgramExplanation
 from nn_jit._fuse import fuse
 from nn_jit._generate import generate
 from nn_jit._guard import compile_guards, compile_quick_test, difference, signature
-from nn_jit._plan import drop_unused, fold_constants
+from nn_jit._plan import drop_unused
 from nn_jit._program import JitError, Program
 from nn_jit._record import record
 from nn_jit._verify import verify
@@ -32,7 +32,6 @@ def _compile(program: Program, fused: bool) -> None:
     """Make a program that was recorded ready to run."""
     recorded = [value for call in program.calls for value in call.results]
     drop_unused(program)
-    fold_constants(program)
     if fused:
         fuse(program)
     generate(program)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from nn_tensor.extend import leaves_of
 
-from nn_jit._program import Call, Program, leaves_of, values_in
+from nn_jit._program import Call, Program, values_in
 
 __all__ = [
     "drop_unused",
-    "fold_constants",
     "generators_of",
     "last_uses",
     "plan_buffers",
@@ -26,56 +26,42 @@ def generators_of(call: Call) -> list[np.random.Generator]:
     return [x for x in leaves if isinstance(x, np.random.Generator)]
 
 
-def _does_more(call: Call) -> bool:
-    """Return whether a call does more than to give its result: it writes, draws or checks."""
-    is_read = call.kind in ("read array", "read gradient")
-    computes = (call.computes and call.check != "shape") or is_read
-    return not computes or bool(generators_of(call))
-
-
 def drop_unused(program: Program) -> None:
-    """Drop the calls whose results nobody uses, from the last to the first.
+    """Drop the calls whose results nobody uses, and those that are the same in each replay.
 
-    What reads indices stays, since it may raise.
+    What writes, draws or reads indices stays: it may raise. The same are results that are computed
+    of shapes alone, as the gradient that a backward pass starts from. They are kept, unless someone
+    could write into them or keep them: where operations alone use them.
     """
     needed = {id(value) for value in values_in(program.output)}
+    ends, count = _ends(program), len(program.calls)
     kept: list[Call] = []
     for call in reversed(program.calls):
-        if _does_more(call) or any(id(value) in needed for value in call.results):
+        gives = call.kind in ("read array", "read gradient") or _computes_alone(call)
+        is_needed = not gives or call.check == "shape"
+        if is_needed or any(id(value) in needed for value in call.results):
             needed.update(id(value) for value in call.inputs)
             kept.append(call)
-    _keep(program, kept[::-1])
-
-
-def _keep(program: Program, calls: list[Call]) -> None:
-    program.dropped += len(program.calls) - len(calls)
-    program.calls = calls
-
-
-def fold_constants(program: Program) -> None:
-    """Keep what is computed of shapes alone, as the gradient that a backward pass starts from.
-
-    Only where no one can write into it or keep it: it is used by operations alone.
-    """
-    ends, folded = _ends(program), set[int]()
-    kept: list[Call] = []
-    for call in program.calls:
-        inputs = call.inputs
+    program.calls = []
+    for call in reversed(kept):
         starts = call.label in ("ones_like", "zeros_like") and call.check != "layout"
-        starts = starts or (bool(inputs) and all(id(value) in folded for value in inputs))
-        value = call.results[0] if len(call.results) == 1 else None
+        is_same = starts or (bool(call.inputs) and all(v.source is None for v in call.inputs))
+        value = call.results[0] if is_same and _computes_alone(call) else None
         if (
-            not (starts and call.computes and value is not None and value.array is not None)
-            or generators_of(call)
-            or value.path
-            or value.nbytes >= _MOST_FOLDED
-            or ends.get(id(value), 0) == len(program.calls)
+            value is not None
+            and value.array is not None
+            and value.path == ()
+            and value.nbytes < _MOST_FOLDED
+            and ends.get(id(value), 0) < count
         ):
-            kept.append(call)
-        else:
-            folded.add(id(value))
             value.source = None
-    _keep(program, kept)
+        else:
+            program.calls.append(call)
+    program.dropped = count - len(program.calls)
+
+
+def _computes_alone(call: Call) -> bool:
+    return call.computes and not generators_of(call)
 
 
 def last_uses(program: Program) -> dict[int, int]:

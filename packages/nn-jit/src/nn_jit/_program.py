@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from nn_tensor.extend import leaves_of
 
-__all__ = [
-    "Call",
-    "Guards",
-    "JitError",
-    "Made",
-    "Program",
-    "Read",
-    "TensorRef",
-    "Value",
-    "is_tree",
-    "leaves_of",
-    "map_parts",
-    "map_tree",
-    "refs_in",
-    "values_in",
-]
+__all__ = ["Call", "Guards", "JitError", "Made", "Program", "Read", "Ref", "Value", "values_in"]
 
 
 class JitError(RuntimeError):
@@ -43,9 +29,7 @@ class Value:
         contiguous: whether it is in C order.
     """
 
-    def __init__(
-        self, source: Call | TensorRef | None, array: Any, path: tuple[int, ...] = ()
-    ) -> None:
+    def __init__(self, source: Call | Ref | None, array: Any, path: tuple[int, ...] = ()) -> None:
         self.source, self.array, self.path = source, array, path
         self.shape: Any = getattr(array, "shape", None)
         self.dtype: Any = getattr(array, "dtype", None)
@@ -56,7 +40,7 @@ class Value:
 
 
 @dataclasses.dataclass(slots=True, eq=False)
-class TensorRef:
+class Ref:
     """A Tensor itself, or an array: an argument, or one that was there before."""
 
     tensor: Any
@@ -80,7 +64,7 @@ class Call:
     label: str
     function: Any  # of what is called; a fused one gets arrays to fill after the arguments
     place: str
-    arguments: tuple[Any, ...] = ()  # with Values, TensorRefs and Made in structures
+    arguments: tuple[Any, ...] = ()  # with Values, Refs and Made in structures
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     results: list[Value] = dataclasses.field(default_factory=list)
     writes: bool = False  # into its first argument
@@ -122,10 +106,10 @@ class Guards:
     states: dict[int, tuple[Any, Any, bool]] = dataclasses.field(default_factory=dict)
     fetched: dict[int, tuple[Any, Any, bool]] = dataclasses.field(default_factory=dict)
     """Tensors whose array is read anew: with its layout, and whether they require a gradient."""
-    gradients: dict[int, tuple[TensorRef, Any]] = dataclasses.field(default_factory=dict)
+    gradients: dict[int, tuple[Ref, Any]] = dataclasses.field(default_factory=dict)
     """Layouts of gradients before the call: None where there was none, ... where it is not read."""
     reads: dict[Any, Read] = dataclasses.field(default_factory=dict)
-    aliases: dict[int, tuple[Any, TensorRef, bool]] = dataclasses.field(default_factory=dict)
+    aliases: dict[int, tuple[Any, Ref, bool]] = dataclasses.field(default_factory=dict)
     """Tensors that had the array of another one, and whether they require a gradient."""
     arguments: list[tuple[int, Any]] = dataclasses.field(default_factory=list)
     """Parameters that are arguments: which one, or None for any that the program has not itself."""
@@ -138,7 +122,7 @@ class Program:
     calls: list[Call]
     inputs: list[tuple[Value, bool]]  # and whether it is the array of a Tensor
     states: list[tuple[Any, Value]]  # the Tensors that were there before
-    output: Any  # what the function returns, with Values, TensorRefs and Made inside
+    output: Any  # what the function returns, with Values, Refs and Made inside
     guards: Guards
     dropped: int = 0  # calls whose result nobody uses, or is always the same
     buffers: list[Any] = dataclasses.field(default_factory=list)  # the memory of a replay
@@ -149,46 +133,15 @@ class Program:
     verified: bool = False
     replays: int = 0
 
+    @property
+    def refs(self) -> list[Ref]:
+        """The Tensors among the arguments of its calls."""
+        leaves = leaves_of([call.arguments for call in self.calls])
+        return [x for x in leaves if isinstance(x, Ref)]
+
 
 def values_in(template: Any) -> list[Value]:
     """Return the values in the arguments of a call, or in what a function returns."""
     leaves = list(leaves_of(template))
     found = [part for x in leaves if isinstance(x, Made) for part in (x.value, x.gradient)]
     return [x for x in leaves + found if isinstance(x, Value)]
-
-
-def refs_in(calls: Sequence[Call]) -> list[TensorRef]:
-    """Return the Tensors among the arguments of calls."""
-    return [x for call in calls for x in leaves_of(call.arguments) if isinstance(x, TensorRef)]
-
-
-# Structures: tuples, named tuples, lists and dicts
-
-
-def is_tree(x: Any) -> bool:
-    """Return whether `x` has parts; what is derived from a list or dict may have more of them."""
-    return type(x) in (tuple, list, dict) or (isinstance(x, tuple) and hasattr(x, "_fields"))
-
-
-def map_parts(function: Callable[[Any], Any], x: Any) -> Any:
-    """Return a structure like `x` of what a function gives for each of its parts."""
-    if type(x) is dict:
-        return {key: function(part) for key, part in x.items()}
-    parts = map(function, x)
-    return x._make(parts) if hasattr(x, "_fields") else type(x)(parts)
-
-
-def map_tree(function: Callable[[Any], Any], x: Any) -> Any:
-    """Return a structure like `x` of what a function gives for each leaf."""
-    if not is_tree(x):
-        return function(x)
-    return map_parts(lambda part: map_tree(function, part), x)
-
-
-def leaves_of(x: Any) -> Iterator[Any]:
-    """Yield what is in structures."""
-    if is_tree(x):
-        for part in x.values() if type(x) is dict else x:
-            yield from leaves_of(part)
-    else:
-        yield x

@@ -16,25 +16,17 @@ from nn_tensor.extend import (
     caller,
     gradient_of,
     has_graph,
+    has_parts,
     is_array,
+    map_parts,
+    map_structure,
     numpy_steps,
     observe,
     set_array,
     set_gradient,
 )
 
-from nn_jit._program import (
-    Call,
-    Guards,
-    JitError,
-    Made,
-    Program,
-    TensorRef,
-    Value,
-    is_tree,
-    map_parts,
-    map_tree,
-)
+from nn_jit._program import Call, Guards, JitError, Made, Program, Ref, Value
 from nn_jit._same import PLAIN, layout_of, outline
 from nn_jit._watch import Watcher
 
@@ -42,7 +34,7 @@ __all__ = ["record"]
 
 _KNOWN = FRAMEWORK | {"numpy", "cupy", "_operator"}
 _NUMBERS = (list, tuple, int, float, np.generic)
-_TEMPLATES = (Value, TensorRef, Made)
+_TEMPLATES = (Value, Ref, Made)
 
 
 def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tuple[Program, Any]:
@@ -52,12 +44,12 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
     watcher = Watcher(recorder.guards.reads, bool(parameters))
     with observe(recorder), watcher.watch():
         result = function(*args, **kwargs)
-    output = map_tree(recorder.output, result)
+    output = map_structure(recorder.output, result)
     guards, states = recorder.guards, list(recorder.states.values())
     for n in parameters:  # one that is reached from elsewhere: a replay could not tell who is meant
         guards.arguments.append((n, leaves[n] if watcher.holds(leaves[n]) else None))
     program = Program(recorder.calls, recorder.given, states, output, guards)
-    return program, map_tree(recorder.as_written, result)
+    return program, map_structure(recorder.as_written, result)
 
 
 class _Recorder(Observer):
@@ -68,14 +60,14 @@ class _Recorder(Observer):
         self.guards = Guards()
         self.states: dict[int, tuple[Any, Value]] = {}
         self.given: list[tuple[Value, bool]] = []  # the arrays of the arguments
-        self.there: dict[int, TensorRef] = {}  # Tensors from before, by identity
+        self.there: dict[int, Ref] = {}  # Tensors from before, by identity
         self.made_here: set[int] = set()  # Tensors that the program has made
         self.unknown: dict[int, str] = {}  # arrays of NumPy in Tensors, by where these were made
         self.numbers: set[int] = set()  # Tensors and arrays that stand for numbers of Python
         self.returned: dict[int, Made] = {}  # one for each Tensor
         for number, leaf in enumerate(leaves):
             array = array_of(leaf) if isinstance(leaf, Tensor) else leaf
-            ref = self.there.setdefault(id(leaf), TensorRef(leaf, number))
+            ref = self.there.setdefault(id(leaf), Ref(leaf, number))
             self.given.append((Value(ref, array), isinstance(leaf, Tensor)))
             self.values.setdefault(id(array), self.given[-1][0])
 
@@ -94,8 +86,8 @@ class _Recorder(Observer):
             "with functions of nn_tensor",
         )
 
-    def ref(self, tensor: Tensor) -> TensorRef:
-        return self.there.setdefault(id(tensor), TensorRef(tensor, None))
+    def ref(self, tensor: Tensor) -> Ref:
+        return self.there.setdefault(id(tensor), Ref(tensor, None))
 
     def number_of(self, tensor: Tensor) -> int | None:
         """Return which argument a Tensor is, None if it is none."""
@@ -146,7 +138,7 @@ class _Recorder(Observer):
             return self.made_of(x, value) if with_tensors else value
         if is_array(x) and not isinstance(x, np.generic):
             self.nowhere(name, x)
-        if is_tree(x):
+        if has_parts(x):
             return map_parts(lambda part: self.template(part, name, with_tensors), x)
         return x
 
@@ -173,7 +165,7 @@ class _Recorder(Observer):
                 is_another = is_another and not self.is_ours(x)
                 if known is None:
                     self.state(name, x, array)
-                elif is_another and isinstance(source, TensorRef) and x is not source.tensor:
+                elif is_another and isinstance(source, Ref) and x is not source.tensor:
                     self.guards.aliases[id(x)] = x, source, x.requires_grad
             elif known is None and isinstance(x, _NUMBERS) and hasattr(array, "dtype"):
                 self.values[id(array)] = Value(None, array)
@@ -233,15 +225,8 @@ class _Recorder(Observer):
 
     def step(self, step: Step, result: Any) -> None:
         """Record a call of a function of NumPy."""
-        call = self.add(
-            "operation",
-            step.label,
-            step.function,
-            step.operands,
-            step.options,
-            is_view=step.is_view,
-            out=step.out,
-        )
+        more = {"is_view": step.is_view, "out": step.out}
+        call = self.add("operation", step.label, step.function, step.operands, step.options, **more)
         call.results.append(Value(call, result))
         self.values[id(result)] = self.values[id(step.result)] = call.results[0]
         self.keep.append(step.result)

@@ -8,21 +8,11 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import array_of, is_array
+from nn_tensor.extend import array_of, has_parts, is_array, map_structure
 
-from nn_jit._program import JitError, is_tree, map_tree
+from nn_jit._program import JitError
 
-__all__ = [
-    "MISSING",
-    "PLAIN",
-    "Identity",
-    "checked",
-    "exact",
-    "is_unchanged",
-    "layout_of",
-    "outline",
-    "same",
-]
+__all__ = ["MISSING", "PLAIN", "checked", "exact", "is_unchanged", "layout_of", "outline", "same"]
 
 MISSING: Any = object()
 """What is read where a variable or attribute does not exist."""
@@ -83,7 +73,7 @@ def outline(x: Any) -> Any:
         is_part = is_array(y) or isinstance(y, Tensor)
         return MISSING if is_part or not (y is x or isinstance(y, PLAIN)) else y
 
-    return map_tree(part, x)
+    return map_structure(part, x)
 
 
 def checked(x: Any, expected: Any, label: str) -> Any:
@@ -97,11 +87,11 @@ def checked(x: Any, expected: Any, label: str) -> Any:
             f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
             "replay would not see; return such a number as an array, np.asarray(number, dtype)"
         )
-    return map_tree(lambda y: array_of(y) if isinstance(y, Tensor) else y, x)
+    return map_structure(lambda y: array_of(y) if isinstance(y, Tensor) else y, x)
 
 
 def _fits(x: Any, expected: Any) -> bool:
-    if expected is MISSING or not is_tree(expected):
+    if expected is MISSING or not has_parts(expected):
         return expected is MISSING or same(x, expected)
     if type(x) is not type(expected) or len(x) != len(expected):
         return False

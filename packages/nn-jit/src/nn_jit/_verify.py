@@ -10,7 +10,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_of, gradient_of, set_array, set_gradient
 
 from nn_jit._plan import generators_of
-from nn_jit._program import JitError, Program, refs_in
+from nn_jit._program import JitError, Program
 from nn_jit._same import MISSING, same
 
 __all__ = ["verify"]
@@ -49,7 +49,7 @@ class _State:
     """All that a program reads and writes beside its results, remembered."""
 
     def __init__(self, program: Program, leaves: Sequence[Any]) -> None:
-        refs = refs_in(program.calls)
+        refs = program.refs
         found = [ref.tensor if ref.number is None else leaves[ref.number] for ref in refs]
         found += [*(tensor for tensor, _ in program.states), *leaves]
         tensors = {id(x): x for x in found if isinstance(x, Tensor)}.values()

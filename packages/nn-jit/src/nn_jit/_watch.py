@@ -254,14 +254,6 @@ class Watcher:
         return False
 
 
-def _references_of_a_variable() -> int:
-    x = object()
-    return getrefcount(x)
-
-
-_HERE = _references_of_a_variable()  # and of the argument, in some versions of Python
-
-
 def drop_temporary(reads: dict[Any, Read]) -> None:
     """Drop what the function has made itself and nobody holds any longer, which would be kept."""
     found = [None]
@@ -269,8 +261,7 @@ def drop_temporary(reads: dict[Any, Read]) -> None:
         ours = Counter(key[0] for key in reads)  # references that guards have
         found = []
         for key, read in reads.items():
-            holder = read.function.args[0]
-            if getrefcount(holder) <= ours[key[0]] + _HERE:
+            if getrefcount(read.function.args[0]) <= ours[key[0]] + 1:  # the argument itself
                 found.append(key)
         for key in found:
             del reads[key]

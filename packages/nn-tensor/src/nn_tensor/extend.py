@@ -67,6 +67,7 @@ from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
 from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
+from nn_tensor._structures import has_parts, leaves_of, map_parts, map_structure
 from nn_tensor._versions import mark_dirty
 from nn_tensor.ops.activations import relu_gradient
 from nn_tensor.ops.indexing import add_at
@@ -112,9 +113,13 @@ __all__ = [
     "external",
     "gradient_of",
     "has_graph",
+    "has_parts",
     "hooks_of",
     "kernel",
     "keyword_only",
+    "leaves_of",
+    "map_parts",
+    "map_structure",
     "mark_dirty",
     "matrix_product",
     "missing_name",
