@@ -48,27 +48,25 @@ class ProgramExplanation:
 
     @classmethod
     def of(cls, program: Program) -> ProgramExplanation:
-        calls = program.calls
-        labels = [call.label.lstrip("_") for call in calls]
-        shown = [[f"{v.dtype} {v.shape}" for v in c.results if v.shape is not None] for c in calls]
-        producers = {id(value): n for n, call in enumerate(calls) for value in call.results}
-        edges = [(producers.get(id(v), -1), n) for n, call in enumerate(calls) for v in call.inputs]
+        calls, rows = program.calls, []
+        producers: dict[int, int] = {}
+        edges: dict[tuple[int, int], None] = {}
+        for n, call in enumerate(calls):
+            results = [f"{v.dtype} {v.shape}" for v in call.results if v.shape is not None]
+            rows.append((call.label.lstrip("_"), ", ".join(results), call.place))
+            edges |= {(producers[id(v)], n): None for v in call.inputs if id(v) in producers}
+            producers |= {id(value): n for value in call.results}
         return cls(
             shapes=[f"{value.dtype} {value.shape}" for value, _ in program.inputs],
             operations=sum(call.kind in ("operation", "fused") for call in calls),
-            externals=[
-                label for label, call in zip(labels, calls, strict=True) if call.kind == "external"
-            ],
+            externals=[r[0] for r, c in zip(rows, calls, strict=True) if c.kind == "external"],
             dropped=program.dropped,
             nbytes=sum(value.nbytes for call in calls for value in call.results),
             buffers=sum(memory.nbytes for memory in program.buffers),
             verified=program.verified,
             replays=program.replays,
-            calls=[
-                (label, ", ".join(r), c.place)
-                for label, r, c in zip(labels, shown, calls, strict=True)
-            ],
-            edges=[edge for edge in dict.fromkeys(edges) if edge[0] >= 0],
+            calls=rows,
+            edges=list(edges),
             source=program.source,
         )
 

@@ -107,10 +107,7 @@ def _fused(run: list[Call], outputs: list[Value]) -> Call | None:
     inside = {id(call.results[0]): f"v{n}" for n, call in enumerate(run)}
     given = {id(v): v for call in run for v in call.inputs if id(v) not in inside}
     shape = outputs[0].shape
-    texts = {
-        key: f"x{n}{_index(value.shape, shape)}" for n, (key, value) in enumerate(given.items())
-    }
-    texts |= inside
+    texts = {id(v): f"x{n}{_index(v.shape, shape)}" for n, v in enumerate(given.values())} | inside
     lines = []
     for n, call in enumerate(run):
         dtype = _loop_dtype(call)

@@ -53,9 +53,8 @@ class _Generator:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.space: dict[str, Any] = {**_FUNCTIONS}
-        self.names: dict[int, str] = {}  # of values
+        self.names: dict[int, str] = {}  # of values, and of Tensors that are made
         self.bound: dict[int, str] = {}  # of objects, by identity
-        self.returned: dict[int, str] = {}  # Tensors that are made
         self.lines: list[str] = []
         self.last = last_uses(program)
         self.buffers = plan_buffers(program)
@@ -95,16 +94,16 @@ class _Generator:
 
     def made(self, result: Made) -> str:
         """Return the expression of a new Tensor; one that is returned twice is one Tensor."""
-        if id(result) not in self.returned:
-            value, name = self.names[id(result.value)], f"r{len(self.returned)}"
+        if id(result) not in self.names:
+            value, name = self.names[id(result.value)], f"r{len(self.names)}"
+            self.names[id(result)] = name
             value = f"asarray({value})" if result.value.zero_d else value
-            self.returned[id(result)] = name
             self.lines.append(f"{name} = new_tensor({value})")
             if result.needs_grad:
                 self.lines.append(f"{name}.requires_grad = True")
             if result.gradient is not None:
                 self.lines.append(f"set_gradient({name}, {self.text(result.gradient)})")
-        return self.returned[id(result)]
+        return self.names[id(result)]
 
     def run(self) -> None:
         program = self.program

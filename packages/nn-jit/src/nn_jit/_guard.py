@@ -109,11 +109,9 @@ def difference(names: list[str], key: Any, other: Any) -> str:
 
 
 def _words_of_part(part: Any) -> str:
-    if isinstance(part, tuple) and len(part) in (2, 3) and isinstance(part[0], type):
-        return part[1] if isinstance(part[1], str) and part[0] is not str else repr(part[1])
     if isinstance(part, tuple) and part and isinstance(part[0], tuple):
         return f"shape {part[0]}, dtype {np.dtype(part[1])}"
-    return repr(part)
+    return str(part[1]) if isinstance(part, tuple) and len(part) == 2 else repr(part)
 
 
 def compile_guards(program: Program) -> Callable[[Sequence[Any]], str | None]:
@@ -166,17 +164,14 @@ def compile_guards(program: Program) -> Callable[[Sequence[Any]], str | None]:
         tests.append(_test(n, read, known))
     known |= {"explained": explained, "changed_state": changed_state}
     in_state = guards.fetched or gradients or numbers or guards.aliases or guards.arguments
-    return _compiled(
-        "leaves",
-        f"""
+    body = f"""
     try:
         if {" and ".join(tests) or "True"}:
             return {"changed_state(leaves)" if in_state else "None"}
     except LookupError:  # of an entry or item that was removed
         pass
-    return explained(leaves)""",
-        {**states, **known},
-    )
+    return explained(leaves)"""
+    return _compiled("leaves", body, {**states, **known})
 
 
 def _test(n: int, read: Read, known: dict[str, Any]) -> str:
@@ -185,11 +180,9 @@ def _test(n: int, read: Read, known: dict[str, Any]) -> str:
     holder = f"h{id(owner)}"
     test = f"f{n}() is v{n}"
     if read.kind == "keys of":
-        test = (
-            f"is_unchanged({holder}, v{n})"
-            if read.function.func is tuple
-            else f"len({holder}) == v{n}"
-        )
+        test = f"is_unchanged({holder}, v{n})"
+    elif read.kind == "size of":
+        test = f"len({holder}) == v{n}"
     elif read.kind == "item" or type(owner) is dict:
         test = f"k{n} not in {holder}" if read.value is MISSING else f"{holder}[k{n}] is v{n}"
     names = {holder: owner, f"f{n}": read.function, f"v{n}": read.value, f"k{n}": [*key, None][0]}

@@ -53,12 +53,24 @@ class JitFunction(Generic[P, R]):
         self._lock = threading.RLock()
         self._running = False
         self._instance: Any = None  # of a method
-        self._of: JitFunction[Any, Any] | None = None  # in its class
         self._attribute: str | None = None  # of its class
-        self._programs: dict[Any, list[Program]] = {}  # by signature
-        self._last: Program | None = None
-        self._changes: list[str] = []
-        self._warned: set[str] = set()
+        self.clear()
+
+    def clear(self) -> None:
+        """Remove all programs: the next calls record anew.
+
+        >>> from nn_jit import jit
+        >>> from nn_tensor import Tensor
+        >>> double = jit(lambda x: x * 2)
+        >>> for _ in range(3):
+        ...     y = double(Tensor([1.0]))
+        >>> double.clear()
+        """
+        with self._lock:
+            self._programs: dict[Any, list[Program]] = {}  # by signature
+            self._last: Program | None = None
+            self._changes: list[str] = []
+            self._warned: set[str] = set()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Replay the function, record it, or run it as written."""
@@ -91,10 +103,11 @@ class JitFunction(Generic[P, R]):
             raise TypeError(f"{self._name}: a method under jit needs a class without __slots__")
         name = f"_jit {self._attribute} {self._name}"
         bound = vars(instance).get(name)
-        if bound is None or bound._instance is not instance or bound._of is not self:  # in a copy
-            bound = JitFunction(functools.partial(self._function, instance), fuse=self._fuse)
+        method = functools.partial(self._function, instance)
+        if bound is None or bound._instance is not instance or bound._function.func != method.func:
+            bound = JitFunction(method, fuse=self._fuse)  # the first time, or in a copy
             functools.update_wrapper(bound, self._function)
-            bound._instance, bound._of, bound._attribute = instance, self, self._attribute
+            bound._instance, bound._attribute = instance, self._attribute
             vars(instance)[name] = bound
         return bound
 
@@ -169,9 +182,8 @@ class JitFunction(Generic[P, R]):
         return result
 
     def _warn_of_signatures(self, key: Any, args: Any, kwargs: Any) -> None:
-        code = getattr(self._function, "__code__", None)
-        known = list(code.co_varnames[: len(args)]) if code is not None else []
-        names = [known[n] if n < len(known) else str(n) for n in range(len(args))]
+        known = getattr(getattr(self._function, "__code__", None), "co_varnames", ())
+        names = [*known[: len(args)], *map(str, range(len(known), len(args)))]
         last = list(self._programs)[-1]
         what = difference([*names, *sorted(kwargs)], key, last)
         self._warn_once(
@@ -186,22 +198,6 @@ class JitFunction(Generic[P, R]):
             self._warned.add(kind)
             logging.getLogger("nn_jit").warning("%s: %s", self._name, message)
 
-    def clear(self) -> None:
-        """Remove all programs: the next calls record anew.
-
-        >>> from nn_jit import jit
-        >>> from nn_tensor import Tensor
-        >>> double = jit(lambda x: x * 2)
-        >>> for _ in range(3):
-        ...     y = double(Tensor([1.0]))
-        >>> double.clear()
-        """
-        with self._lock:
-            self._programs.clear()
-            self._changes.clear()
-            self._last = None
-            self._warned.clear()
-
     def explain(self) -> Explanation:
         """Return what was recorded, as a table to print.
 
@@ -214,11 +210,7 @@ class JitFunction(Generic[P, R]):
         1
         """
         with self._lock:
-            programs = [
-                ProgramExplanation.of(program)
-                for programs in self._programs.values()
-                for program in programs
-            ]
+            programs = [ProgramExplanation.of(p) for ps in self._programs.values() for p in ps]
             return Explanation(self._name, len(self._programs), programs, [*self._changes])
 
 

@@ -9,12 +9,7 @@ from nn_tensor.extend import leaves_of
 
 from nn_jit._program import Call, Program, values_in
 
-__all__ = [
-    "drop_unused",
-    "generators_of",
-    "last_uses",
-    "plan_buffers",
-]
+__all__ = ["drop_unused", "generators_of", "last_uses", "plan_buffers"]
 
 _MOST_FOLDED = 1 << 20  # bytes
 _LINE = 64  # bytes of a line of the cache

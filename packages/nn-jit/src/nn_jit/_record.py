@@ -211,11 +211,6 @@ class _Recorder(Observer):
                 self.step(step, step.result)
             return self.step(steps[-1], result)
         module = getattr(function, "__module__", None) or "numpy"
-        for name, x in options.items():
-            if type(x) is list and any(is_array(y) and id(y) not in self.values for y in x):
-                function, result = _filling(function, name), (result, *x)
-                options = {key: y for key, y in options.items() if key != name}
-                break
         call = self.add("operation", label, function, arguments, options, writes=writes)
         if module.partition(".")[0] not in _KNOWN:
             call.check = "layout"
@@ -338,16 +333,6 @@ class _Recorder(Observer):
     def as_written(self, x: Any) -> Any:
         """Return a result with the numbers of externals as Python's."""
         return array_of(x).item() if id(x) in self.numbers and isinstance(x, Tensor) else x
-
-
-def _filling(function: Any, name: str) -> Any:
-    """Return a function that fills a list among its options as one that returns what is in it."""
-
-    def filled(*arguments: Any, **options: Any) -> tuple[Any, ...]:
-        found: list[Any] = []
-        return function(*arguments, **options, **{name: found}), *found
-
-    return filled
 
 
 def _changes_dtype(arrays: Sequence[Any], numbers: set[int], result: Any) -> bool:

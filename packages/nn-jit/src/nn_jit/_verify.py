@@ -49,8 +49,7 @@ class _State:
     """All that a program reads and writes beside its results, remembered."""
 
     def __init__(self, program: Program, leaves: Sequence[Any]) -> None:
-        refs = program.refs
-        found = [ref.tensor if ref.number is None else leaves[ref.number] for ref in refs]
+        found = [r.tensor if r.number is None else leaves[r.number] for r in program.refs]
         found += [*(tensor for tensor, _ in program.states), *leaves]
         tensors = {id(x): x for x in found if isinstance(x, Tensor)}.values()
         self.tensors = [(x, array_of(x), gradient_of(x)) for x in tensors]

@@ -15,14 +15,14 @@ import inspect
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from sys import getrefcount
 from types import CellType, CodeType, FrameType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any, NamedTuple
 
 from nn_tensor import Tensor
-from nn_tensor.extend import FRAMEWORK, current_observer
+from nn_tensor.extend import FRAMEWORK, current_observer, leaves_of
 
 from nn_jit._program import Read
 from nn_jit._same import MISSING, PLAIN, same
@@ -32,6 +32,7 @@ __all__ = ["Watcher", "drop_temporary"]
 _LIBRARIES = {"nn_tensor", "nn_kernels", "nn_jit", "numpy", "numba", "cupy"}
 _UNWATCHED = sys.stdlib_module_names | _LIBRARIES | {"nn_optim"}
 _CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+_NAMED = ("variable", "attribute")
 _LONGEST = 256  # containers beyond it are data, not structure
 
 
@@ -61,20 +62,13 @@ def names_of(code: CodeType) -> Names:
     attributes = {name for kind in kinds for name in found.get(kind, {})}
     used = {*variables, *free, *attributes}
     by_string = used & _BY_STRING or "MATCH_CLASS" in found
-    strings = set(_strings(code.co_consts)) if by_string else set()
+    constants = [list(x) if isinstance(x, frozenset) else x for x in code.co_consts]
+    texts = [x for x in leaves_of(constants) if isinstance(x, str) and by_string]
+    strings = {name for text in texts for name in text.split(".") if name.isidentifier()}
     attributes = {x for x in (*attributes, *strings) if not x.startswith("__")}
     optional = attributes if used & _ERRORS else attributes & strings
     imports = tuple(found.get("IMPORT_NAME", {}))
     return Names(variables, free, imports, frozenset(attributes), frozenset(optional))
-
-
-def _strings(constants: Iterable[Any]) -> Iterator[str]:
-    """Yield the names among constants, in tuples and sets of them too."""
-    for x in constants:
-        if isinstance(x, str):
-            yield from filter(str.isidentifier, x.split("."))
-        elif isinstance(x, (tuple, frozenset)):
-            yield from _strings(x)
 
 
 class Watcher:
@@ -199,8 +193,10 @@ class Watcher:
         if not name or isinstance(x, (tuple, frozenset)):
             self.waiting += [(part, code, name and f"{name}[{key!r}]") for key, part in pairs]
             return
-        is_keyed = isinstance(x, (dict, set))
-        self._read(partial(tuple if is_keyed else len, x), name, "keys of", code)
+        if isinstance(x, (dict, set)):
+            self._read(partial(tuple, x), name, "keys of", code)
+        else:
+            self._read(partial(len, x), name, "size of", code)
         for key, _ in [] if isinstance(x, set) else pairs:
             read = _entry(x, key) if isinstance(x, dict) else partial(_item, x, key)
             self._read(read, f"{name}[{key!r}]", "item", code)
@@ -236,8 +232,8 @@ class Watcher:
     def _drop_changed(self) -> None:
         """Leave what the function has changed itself to the comparison of the first replay."""
         for key, read in list(self.reads.items()):
-            is_content = read.kind in ("item", "keys of") or not isinstance(read.value, PLAIN)
-            if is_content and not same(read.function(), read.value):
+            may_go = read.kind not in _NAMED or not isinstance(read.value, PLAIN)
+            if may_go and not same(read.function(), read.value):
                 del self.reads[key]
 
     def holds(self, tensor: Tensor) -> bool:

@@ -7,6 +7,7 @@ whether `observers` is empty, and of an operation call not even that: its mode s
 from __future__ import annotations
 
 import contextlib
+import functools
 from _thread import get_ident
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nn_tensor._anomaly import check_result
-from nn_tensor._device import common_device_scope
+from nn_tensor._device import common_device_scope, is_array
 from nn_tensor._errors import describe_call
 from nn_tensor._graph import Variable, new_variable
 from nn_tensor._modes import CHECK, OBSERVE, modes
@@ -37,7 +38,8 @@ class Observer:
     """Is told what a thread does with arrays, inside `observe`; the methods here do nothing.
 
     Arrays are told as they are, so an observer knows them by identity as long as it keeps them.
-    Functions are those that were called: with the same arrays they give the same results.
+    Functions are those that were called: with the same arrays they give the same results. One that
+    fills a list among its options is told as one that returns a tuple, the result and these arrays.
     """
 
     def computed(
@@ -213,4 +215,21 @@ def after_call(
         with common_device_scope([*values, result._data]) as xp:
             arguments = (xp, *values, *given)
         output = tuple(results) if info.keeps else results[0]
-        observer.computed(info.forward, arguments, named, output, info.name, False)
+        function = info.forward
+        for name, option in named.items():
+            if type(option) is list and any(map(is_array, option)):  # the function has filled it
+                function, output = _filling(function, name), (output, *option)
+                named = {key: x for key, x in named.items() if key != name}
+                break
+        observer.computed(function, arguments, named, output, info.name, False)
+
+
+def _filling(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return a function that fills a list among its options as one that returns what is in it."""
+
+    @functools.wraps(function)
+    def filled(*arguments: Any, **options: Any) -> tuple[Any, ...]:
+        found: list[Any] = []
+        return function(*arguments, **options, **{name: found}), *found
+
+    return filled
