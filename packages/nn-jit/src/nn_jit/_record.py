@@ -104,7 +104,7 @@ class _Recorder(Observer):
 
     def made_of(self, tensor: Tensor, value: Value) -> Made:
         gradient = self.values.get(id(gradient_of(tensor)))
-        return Made(value, tensor.requires_grad, gradient)
+        return Made(value, tensor.requires_grad and tensor.is_leaf, gradient)
 
     def register(self, call: Call, result: Any, path: tuple[int, ...] = ()) -> None:
         """Remember the arrays of a result, and the tuples and objects that they are in."""

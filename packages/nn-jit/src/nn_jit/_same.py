@@ -82,6 +82,8 @@ def checked(x: Any, expected: Any, label: str) -> Any:
     Raises:
         JitError: if it is not as it was recorded, beside the values of arrays.
     """
+    if x is expected:
+        return x
     if not _fits(x, expected):
         raise JitError(
             f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
