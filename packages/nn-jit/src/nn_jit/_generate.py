@@ -136,26 +136,22 @@ class _Generator:
             if np.may_share_memory(view := call.function(array), array):  # else it is a copy
                 return self.fix(call.results[0], view, "v")
         dead = {self.names[id(value)] for value in used if self.last[id(value)] == position}
-        if call.kind == "fused":
-            self.loop(position, call)
-        else:
-            dead |= self.line(f"t{position}", call)
+        dead |= (self.loop if call.kind == "fused" else self.line)(f"t{position}", call)
         if dead := {name for name in dead if name[0] == "t"}:
             self.lines.append(f"del {', '.join(sorted(dead))}")
         return None
 
-    def loop(self, position: int, call: Call) -> None:
+    def loop(self, target: str, call: Call) -> set[str]:
         """Call a fused loop with its arguments, and with arrays to fill."""
         for k, value in enumerate(call.results):
             if id(value) not in self.fixed:
-                self.names[id(value)] = name = f"t{position}_{k}"
+                self.names[id(value)] = f"{target}_{k}"
                 shape, dtype = self.bind("c", value.shape), self.bind("c", value.dtype)
-                self.lines.append(f"{name} = empty({shape}, {dtype})")
-        names = [self.text(x) for x in (*call.arguments, *call.results)]
-        for n, x in enumerate(call.arguments):
-            if x.shape == ():  # NumPy and externals may give a number for an array
-                names[n] = f"asarray({names[n]})"
+                self.lines.append(f"{target}_{k} = empty({shape}, {dtype})")
+        values = (*call.arguments, *call.results)  # NumPy may give a number for an array
+        names = [f"asarray({self.text(x)})" if x.shape == () else self.text(x) for x in values]
         self.lines.append(f"{self.bind('loop', call.function)}({', '.join(names)})")
+        return set()
 
     def line(self, target: str, call: Call) -> set[str]:
         """Call any other function; return the name of its result where nobody uses it as such."""

@@ -154,11 +154,8 @@ class JitFunction(Generic[P, R]):
             if change is None:
                 return self._replay(program, args, kwargs, leaves)
         if len(programs) >= _MOST:
-            self._warn_once(
-                "recordings",
-                f"{change} changed again after {_MOST} recordings, so the function now runs as "
-                "written",
-            )
+            message = f"{change} changed again after {_MOST} recordings, so it now runs as written"
+            self._warn_once("recordings", message)
             return self._function(*args, **kwargs)
         self._changes += [] if change is None else [change]
         program, result = record(self._function, args, kwargs, leaves)

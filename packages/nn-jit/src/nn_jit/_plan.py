@@ -41,15 +41,13 @@ def drop_unused(program: Program) -> None:
     for call in reversed(kept):
         starts = call.label in ("ones_like", "zeros_like") and call.check != "layout"
         is_same = starts or (bool(call.inputs) and all(v.source is None for v in call.inputs))
-        value = call.results[0] if is_same and _computes_alone(call) else None
-        if (
-            value is not None
-            and value.array is not None
-            and value.path == ()
-            and value.nbytes < _MOST_FOLDED
-            and ends.get(id(value), 0) < count
-        ):
-            value.source = None
+        fitting = [
+            value
+            for value in call.results
+            if value.array is not None and not value.path and value.nbytes < _MOST_FOLDED
+        ]
+        if is_same and _computes_alone(call) and fitting and ends.get(id(fitting[0]), 0) < count:
+            fitting[0].source = None
         else:
             program.calls.append(call)
     program.dropped = count - len(program.calls)

@@ -46,8 +46,8 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
         result = function(*args, **kwargs)
     output = map_structure(recorder.output, result)
     guards, states = recorder.guards, list(recorder.states.values())
-    for n in parameters:  # one that is reached from elsewhere: a replay could not tell who is meant
-        guards.arguments.append((n, leaves[n] if watcher.holds(leaves[n]) else None))
+    # one that is reached from elsewhere too: a replay could not tell which was meant
+    guards.arguments = [(n, leaves[n] if watcher.holds(leaves[n]) else None) for n in parameters]
     program = Program(recorder.calls, recorder.given, states, output, guards)
     return program, map_structure(recorder.as_written, result)
 

@@ -92,16 +92,14 @@ class Watcher:
     def watch(self) -> Iterator[None]:
         """Watch the calls of this thread."""
         before: Any = sys.getprofile()
-        is_foreign = before is not None and not callable(before)  # as of cProfile: it is paused
-        if is_foreign:
-            before.disable()
+        pause, resume = (getattr(before, n, lambda: None) for n in ("disable", "enable"))
+        pause()  # a cProfile
         sys.setprofile(self._profile)
         try:
             yield
         finally:
-            sys.setprofile(None if is_foreign else before)
-            if is_foreign:
-                before.enable()
+            sys.setprofile(before if callable(before) else None)
+            resume()
         self._drop_changed()
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
@@ -134,14 +132,12 @@ class Watcher:
             elif name in space:
                 self._read(_entry(space, name), name, "variable", None)
         package = str(space.get("__package__") or "").split(".")
-        for name in names.imports:
-            for n in range(len(package) + 1):
-                path = ".".join((*package[:n], name)).rstrip(".")
-                self.waiting.append((sys.modules.get(path), None, ""))
-        if names.free:
-            for cells in self._cells(frame):
-                for name in names.free:
-                    self._read(partial(_contents, cells[name]), name, "variable", None)
+        parents = [package[:n] for n in range(len(package) + 1)]
+        paths = [".".join((*p, name)).rstrip(".") for name in names.imports for p in parents]
+        self.waiting += [(sys.modules.get(path), None, "") for path in paths]
+        for cells in self._cells(frame) if names.free else []:
+            for name in names.free:
+                self._read(partial(_contents, cells[name]), name, "variable", None)
 
     def _cells(self, frame: FrameType) -> list[dict[str, CellType]]:
         """Return the variables that a frame takes from functions around it: it may be of several.
@@ -254,11 +250,8 @@ def drop_temporary(reads: dict[Any, Read]) -> None:
     """Drop what the function has made itself and nobody holds any longer, which would be kept."""
     found = [None]
     while found:  # what one holds may be dropped next
-        ours = Counter(key[0] for key in reads)  # references that guards have
-        found = []
-        for key, read in reads.items():
-            if getrefcount(read.function.args[0]) <= ours[key[0]] + 1:  # the argument itself
-                found.append(key)
+        ours = Counter(key[0] for key in reads)  # references that guards have, and one by the call
+        found = [k for k, r in reads.items() if getrefcount(r.function.args[0]) <= ours[k[0]] + 1]
         for key in found:
             del reads[key]
 
