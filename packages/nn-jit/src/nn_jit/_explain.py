@@ -86,8 +86,7 @@ class ProgramExplanation:
         """
         lines = ["flowchart TD"]
         for number, (label, result, _) in enumerate(self.calls):
-            text = f"{label}<br/>{result}" if result else label
-            lines.append(f'  {number}["{text}"]')
+            lines.append(f'  {number}["{label}{"<br/>" * bool(result)}{result}"]')
         lines += [f"  {a} --> {b}" for a, b in self.edges]
         return "\n".join(lines)
 
@@ -121,6 +120,5 @@ class Explanation:
             )
             counts = Counter(label for label, _, _ in program.calls)
             width = max(map(len, counts), default=0)
-            for label, count in counts.most_common():
-                lines.append(f"      {label:<{width}}  {count}")
+            lines += [f"      {label:<{width}}  {n}" for label, n in counts.most_common()]
         return "\n".join(lines)

@@ -6,7 +6,6 @@ Only what IEEE 754 rounds correctly takes part: a fused loop gives the same bits
 from __future__ import annotations
 
 import functools
-import itertools
 from typing import Any
 
 import numpy as np
@@ -42,7 +41,7 @@ _BOOL = np.dtype(bool)
 def fuse(program: Program) -> None:
     """Replace runs of elementwise calls by fused ones."""
     ends, calls, run = last_uses(program), list[Call](), list[Call]()
-    for position, call in enumerate(itertools.chain(program.calls, [None])):
+    for position, call in enumerate([*program.calls, None]):
         if call is not None and _is_fusable(call) and _fits(run, call):
             run.append(call)
             continue

@@ -14,10 +14,11 @@ from nn_tensor.extend import caller, check_bool, current_observer, is_anomaly_de
 from nn_jit._explain import Explanation, ProgramExplanation
 from nn_jit._fuse import fuse
 from nn_jit._generate import generate
-from nn_jit._guard import compile_guards, compile_quick_test, difference, signature
+from nn_jit._guard import compile_guards, compile_quick_test
 from nn_jit._plan import drop_unused
 from nn_jit._program import JitError, Program
 from nn_jit._record import record
+from nn_jit._signature import difference, signature
 from nn_jit._verify import verify
 from nn_jit._watch import drop_temporary
 
@@ -50,6 +51,7 @@ class JitFunction(Generic[P, R]):
         self._fuse = check_bool("fuse", fuse)
         functools.update_wrapper(self, function)
         self._function = function
+        self._name = getattr(function, "__qualname__", repr(function))
         self._lock = threading.RLock()
         self._running = False
         self._instance: Any = None  # of a method
@@ -107,7 +109,7 @@ class JitFunction(Generic[P, R]):
         if bound is None or bound._instance is not instance or bound._function.func != method.func:
             bound = JitFunction(method, fuse=self._fuse)  # the first time, or in a copy
             functools.update_wrapper(bound, self._function)
-            bound._instance, bound._attribute = instance, self._attribute
+            bound._instance, bound._attribute, bound._name = instance, self._attribute, self._name
             vars(instance)[name] = bound
         return bound
 
@@ -124,10 +126,6 @@ class JitFunction(Generic[P, R]):
         if found is self:
             return self.__qualname__
         return functools.partial(JitFunction, fuse=self._fuse), (self._function,)
-
-    @property
-    def _name(self) -> str:
-        return getattr(self._function, "__qualname__", repr(self._function))
 
     def _call(self, args: Any, kwargs: Any) -> Any:
         last = self._last

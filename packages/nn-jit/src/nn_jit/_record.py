@@ -205,8 +205,7 @@ class _Recorder(Observer):
             # the sum of gradients, to which no other reference exists: as good as a new array
             return self.step(Step(np.add, arguments, {}, result, "add", out=2), result)
         steps = [] if writes else numpy_steps(function, arguments, options, result)
-        given = [x for x in (*arguments, *options.values()) if type(x) is np.ndarray]
-        if steps and all(id(x) in self.values for x in given):
+        if steps:
             for step in steps[:-1]:
                 self.step(step, step.result)
             return self.step(steps[-1], result)
@@ -228,10 +227,8 @@ class _Recorder(Observer):
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)
-        if isinstance(result, Tensor):
-            array = array_of(result)
-            if array.ndim == 0 and array.dtype in (bool, int, float):  # as Python's numbers come
-                self.numbers |= {id(result), id(array)}
+        if isinstance(result, Tensor) and not result.shape and result.dtype in (bool, int, float):
+            self.numbers |= {id(result), id(array_of(result))}  # as Python's numbers come
         call = self.add("external", label, function, arguments, snapshot=snapshot, check="layout")
         self.register(call, result)
         if not is_array(result) and id(result) not in self.numbers:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import array_of, gradient_of, set_array, set_gradient
+from nn_tensor.extend import array_of, gradient_of, named_leaves, set_array, set_gradient
 
 from nn_jit._plan import generators_of
 from nn_jit._program import JitError, Program
-from nn_jit._same import MISSING, same
+from nn_jit._same import same
 
 __all__ = ["verify"]
 
@@ -32,7 +32,7 @@ def verify(program: Program, plain: Callable[[], Any], leaves: Sequence[Any]) ->
     problems = [
         f"{name}: {problem}"
         for name in found | expected
-        if (problem := _difference(found.get(name, MISSING), expected.get(name, MISSING)))
+        if (problem := _difference(found.get(name, "nothing"), expected.get(name, "nothing")))
     ]
     if problems:
         more = f", and {len(problems) - 5} more" if len(problems) > 5 else ""
@@ -73,20 +73,12 @@ class _State:
 
     def read(self, result: Any) -> dict[str, Any]:
         """Return copies of the arrays of a result, and of the state."""
-        found = dict(_flatten(result, "result"))
+        found = dict(named_leaves(result, "result"))
         for n, (x, _, _) in enumerate(self.tensors):
             found[f"Tensor {n} of shape {x.shape}"] = array_of(x)
             found[f"the gradient of Tensor {n} of shape {x.shape}"] = gradient_of(x)
         found |= {f"argument {n}, an array": x for n, x in enumerate(self.others)}
         return {name: _on_host(x) if hasattr(x, "dtype") else x for name, x in found.items()}
-
-
-def _flatten(x: Any, name: str) -> list[tuple[str, Any]]:
-    if isinstance(x, dict):
-        return [leaf for key, part in x.items() for leaf in _flatten(part, f"{name}[{key!r}]")]
-    if isinstance(x, (tuple, list)):
-        return [leaf for n, part in enumerate(x) for leaf in _flatten(part, f"{name}[{n}]")]
-    return [(name, array_of(x) if isinstance(x, Tensor) else x)]
 
 
 def _on_host(x: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["has_parts", "leaves_of", "map_parts", "map_structure"]
+__all__ = ["has_parts", "leaves_of", "map_parts", "map_structure", "named_leaves"]
 
 
 def has_parts(x: Any) -> bool:
@@ -55,3 +55,17 @@ def leaves_of(x: Any) -> Iterator[Any]:
             yield from leaves_of(part)
     else:
         yield x
+
+
+def named_leaves(x: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of a structure, each with where it is.
+
+    >>> from nn_tensor.extend import named_leaves
+    >>> list(named_leaves({"a": 1, "b": (2, [3])}, "x"))
+    [("x['a']", 1), ("x['b'][0]", 2), ("x['b'][1][0]", 3)]
+    """
+    if has_parts(x):
+        for key, part in x.items() if type(x) is dict else enumerate(x):
+            yield from named_leaves(part, f"{name}[{key!r}]")
+    else:
+        yield name, x

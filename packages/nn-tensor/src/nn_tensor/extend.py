@@ -67,7 +67,7 @@ from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
 from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
-from nn_tensor._structures import has_parts, leaves_of, map_parts, map_structure
+from nn_tensor._structures import has_parts, leaves_of, map_parts, map_structure, named_leaves
 from nn_tensor._versions import mark_dirty
 from nn_tensor.ops.activations import relu_gradient
 from nn_tensor.ops.indexing import add_at
@@ -124,6 +124,7 @@ __all__ = [
     "matrix_product",
     "missing_name",
     "name_here",
+    "named_leaves",
     "names_elsewhere",
     "needs_grad_of",
     "new_tensor",
