@@ -31,6 +31,13 @@ def arrays(seed):
     return [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 1000, 1 << 16])
+def test_aligned_memory_begins_with_a_line_of_the_cache(size):
+    kept = [_threads.aligned(size) for _ in range(8)]
+    assert all(x.shape == (size,) and x.ctypes.data % 64 == 0 for x in kept)
+    assert _threads._workspace(size).ctypes.data % 64 == 0
+
+
 def run(script):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.run(

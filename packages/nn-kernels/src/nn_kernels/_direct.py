@@ -277,10 +277,9 @@ def _plan(
     together = per_part * batch * rows * step
     if shared and packed_size > groups * panels * rows * _CHUNK and together <= _CACHED:
         chunk, memory = max(_CHUNK, chunk * _CACHED // (batch * planes.size)), together
-    group_size = (planes.size - 2 * planes.line - 256) // groups
     numbers = (
         address(offsets), offsets.size, rows, panels, count, groups,
-        batch, per_part, planes.line, group_size, planes.size, height, width,
+        batch, per_part, planes.line, planes.group_size(groups), planes.size, height, width,
         *target, step, shared, *planes[:9], planes.plane, chunk,
     )  # fmt: skip
     consecutive = bool((sources == np.arange(sources.size)).all())

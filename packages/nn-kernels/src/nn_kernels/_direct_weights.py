@@ -31,7 +31,7 @@ from nn_kernels._products import (
     dot_products,
     dot_products_1,
 )
-from nn_kernels._threads import run
+from nn_kernels._threads import aligned, run
 
 __all__ = ["convolve_weight_gradient"]
 
@@ -146,7 +146,7 @@ def convolve_weight_gradient(
     shared = is_shared(batch, 4 * outputs * taps)
     if shared:
         xs = lay_out(x, planes)
-        gs = np.empty(batch * g_size, np.float32)
+        gs = aligned(batch * g_size)
         layout = row_count, column_count, 0, 0, 1, 1, 1, 1, planes.line, lines.plane, g_size
         run(WRITE_PLANES, (g, gs, outputs, *layout), batch)
         x, g, units, parts, memory = xs, gs, groups * blocks, min(PARTS, groups * blocks), 0
@@ -156,11 +156,10 @@ def convolve_weight_gradient(
     per_part = -(-units // parts)
     chunk = max(1, taps * _CACHED // (batch * planes.size) // width) * width
     d = np.empty((1 if shared else parts, groups, blocks * rows, taps), np.float32)
-    group_size = (planes.size - 2 * planes.line - 256) // groups
     parts = -(-units // per_part)
     arguments = (
         x, g, d, offsets, taps, rows, blocks, count, groups, batch, per_part, planes.line,
-        group_size, planes.size, row_count, column_count, lines.plane, shared,
+        planes.group_size(groups), planes.size, row_count, column_count, lines.plane, shared,
         *planes[:9], g_size, planes.plane, chunk,
     )  # fmt: skip
     work = dw.size * batch * row_count * column_count // PER_NANOSECOND

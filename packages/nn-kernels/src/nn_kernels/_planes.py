@@ -22,7 +22,7 @@ from numba.core import types
 
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, intrinsic, jit
-from nn_kernels._threads import run
+from nn_kernels._threads import aligned, run
 from nn_kernels._vectors import VectorBuilder, index, pointer
 
 __all__ = [
@@ -73,6 +73,10 @@ class Planes(NamedTuple):
     plane: int
     size: int
 
+    def group_size(self, groups: int) -> int:
+        """Return the number of elements of the planes of a group of channels."""
+        return self.channels // groups * self.rows_apart * self.columns_apart * self.plane
+
 
 def planes_of(
     shape: Sequence[int], padding: Sequence[int], stride: Pair = (1, 1), window: Pair = (1, 1)
@@ -91,6 +95,7 @@ def planes_of(
     line = width + max(left, right) if columns == 1 else -(-(width + left + right) // columns)
     plane = distance((-(-(height + top + bottom) // rows) + 1) * line)
     size = channels * rows * columns * plane + 2 * line + 256
+    size += -size % 16  # so that the samples begin with a line of the cache
     phases = min(rows, window[0]), min(columns, window[1])
     return Planes(channels, height, width, top, left, rows, columns, *phases, line, plane, size)
 
@@ -167,7 +172,7 @@ def is_shared(batch: int, weights: int) -> bool:
 
 def lay_out(x: Any, planes: Planes, numbers: array[int] | None = None) -> Any:
     """Return the planes of all samples; `numbers` are those of `planes`, if they are at hand."""
-    memory = np.empty(x.shape[0] * planes.size, np.float32)
+    memory = aligned(x.shape[0] * planes.size)
     numbers = array("q", planes) if numbers is None else numbers
     run(WRITE_PLANES, (x, memory), x.shape[0], further=numbers)
     return memory

@@ -32,7 +32,7 @@ import numpy as np
 from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
 from nn_kernels._compile import Job, jit
 
-__all__ = ["POOLED", "BoundJob", "address", "get_num_threads", "run", "set_num_threads"]
+__all__ = ["POOLED", "BoundJob", "address", "aligned", "get_num_threads", "run", "set_num_threads"]
 
 _ADDRESS, _ARGUMENTS, _DONE, _TICKETS, _LINE = 0, 1, 8, 16, 8  # each group on its own cache line
 _POLLS = 100_000  # about 250 microseconds: a step goes from one kernel to the next in less
@@ -230,9 +230,19 @@ def _workspace(size: int) -> Any:
     """Return memory of this thread, which the next call overwrites; `_local` has its address."""
     memory = getattr(_local, "memory", None)
     if memory is None or memory.size < size:
-        memory = _local.memory = np.empty(size, np.float32)
+        memory = _local.memory = aligned(size)
         _local.address = address(memory)
     return memory
+
+
+def aligned(size: int) -> Any:
+    """Return memory for some floats, of which every sixteenth begins a line of the cache.
+
+    A vector that lies across two lines takes twice as long to load: products are a third slower.
+    """
+    memory = np.empty(size + 16, np.float32)
+    first = -address(memory) % 64 // 4
+    return memory[first : first + size]
 
 
 def address(x: Any) -> int:

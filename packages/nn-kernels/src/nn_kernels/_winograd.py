@@ -20,7 +20,7 @@ from nn_kernels._compile import Job, jit
 from nn_kernels._epilogue import NO_EPILOGUE, Epilogue, lower_bound, write_maxima
 from nn_kernels._planes import distance
 from nn_kernels._products import PER_NANOSECOND, ROWS, dot_block, multiply_1, multiply_2
-from nn_kernels._threads import get_num_threads, run
+from nn_kernels._threads import aligned, get_num_threads, run
 from nn_kernels._vectors import WIDE
 from nn_kernels._winograd_transforms import (
     gradient_columns,
@@ -282,7 +282,7 @@ def convolve_weight_gradient(x: Any, g: Any, dw: Any, padding: tuple[int, int]) 
     # Threads that have no part of their own share the outputs of one: its inputs are transformed
     # several times, and each sum is the same.
     shares = min(max(get_num_threads() // parts, 1), output_blocks)
-    du = np.empty(parts * size, np.float32)
+    du = aligned(parts * size)
     z_size = 36 * (4 * output_blocks * places[0] + 16) + 64
     arguments = (
         x, g, du, channels, height, width, *padding, count, rows, columns,

@@ -122,7 +122,7 @@ def _multiply_block(  # type: ignore[no-untyped-def]
     """Compute some rows and columns of a product."""
     depth = min(terms, _DEPTH)
     panels = -(-(row1 - row0) // ROWS)
-    left, right = floats(work), floats(work + 4 * panels * ROWS * depth)
+    right, left = floats(work), floats(work + 4 * _COLUMNS * depth)
     edge = floats(work + 4 * (panels * ROWS + _COLUMNS) * depth)
     if has_bias:
         for row in range(row0, row1):
