@@ -6,7 +6,10 @@ import os
 import nn_kernels
 import numpy as np
 import pytest
+from nn_kernels import _winograd
+from nn_kernels import _winograd_by_outputs as by_outputs
 from nn_kernels.convolution import (
+    _winograd_of,
     conv2d,
     conv2d_bias_gradient,
     conv2d_input_gradient,
@@ -16,6 +19,7 @@ from nn_kernels.convolution import (
 )
 from nn_kernels.pooling import max_pool2d
 
+WINDOWS = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)
 SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
 
 
@@ -172,6 +176,40 @@ def test_pooling_that_is_left_to_the_reference():
     assert conv2d_max_pool2d_relu(x[:, :, :3], w, 0.0, windows, 1, PAIRS) is NotImplemented
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "winograd"])
+@pytest.mark.parametrize(
+    ("batch", "channels", "size", "outputs"),
+    [(2, 200, (9, 7), 150), (1, 97, (13, 5), 300), (9, 129, (3, 4), 33), (8, 512, (7, 7), 512)],
+    ids=["wide", "one-sample", "small-images", "many-weights"],
+)
+def test_winograd_with_few_tiles(batch, channels, size, outputs, algorithm):
+    assert _winograd_of((*WINDOWS, algorithm), 1, channels, outputs, batch, size) is by_outputs
+    arrays = draw(
+        np.random.default_rng(0), batch, channels, size, outputs, (*WINDOWS, algorithm), 1
+    )
+    check(*arrays, (*WINDOWS, algorithm), 1, 5e-6)
+
+
+@pytest.mark.parametrize(
+    ("channels", "outputs", "batch", "size", "module"),
+    [
+        (16, 16, 4, (16, 16), _winograd),  # as many tiles as the least that are many
+        (16, 16, 3, (16, 16), by_outputs),
+        (300, 16, 19, (16, 16), _winograd),  # more tiles than channels
+        (305, 16, 19, (16, 16), by_outputs),
+        (16, 16, 8, (3, 3), by_outputs),
+        (16, 16, 8, (2, 9), None),  # most outputs of a tile would not be used
+        (16, 15, 8, (16, 16), None),  # the transforms would take more time than they save
+        (16, 16, 7, (4, 4), None),
+    ],
+)
+def test_choice_of_an_algorithm(channels, outputs, batch, size, module):
+    assert _winograd_of((*WINDOWS, "auto"), 1, channels, outputs, batch, size) is module
+    assert _winograd_of((*WINDOWS, "direct"), 1, channels, outputs, batch, size) is None
+    assert _winograd_of((*WINDOWS, "winograd"), 1, channels, outputs, batch, size) is not None
+    assert _winograd_of((*WINDOWS, "winograd"), 2, channels, outputs, batch, size) is None
+
+
 @pytest.mark.parametrize(
     ("batch", "channels", "size", "outputs", "kernel"),
     [(8, 512, (7, 7), 512, (3, 3)), (5, 700, (5, 5), 400, (1, 1)), (1, 3, (64, 64), 64, (7, 7))],
@@ -187,7 +225,7 @@ def test_weights_that_stay_while_samples_pass(batch, channels, size, outputs, ke
 @pytest.mark.parametrize("algorithm", ["auto", "direct"])
 @pytest.mark.parametrize(
     ("channels", "outputs", "kernel", "left"),
-    [(512, 512, 3, (True, True, False)), (512, 64, 3, (False,) * 3)],
+    [(512, 512, 5, (True, True, False)), (512, 64, 3, (False,) * 3)],
 )
 def test_large_products_are_left_to_the_reference(algorithm, channels, outputs, kernel, left):
     edge = kernel // 2

@@ -74,6 +74,56 @@ def test_all_kernels_on_other_processors(processor, tmp_path):
     assert done.returncode == 0, done.stdout[-3000:]
 
 
+_AT_THE_END_OF_MEMORY = """
+import ctypes, mmap
+import numpy as np
+from nn_kernels.convolution import conv2d, conv2d_input_gradient, conv2d_weight_gradient
+from nn_kernels.matmul import matmul
+
+protect, kept = ctypes.CDLL(None).mprotect, []
+
+def at_the_end(array):
+    size = array.nbytes + -array.nbytes % mmap.PAGESIZE
+    memory = mmap.mmap(-1, size + mmap.PAGESIZE)
+    kept.append(memory)
+    copy = np.frombuffer(memory, array.dtype, array.size, size - array.nbytes)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    assert protect(ctypes.c_void_p(start + size), mmap.PAGESIZE, 0) == 0  # no access
+    copy = copy.reshape(array.shape)
+    copy[...] = array
+    return copy
+
+rng = np.random.default_rng(0)
+for batch, channels, outputs, size in (2, 16, 16, 9), (1, 19, 35, 7), (5, 16, 32, 15):
+    x = rng.random((batch, channels, size, size), "f")
+    w = rng.random((outputs, channels, 3, 3), "f")
+    for algorithm in ("direct", "winograd"):
+        windows = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), algorithm
+        def results(x, w):
+            out = conv2d(x, w, 0.0, windows, 1)
+            g = at_the_end(out)
+            dx = conv2d_input_gradient(g, w, (size, size), windows, 1)
+            return out, dx, conv2d_weight_gradient(x, g, windows, 1)
+        pairs = zip(results(at_the_end(x), at_the_end(w)), results(x, w))
+        assert all(np.array_equal(one, other) for one, other in pairs)
+x, y = rng.random((67, 131), "f"), rng.random((131, 83), "f")
+for pair in (x, y), (x.T.copy().T, y), (x, y.T.copy().T):
+    one, other = matmul(*pair), matmul(*map(at_the_end, pair))
+    assert one is other is NotImplemented or np.array_equal(one, other)
+print("right")
+"""
+
+
+@pytest.mark.parametrize("processor", [None, "haswell", "x86-64"])
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or platform.machine() != "x86_64",
+    reason="memory is protected by mprotect, processors are those of AMD and Intel",
+)
+def test_nothing_is_read_beyond_the_end_of_memory(processor, tmp_path):
+    done = run(["-c", _AT_THE_END_OF_MEMORY], tmp_path, NUMBA_CPU_NAME=processor or "")
+    assert done.stdout == "right\n", done.stderr
+
+
 _RELU = """
 import numpy as np, nn_kernels
 from nn_kernels.activations import relu

@@ -17,7 +17,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from nn_kernels._compile import intrinsic
+from nn_kernels._compile import intrinsic, jit
 from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "dot_products_1",
     "interleave_16",
     "interleave_rows",
+    "multiply",
     "multiply_1",
     "multiply_2",
     "multiply_3",
@@ -117,6 +118,17 @@ multiply_2 = _panel_product(ROWS, min(2, VECTORS))
 multiply_3 = _panel_product(ROWS, VECTORS)
 multiply_row = _panel_product(1, 1)
 multiply_row_wide = _panel_product(1, 8 if WIDE else 4)
+
+
+@jit()
+def multiply(vectors, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: ignore[no-untyped-def]
+    """Multiply a panel by up to `VECTORS` vectors of columns."""
+    if vectors == 3:
+        multiply_3(a, a0, b, b0, offsets, k0, count, c, c0, step)
+    elif vectors == 2:
+        multiply_2(a, a0, b, b0, offsets, k0, count, c, c0, step)
+    else:
+        multiply_1(a, a0, b, b0, offsets, k0, count, c, c0, step)
 
 
 def _dot_products(rows: int, taps: int) -> Any:
@@ -240,11 +252,7 @@ def dot_block(typing, g, g0, g_row, x, x0, x_row, places, d, d0):  # type: ignor
 
 
 def _interleave(rows: int) -> Any:
-    """Write 16 columns of some rows as rows: d[k * rows + m] = x[m * step + k], for k < 16.
-
-    Each round interleaves the halves of a list of vectors, element by element, as cards are
-    shuffled; after log2(rows) rounds the elements of a column stand side by side.
-    """
+    """Write 16 columns of some rows as rows: d[k * rows + m] = x[m * step + k], for k < 16."""
 
     @intrinsic
     def interleave(typing, x, x0, step, d, d0, d_step):  # type: ignore[no-untyped-def]
@@ -257,12 +265,7 @@ def _interleave(rows: int) -> Any:
             d = pointer(context, builder, kinds[3], arguments[3], arguments[4])
             v = VectorBuilder(builder)
             vectors = [v.load(x, builder.mul(arguments[2], index(m))) for m in range(rows)]
-            low = [place for i in range(LANES // 2) for place in (i, LANES + i)]
-            high = [place + LANES // 2 for place in low]
-            for _ in range(rows.bit_length() - 1):
-                pairs = zip(vectors[: rows // 2], vectors[rows // 2 :], strict=True)
-                vectors = [v.shuffle(a, b, half) for a, b in pairs for half in (low, high)]
-            for i, vector in enumerate(vectors):
+            for i, vector in enumerate(v.interleave(vectors)):
                 v.store(vector, d, builder.mul(arguments[5], index(i)))
             return context.get_dummy_value()
 

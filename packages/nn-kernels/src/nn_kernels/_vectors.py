@@ -126,6 +126,16 @@ class VectorBuilder:
         """Return x, and the bound for elements that are not above it; NaN stays."""
         return self.builder.select(self.builder.fcmp_ordered("<=", x, bound), bound, x)
 
+    def store_parts(self, value: Any, base: Any, step: Any, size: int) -> None:
+        """Write each `size` elements, a distance apart."""
+        kind = ir.VectorType(_FLOAT, size)
+        for i in range(LANES // size):
+            places = [size * i + k for k in range(size)]
+            mask = ir.Constant(ir.VectorType(ir.IntType(32), size), places)
+            part = self.builder.shuffle_vector(value, value, mask)
+            where = self.builder.gep(base, [self.builder.mul(step, index(i))])
+            self.builder.store(part, self.builder.bitcast(where, kind.as_pointer())).align = 4
+
     def constant(self, value: float) -> Any:
         """Return a vector of equal elements."""
         return ir.Constant(_VECTOR, [value] * LANES)

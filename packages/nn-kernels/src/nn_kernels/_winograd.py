@@ -16,90 +16,34 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats, unsigned_bytes
-from nn_kernels._compile import Job, jit
-from nn_kernels._epilogue import NO_EPILOGUE, Epilogue, lower_bound, write_maxima
-from nn_kernels._planes import distance
+from nn_kernels._compile import Job
+from nn_kernels._epilogue import NO_EPILOGUE, Epilogue, lower_bound
 from nn_kernels._products import PER_NANOSECOND, ROWS, dot_block, multiply_1, multiply_2
 from nn_kernels._threads import aligned, get_num_threads, run
-from nn_kernels._vectors import WIDE
-from nn_kernels._winograd_transforms import (
-    gradient_columns,
-    gradient_rows,
-    input_columns,
-    input_rows,
-    outputs,
-    transform_weights,
-    weight_gradient,
+from nn_kernels._winograd_tiles import (
+    COLUMNS,
+    fill_last_with_zeros,
+    layout,
+    transform_gradient,
+    transform_input,
+    write_outputs,
 )
+from nn_kernels._winograd_transforms import transform_weights, weight_gradient
 
 __all__ = ["convolve", "convolve_weight_gradient"]
 
-_COLUMNS = 32 if WIDE else 16  # of a block of products
 _TILES = 64  # of a block, about
 _GRADIENT_TILES = 128  # twice as many where all products, to which each block adds, are large
 _MANY = 128  # channels or outputs
 _MAX_PARTS = 4  # of a weight gradient, which are added up
 
 
-@jit()
-def _transform_input(  # type: ignore[no-untyped-def]
-    x, row0, row1, tile_rows, tile_columns, channels, height, width, top, left,
-    lines, line, v, v_step, tiles,
-):  # fmt: skip
-    """Transform the rows of tiles row0 to row1 of the batch into `v`, (36, channels, tiles).
-
-    Each row of tiles becomes six rows by the vertical transform. They are laid out one after the
-    other in six lines, so that however narrow the images are, the horizontal transform has 16 tiles
-    at a time. The last of these may have no meaning.
-    """
-    length = 4 * tile_columns
-    for c in range(channels):
-        for row in range(row0, row1):
-            n, h = row // tile_rows, 4 * (row % tile_rows) - top
-            source = ((n * channels + c) * height + h) * width - left
-            for shift in (0, 4):
-                place = 6 * line * (shift // 4) + (row - row0) * length
-                for q in range(0, length - shift // 2, 16):
-                    first = q + shift
-                    input_rows(
-                        x, source + first, width, -h, height - h,
-                        left - first, left + width - first, lines, place + q, line,
-                    )  # fmt: skip
-        for t in range(0, (row1 - row0) * tile_columns, 16):
-            input_columns(lines, 4 * t, 6 * line + 4 * t, line, v, c * tiles + t, v_step)
-
-
-@jit()
-def _transform_gradient(  # type: ignore[no-untyped-def]
-    g, row0, row1, tile_rows, tile_columns, first, last, count, rows, columns,
-    lines, line, z, z_step, tiles,
-):  # fmt: skip
-    """Transform the same rows of the gradients of some outputs into `z`, (36, outputs, tiles)."""
-    length = 4 * tile_columns
-    for o in range(first, last):
-        for row in range(row0, row1):
-            n, h = row // tile_rows, 4 * (row % tile_rows)
-            source, place = ((n * count + o) * rows + h) * columns, (row - row0) * length
-            for q in range(0, length, 16):
-                gradient_rows(
-                    g, source + q, columns, 0, rows - h, 0, columns - q, lines, place + q, line
-                )
-        for t in range(0, (row1 - row0) * tile_columns, 16):
-            gradient_columns(lines, 4 * t, line, z, (o - first) * tiles + t, z_step)
-
-
-@jit()
-def _fill_last_with_zeros(v, v_step, channels, tiles, used):  # type: ignore[no-untyped-def]
-    """Write zeros to the tiles from `used` on of the vector that it is part of."""
-    end = (used + 15) // 16 * 16
-    for f in range(36):
-        for c in range(channels):
-            for t in range(used, end):
-                v[f * v_step + c * tiles + t] = 0
-
-
 def _transform_weights_job(a, part, thread):  # type: ignore[no-untyped-def]
-    transform_weights(floats(a[2]), floats(a[3]), a[4], a[5], a[6] != 0, part, ROWS, a[7])
+    w, u, count, channels, flip, panels = floats(a[2]), floats(a[3]), a[4], a[5], a[6] != 0, a[7]
+    panel = part * (16 // ROWS)
+    transform_weights(
+        w, count, channels, flip, part, 0, channels, u, panels * channels * ROWS + 16, panel
+    )
 
 
 def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -111,44 +55,31 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
     lines, v, m = floats(work), floats(work + 4 * lines_end), floats(work + 4 * v_end)
     tile_rows, tile_columns = (rows + 3) // 4, (columns + 3) // 4
     v_step, m_step = channels * tiles + 16, panels * ROWS * tiles + 16
+    u_step = panels * channels * ROWS + 16
     offsets = np.empty(channels, np.intp)
     for c in range(channels):
         offsets[c] = c * tiles
     row0 = part * block
     row1 = min(row0 + block, total)
     used = (row1 - row0) * tile_columns
-    _transform_input(
-        x, row0, row1, tile_rows, tile_columns, channels, height, width, top, left,
+    transform_input(
+        x, row0, row1, tile_rows, tile_columns, 0, channels, channels, height, width, top, left,
         lines, line, v, v_step, tiles,
     )  # fmt: skip
     for f in range(36):
-        for t in range(0, used, _COLUMNS):
+        for t in range(0, used, COLUMNS):
             for panel in range(panels):
-                weights = (f * panels + panel) * channels * ROWS
+                weights = f * u_step + panel * channels * ROWS
                 place = f * m_step + panel * ROWS * tiles + t
                 if used - t > 16:
                     multiply_2(u, weights, v, f * v_step + t, offsets, 0, channels, m, place, tiles)
                 else:
                     multiply_1(u, weights, v, f * v_step + t, offsets, 0, channels, m, place, tiles)
     index, pooled, bound = unsigned_bytes(a[21]), a[21] != 0, lower_bound(a[22] != 0)
-    first_bound = lower_bound(False) if pooled else bound
-    for o in range(count):
-        for t in range(0, used, 16):
-            outputs(m, o * tiles + t, m_step, lines, 4 * t, line, bias[o], first_bound)
-        for row in range(row0, row1):
-            n, th = row // tile_rows, row % tile_rows
-            if pooled:
-                write_maxima(
-                    lines, (row - row0) * 4 * tile_columns, line, min(4, rows - 4 * th) // 2,
-                    columns // 2, np.float32(-0.0), bound,
-                    out, index, ((n * count + o) * (rows // 2) + 2 * th) * (columns // 2),
-                )  # fmt: skip
-                continue
-            for r in range(min(4, rows - 4 * th)):
-                s = np.uintp(r * line + (row - row0) * 4 * tile_columns)
-                d = np.uintp(((n * count + o) * rows + 4 * th + r) * columns)
-                for q in range(np.uintp(columns)):
-                    out[d + q] = lines[s + q]
+    write_outputs(
+        m, m_step, tiles, lines, line, bias, out, 0, count, count,
+        row0, row1, tile_rows, tile_columns, rows, columns, index, pooled, bound,
+    )  # fmt: skip
 
 
 def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -180,16 +111,16 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
     while row0 < end:
         row1 = min(row0 + block, end)
         used = (row1 - row0) * tile_columns
-        _transform_input(
-            x, row0, row1, tile_rows, tile_columns, channels, height, width, top, left,
+        transform_input(
+            x, row0, row1, tile_rows, tile_columns, 0, channels, channels, height, width, top, left,
             lines, line, v, v_step, tiles,
         )  # fmt: skip
-        _transform_gradient(
+        transform_gradient(
             g, row0, row1, tile_rows, tile_columns, first, last, count, rows, columns,
             lines, line, z, z_step, tiles,
         )  # fmt: skip
-        _fill_last_with_zeros(v, v_step, channels, tiles, used)
-        _fill_last_with_zeros(z, z_step, last - first, tiles, used)
+        fill_last_with_zeros(v, v_step, channels, tiles, used)
+        fill_last_with_zeros(z, z_step, last - first, tiles, used)
         for f in range(36):
             for ob in range(first_block, last_block):
                 for cb in range(channel_blocks):
@@ -202,26 +133,23 @@ def _weight_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
 
 
 def _sum_job(a, part, thread):  # type: ignore[no-untyped-def]
-    weight_gradient(floats(a[2]), a[4], a[5], floats(a[3]), a[6], a[7], part, a[8])
+    du, dw, parts, size, count, channels, blocks = (
+        floats(a[2]),
+        floats(a[3]),
+        a[4],
+        a[5],
+        a[6],
+        a[7],
+        a[8],
+    )
+    start = part * blocks * 16
+    weight_gradient(du, start, size // 36, parts, size, dw, count, channels, 4 * part, 0, blocks, 4)
 
 
 _transform_weights = Job(_transform_weights_job)
 _convolve = Job(_convolve_job)
 _weight_gradient = Job(_weight_gradient_job)
 _sum = Job(_sum_job)
-
-
-def _layout(
-    rows: int, columns: int, batch: int, tiles: int, channels: int
-) -> tuple[int, int, int, int, int, int]:
-    """Return rows of tiles in a block and in all, tiles, the length of a line, and two ends."""
-    tile_rows, tile_columns = -(-rows // 4), -(-columns // 4)
-    total = batch * tile_rows
-    block = min(max(tiles // tile_columns, 1), total)
-    tiles = -(-block * tile_columns // _COLUMNS) * _COLUMNS
-    line = distance(4 * tiles + 16)
-    lines_end = 12 * line + 64
-    return block, total, tiles, line, lines_end, lines_end + 36 * (channels * tiles + 16) + 64
 
 
 def convolve(
@@ -251,9 +179,9 @@ def convolve(
     count, (rows, columns) = out.shape[1], size
     groups = -(-count // 16)
     panels = groups * 16 // ROWS
-    u = np.empty(36 * panels * ROWS * channels, np.float32)
+    u = np.empty(36 * (panels * ROWS * channels + 16), np.float32)
     run(_transform_weights, (w, u, count, channels, flip, panels), groups)
-    block, total, *places = _layout(rows, columns, batch, _TILES, channels)
+    block, total, *places = layout(rows, columns, batch, _TILES, channels)
     m_size = 36 * (panels * ROWS * places[0] + 16) + 64
     arguments = (
         x, u, bias, out, channels, height, width, *padding, count, rows, columns, panels,
@@ -277,7 +205,7 @@ def convolve_weight_gradient(x: Any, g: Any, dw: Any, padding: tuple[int, int]) 
     output_blocks, channel_blocks = -(-count // 4), -(-channels // 4)
     size = 36 * output_blocks * channel_blocks * 16
     tiles = _GRADIENT_TILES if max(count, channels) < _MANY else 2 * _GRADIENT_TILES
-    block, total, *places = _layout(rows, columns, batch, tiles, 4 * channel_blocks)
+    block, total, *places = layout(rows, columns, batch, tiles, 4 * channel_blocks)
     parts = min(max(total // block, 1), _MAX_PARTS)
     # Threads that have no part of their own share the outputs of one: its inputs are transformed
     # several times, and each sum is the same.

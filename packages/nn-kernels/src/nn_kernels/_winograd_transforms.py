@@ -19,7 +19,8 @@ import numpy as np
 from numba.core import types
 
 from nn_kernels._compile import intrinsic, jit
-from nn_kernels._vectors import LANES, VectorBuilder, index, pointer
+from nn_kernels._products import ROWS
+from nn_kernels._vectors import LANES, ZERO, VectorBuilder, index, pointer
 
 __all__ = [
     "gradient_columns",
@@ -212,96 +213,141 @@ def outputs(typing, m, m0, m_step, y, y0, y_step, bias, bound):  # type: ignore[
     return signature, generate
 
 
-_N0 = np.float32(1 / (_A2 * _B2))
-_NA = np.float32(1 / (2 * _A2 * (_A2 - _B2)))
-_NB = np.float32(1 / (2 * _B2 * (_B2 - _A2)))
-_FA, _FB, _FA2, _FB2 = np.float32(_A), np.float32(_B), np.float32(_A2), np.float32(_B2)
-_L = 16
+_N0, _NA, _NB = 1 / (_A2 * _B2), 1 / (2 * _A2 * (_A2 - _B2)), 1 / (2 * _B2 * (_B2 - _A2))
 
 
-@jit("contract")
-def transform_weights(w, u, outputs, channels, flip, group, rows, panels):  # type: ignore[no-untyped-def]
-    """Write G w G^T for 16 outputs to `u`, which is (36, panels, channels, rows).
+def _g(v: VectorBuilder, w: list[Any]) -> list[Any]:
+    """Return G w: the three weights become values at the points."""
+    p = v.multiply_add(w[2], _A2 * _NA, v.multiply(w[0], _NA))
+    q = v.multiply_add(w[2], _B2 * _NB, v.multiply(w[0], _NB))
+    return [
+        v.multiply(w[0], _N0),
+        v.multiply_add(w[1], _A * _NA, p),
+        v.multiply_add(w[1], -_A * _NA, p),
+        v.multiply_add(w[1], _B * _NB, q),
+        v.multiply_add(w[1], -_B * _NB, q),
+        w[2],
+    ]
 
-    With `flip`, the weights are (channels, outputs, 3, 3) and rotated by 180 degrees.
+
+def _g_transposed(v: VectorBuilder, u: list[Any]) -> list[Any]:
+    """Return G^T u: the six products become three gradients."""
+    s1, d1 = v.add(u[1], u[2]), v.subtract(u[1], u[2])
+    s2, d2 = v.add(u[3], u[4]), v.subtract(u[3], u[4])
+    return [
+        v.multiply_add(u[0], _N0, v.multiply_add(s1, _NA, v.multiply(s2, _NB))),
+        v.multiply_add(d1, _A * _NA, v.multiply(d2, _B * _NB)),
+        v.multiply_add(s1, _A2 * _NA, v.multiply_add(s2, _B2 * _NB, u[5])),
+    ]
+
+
+@intrinsic
+def _transform_kernels(typing, w, w0, step, flip, u, u0, u_step, panel_step):  # type: ignore[no-untyped-def]
+    """Write G w G^T for 16 kernels that are a distance apart, `ROWS` of them in a panel of `u`.
+
+    Seven elements after the last kernel are read too.
     """
-    g = np.empty((9, _L), np.float32)
-    t = np.empty((6, 3, _L), np.float32)
-    z = np.empty((36, _L), np.float32)
-    for c in range(channels):
-        for m in range(_L):
-            o = group * _L + m
-            if o >= outputs:
-                for q in range(9):
-                    g[q, m] = 0
-            elif flip:
-                s = np.uintp((c * outputs + o) * 9)
-                for q in range(9):
-                    g[q, m] = w[s + np.uintp(8 - q)]
-            else:
-                s = np.uintp((o * channels + c) * 9)
-                for q in range(9):
-                    g[q, m] = w[s + np.uintp(q)]
-        for v in range(3):
-            for m in range(_L):
-                x0, x1, x2 = g[v, m], g[3 + v, m], g[6 + v, m]
-                t[0, v, m] = x0 * _N0
-                e, f = (x0 + _FA2 * x2) * _NA, x1 * (_FA * _NA)
-                t[1, v, m] = e + f
-                t[2, v, m] = e - f
-                e, f = (x0 + _FB2 * x2) * _NB, x1 * (_FB * _NB)
-                t[3, v, m] = e + f
-                t[4, v, m] = e - f
-                t[5, v, m] = x2
+    n = types.intp
+    signature = types.void(w, n, n, types.boolean, u, n, n, n)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        source = pointer(context, builder, kinds[0], arguments[0], arguments[1])
+        target = pointer(context, builder, kinds[4], arguments[4], arguments[5])
+        v = VectorBuilder(builder)
+        kernels = [v.load(source, builder.mul(arguments[2], index(m))) for m in range(LANES)]
+        taps = v.interleave(kernels)[:9]
+        taps = [builder.select(arguments[3], taps[8 - q], taps[q]) for q in range(9)]
+        columns = [_g(v, taps[j::3]) for j in range(3)]
         for i in range(6):
-            for m in range(_L):
-                x0, x1, x2 = t[i, 0, m], t[i, 1, m], t[i, 2, m]
-                z[6 * i, m] = x0 * _N0
-                e, f = (x0 + _FA2 * x2) * _NA, x1 * (_FA * _NA)
-                z[6 * i + 1, m] = e + f
-                z[6 * i + 2, m] = e - f
-                e, f = (x0 + _FB2 * x2) * _NB, x1 * (_FB * _NB)
-                z[6 * i + 3, m] = e + f
-                z[6 * i + 4, m] = e - f
-                z[6 * i + 5, m] = x2
+            for j, value in enumerate(_g(v, [column[i] for column in columns])):
+                place = builder.gep(target, [builder.mul(arguments[6], index(6 * i + j))])
+                v.store_parts(value, place, arguments[7], ROWS)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def _transform_sums(typing, du, du0, step, kernels):  # type: ignore[no-untyped-def]
+    """Write 16 kernels G^T u G one after the other.
+
+    Seven elements after the last are written too.
+    """
+    n = types.intp
+    signature = types.void(du, n, n, kernels)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        v = VectorBuilder(builder)
+        source = pointer(context, builder, kinds[0], arguments[0], arguments[1])
+        target = pointer(context, builder, kinds[3], arguments[3], index(0))
+        places = [builder.mul(arguments[2], index(f)) for f in range(36)]
+        first = [v.load(source, place) for place in places]
+        rows = [_g_transposed(v, first[j::6]) for j in range(6)]
+        taps = [tap for i in range(3) for tap in _g_transposed(v, [row[i] for row in rows])]
+        for m, kernel in enumerate(v.interleave([*taps, *[ZERO] * 7])):
+            v.store(kernel, target, index(9 * m))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@jit()
+def transform_weights(  # type: ignore[no-untyped-def]
+    w, outputs, channels, flip, group, first, last, u, step, panel
+):
+    """Write G w G^T for some channels of 16 outputs to `u`, from a panel on.
+
+    It is (36, panels, last - first, ROWS), the 36 a step apart. With `flip`, the weights are
+    (channels, outputs, 3, 3) and rotated by 180 degrees.
+    """
+    kernels = np.zeros(16 * 9 + 7, np.float32)
+    output, w_step = 16 * group, 9 if flip else 9 * channels
+    count, panel_step = min(16, outputs - output), (last - first) * ROWS
+    for c in range(first, last):
+        start = 9 * (c * outputs + output) if flip else 9 * (output * channels + c)
+        place = panel * panel_step + (c - first) * ROWS
+        if count == 16 and start + 15 * w_step + 16 <= 9 * outputs * channels:
+            _transform_kernels(w, start, w_step, flip, u, place, step, panel_step)
+            continue
+        for m in range(count):  # nothing is read beyond the weights
+            for q in range(9):
+                kernels[9 * m + q] = w[start + m * w_step + q]
+        _transform_kernels(kernels, 0, 9, flip, u, place, step, panel_step)
+
+
+@jit()
+def weight_gradient(  # type: ignore[no-untyped-def]
+    du, start, step, parts, size, dw, outputs, channels, output, channel, blocks, width
+):
+    """Write G^T u G to `dw`, where `u` is the sum of parts of `du`, which is overwritten.
+
+    Args:
+        du: the sums, in blocks of 16: a number of outputs, each with `width` channels.
+        start: the place of the first block.
+        step: the distance between two of the 36.
+        parts: the number of parts.
+        size: that of a part.
+        dw: ``(outputs, channels, 3, 3)``.
+        outputs: the number of outputs.
+        channels: the number of channels.
+        output: the first output of the blocks.
+        channel: the first channel of the first block.
+        blocks: the number of blocks, one after the other.
+        width: the number of channels of a block.
+    """
+    kernels = np.empty(16 * 9 + 7, np.float32)
+    for part in range(1, parts):
         for f in range(36):
-            for h in range(_L // rows):
-                d = np.uintp(((f * panels + group * (_L // rows) + h) * channels + c) * rows)
-                for m in range(rows):
-                    u[d + np.uintp(m)] = z[f, h * rows + m]
-
-
-@jit("contract")
-def weight_gradient(du, parts, size, dw, outputs, channels, block, blocks):  # type: ignore[no-untyped-def]
-    """Write G^T u G for four outputs to `dw`: `u` is the sum of parts of `du`, (36, 4×4 blocks)."""
-    m = np.empty((6, _L), np.float32)
-    t = np.empty((3, 6, _L), np.float32)
-    z = np.empty((9, _L), np.float32)
-    for cb in range(blocks):
-        for j in range(6):
-            for i in range(6):
-                s = np.uintp((i * 6 + j) * (size // 36) + (block * blocks + cb) * _L)
-                for q in range(_L):
-                    m[i, q] = du[s + np.uintp(q)]
-                for _ in range(1, parts):
-                    s += np.uintp(size)
-                    for q in range(_L):
-                        m[i, q] += du[s + np.uintp(q)]
-            for q in range(_L):
-                s1, e1 = (m[1, q] + m[2, q]) * _NA, (m[1, q] - m[2, q]) * _NA
-                s2, e2 = (m[3, q] + m[4, q]) * _NB, (m[3, q] - m[4, q]) * _NB
-                t[0, j, q] = m[0, q] * _N0 + s1 + s2
-                t[1, j, q] = e1 * _FA + e2 * _FB
-                t[2, j, q] = s1 * _FA2 + s2 * _FB2 + m[5, q]
-        for i in range(3):
-            for q in range(_L):
-                s1, e1 = (t[i, 1, q] + t[i, 2, q]) * _NA, (t[i, 1, q] - t[i, 2, q]) * _NA
-                s2, e2 = (t[i, 3, q] + t[i, 4, q]) * _NB, (t[i, 3, q] - t[i, 4, q]) * _NB
-                z[3 * i, q] = t[i, 0, q] * _N0 + s1 + s2
-                z[3 * i + 1, q] = e1 * _FA + e2 * _FB
-                z[3 * i + 2, q] = s1 * _FA2 + s2 * _FB2 + t[i, 5, q]
-        for q in range(_L):
-            o, c = 4 * block + q // 4, 4 * cb + q % 4
+            s = np.uintp(start + f * step)
+            for i in range(np.uintp(16 * blocks)):
+                du[s + i] += du[s + np.uintp(part * size) + i]
+    for block in range(blocks):
+        place = start + 16 * block
+        _transform_sums(du, place, step, kernels)
+        for m in range(16):
+            o, c = output + m // width, channel + width * block + m % width
             if o < outputs and c < channels:
-                for k in range(9):
-                    dw[(o * channels + c) * 9 + k] = z[k, q]
+                for q in range(9):
+                    dw[9 * (o * channels + c) + q] = kernels[9 * m + q]

@@ -1,8 +1,9 @@
 """Convolution of images and its two gradients: the choice between Winograd and the direct form.
 
 Winograd's algorithm has a quarter of the multiplications, and transforms that cost about a third of
-its time; so it pays with enough channels, and with enough tiles for each weight that has to be
-transformed. The thresholds were measured (two cores with AVX-512).
+its time; so it pays with some channels, and with some tiles for which a weight is transformed. One
+order of its work is for many tiles, one for few. The thresholds were measured (two cores with
+AVX-512).
 
 The direct form errs by 1e-6 of the largest output, Winograd's by 2e-6 with 64 channels and 4e-6
 with 512; an infinity in the input makes NaN of a whole tile of 4×4 outputs, where the direct form
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_kernels import _direct, _direct_weights, _winograd
+from nn_kernels import _direct, _direct_weights, _winograd, _winograd_by_outputs
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job
@@ -39,25 +40,21 @@ __all__ = [
 Pair = tuple[int, int]
 _GROUPS = 16  # of channels at most, whose sums are a part each
 _SUMMED = 4096  # numbers that are added up in float32
-_MIN_CHANNELS, _MAX_CHANNELS = 16, 256
-_MIN_TILES = 64
-_MIN_SIZE = 7
+_LEAST = 3, 16, 8  # rows or columns, channels or outputs, and tiles for Winograd's algorithm
+_MANY_TILES = 64
 # From so many channels and outputs of a group on, products of matrices take less time than the
 # direct form: those of the reference for a convolution and its input gradient, and one product for
 # the weight gradient of a kernel 1×1.
 _MANY, _MANY_OF_POINTWISE = 512, 256
 
 
-def _is_winograd(
-    windows: Any,
-    groups: int,
-    channels: int,
-    outputs: int,
-    batch: int,
-    size: Pair,
-    tiles_per_channel: float,
-) -> bool:
-    """Return whether Winograd's algorithm computes a convolution with outputs of a size."""
+def _winograd_of(
+    windows: Any, groups: int, channels: int, outputs: int, batch: int, size: Pair
+) -> Any:
+    """Return the module with Winograd's algorithm for a convolution with outputs of a size.
+
+    It is None where the algorithm does not fit, or is slower.
+    """
     kernel, stride, padding, dilation, algorithm = windows
     fits = (
         kernel == (3, 3)
@@ -65,16 +62,14 @@ def _is_winograd(
         and groups == 1
         and max(padding) <= 2  # so that the input gradient has no negative padding
     )
-    if algorithm != "auto" or not fits:
-        return fits and algorithm == "winograd"
+    if algorithm == "direct" or not fits:
+        return None
     low, high = min(channels, outputs), max(channels, outputs)
     tiles = batch * -(-size[0] // 4) * -(-size[1] // 4)
-    return (
-        low >= _MIN_CHANNELS
-        and high <= _MAX_CHANNELS
-        and min(size) >= _MIN_SIZE
-        and tiles >= max(_MIN_TILES, tiles_per_channel * high)
-    )
+    least = min(size), low, tiles
+    if algorithm == "auto" and any(n < m for n, m in zip(least, _LEAST, strict=True)):
+        return None
+    return _winograd if tiles >= max(_MANY_TILES, high) else _winograd_by_outputs
 
 
 def _is_product(windows: Any, groups: int, channels: int, outputs: int, many: int) -> bool:
@@ -150,7 +145,7 @@ def _convolve(
     plan = _plan(x.shape, w.shape, windows, groups)
     if plan is None or np.shape(bias) not in ((), w.shape[:1]):
         return NotImplemented
-    is_winograd, size = plan
+    winograd, size = plan
     rows, columns = (size[0] // 2, size[1] // 2) if pooled else size
     if not rows or not columns:
         return NotImplemented  # the reference raises
@@ -163,8 +158,8 @@ def _convolve(
     out = np.empty(shape, np.float32)
     epilogue = Epilogue(relu, np.empty(shape, np.uint8) if pooled else None)
     _, stride, padding, dilation, _ = windows
-    if is_winograd:
-        _winograd.convolve(x, w, bias, out, size, (padding[0], padding[2]), False, epilogue)
+    if winograd is not None:
+        winograd.convolve(x, w, bias, out, size, (padding[0], padding[2]), False, epilogue)
     else:
         result = out
         if not pooled:
@@ -177,20 +172,20 @@ def _convolve(
 @lru_cache(256)
 def _plan(
     x: tuple[int, ...], w: tuple[int, ...], windows: Any, groups: int
-) -> tuple[bool, Pair] | None:
-    """Return whether Winograd's algorithm computes a convolution, and the size of its result.
+) -> tuple[Any, Pair] | None:
+    """Return the module with Winograd's algorithm, or None, and the size of the result.
 
-    None leaves it to the reference.
+    None alone leaves the convolution to the reference.
     """
     if 0 in x or len(x) != 4 or not _fits(w, windows, groups) or x[1] != w[1] * groups:
         return None
     size, outputs = output_size(x[2:], windows), w[0]
     if min(size) < 1:
         return None  # the reference raises
-    is_winograd = _is_winograd(windows, groups, x[1], outputs, x[0], size, 0.5)
-    if not is_winograd and _is_product(windows, groups, x[1], outputs, _MANY):
+    winograd = _winograd_of(windows, groups, x[1], outputs, x[0], size)
+    if winograd is None and _is_product(windows, groups, x[1], outputs, _MANY):
         return None
-    return is_winograd, size
+    return winograd, size
 
 
 def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int) -> Any:
@@ -209,15 +204,15 @@ def conv2d_input_gradient(g: Any, w: Any, size: Pair, windows: Any, groups: int)
     if g.ndim != 4 or g.shape[1:] != (w.shape[0], *output_size(size, windows)):
         return NotImplemented
     channels, outputs = w.shape[1] * groups, w.shape[0]
-    is_winograd = _is_winograd(windows, groups, channels, outputs, g.shape[0], size, 0.5)
-    if not is_winograd and _is_product(windows, groups, channels, outputs, _MANY):
+    winograd = _winograd_of(windows, groups, channels, outputs, g.shape[0], size)
+    if winograd is None and _is_product(windows, groups, channels, outputs, _MANY):
         return NotImplemented
     g, w = arrays
     dx = np.empty((g.shape[0], channels, *size), np.float32)
     _, stride, padding, dilation, _ = windows
-    if is_winograd:
+    if winograd is not None:
         bias = np.zeros(channels, np.float32)
-        _winograd.convolve(g, w, bias, dx, size, (2 - padding[0], 2 - padding[2]), flip=True)
+        winograd.convolve(g, w, bias, dx, size, (2 - padding[0], 2 - padding[2]), flip=True)
     else:
         rows = _as_rows(windows, g, dx)
         _direct.convolve_input_gradient(rows[0], w, rows[1], stride, padding, dilation, groups)
@@ -250,9 +245,9 @@ def conv2d_weight_gradient(x: Any, g: Any, windows: Any, groups: int) -> Any:
         dw = matmul(_channels_first(g), _channels_first(x).T)
         return dw if dw is NotImplemented else dw.reshape(outputs, channels, 1, 1)
     dw = np.empty((outputs, channels // groups, *kernel), np.float32)
-    size = g.shape[2:]
-    if _is_winograd(windows, groups, channels, outputs, x.shape[0], size, 1.0):
-        _winograd.convolve_weight_gradient(x, g, dw, (padding[0], padding[2]))
+    winograd = _winograd_of(windows, groups, channels, outputs, batch, g.shape[2:])
+    if winograd is not None:
+        winograd.convolve_weight_gradient(x, g, dw, (padding[0], padding[2]))
     else:
         x, g = _as_rows(windows, x, g)
         _direct_weights.convolve_weight_gradient(x, g, dw, stride, padding, dilation, groups)

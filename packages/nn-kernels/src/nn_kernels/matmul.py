@@ -27,9 +27,7 @@ from nn_kernels._products import (
     VECTORS,
     interleave_16,
     interleave_rows,
-    multiply_1,
-    multiply_2,
-    multiply_3,
+    multiply,
 )
 from nn_kernels._threads import POOLED, address, run
 from nn_kernels._vectors import FUSED
@@ -98,16 +96,6 @@ def _pack_columns(x, start, step, column_step, count, columns, width, panel):  #
 
 
 @jit()
-def _multiply(vectors, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: ignore[no-untyped-def]
-    if vectors == 3:
-        multiply_3(a, a0, b, b0, offsets, k0, count, c, c0, step)
-    elif vectors == 2:
-        multiply_2(a, a0, b, b0, offsets, k0, count, c, c0, step)
-    else:
-        multiply_1(a, a0, b, b0, offsets, k0, count, c, c0, step)
-
-
-@jit()
 def _copy(x, x0, x_row, out, out0, out_row, rows, columns):  # type: ignore[no-untyped-def]
     for m in range(rows):
         for n in range(columns):
@@ -161,7 +149,7 @@ def _multiply_block(  # type: ignore[no-untyped-def]
                     c, start, step = edge, 0, width
                     if resumes:
                         _copy(out, c0, out_row, edge, 0, width, high, wide)
-                _multiply(vectors, left, place, b, b0, table, resumes, count, c, start, step)
+                multiply(vectors, left, place, b, b0, table, resumes, count, c, start, step)
                 if not is_whole:
                     _copy(edge, 0, width, out, c0, out_row, high, wide)
             column += width
