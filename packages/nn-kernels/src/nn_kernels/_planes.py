@@ -93,7 +93,9 @@ def planes_of(
     top, bottom, left, right = padding
     rows, columns = stride
     line = width + max(left, right) if columns == 1 else -(-(width + left + right) // columns)
-    plane = distance((-(-(height + top + bottom) // rows) + 1) * line)
+    # the zeros on the right of the last row, or what windows have beyond it
+    more = 1 if any(padding) or max(window) > 1 else 0
+    plane = distance((-(-(height + top + bottom) // rows) + more) * line)
     size = channels * rows * columns * plane + 2 * line + 256
     size += -size % 16  # so that the samples begin with a line of the cache
     phases = min(rows, window[0]), min(columns, window[1])
