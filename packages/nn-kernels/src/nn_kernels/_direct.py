@@ -29,7 +29,7 @@ from nn_kernels._planes import (
     extent,
     input_taps,
     is_shared,
-    lay_out,
+    lay_out_sample,
     output_taps,
     planes_of,
     write_planes,
@@ -53,6 +53,7 @@ __all__ = ["convolve", "convolve_input_gradient"]
 Pair = tuple[int, int]
 _ROW_VECTORS = 8 if WIDE else 4
 _CACHED = 1 << 16  # elements of images or products that stay in the cache
+_PREPARED = 3  # elements that are copied in a nanosecond
 _CHUNK = 64  # taps, the least for which products are added up in several chunks
 
 
@@ -139,15 +140,16 @@ def _write(  # type: ignore[no-untyped-def]
                     d += np.uintp(column_step)
 
 
-def _pack_job(a, part, thread):  # type: ignore[no-untyped-def]
+@jit()
+def _pack(  # type: ignore[no-untyped-def]
+    w, sources, packed, part, taps, rows, panels, count, group_step, output_step, consecutive
+):  # fmt: skip
     """Write a panel: for each tap the weights of neighboring outputs."""
-    w, sources, packed = floats(a[2]), integers(a[3]), floats(a[4])
-    taps, rows, panels, count, group_step, output_step = a[5], a[6], a[7], a[8], a[9], a[10]
     group, first = part // panels, part % panels * rows
     start = np.uintp(group * group_step + first * output_step)
     if rows == ROWS and first + rows <= count:  # a number of rows that the compiler knows
         target, step = np.uintp(part * taps * ROWS), np.uintp(output_step)
-        whole = taps // 16 * 16 if a[11] else 0  # weights that are one after the other
+        whole = taps // 16 * 16 if consecutive else 0  # weights that are one after the other
         for k in range(0, whole, 16):
             place = (part * taps + k) * ROWS
             interleave_rows(w, np.intp(start) + k, output_step, packed, place, 16)
@@ -165,19 +167,34 @@ def _pack_job(a, part, thread):  # type: ignore[no-untyped-def]
             packed[d + np.uintp(m)] = w[source] if first + m < count else np.float32(0)
 
 
+def _prepare_job(a, part, thread):  # type: ignore[no-untyped-def]
+    """Write a panel of weights, or after all of them the planes of a sample."""
+    panels = a[7]
+    if part < panels:
+        _pack(
+            floats(a[2]), integers(a[4]), floats(a[5]), part,
+            a[8], a[9], a[10], a[11], a[12], a[13], a[14] != 0,
+        )  # fmt: skip
+    else:
+        lay_out_sample(
+            floats(a[3]), part - panels, a[15], a[16], a[17], a[18], a[19], a[20], a[21], a[22],
+            a[23], a[24], a[25], a[26], floats(a[6]),
+        )  # fmt: skip
+
+
 def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
     x, packed, bias, out = floats(a[2]), floats(a[3]), floats(a[4]), floats(a[5])
-    offsets = integers(a[6])
-    taps, rows, panels, count, groups = a[7], a[8], a[9], a[10], a[11]
-    batch, per_part, line, group_size, size = a[12], a[13], a[14], a[15], a[16]
-    height, width, row0, row_step, row_count = a[17], a[18], a[19], a[20], a[21]
-    column0, column_step, column_count, step, shared = a[22], a[23], a[24], a[25], a[26]
-    index, pooled, bound = unsigned_bytes(a[38]), a[38] != 0, lower_bound(a[39] != 0)
+    offsets = integers(a[8])
+    taps, rows, panels, count, groups = a[9], a[10], a[11], a[12], a[13]
+    batch, per_part, line, group_size, size = a[14], a[15], a[16], a[17], a[18]
+    height, width, row0, row_step, row_count = a[19], a[20], a[21], a[22], a[23]
+    column0, column_step, column_count, step, shared = a[24], a[25], a[26], a[27], a[28]
+    index, pooled, bound = unsigned_bytes(a[6]), a[6] != 0, lower_bound(a[7] != 0)
     # a window in the padding alone may lie past the end of a line
     vectors = ((row_count - 1) * line + max(line, column_count) + 15) // 16
     work = a[0] + 4 * thread * a[1]
     if shared:  # the part is some panels of all groups
-        products, chunk = floats(work), a[37]
+        products, chunk = floats(work), a[39]
         first_panel, last_panel = part * per_part, min((part + 1) * per_part, groups * panels)
         # With chunks of taps, all products of the part are added up side by side.
         kept = rows * step if chunk < taps else 0
@@ -205,8 +222,8 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
         planes[i] = 0
     for n in range(part * per_part, min((part + 1) * per_part, batch)):
         write_planes(
-            x, n, a[27], a[28], a[29], a[30], a[31], a[32], a[33], a[34], a[35],
-            line, a[36], planes, 0,
+            x, n, a[29], a[30], a[31], a[32], a[33], a[34], a[35], a[36], a[37],
+            line, a[38], planes, 0,
         )  # fmt: skip
         for group in range(groups):
             _multiply(
@@ -221,7 +238,7 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
             )  # fmt: skip
 
 
-_pack, _convolve = Job(_pack_job), Job(_convolve_job)
+_PREPARE, _CONVOLVE = Job(_prepare_job), Job(_convolve_job)
 
 
 class _Plan(NamedTuple):
@@ -229,15 +246,14 @@ class _Plan(NamedTuple):
 
     planes: Planes
     taps: tuple[Any, Any]  # kept here, as the numbers have the address of the offsets
-    sources: int  # the address of the places of the taps in the weights of an output
     packed_size: int
     panels: int
     is_shared: bool
     parts: int
     memory: int
     work: int
-    pack_numbers: array[int]
-    plane_numbers: array[int]
+    sources: int  # the address of the places of the taps in the weights of an output
+    preparing: array[int]  # numbers of the jobs
     numbers: array[int]
 
 
@@ -267,6 +283,7 @@ def _plan(
     rows = ROWS if count > ROWS // 4 else 1
     panels = -(-count // rows)
     packed_size = groups * panels * rows * sources.size
+    packed_size += -packed_size % 16
     step = distance((target[2] - 1) * planes.line + max(planes.line, target[5]) + 16)
     shared = is_shared(batch, packed_size)
     if shared:
@@ -275,7 +292,7 @@ def _plan(
         units, memory = batch, planes.size + panels * rows * step
     per_part, chunk = -(-units // PARTS), sources.size
     together = per_part * batch * rows * step
-    if shared and packed_size > groups * panels * rows * _CHUNK and together <= _CACHED:
+    if shared and sources.size > _CHUNK and together <= _CACHED:
         chunk, memory = max(_CHUNK, chunk * _CACHED // (batch * planes.size)), together
     numbers = (
         address(offsets), offsets.size, rows, panels, count, groups,
@@ -284,11 +301,12 @@ def _plan(
     )  # fmt: skip
     consecutive = bool((sources == np.arange(sources.size)).all())
     work = batch * target[2] * target[5] * count * groups * offsets.size // PER_NANOSECOND
+    preparing = (
+        groups * panels, sources.size, rows, panels, count, *steps, consecutive, *planes
+    )  # fmt: skip
     return _Plan(
-        planes, taps, address(sources), packed_size, groups * panels, shared,
-        -(-units // per_part), memory + 256, work,
-        array("q", (sources.size, rows, panels, count, *steps, consecutive)),
-        array("q", planes), array("q", numbers),
+        planes, taps, packed_size, groups * panels, shared, -(-units // per_part), memory + 256,
+        work, address(sources), array("q", preparing), array("q", numbers),
     )  # fmt: skip
 
 
@@ -296,12 +314,16 @@ def _carry_out(
     plan: _Plan, x: Any, w: Any, bias: Any, out: Any, epilogue: Epilogue = NO_EPILOGUE
 ) -> None:
     """Write to `out` the products of the weights with the windows of `x`, plus a bias."""
-    packed = np.empty(plan.packed_size, np.float32)
-    run(_pack, (w, plan.sources, packed), plan.panels, further=plan.pack_numbers)
-    if plan.is_shared:
-        x = lay_out(x, plan.planes, plan.plane_numbers)
-    numbers = plan.numbers + array("q", epilogue.numbers)
-    run(_convolve, (x, packed, bias, out), plan.parts, plan.memory, plan.work, numbers)
+    samples = x.shape[0] if plan.is_shared else 0
+    size = plan.packed_size + samples * plan.planes.size
+    prepared = np.empty(size, np.float32)
+    packed, images = address(prepared), address(x)
+    laid_out = packed + 4 * plan.packed_size
+    inputs = address(w), images, plan.sources, packed, laid_out
+    run(_PREPARE, inputs, plan.panels + samples, 0, size // _PREPARED, plan.preparing)
+    source = laid_out if samples else images
+    given = source, packed, address(bias), address(out), *epilogue.numbers
+    run(_CONVOLVE, given, plan.parts, plan.memory, plan.work, plan.numbers)
 
 
 @lru_cache(256)

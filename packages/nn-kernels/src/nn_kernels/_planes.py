@@ -11,7 +11,6 @@ a phase the windows lie next to each other again.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -34,6 +33,7 @@ __all__ = [
     "input_taps",
     "is_shared",
     "lay_out",
+    "lay_out_sample",
     "output_taps",
     "planes_of",
     "write_planes",
@@ -151,16 +151,26 @@ def write_planes(  # type: ignore[no-untyped-def]
                     source += np.uintp(rows * width)
 
 
-def _write_planes_job(a, part, thread):  # type: ignore[no-untyped-def]
-    """Lay out one sample in memory that all parts read."""
-    x, planes = floats(a[2]), floats(a[3])
-    size = a[15]
-    first = np.uintp(part * size)
+@jit()
+def lay_out_sample(  # type: ignore[no-untyped-def]
+    x, sample, channels, height, width, top, left, rows, columns, row_phases, column_phases,
+    line, plane, size, planes,
+):  # fmt: skip
+    """Write a sample with its padding to the planes of all samples."""
+    first = np.uintp(sample * size)
     for i in range(np.uintp(size)):
         planes[first + i] = 0
     write_planes(
-        x, part, a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14],
-        planes, part * size,
+        x, sample, channels, height, width, top, left, rows, columns, row_phases, column_phases,
+        line, plane, planes, sample * size,
+    )  # fmt: skip
+
+
+def _write_planes_job(a, part, thread):  # type: ignore[no-untyped-def]
+    """Lay out one sample in memory that all parts read."""
+    lay_out_sample(
+        floats(a[2]), part, a[4], a[5], a[6], a[7], a[8], a[9], a[10], a[11], a[12], a[13], a[14],
+        a[15], floats(a[3]),
     )  # fmt: skip
 
 
@@ -172,11 +182,10 @@ def is_shared(batch: int, weights: int) -> bool:
     return batch < _FEW or weights > _LARGE
 
 
-def lay_out(x: Any, planes: Planes, numbers: array[int] | None = None) -> Any:
-    """Return the planes of all samples; `numbers` are those of `planes`, if they are at hand."""
+def lay_out(x: Any, planes: Planes) -> Any:
+    """Return the planes of all samples."""
     memory = aligned(x.shape[0] * planes.size)
-    numbers = array("q", planes) if numbers is None else numbers
-    run(WRITE_PLANES, (x, memory), x.shape[0], further=numbers)
+    run(WRITE_PLANES, (x, memory, *planes), x.shape[0])
     return memory
 
 
