@@ -112,11 +112,11 @@ def _write(  # type: ignore[no-untyped-def]
     If they are `pooled`, `out` is the maxima.
     """
     if pooled:
+        size = (rows // 2) * (columns // 2)
         for o in range(count):
-            target = (first + o) * (rows // 2) * (columns // 2)
             write_maxima(
                 products, o * step, line, rows // 2, columns // 2, bias[o], bound,
-                out, index, target,
+                out, index, (first + o) * size, (first + count) * size,
             )  # fmt: skip
         return
     q0 = max(0, -(column0 // column_step))  # the first and the last column in the image

@@ -17,6 +17,7 @@ import numpy as np
 from nn_kernels._compile import jit
 from nn_kernels._pairs import max_of_some_windows
 from nn_kernels._threads import address
+from nn_kernels._vectors import WIDE
 
 __all__ = ["NO_EPILOGUE", "Epilogue", "lower_bound", "write_maxima"]
 
@@ -50,7 +51,7 @@ def lower_bound(relu):  # type: ignore[no-untyped-def]
 
 @jit()
 def write_maxima(  # type: ignore[no-untyped-def]
-    values, start, line, pairs, columns, bias, bound, out, index, target
+    values, start, line, pairs, columns, bias, bound, out, index, target, end
 ):  # fmt: skip
     """Write the maxima of pairs of rows, plus a bias, and where they are in their windows.
 
@@ -65,11 +66,13 @@ def write_maxima(  # type: ignore[no-untyped-def]
         out: the maxima.
         index: their indices.
         target: the place of the first.
+        end: where the places end that are written later: up to there, too much may be written.
     """
     for p in range(pairs):
         for q in range(0, columns, 16):
             upper = start + 2 * p * line + 2 * q
             place = target + p * columns + q
+            whole = 0 if WIDE else 1 if place + 16 <= end or columns - q >= 16 else 0
             max_of_some_windows(
-                values, upper, upper + line, bias, bound, columns - q, out, index, place
+                values, upper, upper + line, bias, bound, columns - q, whole, out, index, place
             )

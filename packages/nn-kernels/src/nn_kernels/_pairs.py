@@ -75,13 +75,16 @@ def max_of_16_windows(typing, x, upper, lower, out, places, target):  # type: ig
 
 
 @intrinsic
-def max_of_some_windows(typing, x, upper, lower, bias, bound, count, out, places, target):  # type: ignore[no-untyped-def]
+def max_of_some_windows(  # type: ignore[no-untyped-def]
+    typing, x, upper, lower, bias, bound, count, whole, out, places, target
+):
     """Write the maxima of up to 16 windows, `count`, of elements plus a bias, and their places.
 
-    What is not above the bound becomes the bound; NaN stays.
+    What is not above the bound becomes the bound; NaN stays. If `whole` is not 0, something is
+    written for 16 windows: without AVX-512, single bytes take long.
     """
     n, f = types.intp, types.float32
-    signature = types.void(x, n, n, f, f, n, out, places, n)
+    signature = types.void(x, n, n, f, f, n, n, out, places, n)
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kinds = signature.args
@@ -89,11 +92,18 @@ def max_of_some_windows(typing, x, upper, lower, bias, bound, count, out, places
         bias, bound = v.broadcast(arguments[3]), v.broadcast(arguments[4])
         rows = _load_rows(v, context, kinds[0], arguments[0], arguments[1:3])
         best, place = _maxima(v, [(v.add(low, bias), v.add(high, bias)) for low, high in rows])
-        lanes = v.lanes(index(0), arguments[5])
-        maxima = pointer(context, builder, kinds[6], arguments[6], arguments[8])
-        v.store_lanes(v.bounded(best, bound), maxima, index(0), lanes, _TRUE)
-        indices = pointer(context, builder, kinds[7], arguments[7], arguments[8])
-        v.store_lanes(place, indices, index(0), lanes, _TRUE)
+        best = v.bounded(best, bound)
+        maxima = pointer(context, builder, kinds[7], arguments[7], arguments[9])
+        indices = pointer(context, builder, kinds[8], arguments[8], arguments[9])
+        whole = builder.icmp_signed("!=", arguments[6], index(0))
+        with builder.if_else(whole) as (then, otherwise):
+            with then:
+                v.store(best, maxima, index(0))
+                builder.store(place, _byte_pointer(builder, indices)).align = 1
+            with otherwise:
+                lanes = v.lanes(index(0), arguments[5])
+                v.store_lanes(best, maxima, index(0), lanes, _TRUE)
+                v.store_lanes(place, indices, index(0), lanes, _TRUE)
         return context.get_dummy_value()
 
     return signature, generate

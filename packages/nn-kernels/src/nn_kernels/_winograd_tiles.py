@@ -102,10 +102,12 @@ def write_outputs(  # type: ignore[no-untyped-def]
         for row in range(row0, row1):
             n, th = row // tile_rows, row % tile_rows
             if pooled:
+                start = (n * count + o) * (rows // 2)
+                stop = min(2 * (min(row1, (n + 1) * tile_rows) - n * tile_rows), rows // 2)
                 write_maxima(
                     lines, (row - row0) * 4 * tile_columns, line, min(4, rows - 4 * th) // 2,
-                    columns // 2, np.float32(-0.0), bound,
-                    out, index, ((n * count + o) * (rows // 2) + 2 * th) * (columns // 2),
+                    columns // 2, np.float32(-0.0), bound, out, index,
+                    (start + 2 * th) * (columns // 2), (start + stop) * (columns // 2),
                 )  # fmt: skip
                 continue
             for r in range(min(4, rows - 4 * th)):
