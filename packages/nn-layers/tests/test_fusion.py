@@ -1,6 +1,5 @@
 """Layers that `Sequential` computes as one operation give what they give one after the other."""
 
-import nn_layers.layers.fused  # noqa: F401 - declares the fusions
 import numpy as np
 import pytest
 from nn_layers import Base_Layer, Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential

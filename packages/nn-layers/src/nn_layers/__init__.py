@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from nn_tensor import parse_dtype as parse_dtype
 from nn_tensor.extend import missing_name as _missing_name
 
-import nn_layers.layers.fused  # noqa: F401 - declares what is computed together
 from nn_layers.initializers import initialize as initialize
+from nn_layers.layers import fused as _fused  # noqa: F401 - declares what is computed together
 from nn_layers.layers.activations import ELU as ELU
 from nn_layers.layers.activations import GELU as GELU
 from nn_layers.layers.activations import Activation as Activation
