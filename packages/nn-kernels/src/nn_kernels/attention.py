@@ -1,37 +1,38 @@
-"""Scaled dot-product attention of short sequences: all passes at once, for 16 queries.
+"""Scaled dot-product attention: all passes over the scores of 16 queries while they are in a cache.
 
-The attention weights of a head are few numbers that many passes go over: the product of queries and
+The attention weights of a head are numbers that many passes go over: the product of queries and
 keys, scale, mask, maximum, exponential, sum, division, and the product with the values; the
 gradient has four products and the softmax's. As operations on whole arrays each pass reads and
 writes memory, and the products of small matrices are too short for a BLAS library. Here 16 queries
-of one head go through all passes while their scores are in the first-level cache, as in
+of one head go through all passes while their scores are in the first- or second-level cache, as in
 FlashAttention (Dao, Fu, Ermon, Rudra and Ré, "FlashAttention: Fast and Memory-Efficient Exact
-Attention with IO-Awareness", 2022). What differs: a block has the scores of all keys, which are
-few, so its softmax is exact at once and no result is rescaled; and the attention weights are saved,
-as reading them takes less time than computing them again, and no more memory than the reference
-needs.
+Attention with IO-Awareness", 2022). What differs: a block has the scores of all keys, for which the
+caches of a CPU are large enough, so its softmax is complete at once and no result is rescaled. Up to
+256 keys the attention weights are saved for the gradient, as the reference saves them; beyond, the
+gradient computes them again from the operands alone, without statistics of the softmax.
 
 The scores of a block stand transposed, ``s[key, query]``, with one query in each lane of a vector:
-its maximum and sum run from vector to vector, one key after the other, and a block of fewer than 16
-queries, or of any number of keys, leaves no remainders. All six products then have the same form,
-``c[m, n] += sum over k of a[m, k] * b[k, n]``, with a row of b in a vector and numbers of a one by
-one from memory in any order:
+its maximum and sum run from vector to vector, one key after the other, and neither fewer than 16
+queries nor any number of keys leave remainders. All products then have the same form,
+``c[m, n] += sum over k of a[m, k] * b[k, n]``, with 16 columns of b in a vector, and numbers of a
+one by one from memory in any order:
 
-===================  ==============  ==================
+===================  ==============  =======================
 c                    a               b
-===================  ==============  ==================
+===================  ==============  =======================
 scores (keys)        keys            queries, transposed
 output (queries)     weights         values
 grad_weights (keys)  values          grad_output, transposed
 grad_value (keys)    weights         grad_output
 grad_query           grad_scores     keys
 grad_key (keys)      grad_scores     queries
-===================  ==============  ==================
+===================  ==============  =======================
 
 Only 16 queries at a time, and their grad_output, are transposed into a workspace. All else is read
-and written where it lies, as heads between those of others. Under a causal mask the blocks end with
-the last query, and leave out the keys that none of their queries may attend to; the first block has
-the remainder, which attends to the fewest keys.
+and written where it lies, as heads between those of others; results have the memory layout of the
+queries, keys and values. The first block has the remainder of the queries: under a causal mask
+these attend to the fewest keys, and a block leaves out the keys that none of its queries attends to.
+The threads divide the heads among them.
 """
 
 from __future__ import annotations
