@@ -7,9 +7,9 @@ writes memory, and the products of small matrices are too short for a BLAS libra
 of one head go through all passes while their scores are in the first- or second-level cache, as in
 FlashAttention (Dao, Fu, Ermon, Rudra and Ré, "FlashAttention: Fast and Memory-Efficient Exact
 Attention with IO-Awareness", 2022). What differs: a block has the scores of all keys, for which the
-caches of a CPU are large enough, so its softmax is complete at once and no result is rescaled. Up to
-256 keys the attention weights are saved for the gradient, as the reference saves them; beyond, the
-gradient computes them again from the operands alone, without statistics of the softmax.
+caches of a CPU are large enough, so its softmax is complete at once and no result is rescaled. Up
+to 256 keys the attention weights are saved for the gradient, as the reference saves them; beyond,
+the gradient computes them again from the operands alone, without statistics of the softmax.
 
 The scores of a block stand transposed, ``s[key, query]``, with one query in each lane of a vector:
 its maximum and sum run from vector to vector, one key after the other, and neither fewer than 16
@@ -31,8 +31,8 @@ grad_key (keys)      grad_scores     queries
 Only 16 queries at a time, and their grad_output, are transposed into a workspace. All else is read
 and written where it lies, as heads between those of others; results have the memory layout of the
 queries, keys and values. The first block has the remainder of the queries: under a causal mask
-these attend to the fewest keys, and a block leaves out the keys that none of its queries attends to.
-The threads divide the heads among them.
+these attend to the fewest keys, and a block leaves out the keys that none of its queries attends
+to. The threads divide the heads among them.
 """
 
 from __future__ import annotations
