@@ -69,19 +69,21 @@ def gru_backward(multiply, dtype=np.float32):
     return *(zeros(*s, dtype=dtype) for s in shapes), SPANS.copy(), 0, 2, multiply
 
 
+MASKED = {2: {3}, 3: {0, 1, 2, 3}}  # an axis of a mask may have one element
+
 # The kernel, its arguments, and for the number of an argument the axes that may have any length.
 CALLS = [
     ("apply_dropout", lambda: (images(), 0.5, (1, 2)), {0: {0, 1, 2, 3, FLAT}}),
-    ("attention", attention, {0: {2}, 2: {3}}),
     *(
-        (
-            "attention",
-            lambda dtype=dtype: attention(zeros(2, 3, 5, 7, dtype=dtype)),
-            {2: {3}, 3: {0, 1, 2, 3}},
+        row
+        for row in (
+            ("attention", attention, {0: {2}, 2: {3}}),
+            ("attention", lambda: attention(zeros(2, 3, 5, 7, dtype=bool)), MASKED),
+            ("attention", lambda: attention(zeros(2, 3, 5, 7)), MASKED),
+            ("attention_gradient", attention_gradient, {}),
         )
-        for dtype in (bool, np.float32)
+        if FUSED
     ),
-    ("attention_gradient", attention_gradient, {}),
     ("avg_pool2d", lambda: (images(), SAME), {0: {0, 1, 2, 3}}),
     ("avg_pool2d_gradient", lambda: (images(), images(), SAME), {}),
     ("avg_pool2d_gradient", lambda: (zeros(8, 16, 8, 8), zeros(8, 16, 17, 16), PAIRS), {1: {2, 3}}),
