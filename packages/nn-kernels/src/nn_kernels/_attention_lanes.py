@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba.core import types
 
 from nn_kernels._compile import intrinsic
+from nn_kernels._exponential import exp_of_negative
+from nn_kernels._rows import Vector
 from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
 
 __all__ = [
@@ -198,30 +199,6 @@ def transpose_lanes(typing, x, x0, step, rows, columns, scale, out, out0):  # ty
     return signature, generate
 
 
-_LEAST = -86.0  # where the exponential is taken as 0, so that powers of 2 need no subnormal numbers
-
-
-def _exponential(v: VectorBuilder, x: Any) -> Any:
-    """Return the exponentials of numbers that are at most 0, as in `_exponential`; NaN of NaN."""
-    builder = v.builder
-
-    def every(bits: int) -> Any:
-        return ir.Constant(_INTEGERS, [bits] * LANES)
-
-    shifter = v.constant(12582912.0)
-    t = v.multiply_add(x, v.constant(float(np.float32(1.44269504088896341))), shifter)
-    n = v.subtract(t, shifter)
-    r = v.multiply_add(n, -0.693359375, x)
-    r = v.multiply_add(n, float(np.float32(2.12194440e-4)), r)
-    p = v.constant(float(np.float32(1.9875691500e-4)))
-    for c in (1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1):
-        p = v.multiply_add(p, r, v.constant(float(np.float32(c))))
-    p = v.add(v.multiply_add(p, builder.fmul(r, r), r), v.constant(1.0))
-    power = builder.add(builder.shl(builder.bitcast(t, _INTEGERS), every(23)), every(0x3F800000))
-    result = builder.fmul(p, builder.bitcast(power, ZERO.type))
-    return builder.select(builder.fcmp_ordered("<", x, v.constant(_LEAST)), ZERO, result)
-
-
 @intrinsic
 def softmax_lanes(typing, s, s0, keys, bound, w, w0, w_row, w_keys, w_lanes):  # type: ignore[no-untyped-def]
     """Replace the scores s[key, lane] by their softmax over the first `keys` keys.
@@ -251,7 +228,7 @@ def softmax_lanes(typing, s, s0, keys, bound, w, w0, w_row, w_keys, w_lanes):  #
 
         def add_exponentials(j, values):  # type: ignore[no-untyped-def]
             place = builder.mul(j, index(LANES))
-            e = _exponential(v, v.subtract(v.load(s, place), shift))
+            e = exp_of_negative(Vector(builder, v.subtract(v.load(s, place), shift))).value
             v.store(e, s, place)
             return [v.add(values[0], e)]
 

@@ -17,12 +17,13 @@ from collections.abc import Sequence
 
 from nn_kernels._rows import Vector, row_loop
 
-__all__ = ["exp", "log", "maximum_of"]
+__all__ = ["exp", "exp_of_negative", "log", "maximum_of"]
 
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
 _ROUND, _ROUND_BITS = 12582912.0, 0x4B400000
 _LARGEST, _LEAST = 89.0, -104.0  # beyond: infinity and 0
-_BIAS, _MANTISSA = 127, 23
+_SMALL = -86.0  # below it 2ⁿ may be subnormal
+_BIAS, _MANTISSA, _ONE_BITS = 127, 23, 0x3F800000
 _EXP = (
     1.9875691500e-4,
     1.3981999507e-3,
@@ -53,18 +54,33 @@ def _polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
     return result
 
 
+def _reduced_exp(x: Vector) -> tuple[Vector, Vector]:
+    """Return e to the power of what is left of x without n times ln 2; n is in the lowest bits."""
+    t = x * _LOG2_E + _ROUND
+    n = t - _ROUND
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    return _polynomial(r, _EXP) * (r * r) + r + 1.0, t.bits()
+
+
 def exp(x: Vector) -> Vector:
     """Return e to the power of float32."""
     y = x.constant(_LARGEST).where(x > _LARGEST, x)
     y = y.constant(_LEAST).where(y < _LEAST, y)
-    t = y * _LOG2_E + _ROUND
-    n = t - _ROUND
-    r = (y - n * _LN2_HIGH) - n * _LN2_LOW
-    p = _polynomial(r, _EXP) * (r * r) + r + 1.0
-    k = t.bits() - _ROUND_BITS
+    p, bits = _reduced_exp(y)
+    k = bits - _ROUND_BITS
     half = k >> 1
     first = ((half + _BIAS) << _MANTISSA).floats()
     return p * first * ((k - half + _BIAS) << _MANTISSA).floats()
+
+
+def exp_of_negative(x: Vector) -> Vector:
+    """Return e to the power of float32 that are at most 0, or 0 below -86.
+
+    No power is subnormal then, and it takes two thirds of the instructions of `exp`.
+    """
+    p, bits = _reduced_exp(x)
+    power = ((bits << _MANTISSA) + _ONE_BITS).floats()
+    return x.constant(0.0).where(x < _SMALL, p * power)
 
 
 def log(x: Vector) -> Vector:
