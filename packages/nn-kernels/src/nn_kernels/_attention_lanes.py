@@ -14,7 +14,7 @@ from numba.core import types
 from nn_kernels._compile import intrinsic
 from nn_kernels._exponential import exp_of_negative
 from nn_kernels._rows import Vector
-from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
+from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, keep_rolled, pointer
 
 __all__ = [
     "HEIGHT",
@@ -54,7 +54,8 @@ def _loop(builder: Any, count: Any, starts: Any, body: Any) -> list[Any]:
     ):
         phi.add_incoming(first, before)
         phi.add_incoming(last, loop)
-    builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
+    branch = builder.cbranch(builder.icmp_signed("<", following, count), loop, end)
+    keep_rolled(builder.module, branch)
     builder.position_at_end(end)
     results = [builder.phi(start.type) for start in starts]
     for phi, first, last in zip(results, starts, after, strict=True):

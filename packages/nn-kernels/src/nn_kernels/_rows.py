@@ -19,6 +19,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from nn_kernels._compile import intrinsic
+from nn_kernels._vectors import keep_rolled
 
 __all__ = ["Vector", "at", "row_loop"]
 
@@ -181,11 +182,7 @@ class _Writer:
         following = builder.add(i, _I64(step))
         i.add_incoming(following, builder.block)
         branch = builder.cbranch(builder.icmp_signed("<", following, last), body, after)
-        module = builder.module
-        setting = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
-        loop = ir.MDValue(module, [setting], name=str(len(module.metadata)))
-        loop.operands = (loop, setting)  # it has to name itself
-        branch.set_metadata("llvm.loop", loop)
+        keep_rolled(builder.module, branch)
         builder.position_at_end(after)
 
     def loop(self, count: Any, reduce: _Sums, arrays: tuple[Any, ...]) -> list[Any]:

@@ -20,6 +20,7 @@ __all__ = [
     "ZERO",
     "VectorBuilder",
     "index",
+    "keep_rolled",
     "pointer",
 ]
 
@@ -62,6 +63,14 @@ def index(value: int) -> Any:
 def pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
     """Return the address of an element of an array."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
+
+
+def keep_rolled(module: Any, branch: Any) -> None:
+    """Keep LLVM from unrolling the loop that a branch goes back to the beginning of."""
+    setting = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    loop = ir.MDValue(module, [setting], name=str(len(module.metadata)))
+    loop.operands = (loop, setting)  # it has to name itself
+    branch.set_metadata("llvm.loop", loop)
 
 
 class VectorBuilder:
