@@ -79,6 +79,8 @@ __all__ = ["attention", "attention_gradient"]
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
 _MINUS_INFINITY = np.float32(-np.inf)
 _FEW = 2  # rows that are multiplied, or transposed, one by one
+# numba would compile a function anew for each integer of Python that it is given
+_NONE, _ONE, _LANE = np.int64(0), np.int64(1), np.int64(LANES)
 
 
 @jit()
@@ -160,10 +162,10 @@ def _write_weights(  # type: ignore[no-untyped-def]
     queries, keys, terms, heads = numbers[QUERIES], numbers[KEYS], numbers[TERMS], numbers[HEADS]
     starts, rows = numbers[STARTS + head :], numbers[ROWS_OF:]
     q0, scale = starts[heads] + first * rows[0], float_of(np.int32(numbers[SCALE]))
-    _transpose(floats(a[4]), q0, rows[0], count, terms, scale, work, 0)
+    _transpose(floats(a[4]), q0, rows[0], count, terms, scale, work, _NONE)
     _multiply(
-        floats(a[5]), starts[2 * heads], rows[1], 1, work, 0, LANES, work, s0, LANES,
-        reach, terms, LANES, 0,
+        floats(a[5]), starts[2 * heads], rows[1], _ONE, work, _NONE, _LANE, work, s0, _LANE,
+        reach, terms, _LANE, _NONE,
     )  # fmt: skip
     if numbers[MASK] != NO_MASK:
         m_row, m_key = numbers[MASK_STEPS], numbers[MASK_STEPS + 1]
@@ -192,8 +194,8 @@ def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
                 head * keys * queries + first if saves else 0, saves,
             )  # fmt: skip
             _multiply(
-                work, s0, 1, LANES, v, starts[3 * heads], rows[2],
-                out, starts[4 * heads] + first * rows[3], rows[3], count, reach, columns, 0,
+                work, s0, _ONE, _LANE, v, starts[3 * heads], rows[2],
+                out, starts[4 * heads] + first * rows[3], rows[3], count, reach, columns, _NONE,
             )  # fmt: skip
 
 
@@ -219,24 +221,27 @@ def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
             else:
                 w_row = LANES
                 _write_weights(
-                    a, numbers, head, first, count, reach, work, place, work, place, False
+                    a, numbers, head, first, count, reach, work, place, work, place, saved != 0
                 )
             g_block, q_block = g0 + first * g_row, q0 + first * q_row
-            _transpose(g, g_block, g_row, count, columns, np.float32(1), work, 0)
-            _multiply(v, v0, rows[2], 1, work, 0, LANES, work, s0, LANES, reach, columns, LANES, 0)
+            _transpose(g, g_block, g_row, count, columns, np.float32(1), work, _NONE)
+            _multiply(
+                v, v0, rows[2], _ONE, work, _NONE, _LANE, work, s0, _LANE,
+                reach, columns, _LANE, _NONE,
+            )  # fmt: skip
             softmax_gradient_lanes(weights, place, w_row, count, work, s0, reach, scale)
             for j, until, adds in ((0, before, 1), (before, reach, 0)):
                 _multiply(
-                    weights, place + j * w_row, w_row, 1, g, g_block, g_row,
+                    weights, place + j * w_row, w_row, _ONE, g, g_block, g_row,
                     dv, dv0 + j * rows[6], rows[6], until - j, count, columns, adds,
                 )  # fmt: skip
                 _multiply(
-                    work, s0 + j * LANES, LANES, 1, q, q_block, q_row,
+                    work, s0 + j * LANES, _LANE, _ONE, q, q_block, q_row,
                     dk, dk0 + j * rows[5], rows[5], until - j, count, terms, adds,
                 )  # fmt: skip
             _multiply(
-                work, s0, 1, LANES, k, k0, rows[1], dq, dq0 + first * rows[4], rows[4],
-                count, reach, terms, 0,
+                work, s0, _ONE, _LANE, k, k0, rows[1], dq, dq0 + first * rows[4], rows[4],
+                count, reach, terms, _NONE,
             )  # fmt: skip
             before = reach
 
