@@ -7,6 +7,7 @@ answer.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import statistics
@@ -16,11 +17,11 @@ from collections.abc import Callable
 
 import numpy as np
 from measure import blas_kernel
-from nn_layers import Conv2D, Dense, Flatten, MaxPool2D, ReLU, Sequential
+from nn_layers import GELU, Conv2D, Dense, Flatten, LayerNorm, MaxPool2D, ReLU, Sequential
 from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import Adam, AdamW, clip_gradients_by_norm
-from nn_tensor import Tensor, no_grad, reuse_memory
-from nn_transformer import LanguageModel, generate
+from nn_tensor import Tensor, no_grad, reuse_memory, use_kernels
+from nn_transformer import Embedding, LanguageModel, generate
 
 Program = Callable[[], object]
 CHECKED_CALLS = 10  # of each program, whose results are compared
@@ -138,6 +139,40 @@ def generation(tokens) -> Program:
     return lambda: generate(model, prompt, tokens)
 
 
+def layer_alone(make_layer, x, gradient) -> Program:
+    """Return the forward pass of a layer by NumPy alone, or its gradients for one output."""
+    layer, recorded = make_layer(), x.dtype.kind == "f"
+    data = Tensor(x, requires_grad=True) if recorded else Tensor(x)
+    leaves = [*([data] if recorded else []), *getattr(layer, "parameters", [])]
+    with use_kernels("reference"):
+        out = layer(data)
+    g = Tensor(np.random.default_rng(3).standard_normal(out.shape).astype(np.float32))
+
+    def forward():
+        with use_kernels("reference"):
+            return layer(data).numpy().reshape(-1)[::997]
+
+    def backward():
+        for leaf in leaves:
+            leaf.zero_grad()
+        with use_kernels("reference"):
+            out.backward(g, retain_graph=True)
+        return leaves[0].grad.numpy().reshape(-1)[::997]
+
+    return backward if gradient else forward
+
+
+def make_layers():
+    tokens = np.random.default_rng(0).integers(0, 1000, (32, 64))
+    return {
+        "ReLU": (ReLU, make_images((32, 32, 28, 28))),
+        "GELU": (GELU, make_images((1024, 512))),
+        "LayerNorm": (lambda: LayerNorm(512), make_images((1024, 512))),
+        "LayerNorm of 4096 rows": (lambda: LayerNorm(1024), make_images((4096, 1024))),
+        "embedding": (lambda: Embedding(1000, 256, rng=0), tokens),
+    }
+
+
 PROGRAMS: dict[str, Callable[[], Program]] = {
     "small operations, forward": lambda: small_operations(backward=False),
     "small operations, forward and backward": lambda: small_operations(backward=True),
@@ -150,6 +185,11 @@ PROGRAMS: dict[str, Callable[[], Program]] = {
     "MLP inference, batch 256": lambda: inference(make_mlp, (256, 784)),
     "ConvNet inference, batch 1": lambda: inference(make_convnet, (1, 1, 28, 28)),
     "ConvNet inference, batch 256": lambda: inference(make_convnet, (256, 1, 28, 28)),
+    **{
+        f"{name}, {what}, NumPy alone": functools.partial(layer_alone, *layer, what == "gradient")
+        for name, layer in make_layers().items()
+        for what in ("forward", "gradient")
+    },
 }
 prepared: dict[str, Program] = {}
 
