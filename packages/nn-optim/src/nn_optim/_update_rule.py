@@ -22,7 +22,7 @@ __all__ = ["UpdateRule", "update_rule"]
 # Elements. NumPy passes over its arrays once for each operation: block by block, all passes but
 # the first find their data in the cache; in smaller blocks the calls take time. Of few elements
 # the rule as written takes least.
-_BLOCK_SIZE, _FEW = 49152, 4096
+_BLOCK_SIZE, _FEW = 65536, 4096
 
 _LINE = 64  # bytes of a line of the cache
 
@@ -81,6 +81,8 @@ class UpdateRule(Kernel):
             if xp is not np or first.ndim != 1 or first.size <= _FEW:
                 return self.function(*arguments)
             function, further, rows = self.function, arguments[count:], []
+            size = first.size
+            step = -(-size // -(-size // _BLOCK_SIZE))  # of blocks of about equal sizes
             arrays = arguments[:count]
             if (
                 translation is not None
@@ -89,10 +91,10 @@ class UpdateRule(Kernel):
             ):
                 function = translation.numpy_function
                 further += translation.coefficients_as_arrays(further, first.dtype)
-                shape = len(translation.calls.rows), min(first.size, _BLOCK_SIZE)
+                shape = len(translation.calls.rows), step
                 rows = list(np.empty(shape, first.dtype))
-            for start in range(0, first.size, _BLOCK_SIZE):
-                stop = min(first.size, start + _BLOCK_SIZE)
+            for start in range(0, size, step):
+                stop = min(size, start + step)
                 parts = (a if a is None else a[start:stop] for a in arrays)
                 function(*parts, *(row[: stop - start] for row in rows), *further)
 
@@ -226,7 +228,8 @@ class _Translation(ast.NodeTransformer):
         arguments = *self.arrays, *self.calls.rows, *self.options, *self.coefficients.values()
         return self._define(arguments, self.calls.lines, "<calls of NumPy>")
 
-    def coefficients_as_arrays(self, options: Sequence[Any], dtype: Any) -> tuple[Any, ...]:
+    @functools.lru_cache(maxsize=8)  # noqa: B019 - a rule lives as long as its module
+    def coefficients_as_arrays(self, options: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
         """Return the coefficients as arrays without axes, which NumPy takes faster than numbers."""
         values = np.array(self._coefficient_values(*options), dtype)
         return tuple(values[i, ...] for i in range(values.size))
