@@ -95,7 +95,10 @@ def is_dense(path: str) -> bool:
 
 def main() -> None:
     model = make_model()
-    candidates = {"nn": lambda prompt, count: generate(model, prompt, count)}
+    candidates = {
+        "nn": lambda prompt, count: generate(model, prompt, count),
+        "nn, jit": lambda prompt, count: generate(model, prompt, count, jit=True),
+    }
     try:
         import torch
     except ModuleNotFoundError:

@@ -1,6 +1,6 @@
 """Programs as written, under `jit`, by hand, in PyTorch and in JAX.
 
-    python benchmarks/jit.py [chain] [inference] [training] [addition] [nanoGPT]
+    python benchmarks/jit.py [chain] [inference] [training] [addition] [nanoGPT] [token]
 
 The times of the first calls are those of recording and compiling: cold where numba has not yet kept
 the loops on disk (`NUMBA_CACHE_DIR`), warm from the second run on.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 
+import generation
 import numpy as np
 from character_model import make_torch_model
 from measure import blas_kernel, report, side_by_side
@@ -20,7 +21,7 @@ from nn_layers import Dense, ReLU, Sequential
 from nn_losses import SoftmaxCrossEntropyLoss
 from nn_optim import Adam
 from nn_tensor import Tensor, no_grad, use_kernels
-from nn_transformer import LanguageModel
+from nn_transformer import LanguageModel, generate
 from small_operations import chain, chain_of
 
 
@@ -255,6 +256,27 @@ def nano_gpt():
     language_model("nanoGPT's step for a CPU", (65, 128, 4, 4), tokens, 3, False)
 
 
+def token() -> None:
+    """Compare tokens of the language model of `generation`, greedily, with a KV cache."""
+    model, count = generation.make_model(), 250
+    prompt = np.random.default_rng(1).integers(0, generation.VOCAB_SIZE, (1, 8))
+    runs = {
+        "as written": lambda: generate(model, prompt, count),
+        "jit": lambda: generate(model, prompt, count, jit=True),
+    }
+    try:
+        theirs = generation.make_torch_generate(model)
+    except ModuleNotFoundError:
+        print("PyTorch is not installed: no comparison with it")
+    else:
+        runs["PyTorch"] = lambda: theirs(prompt, count)
+    tokens = [run() for run in runs.values()]
+    assert all(row == tokens[0] for row in tokens)
+    medians = side_by_side(runs, calls=1, rounds=15)
+    each = {name: median / count for name, median in medians.items()}
+    report("a token of a language model, with its cache", each, "jit")
+
+
 def main() -> None:
     print(blas_kernel())
     rng = np.random.default_rng(1)
@@ -266,6 +288,7 @@ def main() -> None:
         "training": lambda: training(images, classes),
         "addition": addition,
         "nanoGPT": nano_gpt,
+        "token": token,
     }
     for name in sys.argv[1:] or rows:
         rows[name]()

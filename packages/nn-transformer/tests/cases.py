@@ -197,7 +197,108 @@ _ATTENTION_SHAPES = {
     "more queries than keys": (1, 2, 33, 5, 3, 35),
 }
 
+
+def _few_queries(
+    shape: tuple[int, ...], sources: int, masked: bool, gain: float
+) -> Callable[[Generator], list[Any]]:
+    """Draw queries of a shape, and keys and values as they stand in the buffer of a KV cache."""
+
+    def draw(rng: Generator) -> list[Any]:
+        *leading, _, d = shape
+        keys, values = (rng.normal(size=(*leading, sources + 3, n)) for n in (d, d + 1))
+        mask = rng.random((shape[0], *[1] * (len(shape) - 2), sources)) < 0.6 if masked else True
+        query = rng.normal(0, gain, shape)
+        return [query, keys[..., :sources, :], values[..., :sources, :], mask, 0.5]
+
+    return draw
+
+
+def _attention_of_token(rows: int, options: str) -> Callable[[Generator], list[Any]]:
+    """Draw the arguments of `attend_token`, with what the words in `options` name."""
+
+    def draw(rng: Generator) -> list[Any]:
+        size, heads, group, d, positions, stop = 12, 2, 2, 4, 9, 6
+        new, biased = "memory" not in options, "bias" in options
+
+        def projection(inputs: int, outputs: int) -> list[Any]:
+            return [
+                rng.normal(0, 0.3, (inputs, outputs)),
+                rng.normal(size=outputs) * 1.0 if biased else None,
+            ]
+
+        of_new = [*projection(size, heads * d), *projection(size, heads * d)] if new else [None] * 4
+        angles: list[Any] = [None, None]
+        if "rotary" in options:
+            angles = [f(rng.normal(size=(rows, d // 2))) for f in (np.cos, np.sin)]
+        shape = (rows if new else 1, heads, positions, d)
+        mask = None
+        if "mask" in options:
+            mask = rng.random((rows, stop)) < 0.5
+            mask[:, -1] = True
+        return [
+            rng.normal(size=(rows, size)), rng.normal(size=size), rng.normal(size=size), 1e-5,
+            "after" not in options, *projection(size, heads * group * d), *of_new,
+            *projection(heads * group * d, size), *angles,
+            rng.normal(size=shape), rng.normal(size=shape), mask, stop,
+        ]  # fmt: skip
+
+    return draw
+
+
+def _feed_forward_of_token(rows: int, activation: str) -> Callable[[Generator], list[Any]]:
+    def draw(rng: Generator) -> list[Any]:
+        size, inner = 12, 40
+        return [
+            rng.normal(size=(rows, size)), rng.normal(size=size), None, 1e-5, rows != 2,
+            rng.normal(0, 0.3, (size, inner)), rng.normal(size=inner),
+            rng.normal(0, 0.3, (inner, size)), None, activation,
+        ]  # fmt: skip
+
+    return draw
+
+
 KERNELS = [
+    *(
+        KernelCase(
+            _KERNELS["attend_token"],
+            None,
+            _attention_of_token(rows, options),
+            f"{rows} rows {options}".strip(),
+            tolerances={"float32": 2e-5},
+        )
+        for rows in (1, 3)
+        for options in ("", "bias", "after bias mask", "rotary", "memory", "memory mask bias")
+    ),
+    *(
+        KernelCase(
+            _KERNELS["feed_forward_token"],
+            None,
+            _feed_forward_of_token(rows, activation),
+            f"{rows} rows {activation}",
+            tolerances={"float32": 2e-5},
+        )
+        for rows in (1, 2)
+        for activation in ("relu", "gelu", "gelu_tanh")
+    ),
+    *(
+        KernelCase(
+            _KERNELS["attend_few_queries"],
+            None,
+            _few_queries(shape, sources, masked, gain),
+            f"{label} masked={masked}".strip(),
+            tolerances={"float32": 2e-5},
+        )
+        for label, shape, sources, gain in (
+            ("", (2, 3, 1, 5), 7, 1),
+            ("wide", (2, 1, 4, 35), 70, 1),
+            ("large", (2, 3, 1, 5), 7, 1e4),
+            ("many", (1, 2, 9, 4), 6, 1),
+            ("no keys", (2, 3, 1, 5), 0, 1),
+            ("no rows", (0, 3, 1, 5), 7, 1),
+            ("one head", (2, 1, 5), 7, 1),
+        )
+        for masked in (False, True)
+    ),
     *(
         KernelCase(
             _KERNELS["forward"],

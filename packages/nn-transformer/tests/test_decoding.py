@@ -1,5 +1,6 @@
 """What generation and beam search promise: compared with plain loops and full enumeration."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -585,3 +586,20 @@ def test_wrong_sampling(settings: Any, kind: type[Exception], fragments: list[st
 @pytest.mark.parametrize(("settings", "kind", "fragments"), WRONG_BEAMS)
 def test_wrong_beams(settings: Any, kind: type[Exception], fragments: list[str]) -> None:
     refused(lambda: beam_search(LM, [1], 3, **settings), kind, fragments)
+
+
+def test_jit_without_nn_jit_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nn_jit", None)
+    model = language_model()
+    for function in (generate, beam_search):
+        with pytest.raises(ModuleNotFoundError, match=r"pip install 'nn-transformer\[jit\]'"):
+            function(model, [[1, 2]], 3, jit=True)
+    assert generate(model, [[1, 2]], 3) == generate(model, [[1, 2]], 3, jit=False)
+
+
+def test_jit_needs_a_cache() -> None:
+    model = language_model()
+    with pytest.raises(ValueError, match="use_cache"):
+        generate(model, [[1, 2]], 3, jit=True, use_cache=False)
+    with pytest.raises(TypeError, match="jit"):
+        beam_search(model, [[1, 2]], 3, jit=1)  # type: ignore[arg-type]

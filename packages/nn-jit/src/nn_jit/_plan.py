@@ -66,6 +66,10 @@ def last_uses(program: Program) -> dict[int, int]:
     return found | {id(value): len(program.calls) for value in values_in(program.output)}
 
 
+def _may_share_memory(x: Any, y: Any) -> bool:
+    return type(x) is type(y) and np.may_share_memory(x, y)  # else one is on a device
+
+
 def _ends(program: Program) -> dict[int, int]:
     """Return the last use of each value, of what may share its memory too.
 
@@ -80,7 +84,7 @@ def _ends(program: Program) -> dict[int, int]:
                 ends[id(x)] = count
             for y in results:
                 unknown = call.is_view or x.array is None or y.array is None
-                if unknown or np.may_share_memory(x.array, y.array):
+                if unknown or _may_share_memory(x.array, y.array):
                     ends[id(x)] = max(ends[id(x)], ends.get(id(y), -1))
     return ends
 

@@ -3,9 +3,10 @@
 `find` returns the implementation of a kernel by name; nn-tensor asks for it when the kernel is
 first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.pooling` max-pooling,
 `nn_kernels.average_pooling` average pooling, `nn_kernels.recurrent` the steps of recurrent layers,
-`nn_kernels.attention` attention, `nn_kernels.activations` ReLU, `nn_kernels.gelu` GELU,
-`nn_kernels.softmax` softmax and cross-entropy, `nn_kernels.batch_norm` batch normalization,
-`nn_kernels.layer_norm` layer normalization, `nn_kernels.embedding` embeddings,
+`nn_kernels.attention` attention, `nn_kernels.few_queries` that of few queries,
+`nn_kernels.token_step` the layers of a transformer for one token, `nn_kernels.activations` ReLU,
+`nn_kernels.gelu` GELU, `nn_kernels.softmax` softmax and cross-entropy, `nn_kernels.batch_norm`
+batch normalization, `nn_kernels.layer_norm` layer normalization, `nn_kernels.embedding` embeddings,
 `nn_kernels.dropout` dropout, and `nn_kernels.matmul` products of matrices.
 `set_num_threads` sets the number of threads.
 """
@@ -34,6 +35,8 @@ __version__ = "0.1.0"
 # Where the implementations are, so that only those that are needed are imported.
 _MODULES = {
     "apply_dropout": "dropout",
+    "attend_few_queries": "few_queries",
+    "attend_token": "token_step",
     "attention": "attention",
     "attention_gradient": "attention",
     "avg_pool2d": "average_pooling",
@@ -48,6 +51,7 @@ _MODULES = {
     "conv2d_weight_gradient": "convolution",
     "cross_entropy": "softmax",
     "cross_entropy_gradient": "softmax",
+    "feed_forward_token": "token_step",
     "gelu": "gelu",
     "gelu_gradient": "gelu",
     "gru_backward_steps": "recurrent",

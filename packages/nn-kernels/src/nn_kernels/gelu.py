@@ -20,7 +20,7 @@ from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._threads import run
 
-__all__ = ["gelu", "gelu_gradient"]
+__all__ = ["gelu", "gelu_gradient", "write_gelu"]
 
 _BLOCK = 1 << 14  # elements of a part, which stay in the cache
 _SATURATION = 40.0  # keeps 0 times infinity out of the results
@@ -84,7 +84,8 @@ def _clip(v, low, high):  # type: ignore[no-untyped-def]
 
 
 @jit()
-def _forward(x, out, start, count):  # type: ignore[no-untyped-def]
+def write_gelu(x, out, start, count):  # type: ignore[no-untyped-def]
+    """Write the GELU of `count` floats from `start` on."""
     start = np.uintp(start)
     for i in range(np.uintp(count)):
         v = x[start + i]
@@ -123,7 +124,7 @@ def _backward_in_double(g, x, out):  # type: ignore[no-untyped-def]
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
     start = part * _BLOCK
     count = min(_BLOCK, a[4] - start)
-    _forward(floats(a[2]), floats(a[3]), start, count)
+    write_gelu(floats(a[2]), floats(a[3]), start, count)
 
 
 def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
@@ -159,7 +160,7 @@ def gelu(x: Any, out: Any, gates: Any) -> Any:
     elif x.size > _BLOCK:
         run(_FORWARD, (x, out, x.size), -(-x.size // _BLOCK))
     else:
-        _forward(x, out, 0, x.size)
+        write_gelu(x, out, 0, x.size)
     return None
 
 

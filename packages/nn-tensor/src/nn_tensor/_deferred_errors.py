@@ -23,6 +23,8 @@ __all__ = ["check_range", "raise_deferred_errors"]
 Array = Any
 Error = tuple[type[Exception], str, str]  # the class, the message, the format of the value
 
+_FEW = 8  # of which Python's numbers take less time than an array
+
 _numbers: dict[Error, int] = {}  # from errors to what the device writes for them
 _new_number = itertools.count(1).__next__
 _notes: dict[int, Array] = {}  # by device: the number of an error or 0, and the wrong value
@@ -62,7 +64,11 @@ def check_range(
         check_range(values.get(), low, high, error, message, allowed)
         return values
     if values.dtype.kind in "iu" and values.size:  # as nearly always: two passes, no array
-        extremes = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
+        if values.size <= _FEW:
+            numbers = values.ravel().tolist()
+            extremes = min(numbers), max(numbers)
+        else:
+            extremes = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
         if low <= extremes[0] and extremes[1] <= high:
             return values
     wrong: Any = (values < low) | (values > high)

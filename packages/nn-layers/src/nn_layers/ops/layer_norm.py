@@ -59,16 +59,19 @@ def standardize_and_scale(
         raise ValueError(
             f"bias: expected the shape of the weights, {weights.shape}, or 0.0, got {got}"
         )
-    dtype = x.dtype
-    others = [weights] if isinstance(bias, float) else [weights, bias]
-    if any(a.dtype != dtype for a in others):
-        dtype = xp.result_type(x, *others)
-    wide = accumulation_dtype(x.dtype) or x.dtype
-    rows = _rows(xp, x.astype(wide, copy=False), weights.ndim)
-    vectors = [None if isinstance(p, float) else p.reshape(-1) for p in (weights, bias)]
-    out, normal, inverse = standardize_and_scale_forward(xp, rows, *vectors, epsilon, center)
-    inverse = inverse.reshape(*x.shape[:split], *[1] * weights.ndim)
-    return out.reshape(x.shape).astype(dtype, copy=False), normal.reshape(x.shape), inverse
+    dtype, shift = x.dtype, None if isinstance(bias, float) else bias
+    if weights.dtype != dtype or (shift is not None and shift.dtype != dtype):
+        dtype = xp.result_type(x, weights, *([] if shift is None else [shift]))
+    wide = accumulation_dtype(x.dtype)
+    rows = _rows(xp, x if wide is None else x.astype(wide), weights.ndim)
+    scale = weights
+    if weights.ndim != 1:
+        scale, shift = weights.reshape(-1), None if shift is None else shift.reshape(-1)
+    out, normal, inverse = standardize_and_scale_forward(xp, rows, scale, shift, epsilon, center)
+    if x.shape != rows.shape:
+        out, normal = out.reshape(x.shape), normal.reshape(x.shape)
+        inverse = inverse.reshape(*x.shape[:split], *[1] * weights.ndim)
+    return out if out.dtype == dtype else out.astype(dtype), normal, inverse
 
 
 def _rows(xp: Any, x: Array, ndim: int) -> Array:

@@ -9,6 +9,7 @@ from nn_tensor import Tensor
 from nn_tensor.extend import array_module, check_integer, check_number, device_scope
 
 from nn_transformer.decoding.prompts import GenerativeModel, Prompts, read_prompts
+from nn_transformer.decoding.recorded_session import check_jit, new_session
 from nn_transformer.decoding.session import DecodingSession, inference_mode
 
 __all__ = ["beam_search", "top_log_probabilities"]
@@ -24,6 +25,7 @@ def beam_search(
     length_penalty: float = 0.6,
     stop_tokens: Any = (),
     use_cache: bool = True,
+    jit: bool = False,
 ) -> list[list[int]]:
     r"""Continue each prompt by beam search, with the most probable hypothesis found.
 
@@ -48,6 +50,7 @@ def beam_search(
         length_penalty: :math:`\alpha`; the larger, the better the score of long hypotheses.
         stop_tokens: one token or several, at which a row ends.
         use_cache: whether to use a KV cache.
+        jit: as for `generate`.
 
     Returns:
         The new tokens of each row, without the stop token: a list of lists, for one row too.
@@ -57,6 +60,7 @@ def beam_search(
             or a source that is missing, not expected, or has another number of rows.
         IndexError: for a token that is not in the vocabulary.
         TypeError: if `model` is neither, or for tokens that are not integers.
+        ModuleNotFoundError: for `jit` without nn-jit.
 
     >>> from nn_transformer import Transformer, beam_search
     >>> model = Transformer(10, 12, d_model=8, num_heads=2, num_layers=1, padding_idx=0, rng=0)
@@ -66,9 +70,11 @@ def beam_search(
     """
     num_beams = check_integer("num_beams", num_beams, 1)
     alpha = check_number("length_penalty", length_penalty)
+    check_jit(jit, use_cache)
     prompts = read_prompts(model, prompt, max_new_tokens, source, stop_tokens)
     with inference_mode(model):
-        return _search(DecodingSession(model, prompts, use_cache), prompts, num_beams, alpha)
+        session = new_session(model, prompts, use_cache, jit)
+        return _search(session, prompts, num_beams, alpha)
 
 
 def _search(

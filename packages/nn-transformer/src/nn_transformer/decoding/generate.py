@@ -10,10 +10,25 @@ from nn_tensor import Tensor, random_generator, stack
 from nn_tensor.extend import check_integer, check_number
 
 from nn_transformer.decoding.prompts import GenerativeModel, read_prompts
+from nn_transformer.decoding.recorded_session import check_jit, new_session
 from nn_transformer.decoding.sampling import check_largest, next_token_probabilities, sample
-from nn_transformer.decoding.session import DecodingSession, inference_mode
+from nn_transformer.decoding.session import inference_mode
 
 __all__ = ["generate"]
+
+_NO_ROWS = np.zeros(1, bool)
+
+
+def _greedy(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return the token with the largest logit of each row, and that logit."""
+    if logits.device == "cpu":
+        values = logits.data
+        tokens = values.argmax(-1)
+        return tokens, values[np.arange(len(tokens)), tokens]
+    # read together: a device is waited for once
+    found = stack([x.astype(np.float64) for x in (logits.argmax(-1), logits.max(-1))])
+    tokens, largest = found.numpy()
+    return tokens.astype(np.int64), largest
 
 
 def generate(
@@ -27,6 +42,7 @@ def generate(
     top_p: float | None = None,
     stop_tokens: Any = (),
     use_cache: bool = True,
+    jit: bool = False,
     rng: np.random.Generator | int | None = None,
     on_token: Callable[[int, int], object] | None = None,
 ) -> list[list[int]]:
@@ -59,6 +75,8 @@ def generate(
         stop_tokens: one token or several, at which a row ends.
         use_cache: whether to use a KV cache. Without it all positions are recomputed at each step;
             the tokens are the same.
+        jit: whether the step of one token is recorded and then replayed by nn-jit, which has to be
+            installed; see the page "Recording and replaying". It pays after some hundred tokens.
         rng: a NumPy generator, a seed, or None for unpredictable numbers.
         on_token: a function that is called as ``on_token(row, token)`` for each new token, as soon
             as it is known.
@@ -72,6 +90,7 @@ def generate(
             expected, or has another number of rows.
         IndexError: for a token that is not in the vocabulary.
         TypeError: if `model` is neither, or for tokens that are not integers.
+        ModuleNotFoundError: for `jit` without nn-jit.
 
     >>> from nn_transformer import LanguageModel, generate
     >>> model = LanguageModel(10, d_model=8, num_heads=2, num_layers=1, max_seq_len=32, rng=0)
@@ -84,28 +103,28 @@ def generate(
         top_k = check_integer("top_k", top_k, 1)
     if top_p is not None:
         top_p = check_number("top_p", top_p, maximum=1, above=0)
+    check_jit(jit, use_cache)
     rng = random_generator(rng)
     prompts = read_prompts(model, prompt, max_new_tokens, source, stop_tokens)
 
     def choose(logits: Tensor, active: np.ndarray) -> np.ndarray:
         if temperature == 0:
-            # read together: a device is waited for once
-            found = stack([x.astype(np.float64) for x in (logits.argmax(-1), logits.max(-1))])
-            tokens, largest = found.numpy()
+            tokens, largest = _greedy(logits)
             check_largest(largest)
-            return tokens.astype(np.int64)
+            return tokens
         uniform = rng.random(len(results))[active]
         return sample(next_token_probabilities(logits.numpy(), temperature, top_k, top_p), uniform)
 
     results: list[list[int]] = [[] for _ in prompts.tokens]
     active = np.arange(len(results))  # the rows that have not ended
     with inference_mode(model):
-        session = DecodingSession(model, prompts, use_cache)
+        session = new_session(model, prompts, use_cache, jit)
         new = prompts.tokens
         for _ in range(prompts.max_new_tokens):
             chosen = choose(session.step(new), active)
-            remaining = np.flatnonzero(~np.isin(chosen, prompts.stop_tokens))
-            if len(remaining) < len(active):
+            ended = np.isin(chosen, prompts.stop_tokens) if len(prompts.stop_tokens) else _NO_ROWS
+            if ended.any():
+                remaining = np.flatnonzero(~ended)
                 active, chosen = active[remaining], chosen[remaining]
                 if not len(active):
                     break

@@ -11,6 +11,7 @@ from nn_transformer.modules.feed_forward import FeedForward
 from nn_transformer.modules.kv_cache import KVCache
 from nn_transformer.modules.multi_head_attention import MultiHeadAttention
 from nn_transformer.modules.rotary_embedding import Rotation
+from nn_transformer.modules.static_kv_cache import StaticKVCache
 from nn_transformer.modules.transformer_layer import LayerConfig, TransformerLayer
 
 __all__ = ["DecoderLayer"]
@@ -77,10 +78,13 @@ class DecoderLayer(TransformerLayer):
             return self.attention(y, y, y, mask, causal=causal, rotation=rotation, cache=cache)
 
         def cross_attend(y: Tensor) -> Tensor:
+            if isinstance(cache, StaticKVCache):
+                return self.cross_attention.attend_one(y, cache.attend_to_memory)
             if cache is None:
                 return self.cross_attention(y, memory, memory, memory_mask)
             if cache.memory_kv is None:
-                cache.memory_kv = self.cross_attention.keys_and_values(memory, memory)
+                cache.keep_memory(*self.cross_attention.keys_and_values(memory, memory))
+            assert cache.memory_kv is not None
             return self.cross_attention.attend(y, *cache.memory_kv, memory_mask)
 
         x = self._residual(x, self.attention_norm, attend)

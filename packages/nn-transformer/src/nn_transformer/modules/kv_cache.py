@@ -6,9 +6,24 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, is_grad_enabled
-from nn_tensor.extend import array_module, device_of, device_scope, put
+from nn_tensor.extend import (
+    array_module,
+    array_of,
+    device_of,
+    device_scope,
+    new_tensor,
+    put,
+)
 
-__all__ = ["DecoderCache", "KVCache"]
+from nn_transformer.modules.token_step import attend_token
+
+__all__ = ["Angles", "DecoderCache", "KVCache"]
+
+Angles = tuple[Tensor | None, Tensor | None]
+
+
+def _array(x: Any) -> Any:
+    return array_of(x) if isinstance(x, Tensor) else x
 
 
 class KVCache:
@@ -48,6 +63,36 @@ class KVCache:
         self.length = stop
         return Tensor(buffer[0, ..., :stop, :]), Tensor(buffer[1, ..., :stop, :])
 
+    def takes_tokens(self, rows: int, dtype: Any) -> bool:
+        """Return whether `attend_token` serves: there is something to attend to, of this dtype."""
+        buffer = self._buffer
+        return buffer is not None and buffer.dtype == dtype and buffer.shape[1] == rows
+
+    def attend_token(self, x: Tensor, parameters: list[Any], angles: Angles, mask: Any) -> Tensor:
+        """Append a token of each row and return its attention sublayer; see `attend_token`.
+
+        Args:
+            x: ``(batch, d_model)``, on the CPU.
+            parameters: the result of `attention_parameters`.
+            angles: the rotary embedding, or two times None.
+            mask: booleans ``(1 or batch, positions)``, or None.
+        """
+        stop = self.length + 1
+        buffer = self._buffer
+        if stop > buffer.shape[-2]:
+            buffer = self._reserve(buffer[0], stop)
+        given = *map(_array, parameters), *map(_array, angles)
+        result = attend_token(np, array_of(x), *given, buffer[0], buffer[1], mask, stop)
+        self.length = stop
+        return new_tensor(result)
+
+    def attend_token_to_memory(self, x: Tensor, parameters: list[Any], mask: Any) -> Tensor:
+        """Return the cross-attention sublayer for a token; arguments as for `attend_token`."""
+        assert self.memory_kv is not None
+        keys, values = map(array_of, self.memory_kv)
+        positions = None, None, keys, values, mask, keys.shape[2]
+        return new_tensor(attend_token(np, array_of(x), *map(_array, parameters), *positions))
+
     def _reserve(self, like: Any, length: int) -> Any:
         """Return a buffer for at least `length` positions; each is twice as long as the last."""
         old = self._buffer
@@ -58,6 +103,17 @@ class KVCache:
             if old is not None:
                 self._buffer[..., : self.length, :] = old[..., : self.length, :]
         return self._buffer
+
+    def keep_memory(self, keys: Tensor, values: Tensor) -> None:
+        """Keep the keys and values of an encoder's output, each head's in one run of memory."""
+        arrays = [x.data for x in (keys, values)]
+        with device_scope(arrays[0]):
+            keys, values = (Tensor(array_module(x).ascontiguousarray(x)) for x in arrays)
+        self.memory_kv = keys, values
+
+    def stored(self) -> Any:
+        """Return the array of all keys and values, ``(2, batch, heads, length, d_head)``."""
+        return self._buffer[..., : self.length, :]
 
     def truncate(self, length: int) -> None:
         """Drop all but the first `length` positions."""

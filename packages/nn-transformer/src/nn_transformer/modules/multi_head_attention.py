@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from nn_tensor.extend import Device, check_integer, check_probability, keyword_o
 from nn_transformer.modules.kv_cache import KVCache
 from nn_transformer.modules.rotary_embedding import Rotation
 from nn_transformer.modules.scaled_dot_product_attention import scaled_dot_product_attention
+from nn_transformer.modules.static_kv_cache import StaticKVCache
 
 __all__ = ["MultiHeadAttention", "head_dimension"]
 
@@ -139,6 +141,8 @@ class MultiHeadAttention(Base_Layer):
                     f"{name} has shape {x.shape}, expected (batch, length, {self.d_model})"
                 )
         keys, values = self.keys_and_values(key, value, rotation)
+        if isinstance(cache, StaticKVCache):
+            return self.attend_one(query, lambda x: cache.attend(x, keys, values), rotation)
         if cache is not None:
             keys, values = cache.append(keys, values)
         return self.attend(query, keys, values, mask, causal=causal, rotation=rotation)
@@ -172,25 +176,45 @@ class MultiHeadAttention(Base_Layer):
         if getattr(mask, "ndim", 0) == 3:
             mask = mask[:, None]
         group_size = self.num_heads // self.num_kv_heads
-        if group_size > 1:
-            batch, _, targets, d_head = queries.shape
+        dropout = self.dropout.p if self.training else 0.0
+        batch, _, targets, d_head = queries.shape
+        if group_size > 1 and targets == 1 and not dropout:  # a group is several queries of a head
+            queries = queries.reshape(batch, self.num_kv_heads, group_size, d_head)
+            if getattr(mask, "ndim", 0) == 4 and mask.shape[1] > 1:
+                mask = self._group_mask(mask, group_size).squeeze(-2)
+            causal = False
+        elif group_size > 1:
             queries = queries.reshape(batch, self.num_kv_heads, group_size, targets, d_head)
             keys, values = keys.expand_dims(2), values.expand_dims(2)
             mask = self._group_mask(mask, group_size)
         mixed = scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            mask,
-            causal=causal,
-            dropout=self.dropout.p if self.training else 0.0,
-            rng=self.dropout.rng,
+            queries, keys, values, mask, causal=causal, dropout=dropout, rng=self.dropout.rng
         )
         if group_size > 1:
             mixed = mixed.reshape(batch, self.num_heads, targets, d_head)
         if query.shape[1] != 1:
             mixed = mixed.swapaxes(1, 2)
         return self.output(mixed.reshape(*query.shape[:-1], self.d_model))
+
+    def attend_one(
+        self,
+        query: Tensor,
+        attention: Callable[[Tensor], Tensor],
+        rotation: Rotation | None = None,
+    ) -> Tensor:
+        """Return the attention output for the one query of each row.
+
+        Args:
+            query: ``(batch, 1, d_model)``.
+            attention: the attention of the projected queries, ``(batch, num_kv_heads, queries,
+                d_head)``, in the same shape.
+            rotation: as for the call.
+        """
+        queries = self._split_heads(self.query(query), self.num_heads, rotation)
+        batch, heads, _, d_head = queries.shape
+        if heads > self.num_kv_heads:
+            queries = queries.reshape(batch, self.num_kv_heads, -1, d_head)
+        return self.output(attention(queries).reshape(batch, 1, self.d_model))
 
     def _split_heads(self, x: Tensor, heads: int, rotation: Rotation | None = None) -> Tensor:
         """Return ``(batch, heads, length, d_head)`` from ``(batch, length, heads * d_head)``."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from nn_tensor import Tensor
@@ -20,8 +19,6 @@ from nn_transformer.modules.positional_encoding import PositionTable, position_a
 
 __all__ = ["RotaryPositions", "Rotation", "rotate_pairs"]
 
-Rotation = Callable[[Tensor], Tensor]
-
 
 @op
 def rotate_pairs(xp: Any, x: Any, cosines: Any, sines: Any, /) -> Any:
@@ -36,6 +33,22 @@ def rotate_pairs(xp: Any, x: Any, cosines: Any, sines: Any, /) -> Any:
 @rotate_pairs.gradient("x")
 def _(g: Any, cosines: Any, sines: Any) -> Any:
     return rotate_pairs(g, cosines, -sines)
+
+
+class Rotation(NamedTuple):
+    """The function that rotates vectors ``(batch, length, heads, d_head)``.
+
+    Attributes:
+        cosines: ``(length, 1, d_head / 2)``, or with a batch dimension in front.
+        sines: as `cosines`.
+    """
+
+    cosines: Tensor
+    sines: Tensor
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the vectors, rotated."""
+        return rotate_pairs(x, self.cosines.astype(x.dtype), self.sines.astype(x.dtype))
 
 
 class RotaryPositions(PositionTable):
@@ -110,8 +123,7 @@ class RotaryPositions(PositionTable):
         """
         rows = self.rows(length, positions).expand_dims(-2)
         half = rows.shape[-1] // 2
-        cosines, sines = rows[..., :half], rows[..., half:]
-        return lambda x: rotate_pairs(x, cosines.astype(x.dtype), sines.astype(x.dtype))
+        return Rotation(rows[..., :half], rows[..., half:])
 
     def forward(self, x: Tensor, positions: Any = None) -> Tensor:
         """Return the vectors ``(batch, length, heads, d_head)``, rotated."""

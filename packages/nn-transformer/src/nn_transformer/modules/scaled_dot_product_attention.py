@@ -25,6 +25,7 @@ from nn_transformer.modules.blockwise_attention import (
     forward,
     full_dropout_mask,
 )
+from nn_transformer.modules.few_queries import attend_few_queries, has_few_queries
 
 __all__ = ["scaled_dot_product_attention"]
 
@@ -34,6 +35,8 @@ def attention(
     xp: Any, query: Any, key: Any, value: Any, mask: Any, /, options: AttentionOptions
 ) -> Any:
     """Return the values weighted by the softmax of the scores; `mask` is an array, or True."""
+    if has_few_queries(query, mask, options):
+        return attend_few_queries(xp, query, key, value, mask, options.scale), None
     return forward(xp, query, key, value, mask, options)
 
 

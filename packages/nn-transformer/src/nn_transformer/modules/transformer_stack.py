@@ -18,6 +18,7 @@ from nn_transformer.modules.kv_cache import DecoderCache
 from nn_transformer.modules.positional_encoding import LearnedPositions, PositionalEncoding
 from nn_transformer.modules.rotary_embedding import RotaryPositions, Rotation
 from nn_transformer.modules.token_ids import check_padding_idx
+from nn_transformer.modules.token_layers import run_token
 from nn_transformer.modules.transformer_layer import LayerConfig, LayerOptions
 
 __all__ = ["StackOptions", "TransformerStack", "make_token_embedding"]
@@ -180,9 +181,21 @@ class TransformerStack(BaseModel):
             cache: the KV cache of the positions before.
             **options: ``causal`` and ``rotation``, or any of `args` by name.
         """
-        caches = [None] * len(self.layers) if cache is None else cache.layers
-        for layer, kv_cache in zip(self.layers, caches, strict=True):
-            x = layer(x, *args, cache=kv_cache, **options)
+        out = None if cache is None else self._run_token(x, args, cache, options)
+        if out is None:
+            out, caches = x, [None] * len(self.layers) if cache is None else cache.layers
+            for layer, kv_cache in zip(self.layers, caches, strict=True):
+                out = layer(out, *args, cache=kv_cache, **options)
         if cache is not None:
             cache.commit(*x.shape[:2])
-        return x if self.final_norm is None else self.final_norm(x)
+        return out if self.final_norm is None else self.final_norm(out)
+
+    def _run_token(
+        self, x: Tensor, args: tuple[Any, ...], cache: DecoderCache, options: dict[str, Any]
+    ) -> Tensor | None:
+        """Return the output of the layers for one new token, or None where `run_token` does."""
+        if x.ndim != 3 or x.shape[1] != 1 or options.keys() - {"causal", "rotation"}:
+            return None
+        masks = args[1:] if self._layer is DecoderLayer else args
+        mask, memory_mask, *_ = *masks, None, None
+        return run_token(self.layers, x, mask, memory_mask, options.get("rotation"), cache)

@@ -1,0 +1,191 @@
+"""The sublayers of a transformer for one token equal NumPy in float64 over random shapes."""
+
+import math
+import os
+
+import numpy as np
+import pytest
+from nn_kernels.token_step import attend_token, feed_forward_token
+
+SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "40"))  # 2,000 on demand
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+def normalize(x, weights, bias, epsilon):
+    x = x - x.mean(-1, keepdims=True)
+    x = x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * weights
+    return x if bias is None else x + bias
+
+
+def project(x, weights, bias):
+    return x @ weights if bias is None else x @ weights + bias
+
+
+def rotate(x, cosines, sines):
+    if cosines is None:
+        return x
+    even, odd, out = x[..., 0::2], x[..., 1::2], np.empty_like(x)
+    cosines, sines = cosines[:, None], sines[:, None]
+    out[..., 0::2], out[..., 1::2] = (
+        even * cosines - odd * sines,
+        even * sines + odd * cosines,
+    )
+    return out
+
+
+def attention(
+    x, norm, norm_bias, epsilon, first, wq, bq, wk, bk, wv, bv, wo, bo, cos, sin, keys, values,
+    mask, stop,
+):  # fmt: skip
+    """Write the new key and value, and return the output."""
+    (rows, _), (_, heads, _, d) = x.shape, keys.shape
+    given = normalize(x, norm, norm_bias, epsilon) if first else x
+    queries = rotate(project(given, wq, bq).reshape(rows, -1, d), cos, sin)
+    if wk is not None:
+        keys[:, :, stop - 1] = rotate(project(given, wk, bk).reshape(rows, heads, d), cos, sin)
+        values[:, :, stop - 1] = project(given, wv, bv).reshape(rows, heads, -1)
+    queries = queries.reshape(rows, heads, -1, d)
+    scores = queries @ keys[:, :, :stop].swapaxes(-1, -2) / math.sqrt(d)
+    if mask is not None:
+        scores = np.where(mask[:, None, None, :stop], scores, -np.inf)
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    mixed = e / e.sum(-1, keepdims=True) @ values[:, :, :stop]
+    out = x + project(mixed.reshape(rows, -1), wo, bo)
+    return out if first else normalize(out, norm, norm_bias, epsilon)
+
+
+def feed_forward(x, norm, norm_bias, epsilon, first, w1, b1, w2, b2, activation):
+    given = normalize(x, norm, norm_bias, epsilon) if first else x
+    inner = project(given, w1, b1)
+    gate = inner > 0
+    if activation == "gelu":
+        gate = 0.5 * (1 + np.vectorize(math.erf, otypes=[float])(inner / math.sqrt(2)))
+    out = x + project(inner * gate, w2, b2)
+    return out if first else normalize(out, norm, norm_bias, epsilon)
+
+
+def draw(seed):
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return (rng.standard_normal(shape) / math.sqrt(shape[0])).astype(np.float32)
+
+    def bias(size):
+        return None if seed % 3 == 0 else normal(size)
+
+    return rng, normal, bias
+
+
+def attention_arguments(seed):
+    rng, normal, bias = draw(seed)
+    rows, heads, group, half, e = (int(n) for n in rng.integers(1, (10, 4, 4, 20, 40)))
+    d, positions, size = 2 * half, int(rng.integers(1, 90)), int(rng.integers(1, 200))
+    stop, new = int(rng.integers(1, positions + 1)), seed % 4 != 1
+    batch = rows if new or seed % 8 == 1 else 1
+    # a part of a longer buffer; what follows must not be read
+    keys, values = (np.full((batch, heads, positions + 5, n), np.nan, "f") for n in (d, e))
+    keys[:, :, :stop] = rng.standard_normal((batch, heads, stop, d))
+    values[:, :, :stop] = rng.standard_normal((batch, heads, stop, e))
+    if seed % 7 == 3:
+        keys = np.ascontiguousarray(keys.swapaxes(1, 2)).swapaxes(1, 2)
+    angles = (None, None)
+    if new and seed % 5 == 2:
+        of_rows = rng.random((rows if seed % 2 else 1, half)) * 7
+        angles = np.cos(of_rows).astype("f"), np.sin(of_rows).astype("f")
+    mask = None
+    if seed % 2:
+        mask = rng.random((1 if seed % 3 else rows, stop + 2)) < 0.6
+        mask[:, 0] = True
+    q, k, v = heads * group * d, heads * d, heads * e
+    return [
+        normal(rows, size), 1 + normal(size), bias(size), 1e-5, seed % 2 == 0,
+        normal(size, q), bias(q), *((normal(size, k), bias(k)) if new else (None, None)),
+        *((normal(size, v), bias(v)) if new else (None, None)),
+        normal(heads * group * e, size), bias(size), *angles,
+        keys[:, :, :positions], values[:, :, :positions], mask, stop,
+    ]  # fmt: skip
+
+
+def as_float64(arguments):
+    return [np.array(x, float) if getattr(x, "dtype", 0) == "f" else x for x in arguments]
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_attention_equals_numpy(seed):
+    arguments = attention_arguments(seed)
+    wide = as_float64(arguments)
+    expected, result = attention(*wide), attend_token(*arguments)
+    np.testing.assert_allclose(result, expected, **CLOSE)
+    for given, wanted in zip(arguments[15:17], wide[15:17], strict=True):  # keys and values
+        np.testing.assert_allclose(given, wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("seed", range(SHAPES))
+def test_feed_forward_equals_numpy(seed):
+    rng, normal, bias = draw(seed)
+    rows, size, inner = (int(n) for n in rng.integers(1, (10, 200, 400)))
+    arguments = [
+        normal(rows, size), 1 + normal(size), bias(size), 1e-5, seed % 2 == 0,
+        normal(size, inner), bias(inner), normal(inner, size), bias(size),
+        ("relu", "gelu")[seed % 4 // 2],
+    ]  # fmt: skip
+    expected, result = feed_forward(*as_float64(arguments)), feed_forward_token(*arguments)
+    np.testing.assert_allclose(result, expected, **CLOSE)
+
+
+def test_a_row_has_the_same_result_in_a_batch_as_alone():
+    arguments = attention_arguments(6)
+    x, keys, values = arguments[0], arguments[15], arguments[16]
+    assert len(x) > 1
+    alone = []
+    for b in range(len(x)):
+        row = list(arguments)
+        row[0], row[15], row[16] = x[b : b + 1], keys[b : b + 1].copy(), values[b : b + 1].copy()
+        alone.append(attend_token(*row)[0])
+    np.testing.assert_array_equal(attend_token(*arguments), alone)
+
+
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_go_through(special):
+    _, normal, _ = draw(1)
+    x = normal(2, 20)
+    x[0, 3] = special
+    parameters = [np.ones(20, "f"), None, 1e-5, True, normal(20, 30), None, normal(30, 20), None]
+    for activation in ("relu", "gelu"):
+        result = feed_forward_token(x, *parameters, activation)
+        assert np.isnan(result[0]).all()
+        assert np.isfinite(result[1]).all()
+    arguments = attention_arguments(6)
+    arguments[0][0, 0] = special
+    result = attend_token(*arguments)
+    assert np.isnan(result[0]).all()
+    assert np.isfinite(result[1:]).all()
+
+
+def test_others_are_left_to_the_reference():
+    arguments = attention_arguments(2)
+    before = arguments[15].copy()
+
+    def changed(place, value):
+        return attend_token(*arguments[:place], value, *arguments[place + 1 :])
+
+    x, wq, wk, wv, wo = (arguments[n] for n in (0, 5, 7, 9, 11))
+    assert attend_token(*as_float64(arguments)) is NotImplemented
+    for place, value in (
+        (0, x[None]), (0, x[:, :-1]), (0, x.repeat(2, axis=0)), (1, np.ones(3, "f")),
+        (2, np.ones(len(wq) + 1, "f")), (5, wq[:, :-1]), (5, np.asfortranarray(wq)),
+        (6, np.ones(3, "f")), (7, wk[:, :-1]), (9, wv[:-1]), (11, wo[:-1]),
+        (13, np.ones((9, 1), "f")), (15, arguments[15][..., ::-1]), (16, arguments[16][:, :, :-1]),
+        (17, np.ones((1, arguments[18] - 1), bool)), (18, 0), (18, arguments[15].shape[2] + 1),
+    ):  # fmt: skip
+        if place == 13:
+            assert attend_token(*arguments[:13], value, value, *arguments[15:]) is NotImplemented
+        else:
+            assert changed(place, value) is NotImplemented, place
+    np.testing.assert_array_equal(arguments[15], before)
+    x, ones, w1, w2 = (np.ones(shape, "f") for shape in ((2, 4), 4, (4, 6), (6, 4)))
+    rest = None, 1e-5, True
+    assert feed_forward_token(x, ones, *rest, w1, None, w2, None, "tanh") is NotImplemented
+    assert feed_forward_token(x, ones, *rest, w1, ones, w2, None, "relu") is NotImplemented
+    assert feed_forward_token(x, ones, *rest, w1, None, w1, None, "relu") is NotImplemented
+    assert feed_forward_token(x[:, :3], ones, *rest, w1, None, w2, None, "relu") is NotImplemented
