@@ -9,7 +9,7 @@ prompts.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,19 +140,20 @@ class RecordedSession(DecodingSession):
         cache = self._cache
         assert cache is not None
         self._rows = rows
-        stored = [layer.stored() for layer in cache.layers]
+        stored = [tuple(layer.stored()) for layer in cache.layers]
         memory, sources = [], 0
         if self._memory is not None:
-            pairs = [layer.memory_kv or () for layer in cache.layers]
-            kept = [[x.data for x in pair] for pair in pairs]
+            kept = [[x.data for x in layer.memory_kv or ()] for layer in cache.layers]
             sources = kept[0][0].shape[-2]
             memory.append(_with_room(kept, _round_up(sources)))
             if self._memory_mask is not None:
                 mask = self._memory_mask.data[..., None]  # as with one feature
-                memory.append(_with_room(mask, _round_up(sources))[..., 0])
+                memory.append(_with_room([[mask]], _round_up(sources))[0, 0, ..., 0])
         state = Tensor(new_state(cache.length, sources, cache.padding), device="cpu")
         buffer = _with_room(stored, self._capacity)
         self._arguments = [state, *map(Tensor, (buffer, *memory))]
+        for layer in cache.layers:
+            layer.truncate(0)  # so that its memory is free
 
     def select(self, rows: np.ndarray, same_sources: bool = False) -> None:
         """Keep these rows, in this order; see `DecodingSession.select`."""
@@ -179,21 +180,15 @@ class RecordedSession(DecodingSession):
             self._rows, self._step = size, None
 
 
-def _with_room(parts: Any, length: int) -> Any:
-    """Return arrays ``(..., length, features)`` of larger length, stacked where there are lists."""
-    first = parts
-    leading: list[int] = []
-    while isinstance(first, list):
-        leading.append(len(first))
-        first = first[0]
+def _with_room(pairs: Sequence[Sequence[Any]], length: int) -> Any:
+    """Return keys and values of all layers, ``(..., positions, features)``, in one longer array."""
+    first = pairs[0][0]
     with device_scope(first):
-        shape = (*leading, *first.shape[:-2], length, first.shape[-1])
+        shape = (len(pairs), len(pairs[0]), *first.shape[:-2], length, first.shape[-1])
         out = array_module(first).zeros(shape, first.dtype)
-        for place in np.ndindex(*leading):
-            part = parts
-            for n in place:
-                part = part[n]
-            out[(*place, ..., slice(part.shape[-2]), slice(None))] = part
+        for n, pair in enumerate(pairs):
+            for i, part in enumerate(pair):
+                out[n, i, ..., : part.shape[-2], :] = part
     return out
 
 
