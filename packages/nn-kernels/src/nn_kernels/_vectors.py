@@ -188,6 +188,20 @@ class VectorBuilder:
             y = self.constant(y)
         return self.builder.call(self._fma, [x, y, z])
 
+    def interleave(self, vectors: Sequence[Any]) -> list[Any]:
+        """Return the columns of up to 16 rows, a power of 2, one after the other in vectors.
+
+        Each round interleaves the halves of a list of vectors, element by element; after log2(rows)
+        rounds the elements of a column stand side by side.
+        """
+        vectors, half = list(vectors), len(vectors) // 2
+        low = [place for i in range(LANES // 2) for place in (i, LANES + i)]
+        high = [place + LANES // 2 for place in low]
+        for _ in range(len(vectors).bit_length() - 1):
+            pairs = zip(vectors[:half], vectors[half:], strict=True)
+            vectors = [self.shuffle(a, b, side) for a, b in pairs for side in (low, high)]
+        return vectors
+
     def sums(self, vectors: Sequence[Any]) -> Any:
         """Return a vector of the sums of up to 16 vectors, by a tree of shuffles."""
         level, width = [*vectors, *[ZERO] * (LANES - len(vectors))], LANES
