@@ -84,20 +84,16 @@ def checked(x: Any, expected: Any, label: str) -> Any:
     """
     if x is expected:
         return x
-    if not _fits(x, expected):
-        raise JitError(
-            f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
-            "replay would not see; return such a number as an array, np.asarray(number, dtype)"
-        )
-    return map_structure(lambda y: array_of(y) if isinstance(y, Tensor) else y, x)
-
-
-def _fits(x: Any, expected: Any) -> bool:
-    if expected is MISSING or not has_parts(expected):
-        return expected is MISSING or same(x, expected)
-    if type(x) is not type(expected) or len(x) != len(expected):
-        return False
-    keys = expected if isinstance(x, dict) else range(len(x))
-    return (not isinstance(x, dict) or list(x) == list(keys)) and all(
-        _fits(x[key], expected[key]) for key in keys
+    if expected is MISSING:
+        return array_of(x) if isinstance(x, Tensor) else x
+    if has_parts(x) and type(x) is type(expected) and len(x) == len(expected):
+        if isinstance(x, dict):
+            return {key: checked(x.get(key, MISSING), y, label) for key, y in expected.items()}
+        parts = [checked(a, b, label) for a, b in zip(x, expected, strict=True)]
+        return x._make(parts) if hasattr(x, "_fields") else type(x)(parts)
+    if same(x, expected):
+        return x
+    raise JitError(
+        f"{label} gave {x!r:.80}, and {expected!r:.80} when the function was recorded, which a "
+        "replay would not see; return such a number as an array, np.asarray(number, dtype)"
     )
