@@ -23,7 +23,7 @@ class Value:
     Attributes:
         source: the call that computes it, or the argument or Tensor that has had it before, or None
             of a constant.
-        path: where it stands in the result of the call.
+        path: the place in the result of the call.
         array: as it was recorded; None once the program is complete.
         zero_d: whether NumPy may give a scalar in its place.
         contiguous: whether it is in C order.

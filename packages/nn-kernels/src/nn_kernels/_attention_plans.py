@@ -164,8 +164,8 @@ def plan_of(
     """Return the plan of a call, NotImplemented, or None if operands have to be copied before.
 
     Args:
-        shapes: of query, key and value.
-        strides: of these, and backward of grad_output.
+        shapes: the shapes of query, key and value.
+        strides: the strides of these, and backward of grad_output.
         mask: whether it is boolean, its shape and its strides.
         scale: the factor of the scores.
         causal: whether a query may attend only to its own position and earlier ones.

@@ -265,7 +265,7 @@ def convolve(
         dilation: the distance between elements of a window.
         groups: the number of groups of channels.
         size: rows and columns of the convolution.
-        epilogue: what is done to the outputs.
+        epilogue: ReLU and pooling of the outputs, or neither.
     """
     plan = forward_plan(x.shape, w.shape, size, stride, padding, dilation, groups)
     _carry_out(plan, x, w, bias, out, epilogue)

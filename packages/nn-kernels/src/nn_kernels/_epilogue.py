@@ -64,9 +64,9 @@ def write_maxima(  # type: ignore[no-untyped-def]
         bias: the bias, which is added before the elements are compared; -0.0 changes nothing.
         bound: that of the maxima.
         out: the maxima.
-        index: their indices.
+        index: the indices of the maxima.
         target: the place of the first.
-        end: where the places end that are written later: up to there, too much may be written.
+        end: the end of the places that are written later: up to there, too much may be written.
     """
     for p in range(pairs):
         for q in range(0, columns, 16):

@@ -173,7 +173,7 @@ def convolve(
         size: rows and columns of the convolution.
         padding: the zeros above and on the left; `size` says those below and on the right.
         flip: see `w`.
-        epilogue: what is done to the outputs.
+        epilogue: ReLU and pooling of the outputs, or neither.
     """
     batch, channels, height, width = x.shape
     count, (rows, columns) = out.shape[1], size

@@ -147,16 +147,16 @@ def _write_weights(  # type: ignore[no-untyped-def]
     """Write the attention weights of a block of queries into a workspace, and where they are saved.
 
     Args:
-        a: what the job is given.
-        numbers: those of its plan.
+        a: the arguments of the job.
+        numbers: the numbers of its plan.
         head: the number of the head.
         first: the first query.
         count: the number of queries.
         reach: the number of keys that they may attend to.
         work: the workspace, which begins with room for the queries.
-        s0: where the weights begin in it.
-        weights: where they are saved.
-        place: where those of the block begin in it.
+        s0: the place of the weights in it.
+        weights: the array in which they are saved.
+        place: the place of those of the block in it.
         saves: whether they are saved.
     """
     queries, keys, terms, heads = numbers[QUERIES], numbers[KEYS], numbers[TERMS], numbers[HEADS]
