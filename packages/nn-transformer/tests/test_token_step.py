@@ -163,6 +163,35 @@ def test_other_modules_and_modes_are_left_to_the_modules(taken: list[bool]) -> N
     assert taken == [True, False, False, False, False, True]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "attention", "attention.query", "attention.output", "attention_norm", "feed_forward",
+        "feed_forward.hidden", "feed_forward.activation", "feed_forward.dropout", "dropout",
+    ],
+)  # fmt: skip
+def test_a_forward_of_an_instance_is_called(name: str, taken: list[bool]) -> None:
+    model = make_language_model()
+    module, seen = model.layers[1], []
+    for part in filter(None, name.split(".")):
+        module = getattr(module, part)
+    forward = module.forward
+    cache = model.new_cache()
+    with no_grad():
+        model([[1, 2, 3]], cache=cache)
+
+    def watched(x: Any, *args: Any, **options: Any) -> Any:
+        seen.append(x.shape)
+        return forward(x, *args, **options)
+
+    module.forward = watched
+    _token(model, cache)
+    del module.forward
+    assert seen
+    _token(model, cache)
+    assert taken == [False, True]
+
+
 def test_half_precision_is_left_to_the_modules(taken: list[bool]) -> None:
     generate(make_language_model(dtype=np.float16), [[1, 2]], 3)
     assert taken == [False, False]

@@ -27,6 +27,7 @@ from nn_transformer.modules.token_step import (
     attention_parameters,
     feed_forward_parameters,
     feed_forward_token,
+    is_plain,
 )
 
 __all__ = ["run_token"]
@@ -89,20 +90,19 @@ def _of_rows(mask: Any, rows: int) -> Any:
 def _parameters(layer: Any) -> tuple[list[Any], list[Any] | None, list[Any]] | None:
     """Return the parameters of self-attention, cross-attention and feed-forward network."""
     cross = None
-    if type(layer) is DecoderLayer:
-        if type(layer.cross_attention) is not MultiHeadAttention:
+    if is_plain(layer, DecoderLayer):
+        if not is_plain(layer.cross_attention, MultiHeadAttention):
             return None
         cross = attention_parameters(
             layer, layer.cross_attention, layer.cross_attention_norm, False
         )
         if cross is None:
             return None
-    elif type(layer) is not EncoderLayer:
+    elif not is_plain(layer, EncoderLayer):
         return None
-    if (
-        type(layer.attention) is not MultiHeadAttention
-        or type(layer.feed_forward) is not FeedForward
-    ):
+    if not is_plain(layer.attention, MultiHeadAttention):
+        return None
+    if not is_plain(layer.feed_forward, FeedForward):
         return None
     own = attention_parameters(layer, layer.attention, layer.attention_norm)
     feed_forward = feed_forward_parameters(layer)

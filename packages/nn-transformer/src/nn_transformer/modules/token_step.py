@@ -26,7 +26,13 @@ from nn_tensor.extend import (
 from nn_transformer.modules.few_queries import attend_few_queries
 from nn_transformer.modules.rotary_embedding import rotate_pairs
 
-__all__ = ["attend_token", "attention_parameters", "feed_forward_parameters", "feed_forward_token"]
+__all__ = [
+    "attend_token",
+    "attention_parameters",
+    "feed_forward_parameters",
+    "feed_forward_token",
+    "is_plain",
+]
 
 Array = Any
 
@@ -122,12 +128,17 @@ def _normalized(xp: Any, x: Array, norm: Array, bias: Array | None, epsilon: flo
     return standardize_and_scale_forward.reference(xp, x, norm, bias, epsilon, True)[0]
 
 
+def is_plain(module: Any, kind: type) -> bool:
+    """Return whether a module is of exactly this class, with the `forward` of the class."""
+    return type(module) is kind and "forward" not in vars(module)
+
+
 def _is_off(dropout: Any) -> bool:
-    return type(dropout) is Dropout and not (dropout.training and dropout.p)
+    return is_plain(dropout, Dropout) and not (dropout.training and dropout.p)
 
 
 def _norm_parameters(layer: Any, norm: Any) -> list[Any] | None:
-    if type(norm) is not LayerNorm or norm.weights is None or not _is_off(layer.dropout):
+    if not is_plain(norm, LayerNorm) or norm.weights is None or not _is_off(layer.dropout):
         return None
     return [norm.weights, norm.bias, norm.epsilon, layer.norm_first]
 
@@ -140,7 +151,7 @@ def _with_projections(parameters: list[Any], projections: Sequence[Any]) -> list
         if dense is None:
             parameters += [None, None]
             continue
-        if type(dense) is not Dense or array_of(dense.weights).dtype != dtype:
+        if not is_plain(dense, Dense) or array_of(dense.weights).dtype != dtype:
             return None
         parameters += [dense.weights, dense.bias]
     return parameters if type(array_of(weights)) is np.ndarray else None
@@ -170,9 +181,9 @@ def feed_forward_parameters(layer: Any) -> list[Any] | None:
     if parameters is None or not _is_off(network.dropout):
         return None
     activation = network.activation
-    if type(activation) is GELU:
+    if is_plain(activation, GELU):
         name = "gelu" if activation.approximate == "none" else "gelu_tanh"
-    elif type(activation) is ReLU:
+    elif is_plain(activation, ReLU):
         name = "relu"
     else:
         return None
