@@ -57,6 +57,16 @@ def attention_gradient():
     return zeros(2, 3, 5, 4), *attention()[:4], [weights], ATTENTION
 
 
+def attend_token(rotated=False, masked=False, new=True):
+    angles = zeros(1, 2) if rotated else None
+    projections = (zeros(6, 8), zeros(8), zeros(6, 6), zeros(6)) if new else (None,) * 4
+    return (
+        zeros(2, 6), zeros(6), zeros(6), 1e-5, True, zeros(6, 8), zeros(8), *projections,
+        zeros(6, 6), zeros(6), angles, angles, zeros(2, 2, 5, 4), zeros(2, 2, 5, 3),
+        zeros(2, 5, dtype=bool) if masked else None, 4,
+    )  # fmt: skip
+
+
 def gru_forward(multiply, dtype=np.float32):
     product = None if multiply else zeros(3, 12, dtype=dtype)
     shapes = (4, 12), (16,), (5, 4), (8, 4)
@@ -73,6 +83,43 @@ MASKED = {2: {3}, 3: {0, 1, 2, 3}}  # an axis of a mask may have one element
 
 # The kernel, its arguments, and for the number of an argument the axes that may have any length.
 CALLS = [
+    (
+        "attend_few_queries",
+        lambda: (zeros(2, 3, 2, 8), zeros(2, 3, 7, 8), zeros(2, 3, 7, 4), True, 0.5),
+        {0: {2}, 2: {3}},
+    ),
+    (
+        "attend_few_queries",
+        lambda: (
+            *(zeros(2, 3, n, 8) for n in (2, 7, 7)),
+            zeros(2, 1, 2, 7, dtype=bool),
+            0.5,
+        ),
+        {2: {3}, 3: {0, 1, 2, 3}},
+    ),
+    ("attend_token", attend_token, {}),
+    ("attend_token", lambda: attend_token(new=False), {15: {0}, 16: {0}}),
+    (
+        "attend_token",
+        lambda: attend_token(rotated=True, masked=True),
+        {13: {0}, 14: {0}, 17: {0, 1}},
+    ),
+    (
+        "feed_forward_token",
+        lambda: (
+            zeros(2, 6),
+            zeros(6),
+            zeros(6),
+            1e-5,
+            True,
+            zeros(6, 10),
+            zeros(10),
+            zeros(10, 6),
+            zeros(6),
+            "gelu",
+        ),
+        {0: {0}},
+    ),
     ("apply_dropout", lambda: (images(), 0.5, (1, 2)), {0: {0, 1, 2, 3, FLAT}}),
     *(
         row

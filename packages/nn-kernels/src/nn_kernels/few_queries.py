@@ -106,7 +106,9 @@ def _attend(query, key, value, mask, masked, scale, out):  # type: ignore[no-unt
 
 
 def has_rows(x: Any) -> bool:
-    """Return whether rows are floats in one run of memory, and a number of floats apart."""
+    """Return whether an array of four axes has rows in one run of memory, some floats apart."""
+    if x.ndim != 4:
+        return False
     step, item = x.strides[2:]
     return (item == 4 or x.shape[3] < 2) and step % 4 == 0 and step >= 0
 

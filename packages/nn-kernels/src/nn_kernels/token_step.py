@@ -302,7 +302,9 @@ def attend_token(
             return NotImplemented
         cosines, sines = np.ascontiguousarray(cosines), np.ascontiguousarray(sines)
     masked = mask is not None
-    if masked and (mask.dtype != bool or mask.shape[0] not in (1, rows) or mask.shape[1] < stop):
+    if masked and (mask.dtype != bool or mask.ndim != 2):
+        return NotImplemented
+    if masked and (mask.shape[0] not in (1, rows) or mask.shape[1] < stop):
         return NotImplemented
     out = np.empty((rows, size), _FLOAT32)
     of_query, of_key, of_value, of_output, of_norm = (
