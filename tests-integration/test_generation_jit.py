@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from nn_tensor import Tensor, no_grad, use_kernels
+from nn_tensor import Tensor, autocast, no_grad, use_kernels
 from nn_transformer import LanguageModel, Transformer, beam_search, generate
 from nn_transformer.decoding.prompts import read_prompts
 from nn_transformer.decoding.recorded_session import new_session
@@ -188,6 +188,22 @@ def test_modes_are_restored_and_copies_have_no_programs():
     assert set(model.state_dict()) == set(language_model().state_dict())
 
 
+def test_a_shallow_copy_has_programs_of_its_own():
+    model, prompt = language_model(), [[1, 2, 3]]
+    generate(model, prompt, 12, jit=True)
+    other = copy.copy(model)
+    other.layers = language_model(rng=5).layers
+    assert generate(other, prompt, 12, jit=True) == generate(other, prompt, 12)
+    assert generate(model, prompt, 12, jit=True) == generate(model, prompt, 12)
+
+
+def test_inside_autocast_nothing_is_recorded():
+    model, prompt = language_model(), [[1, 2, 3]]
+    with autocast("float16"):
+        assert generate(model, prompt, 12, jit=True) == generate(model, prompt, 12)
+    assert "_recorded_steps" not in vars(model)
+
+
 def test_two_threads_with_one_model():
     model = language_model()
     prompts = [[[1, 2, 3]], [[7, 8]]]
@@ -212,7 +228,7 @@ def test_few_programs_are_kept():
     for rows in range(1, 20):
         prompt = np.ones((rows, 2), np.int64)
         assert generate(model, prompt, 4, jit=True) == generate(model, prompt, 4)
-    assert len(steps_of(model)) == 16
+    assert len(steps_of(model)) == 8
 
 
 def test_a_model_that_cannot_be_recorded_says_where():

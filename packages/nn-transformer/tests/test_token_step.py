@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nn_layers import Dense
+from nn_layers import GELU, Base_Layer, Dense, Dropout, LayerNorm
 from nn_tensor import Tensor, autocast, detect_anomaly, no_grad, use_kernels
-from nn_transformer import LanguageModel, Transformer, generate
+from nn_transformer import EncoderLayer, LanguageModel, MultiHeadAttention, Transformer, generate
 from nn_transformer.modules import token_layers, transformer_stack
+from nn_transformer.modules.feed_forward import FeedForward
 
 LANGUAGE = [
     {},
@@ -190,6 +191,38 @@ def test_a_forward_of_an_instance_is_called(name: str, taken: list[bool]) -> Non
     assert seen
     _token(model, cache)
     assert taken == [False, True]
+
+
+@pytest.mark.parametrize(
+    "kind", [Dense, GELU, LayerNorm, Dropout, MultiHeadAttention, FeedForward, EncoderLayer]
+)
+def test_a_forward_of_a_class_is_called(
+    kind: Any, taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, forward = make_language_model(), kind.forward
+    seen: list[Any] = []
+
+    def watched(self: Any, x: Any, *args: Any, **options: Any) -> Any:
+        seen.append(x.shape)
+        return forward(self, x, *args, **options)
+
+    cache = model.new_cache()
+    with no_grad():
+        model([[1, 2, 3]], cache=cache)
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "forward", watched)
+        _token(model, cache)
+    assert seen
+    called: list[str] = []
+    call = Base_Layer.__call__
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Base_Layer, "__call__", lambda self, *a, **k: called.append("") or call(self, *a, **k)
+        )
+        _token(model, cache)
+    assert len(called) > 10
+    _token(model, cache)
+    assert taken == [False, False, True]
 
 
 def test_half_precision_is_left_to_the_modules(taken: list[bool]) -> None:

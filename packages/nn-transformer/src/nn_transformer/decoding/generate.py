@@ -77,6 +77,7 @@ def generate(
             the tokens are the same.
         jit: whether the step of one token is recorded and then replayed by nn-jit, which has to be
             installed; see the page "Recording and replaying". It pays after some hundred tokens.
+            Inside `autocast` nothing is recorded.
         rng: a NumPy generator, a seed, or None for unpredictable numbers.
         on_token: a function that is called as ``on_token(row, token)`` for each new token, as soon
             as it is known.

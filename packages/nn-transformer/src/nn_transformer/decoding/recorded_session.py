@@ -8,13 +8,22 @@ prompts.
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import array_module, check_bool, device_of, device_scope, put
+from nn_tensor.extend import (
+    array_module,
+    check_bool,
+    current_modes,
+    device_of,
+    device_scope,
+    put,
+)
 
 from nn_transformer.decoding.prompts import GenerativeModel, Prompts
 from nn_transformer.decoding.session import DecodingSession
@@ -23,7 +32,7 @@ from nn_transformer.modules.static_kv_cache import StaticDecoderCache, new_state
 
 __all__ = ["RecordedSession", "check_jit", "new_session"]
 
-_MOST = 16  # programs of a model
+_MOST = 8  # programs of a model, each of which keeps a KV cache
 _LEAST = 32  # positions in a buffer
 _ATTRIBUTE = "_recorded_steps"
 
@@ -58,8 +67,8 @@ def check_jit(jit: bool, use_cache: bool) -> None:
 def new_session(
     model: GenerativeModel, prompts: Prompts, use_cache: bool, jit: bool
 ) -> DecodingSession:
-    """Return the session that the options ask for."""
-    if jit:
+    """Return the session that the options ask for; `autocast` casts weights as no program does."""
+    if jit and current_modes()[2] is None:
         return RecordedSession(model, prompts)
     return DecodingSession(model, prompts, use_cache)
 
@@ -67,20 +76,32 @@ def new_session(
 class _RecordedSteps:
     """The steps of a model by the shapes of their arguments; copies and pickles have none."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: GenerativeModel | None = None) -> None:
         self.steps: OrderedDict[Any, Step] = OrderedDict()
+        self._owner = (lambda: None) if model is None else weakref.ref(model)
+        self._lock = threading.Lock()
 
     def __reduce__(self) -> Any:
         return _RecordedSteps, ()
 
+    @classmethod
+    def of(cls, model: GenerativeModel) -> _RecordedSteps:
+        """Return the steps of a model, which a copy of it may share the attribute with."""
+        found: Any = vars(model).get(_ATTRIBUTE)
+        if found is None or found._owner() is not model:
+            found = vars(model)[_ATTRIBUTE] = cls(model)
+        steps: _RecordedSteps = found
+        return steps
+
     def get(self, model: GenerativeModel, key: Any) -> Step:
         """Return the step for some shapes, and forget the one that was used least lately."""
-        step = self.steps.get(key)
-        if step is None:
-            step = self.steps[key] = _require_jit()(_make_step(model))
-            if len(self.steps) > _MOST:
-                self.steps.popitem(last=False)
-        self.steps.move_to_end(key)
+        with self._lock:
+            step = self.steps.get(key)
+            if step is None:
+                step = self.steps[key] = _require_jit()(_make_step(model))
+                if len(self.steps) > _MOST:
+                    self.steps.popitem(last=False)
+            self.steps.move_to_end(key)
         return step
 
 
@@ -128,7 +149,7 @@ class RecordedSession(DecodingSession):
         if rows < self._rows:
             tokens = np.concatenate([tokens, np.zeros((self._rows - rows, 1), tokens.dtype)])
         if self._step is None:
-            steps = vars(self._model).setdefault(_ATTRIBUTE, _RecordedSteps())
+            steps = _RecordedSteps.of(self._model)
             self._step = steps.get(self._model, tuple(x.shape for x in self._arguments))
         ids = Tensor(tokens, device=self._model.device)
         logits = self._step(ids, *self._arguments)

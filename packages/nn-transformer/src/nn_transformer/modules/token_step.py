@@ -32,6 +32,7 @@ __all__ = [
     "feed_forward_parameters",
     "feed_forward_token",
     "is_plain",
+    "register_plain",
 ]
 
 Array = Any
@@ -128,9 +129,21 @@ def _normalized(xp: Any, x: Array, norm: Array, bias: Array | None, epsilon: flo
     return standardize_and_scale_forward.reference(xp, x, norm, bias, epsilon, True)[0]
 
 
-def is_plain(module: Any, kind: type) -> bool:
-    """Return whether a module is of exactly this class, with the `forward` of the class."""
-    return type(module) is kind and "forward" not in vars(module)
+_FORWARDS: dict[type, Any] = {}  # of the classes, which a program may replace
+
+
+def register_plain(*kinds: Any) -> None:
+    """Remember the `forward` of classes, whose instances `is_plain` is asked for."""
+    _FORWARDS.update({kind: kind.forward for kind in kinds})
+
+
+def is_plain(module: Any, kind: Any) -> bool:
+    """Return whether a module is of exactly this class, and no `forward` has been replaced."""
+    is_kind = type(module) is kind and "forward" not in vars(module)
+    return is_kind and kind.forward is _FORWARDS[kind]
+
+
+register_plain(Dense, Dropout, GELU, LayerNorm, ReLU)
 
 
 def _is_off(dropout: Any) -> bool:
