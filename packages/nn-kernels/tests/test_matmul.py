@@ -157,3 +157,9 @@ LEFT_TO_NUMPY = {
 @pytest.mark.parametrize("name", LEFT_TO_NUMPY)
 def test_what_is_left_to_numpy(name):
     assert matmul(*LEFT_TO_NUMPY[name]) is NotImplemented
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 128, 128), (128, 127), (128, 128, 1), ()])
+def test_a_result_of_another_shape_is_left_to_numpy(shape):
+    x = random(128, 128)
+    assert matmul(x, x, np.empty(shape, np.float32)) is NotImplemented

@@ -364,6 +364,22 @@ def test_an_array_of_another_shape_is_left_to_the_reference(name, draw, free):
             assert kernel(*arguments) is NotImplemented, (number, wrong.shape)
 
 
+def test_a_token_without_heads_or_for_read_only_keys():
+    arguments = list(attend_token())
+    arguments[5], arguments[6], arguments[11] = zeros(6, 0), zeros(0), zeros(0, 6)
+    assert nn_kernels.find("attend_token")(*arguments) is NotImplemented
+    for new in (True, False):
+        arguments = list(attend_token(new=new))
+        arguments[15] = np.broadcast_to(zeros(2, 5, 4), (2, 2, 5, 4))
+        assert nn_kernels.find("attend_token")(*arguments) is NotImplemented
+
+
+def test_tokens_of_several_axes():
+    tokens = ids(2, 2)
+    scatter = nn_kernels.find("scatter_add_rows")
+    assert scatter(zeros(4, 3), tokens, zeros(4, 3)) is NotImplemented
+
+
 @pytest.mark.parametrize("windows", [SAME, DIRECT])
 @pytest.mark.parametrize("kernel", [(1, 1), (2, 3), (3, 4), (9, 9)])
 def test_weights_of_another_size_than_the_windows(windows, kernel):

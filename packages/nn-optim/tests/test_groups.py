@@ -424,6 +424,25 @@ def test_gradients_of_any_layout_and_dtype_are_read(compiled):
         np.testing.assert_array_equal(parameter.numpy(), np.float32(-0.5) * gradient)
 
 
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+@pytest.mark.parametrize("shapes", [[(60, 60)], [(3,), (2, 2)]])
+def test_a_step_after_loading_can_be_undone(kernels, shapes):
+    """The step puts loaded arrays where it updates them; what undoes it finds them there."""
+    with use_kernels(kernels):
+        optimizer = Adam([leaf(*shape) for shape in shapes])
+        train(optimizer, 2)
+        optimizer.load_state_dict(optimizer.state_dict())
+        before, kept = optimizer.state_dict(), values(optimizer)
+        undo = optimizer._snapshot()
+        train(optimizer, 1, seed=3)
+        undo()
+        assert_equal(values(optimizer), kept)
+        after = optimizer.state_dict()
+        keys = [key for key in after if key != "__metadata__"]
+        assert_equal([after[key] for key in keys], [before[key] for key in keys])
+        train(optimizer, 1)  # which still works
+
+
 def test_a_gradient_of_another_shape_is_refused_before_any_update(compiled):
     parameters = [ones(3, requires_grad=True), ones(4, requires_grad=True)]
     optimizer = Adam(parameters)

@@ -17,7 +17,6 @@ from nn_kernels._vectors import LANES
 
 __all__ = [
     "ADDED",
-    "ALLOWED",
     "CAUSAL",
     "COLUMNS",
     "HEADS",

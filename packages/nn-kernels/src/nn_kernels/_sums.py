@@ -1,7 +1,7 @@
 """Sums over the elements of a row; NaN and infinity stay what they are.
 
 They serve float32 and float64, and are called as `_rows.row_loop` says: with the number of
-elements, and each array with the index of its first one.
+elements, and the place of the first one in each array (`_rows.at`).
 """
 
 from __future__ import annotations

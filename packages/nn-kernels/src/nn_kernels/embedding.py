@@ -106,7 +106,7 @@ def scatter_add_rows(target: Any, tokens: Any, rows: Any) -> Any:
     is_plain = target.flags.c_contiguous and target.flags.writeable and rows.flags.c_contiguous
     if not is_plain or target.dtype != rows.dtype or target.dtype not in (np.float32, np.float64):
         return NotImplemented
-    if target.ndim != 2 or tokens.dtype.kind not in "iu":
+    if target.ndim != 2 or tokens.ndim != 1 or tokens.dtype.kind not in "iu":
         return NotImplemented
     if rows.shape != (tokens.size, target.shape[1]):
         return NotImplemented  # the reference broadcasts, or raises

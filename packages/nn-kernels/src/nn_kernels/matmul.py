@@ -326,14 +326,17 @@ def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
         return NotImplemented
     if x.dtype != _FLOAT32 or y.dtype != _FLOAT32:
         return NotImplemented
-    plan = _plan(x.shape, x.strides, y.shape, y.strides, None if out is None else out.strides)
-    if plan is None:
+    if not x.ndim or not y.ndim:
         return NotImplemented
     shape = (*x.shape[:-1], y.shape[-1])
-    if out is None:
-        out = np.empty(shape, _FLOAT32)
-    elif out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable:
+    is_given = out is not None
+    if is_given and (out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable):
         return NotImplemented
+    plan = _plan(x.shape, x.strides, y.shape, y.strides, out.strides if is_given else None)
+    if plan is None:
+        return NotImplemented
+    if not is_given:
+        out = np.empty(shape, _FLOAT32)
     if bias is not None:
         if bias.dtype != _FLOAT32 or bias.shape != shape[-1:]:
             return NotImplemented

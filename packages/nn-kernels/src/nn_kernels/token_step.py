@@ -287,6 +287,8 @@ def attend_token(
     queries = query.shape[1] // (heads * width) * heads
     if query.shape != (size, queries * width) or output.shape != (queries * features, size):
         return NotImplemented
+    if not queries or not keys.flags.writeable or not values.flags.writeable:
+        return NotImplemented
     if key is None:
         key = value = _NO_MATRIX
     elif key.shape != (size, heads * width) or value.shape != (size, heads * features):

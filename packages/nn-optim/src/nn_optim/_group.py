@@ -119,7 +119,7 @@ class State(dict[str, Array]):
         arrays = {**self}
 
         def restore() -> None:
-            if arrays.keys() != self.keys():
+            if [*map(id, arrays.values())] != [*map(id, self.values())]:  # they may have moved
                 self.load(step, arrays)
             self.step = step
             for target, values in kept:

@@ -138,8 +138,8 @@ def update_rule(function: Callable[..., None]) -> UpdateRule:
     numbers. The parameter and the state arrays are changed in place (``mean += ...``), and nothing
     else is. A state array that is not kept (see `Optimizer.init_state`) is None.
 
-    On NumPy arrays the function itself runs. A loop for numba and a CUDA kernel are translated
-    from its source, which may have ``+ - * /``, ``<`` and ``>``, local variables, ``np.abs``,
+    On NumPy arrays the function itself runs, on large ones its operations, block by block. A loop
+    for numba and a CUDA kernel are translated from its source, which may have ``+ - * /``, ``<`` and ``>``, local variables, ``np.abs``,
     ``np.maximum``, ``np.minimum``, ``np.sign`` and ``np.sqrt``, and ``if`` on options or on
     ``state is not None``. Expressions of options alone may use all of Python and `math`: they are
     computed once for all elements, in float64, even those in a branch.
