@@ -223,6 +223,7 @@ class TestWhatIsSeen:
         layer.__class__ = type("Mine", (type(layer),), {})
         assert FUSED not in operations(model, self.x)
 
+    @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # infinity times 0
     def test_detect_anomaly(self, model):
         model[0].weights.data = np.full((2, 1, 3, 3), np.inf, np.float32)
         with detect_anomaly(), pytest.raises(FloatingPointError, match=r"conv2d\("):

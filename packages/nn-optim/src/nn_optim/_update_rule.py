@@ -139,10 +139,11 @@ def update_rule(function: Callable[..., None]) -> UpdateRule:
     else is. A state array that is not kept (see `Optimizer.init_state`) is None.
 
     On NumPy arrays the function itself runs, on large ones its operations, block by block. A loop
-    for numba and a CUDA kernel are translated from its source, which may have ``+ - * /``, ``<`` and ``>``, local variables, ``np.abs``,
-    ``np.maximum``, ``np.minimum``, ``np.sign`` and ``np.sqrt``, and ``if`` on options or on
-    ``state is not None``. Expressions of options alone may use all of Python and `math`: they are
-    computed once for all elements, in float64, even those in a branch.
+    for numba and a CUDA kernel are translated from its source, which may have ``+ - * /``, ``<``
+    and ``>``, local variables, ``np.abs``, ``np.maximum``, ``np.minimum``, ``np.sign`` and
+    ``np.sqrt``, and ``if`` on options or on ``state is not None``. Expressions of options alone may
+    use all of Python and `math`: they are computed once for all elements, in float64, even those in
+    a branch.
 
     Raises:
         TypeError: if the arguments are not of this form, or a statement cannot be translated.
