@@ -12,8 +12,8 @@ import numpy as np
 
 from nn_tensor._device import parse_device
 from nn_tensor._tensor import Tensor
-from nn_tensor.extend import put, xp_for
-from nn_tensor.testing.assertions import assert_close, flatten
+from nn_tensor.extend import leaves_of, put, xp_for
+from nn_tensor.testing.assertions import assert_close
 from nn_tensor.testing.cases import Array, Case
 
 __all__ = ["KernelCase"]
@@ -42,7 +42,7 @@ class KernelCase(Case):
         """Return what a function with the signature of the kernel returns and writes."""
         target = parse_device(device)
         placed = [put(x, target) if isinstance(x, np.ndarray) else x for x in self.draw(dtype)]
-        results = [x for x in flatten(function(xp_for(target), *placed)) if x is not None]
+        results = [x for x in leaves_of(function(xp_for(target), *placed)) if x is not None]
         written = [x for x in placed if hasattr(x, "dtype")]
         # a compiled implementation returns a scalar as a number of Python
         arrays = [x if hasattr(x, "dtype") else np.asarray(x) for x in (*results, *written)]
