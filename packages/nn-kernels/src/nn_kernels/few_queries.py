@@ -26,7 +26,7 @@ from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of_products
 from nn_kernels._vectors import LANES
 
-__all__ = ["attend", "attend_few_queries", "fill_places", "has_rows"]
+__all__ = ["attend_few_queries"]
 
 _MOST = 8  # queries of a head
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(bool)

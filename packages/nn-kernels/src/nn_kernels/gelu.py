@@ -20,7 +20,7 @@ from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._threads import run
 
-__all__ = ["gelu", "gelu_gradient", "write_gelu"]
+__all__ = ["gelu", "gelu_gradient"]
 
 _BLOCK = 1 << 14  # elements of a part, which stay in the cache
 _SATURATION = 40.0  # keeps 0 times infinity out of the results
