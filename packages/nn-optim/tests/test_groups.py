@@ -399,14 +399,14 @@ def test_all_parameters_are_updated_by_one_compiled_call(kind, options, compiled
     "sizes", [[], [0], [1, 0, 5], [20000], [3, 8192, 8192, 4000, 4000, 4000], [10, 30000, 10] * 3]
 )
 def test_parts_of_a_compiled_step_hold_each_element_once(sizes):
-    pieces, firsts = _divide(sizes)
+    slices, firsts = _divide(sizes)
     assert firsts[0] == 0
-    assert firsts[-1] == len(pieces)
-    assert (np.diff(firsts) > 0).all() or not len(pieces)
-    found = [(number, i) for number, start, stop in pieces for i in range(start, stop)]
+    assert firsts[-1] == len(slices)
+    assert (np.diff(firsts) > 0).all() or not len(slices)
+    found = [(number, i) for number, start, stop in slices for i in range(start, stop)]
     assert found == [(number, i) for number, size in enumerate(sizes) for i in range(size)]
     for first, last in itertools.pairwise(firsts):
-        assert np.diff(pieces[first:last, 1:]).sum() <= 8192
+        assert np.diff(slices[first:last, 1:]).sum() <= 8192
 
 
 def test_gradients_of_any_layout_and_dtype_are_read(compiled):

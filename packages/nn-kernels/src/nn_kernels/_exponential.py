@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from nn_kernels._rows import Vector, row_loop
 
-__all__ = ["exp", "exp_of_negative", "log", "maximum_of"]
+__all__ = ["exp", "exp_and_sum", "exp_of_negative", "log", "maximum_of"]
 
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
 _ROUND, _ROUND_BITS = 12582912.0, 0x4B400000
@@ -92,6 +92,13 @@ def log(x: Vector) -> Vector:
     square = f * f
     low = _polynomial(f, _LOG) * (square * f) + n * _LN2_LOW - square * 0.5
     return (low + f + n * _LN2_HIGH).where(x < float("inf"), x)
+
+
+@row_loop(written=1, sums=1)
+def exp_and_sum(x: Vector, shift: Vector) -> tuple[Vector, Vector]:
+    """Write the exponentials of the elements minus a shift; return their sum."""
+    e = exp(x - shift)
+    return e, e
 
 
 @row_loop(largest=1)

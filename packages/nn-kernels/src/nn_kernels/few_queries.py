@@ -20,9 +20,9 @@ import numpy as np
 
 from nn_kernels._atomics import floats
 from nn_kernels._compile import jit
-from nn_kernels._exponential import exp, maximum_of
+from nn_kernels._exponential import exp_and_sum, maximum_of
 from nn_kernels._products import multiply_row
-from nn_kernels._rows import at, row_loop
+from nn_kernels._rows import at
 from nn_kernels._sums import sum_of_products
 from nn_kernels._vectors import LANES
 
@@ -32,13 +32,6 @@ _MOST = 8  # queries of a head
 _FLOAT32, _BOOL = np.dtype(np.float32), np.dtype(bool)
 _ZERO, _ONE, _LEAST = np.float32(0), np.float32(1), np.float32(-np.inf)
 _ALL = np.ones((1, 1, 1, 1), bool)
-
-
-@row_loop(written=1, sums=1)
-def _exponentials(x: Any, shift: Any) -> Any:
-    """Write the exponentials of scores minus a shift; return their sum."""
-    e = exp(x - shift)
-    return e, e
 
 
 @jit("contract")
@@ -77,7 +70,7 @@ def attend(  # type: ignore[no-untyped-def]
                 scores[j] = _LEAST
     largest = maximum_of(count, at(scores, 0))
     shift = _ZERO if math.isinf(largest) else largest
-    total = _exponentials(count, at(scores, 0), at(scores, 0), shift)
+    total = exp_and_sum(count, at(scores, 0), at(scores, 0), shift)
     _add_values(scores, values, places, count, out.size, out)
     factor = _ONE if total == _ZERO else _ONE / total
     for i in range(out.size):

@@ -14,7 +14,7 @@ import numpy as np
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
-from nn_kernels._exponential import exp, log, maximum_of
+from nn_kernels._exponential import exp_and_sum, log, maximum_of
 from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of_products
 from nn_kernels._threads import run
@@ -25,13 +25,6 @@ _BLOCK = 1 << 13  # elements of a part
 _FEW = 1 << 12  # up to which NumPy is as fast as the hand-over to threads
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _LEAST = np.finfo(np.float32).min
-
-
-@row_loop(written=1, sums=1)
-def _exponentials(x: Any, shift: Any) -> Any:
-    """Write the exponentials of a row minus a shift; return their sum."""
-    e = exp(x - shift)
-    return e, e
 
 
 @row_loop(sums=1)
@@ -75,7 +68,7 @@ def _softmax_job(a, part, thread):  # type: ignore[no-untyped-def]
         start = row * count
         largest = maximum_of(count, at(x, start))
         shift = _ZERO if math.isinf(largest) else largest
-        total = _exponentials(count, at(out, start), at(x, start), shift)
+        total = exp_and_sum(count, at(out, start), at(x, start), shift)
         if total != _ZERO:
             _scale(count, at(out, start), at(out, start), _ONE / total)
 
@@ -111,7 +104,7 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
             continue
         shift = maximum_of(count, at(logits, start))
         shift = options[1] if shift < options[1] else shift  # in a row of -inf only
-        total = _exponentials(count, at(exponentials, start), at(logits, start), shift)
+        total = exp_and_sum(count, at(exponentials, start), at(logits, start), shift)
         if math.isnan(total) and _has_nan(logits, start, count):
             _fill(count, at(exponentials, start), total)
         total = _ONE if total < _ONE else total

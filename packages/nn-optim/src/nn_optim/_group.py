@@ -173,7 +173,7 @@ class AddressTable:
             parameter, *others = map(_address, arrays)
             row[:] = parameter, 0, *others
         self._size = sum(array.size for array in self._parameters)
-        self._pieces, self._firsts = _divide([array.size for array in self._parameters])
+        self._slices, self._firsts = _divide([array.size for array in self._parameters])
         self._rule: Any = None
 
     @classmethod
@@ -211,7 +211,7 @@ class AddressTable:
         """
         if rule is not self._rule:
             self._rule, self._options = rule, np.empty(len(options))
-            self._step = rule((self._addresses, self._options, self._pieces, self._firsts))
+            self._step = rule((self._addresses, self._options, self._slices, self._firsts))
         self._options[:] = options
         copies = []
         for n, state in enumerate(states):
@@ -234,23 +234,23 @@ class AddressTable:
 
 
 def _divide(sizes: Sequence[int]) -> tuple[Array, Array]:
-    """Divide arrays into pieces, and these into parts of about equal numbers of elements.
+    """Divide arrays into slices, and these into parts of about equal numbers of elements.
 
     Returns:
-        For each piece the number of the array, its first element and its end; for each part its
-        first piece, and at the end the number of pieces.
+        For each slice the number of the array, its first element and its end; for each part its
+        first slice, and at the end the number of slices.
     """
-    pieces: list[tuple[int, int, int]] = []
+    slices: list[tuple[int, int, int]] = []
     firsts, room = [0], _PART
     for number, size in enumerate(sizes):
         for start in range(0, size, _PART):
             stop = min(start + _PART, size)
             if stop - start > room:
-                firsts.append(len(pieces))
+                firsts.append(len(slices))
                 room = _PART
-            pieces.append((number, start, stop))
+            slices.append((number, start, stop))
             room -= stop - start
-    return np.array(pieces, np.int64).reshape(-1, 3), np.array([*firsts, len(pieces)])
+    return np.array(slices, np.int64).reshape(-1, 3), np.array([*firsts, len(slices)])
 
 
 def _placed(array: Array, number: int, parameter: Array) -> Array:

@@ -120,8 +120,8 @@ class UpdateRule(Kernel):
         - the addresses of each parameter's arrays, contiguous and of one dtype: parameter,
           gradient, and those of `state`, the arrays that are kept, in the order of the rule;
         - the options, an array of float64;
-        - pieces of the parameters: the number of the parameter, the first element, and the end;
-        - for each part the number of its first piece, and that of all pieces.
+        - slices of the parameters: the number of the parameter, the first element, and the end;
+        - for each part the number of its first slice, and that of all slices.
 
         `dtype` is ``"f"`` or ``"d"``, NumPy's letters for float32 and float64.
         """
@@ -237,7 +237,7 @@ class _Translation(ast.NodeTransformer):
 
     @functools.cache  # noqa: B019 - a rule lives as long as its module
     def source_for_several(self, dtype: str, state: tuple[str, ...]) -> str:
-        """Return a module's text: the rule for the pieces of parameters that make a part.
+        """Return a module's text: the rule for the slices of parameters that make a part.
 
         A loop over the few elements before the next cache line comes first: with vectors that cross
         lines the loop over the others takes twice the time.
@@ -250,14 +250,14 @@ class _Translation(ast.NodeTransformer):
         size = np.dtype(dtype).itemsize
         lines = [
             "_addresses, _options = integers(_arguments[2]), doubles(_arguments[3])",
-            "_pieces, _firsts = integers(_arguments[4]), integers(_arguments[5])",
+            "_slices, _firsts = integers(_arguments[4]), integers(_arguments[5])",
             *(f"{name} = _options[{n}]" for n, name in enumerate(self.options)),
             *self.prelude,
             *(f"{c} = np.{number}({text})" for text, c in self.coefficients.items()),
-            "for _piece in range(_firsts[_part], _firsts[_part + 1]):",
-            f" _row = _pieces[3 * _piece] * {len(present)}",
+            "for _slice in range(_firsts[_part], _firsts[_part + 1]):",
+            f" _row = _slices[3 * _slice] * {len(present)}",
             *(f" {name} = {pointer}(_addresses[_row + {n}])" for n, name in enumerate(present)),
-            " _first, _end = _pieces[3 * _piece + 1], _pieces[3 * _piece + 2]",
+            " _first, _end = _slices[3 * _slice + 1], _slices[3 * _slice + 2]",
             f" _line = _first + -(_addresses[_row] + {size} * _first) % {_LINE} // {size}",
             " _line = np.uintp(min(_end, _line))",
             " for _start, _stop in ((np.uintp(_first), _line), (_line, np.uintp(_end))):",

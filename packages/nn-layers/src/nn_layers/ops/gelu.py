@@ -45,7 +45,7 @@ def gelu_forward(xp: Any, x: Array, out: Array, slopes: list[Array] | None) -> N
     """Write `x` times its gate to `out`; `x` and `out` are vectors.
 
     An implementation whose `gelu_backward` reads the derivative appends it to `slopes`, as one
-    vector, unless that is None; others compute it again, which takes less memory.
+    vector, unless the list is None; other implementations recompute it, to save memory.
     """
     fill = _fill_gate_in_single if x.dtype == np.float32 else _fill_gate
     slope = None if slopes is None else xp.empty(x.shape, x.dtype)

@@ -31,7 +31,7 @@ __all__ = ["StaticDecoderCache", "StaticKVCache", "new_state"]
 Array = Any
 
 # Where the state has the number of positions so far, and of the encoder's output; the rest is the
-# number of padding tokens of each row, or nothing if there is no padding.
+# number of padding tokens of each row, where there are any.
 _LENGTH, _SOURCES, _PADDING = 0, 1, 2
 
 
