@@ -25,3 +25,24 @@ def share_short_jobs(monkeypatch):
     from nn_kernels import _threads
 
     monkeypatch.setattr(_threads, "_SHORT", 0)
+
+
+@pytest.fixture
+def assert_same_with_any_threads():
+    """Return a function that compares what another one computes with 1, 2 and 3 threads."""
+    import nn_kernels
+    import numpy as np
+
+    before = nn_kernels.get_num_threads()
+
+    def check(compute):
+        results = []
+        for threads in (1, 2, 3):
+            nn_kernels.set_num_threads(threads)
+            results.append(compute())
+        for other in results[1:]:
+            for one, two in zip(results[0], other, strict=True):
+                np.testing.assert_array_equal(one, two)
+
+    yield check
+    nn_kernels.set_num_threads(before)

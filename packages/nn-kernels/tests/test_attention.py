@@ -3,7 +3,6 @@
 import os
 from types import SimpleNamespace
 
-import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels._vectors import FUSED
@@ -249,21 +248,16 @@ def test_nothing_is_read_or_written_beyond_the_arrays():
         np.testing.assert_array_equal(one, two)
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+def test_results_do_not_depend_on_the_number_of_threads(assert_same_with_any_threads):
     rng = np.random.default_rng(0)
     query, key, value, g = arrays_of(rng, (20, 4), (50, 16), (50, 16), (50, 16), (50, 16))
-    before, results = nn_kernels.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            nn_kernels.set_num_threads(threads)
-            output, saved = attention(query, key, value, True, settings(True))
-            gradients = attention_gradient(g, query, key, value, True, saved, settings(True))
-            results.append([output, *saved, *gradients])
-    finally:
-        nn_kernels.set_num_threads(before)
-    for other in results[1:]:
-        for one, two in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(one, two)
+
+    def compute():
+        output, saved = attention(query, key, value, True, settings(True))
+        gradients = attention_gradient(g, query, key, value, True, saved, settings(True))
+        return [output, *saved, *gradients]
+
+    assert_same_with_any_threads(compute)
 
 
 def test_what_is_left_to_the_reference():

@@ -2,7 +2,6 @@
 
 import os
 
-import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels.batch_norm import (
@@ -133,20 +132,15 @@ def test_what_is_not_finite_stays_in_its_channel(value):
         assert finite[:, 1:].all()
 
 
-def test_results_do_not_depend_on_the_number_of_threads():
+def test_results_do_not_depend_on_the_number_of_threads(assert_same_with_any_threads):
     rng, x, g = draw(1)
     weights, bias = draw_vectors(rng, x)
-    before, results = nn_kernels.get_num_threads(), []
-    try:
-        for threads in (1, 2, 3):
-            nn_kernels.set_num_threads(threads)
-            found = _, mean, _, inverse = batch_norm(x, weights, bias, 0.1)
-            results.append([*found, *batch_norm_gradient(g, x, mean, inverse, weights)])
-    finally:
-        nn_kernels.set_num_threads(before)
-    for other in results[1:]:
-        for one, two in zip(results[0], other, strict=True):
-            np.testing.assert_array_equal(one, two)
+
+    def compute():
+        found = _, mean, _, inverse = batch_norm(x, weights, bias, 0.1)
+        return [*found, *batch_norm_gradient(g, x, mean, inverse, weights)]
+
+    assert_same_with_any_threads(compute)
 
 
 def test_what_is_left_to_the_reference():
