@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jit_parts import replays
 from nn_jit import jit
-from nn_tensor import Tensor, concatenate, maximum, no_grad, relu, tanh, use_kernels
+from nn_tensor import Tensor, concatenate, exp, maximum, no_grad, relu, tanh, use_kernels
 from nn_tensor.extend import external
 
 RNG = np.random.default_rng(0)
@@ -209,3 +209,18 @@ def test_the_positive_part_in_a_loop_has_the_bits_of_numpy(zero, size, dtype):
         found, wanted = fast(x).numpy(), function(x).numpy()
         np.testing.assert_array_equal(found, wanted)
         np.testing.assert_array_equal(np.signbit(found), np.signbit(wanted))
+
+
+def test_functions_of_numpy_are_part_of_fused_calls_of_small_arrays():
+    pytest.importorskip("numba")
+
+    def step(x):
+        return tanh(exp(-x * x) * 2) * x
+
+    counts = []
+    for size in (100, 1 << 15):
+        fast, x = jit(step), Tensor(np.linspace(-3, 3, size, dtype=np.float32))
+        for _ in range(4):
+            assert fast(x).numpy().tobytes() == step(x).numpy().tobytes()
+        counts.append(len(fast.explain().programs[0].calls))
+    assert counts[0] == 1 < counts[1]

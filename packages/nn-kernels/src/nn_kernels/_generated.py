@@ -17,6 +17,7 @@ import numba
 from nn_kernels._atomics import doubles, floats, integers
 from nn_kernels._compile import Job, compile_function
 from nn_kernels._threads import BoundJob
+from nn_kernels._ufunc_loops import call_unary
 
 __all__ = ["compile_parts", "compile_source"]
 
@@ -112,6 +113,6 @@ def _module_of_text(name: str, source: str) -> ModuleType:
 
 
 def _run(module: ModuleType, source: str, filename: str) -> ModuleType:
-    vars(module).update(floats=floats, doubles=doubles, integers=integers)
+    vars(module).update(call_unary=call_unary, doubles=doubles, floats=floats, integers=integers)
     exec(compile(source, filename, "exec"), vars(module))
     return module

@@ -20,7 +20,6 @@ from nn_tensor._modes import Switch, modes
 __all__ = [
     "Kernel",
     "compile_parts",
-    "compile_source",
     "compiled_kernels_run",
     "kernel",
     "refuse_compiled_kernels",
@@ -59,29 +58,10 @@ def _compilable(arguments: tuple[Any, ...]) -> bool:
     return True
 
 
-def compile_source(source: str) -> Callable[..., Any] | None:
-    """Return the function ``run`` of a module's text, compiled, or None without numba.
-
-    It is in numba's subset of Python. The text is generated, so the machine code is kept on disk
-    by its content. It may call ``floats(address)`` and ``doubles(address)``, which are the arrays
-    of float32 and float64 at an address, of which nothing checks where they end.
-
-    >>> from nn_tensor.extend import compile_source
-    >>> function = compile_source("def run(x):\\n    return x + 1\\n")
-    >>> function is None or function(2) == 3
-    True
-    """
-    if modes.kernels != "auto" or not _has_kernels():
-        return None
-    import nn_kernels
-
-    return nn_kernels.compile_source(source)
-
-
 def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int], None]] | None:
     """Return a function that binds a compiled job to its arguments, or None without numba.
 
-    The text is a module's, as for `compile_source`, with ``run(arguments, part, thread)``: a
+    The text is a module's, in numba's subset of Python, with ``run(arguments, part, thread)``: a
     pointer to 64-bit integers, the number of the part, and that of a thread. The function is given
     integers and contiguous arrays; the job finds the integers, and the addresses of the arrays,
     from ``arguments[2]`` on. What it returns runs the job, by several threads if it is long: it is

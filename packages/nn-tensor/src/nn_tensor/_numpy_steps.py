@@ -105,6 +105,11 @@ class _Symbol(NDArrayOperatorsMixin):
     swapaxes = functools.partialmethod(_view, "swapaxes")
     transpose = functools.partialmethod(_view, "transpose")
 
+    def copy(self) -> _Symbol:
+        if not self.array.flags.c_contiguous:
+            raise _Opaque
+        return self._step(np.positive, (self,), {}, "copy")
+
     def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> _Symbol:
         return self._reduced(np.add, self, axis, dtype, keepdims)
 

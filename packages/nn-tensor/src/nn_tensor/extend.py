@@ -41,6 +41,7 @@ from nn_tensor._checks import (
     check_shape,
     keyword_only,
 )
+from nn_tensor._compiled_steps import compile_steps, is_elementwise
 from nn_tensor._convert import array_module
 from nn_tensor._deferred_errors import check_range, raise_deferred_errors
 from nn_tensor._device import Device, device_of, device_scope, is_array, put, xp_for
@@ -59,7 +60,7 @@ from nn_tensor._internals import (
     set_array,
     set_gradient,
 )
-from nn_tensor._kernel import Kernel, compile_parts, compile_source, kernel, refuse_compiled_kernels
+from nn_tensor._kernel import Kernel, compile_parts, kernel, refuse_compiled_kernels
 from nn_tensor._matrix_product import is_large_product, matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
 from nn_tensor._numpy_steps import Step, numpy_steps
@@ -94,6 +95,7 @@ __all__ = [
     "is_anomaly_detected",
     "is_array",
     "is_autocast_dtype",
+    "is_elementwise",
     "is_floating",
     "is_large_product",
     "check_bool",
@@ -105,7 +107,7 @@ __all__ = [
     "check_range",
     "check_shape",
     "compile_parts",
-    "compile_source",
+    "compile_steps",
     "describe",
     "device_of",
     "device_scope",

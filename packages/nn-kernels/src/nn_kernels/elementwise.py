@@ -1,0 +1,248 @@
+"""Elementwise functions of NumPy that follow each other, as one compiled function with their bits.
+
+What IEEE 754 rounds correctly, and selections, become loops over the elements. Functions like
+`exp`, which each library rounds in its own way, are left to NumPy: the compiled function calls the
+loop that the ufunc has for them, between its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._generated import compile_source
+from nn_kernels._ufunc_loops import ufunc_loop
+
+__all__ = ["compile_steps", "is_elementwise"]
+
+_TEXT: dict[Any, str] = {
+    np.positive: "{0}",
+    np.add: "{0} + {1}",
+    np.subtract: "{0} - {1}",
+    np.multiply: "{0} * {1}",
+    np.true_divide: "{0} / {1}",
+    np.negative: "-{0}",
+    np.square: "{0} * {0}",
+    np.sqrt: "np.sqrt({0})",
+    np.absolute: "np.abs({0})",
+    np.greater: "{0} > {1}",
+    np.less: "{0} < {1}",
+    np.greater_equal: "{0} >= {1}",
+    np.less_equal: "{0} <= {1}",
+    np.equal: "{0} == {1}",
+    np.not_equal: "{0} != {1}",
+    np.where: "({1} if {0} else {2})",
+}
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+_BOOL = np.dtype(bool)
+# Elements, from which on the call from Python is a small part of the time of a loop of NumPy's.
+_MANY = 1 << 14
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "shape") and not isinstance(x, np.generic)
+
+
+def _is_contiguous(x: Any) -> bool:
+    return bool(x.flags.c_contiguous if isinstance(x, np.ndarray) else x.contiguous)
+
+
+def is_elementwise(step: Any) -> bool:
+    """Return whether a call of NumPy can be part of what `compile_steps` compiles.
+
+    It is an elementwise function of float32 or float64, whose result is in C order: in another
+    order later sums would have another order too.
+
+    Args:
+        step: an object with the attributes ``function``, ``operands``, ``options`` and ``result``.
+            Arrays are arrays of NumPy, or objects with ``shape``, ``dtype`` and ``contiguous`` that
+            stand for them.
+
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> x = np.ones(3)
+    >>> step = SimpleNamespace(function=np.add, operands=(x, 1.0), options={}, result=x + 1)
+    >>> is_elementwise(step)
+    True
+    """
+    result = step.result
+    if step.options or not result.shape or 0 in result.shape or not _is_contiguous(result):
+        return False
+    if not _text(step):
+        return _loop_of(step) is not None
+    compares = "ff->?" in getattr(step.function, "types", ())
+    dtype = _common_dtype(step)
+    is_known = dtype is not None and dtype in _FLOATS  # NumPy takes None for float64
+    return is_known and result.dtype == (_BOOL if compares else dtype)
+
+
+def _text(step: Any) -> str:
+    """Return the expression of a call, empty where a loop may give other bits."""
+    if step.function is np.maximum and not _is_array(step.operands[1]) and step.operands[1] == 0:
+        return _positive_part()
+    return _TEXT.get(step.function, "")
+
+
+@functools.cache
+def _positive_part() -> str:
+    """Return what NumPy computes as ``maximum(x, 0)``, whose zero may have the sign of -0."""
+    zeros = (np.full(n, -0.0, dtype) for n in range(1, 100) for dtype in _FLOATS)
+    signs = {bool(sign) for x in zeros for sign in np.signbit(np.maximum(x, 0))}
+    if len(signs) == 2:
+        return ""
+    return f"({{0}} if {{0}} {'>=' if signs == {True} else '>'} {{1}} or {{0}} != {{0}} else {{1}})"
+
+
+def _common_dtype(step: Any) -> Any:
+    """Return the one dtype of the operands that are arrays, None if there are several."""
+    operands = step.operands
+    if step.function is np.where:
+        if getattr(operands[0], "dtype", None) != _BOOL:
+            return None
+        operands = operands[1:]
+    dtypes = {getattr(x, "dtype", type(x)) for x in operands if type(x) not in (int, float)}
+    numbers = [float(x) for x in operands if isinstance(x, (int, float, np.floating))]
+    fits = len(dtypes) == 1 and any(map(_is_array, operands)) and np.isfinite(numbers).all()
+    return dtypes.pop() if fits else None
+
+
+def _loop_of(step: Any) -> tuple[int, int] | None:
+    """Return the addresses of NumPy's loop for a call that is left to it, or None."""
+    function, result = step.function, step.result
+    if not isinstance(function, np.ufunc) or (function.nin, function.nout) != (1, 1):
+        return None
+    x = step.operands[0]
+    if not _is_array(x) or x.shape != result.shape or not _is_contiguous(x):
+        return None
+    if x.dtype not in _FLOATS or x.dtype != result.dtype or math.prod(x.shape) > _MANY:
+        return None
+    return ufunc_loop(function, x.dtype)
+
+
+def compile_steps(steps: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[Any], Any]:
+    """Compile calls of NumPy, whose results have one shape, to one function.
+
+    Args:
+        steps: calls for which `is_elementwise` is true, in order; see there.
+        outputs: the results that are wanted.
+
+    Returns:
+        The arrays among the operands that are no results; and a function of these, and then of
+        arrays in C order to write the outputs into, which share no memory with any other.
+
+    >>> import numpy as np
+    >>> from types import SimpleNamespace
+    >>> x = np.array([0.0, 1.0])
+    >>> y = np.exp(x)
+    >>> z = y * 2
+    >>> steps = [
+    ...     SimpleNamespace(function=np.exp, operands=(x,), options={}, result=y),
+    ...     SimpleNamespace(function=np.multiply, operands=(y, 2), options={}, result=z),
+    ... ]
+    >>> arrays, function = compile_steps(steps, [z])
+    >>> out = np.empty(2)
+    >>> function(*arrays, out)
+    >>> out
+    array([2.        , 5.43656366])
+    """
+    writer = _Writer(steps, outputs)
+    function = compile_source(writer.source())
+    if writer.loops:  # their addresses are not part of the text, which is kept on disk
+        function = functools.partial(function, np.array(writer.loops, np.int64))
+    return writer.given, function
+
+
+class _Writer:
+    """Writes the text of calls: in stages, each one loop, or one call of a loop of NumPy's."""
+
+    def __init__(self, steps: Sequence[Any], outputs: Sequence[Any]) -> None:
+        self.shape = steps[0].result.shape
+        self.outputs = outputs
+        self.stages: list[list[tuple[int, Any]]] = [[]]
+        for number, step in enumerate(steps):
+            if self.stages[-1] and not (_text(step) and _text(self.stages[-1][-1][1])):
+                self.stages.append([])
+            self.stages[-1].append((number, step))
+        made = {id(step.result): n for n, stage in enumerate(self.stages) for _, step in stage}
+        given: dict[int, Any] = {}
+        self.users: dict[int, list[Any]] = {}  # of results, in other stages than their own
+        for number, stage in enumerate(self.stages):
+            for _, step in stage:
+                for x in filter(_is_array, step.operands):
+                    if id(x) not in made:
+                        given[id(x)] = x
+                    elif made[id(x)] != number:
+                        self.users.setdefault(id(x), []).append(step)
+        self.given = list(given.values())
+        self.loops: list[int] = []  # addresses
+        self.scratch: list[Any] = []
+        self.memory = {id(x): f"x{n}" for n, x in enumerate(self.given)}
+        self.memory |= {id(x): f"y{n}" for n, x in enumerate(outputs)}
+        for stage in reversed(self.stages):
+            for _, step in stage:
+                self._place(step.result)
+
+    def _place(self, value: Any) -> None:
+        """Choose where a result stands that other stages use."""
+        users = self.users.get(id(value), [])
+        if not users or id(value) in self.memory:
+            return
+        if len(users) == 1 and not _text(users[0]):  # the loop may write over what it reads
+            self.memory[id(value)] = self.memory[id(users[0].result)]
+        else:
+            self.memory[id(value)] = f"s{len(self.scratch)}"
+            self.scratch.append(value)
+
+    def source(self) -> str:
+        """Return the text of a module with the function ``run``."""
+        lines = [f"s{n} = np.empty(y0.shape, np.{x.dtype})" for n, x in enumerate(self.scratch)]
+        for stage in self.stages:
+            lines += self._loop(stage) if _text(stage[0][1]) else [self._call(stage[0][1])]
+        names = ["loops"] if self.loops else []
+        names += [f"x{n}" for n in range(len(self.given))]
+        names += [f"y{n}" for n in range(len(self.outputs))]
+        body = "".join(f"    {line}\n" for line in lines)
+        return f"import numpy as np\n\n\ndef run({', '.join(names)}):\n{body}"
+
+    def _call(self, step: Any) -> str:
+        """Return the line that calls a loop of NumPy's."""
+        function, data = (f"loops[{len(self.loops) + n}]" for n in range(2))
+        self.loops += _loop_of(step) or ()
+        x, out = self.memory[id(step.operands[0])], self.memory[id(step.result)]
+        return f"call_unary({function}, {data}, y0.size, {x}, {out})"
+
+    def _loop(self, stage: list[tuple[int, Any]]) -> list[str]:
+        """Return the lines of a loop over the elements."""
+        here: dict[int, str] = {}  # results of this stage
+        body = []
+        for number, step in stage:
+            dtype = _common_dtype(step)
+            operands = [
+                here.get(id(x)) or self._element(x) if _is_array(x) else f"np.{dtype}({float(x)!r})"
+                for x in step.operands
+            ]
+            here[id(step.result)] = f"v{number}"
+            body.append(f"v{number} = {_text(step).format(*operands)}")
+        body += [
+            f"{self._element(step.result)} = {here[id(step.result)]}"
+            for _, step in stage
+            if id(step.result) in self.memory
+        ]
+        axes = range(len(self.shape))
+        lines = ["    " * n + f"for i{n} in range(y0.shape[{n}]):" for n in axes]
+        return lines + ["    " * len(axes) + line for line in body]
+
+    def _element(self, x: Any) -> str:
+        """Return the element of an array that belongs to those of the results in a loop."""
+        if not x.shape:
+            return f"{self.memory[id(x)]}[()]"
+        offset = len(self.shape) - len(x.shape)
+        places = [
+            "0" if n == 1 != self.shape[offset + k] else f"i{offset + k}"
+            for k, n in enumerate(x.shape)
+        ]
+        return f"{self.memory[id(x)]}[{', '.join(places)}]"
