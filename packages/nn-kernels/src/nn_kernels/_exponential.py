@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from nn_kernels._rows import Vector, row_loop
 
-__all__ = ["exp", "exp_and_sum", "exp_of_negative", "log", "maximum_of"]
+__all__ = ["exp", "exp_and_sum", "exp_of_negative", "log", "maximum_of", "polynomial"]
 
 _LOG2_E, _LN2_HIGH, _LN2_LOW = 1.44269504088896341, 0.693359375, -2.12194440e-4
 _ROUND, _ROUND_BITS = 12582912.0, 0x4B400000
@@ -46,7 +46,7 @@ _LOG = (
 )
 
 
-def _polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
+def polynomial(x: Vector, coefficients: Sequence[float]) -> Vector:
     """Return a polynomial, whose highest coefficient comes first."""
     result = x * coefficients[0] + coefficients[1]
     for coefficient in coefficients[2:]:
@@ -59,7 +59,7 @@ def _reduced_exp(x: Vector) -> tuple[Vector, Vector]:
     t = x * _LOG2_E + _ROUND
     n = t - _ROUND
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    return _polynomial(r, _EXP) * (r * r) + r + 1.0, t.bits()
+    return polynomial(r, _EXP) * (r * r) + r + 1.0, t.bits()
 
 
 def exp(x: Vector) -> Vector:
@@ -90,7 +90,7 @@ def log(x: Vector) -> Vector:
     f = (bits - (k << _MANTISSA)).floats() - 1.0
     n = (k + _ROUND_BITS).floats() - _ROUND
     square = f * f
-    low = _polynomial(f, _LOG) * (square * f) + n * _LN2_LOW - square * 0.5
+    low = polynomial(f, _LOG) * (square * f) + n * _LN2_LOW - square * 0.5
     return (low + f + n * _LN2_HIGH).where(x < float("inf"), x)
 
 

@@ -66,6 +66,9 @@ class Vector:
     def __mul__(self, other: Any) -> Vector:
         return self._calculate("mul", other)
 
+    def __truediv__(self, other: Any) -> Vector:
+        return self._operate("fdiv", other)
+
     def __lshift__(self, count: int) -> Vector:
         return self._operate("shl", count)
 
@@ -87,6 +90,11 @@ class Vector:
 
     def __gt__(self, other: Any) -> Vector:
         return self._compare(">", other)
+
+    def clip(self, low: float, high: float) -> Vector:
+        """Return what is between two numbers, and the nearest of them elsewhere; NaN stays."""
+        x = self.constant(low).where(self < low, self)
+        return self.constant(high).where(x > high, x)
 
     def where(self, condition: Vector, other: Any) -> Vector:
         """Return this where a condition holds, and the other elsewhere."""

@@ -12,12 +12,15 @@ error function.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, jit
+from nn_kernels._exponential import polynomial
+from nn_kernels._rows import Vector, at, row_loop
 from nn_kernels._threads import run
 
 __all__ = ["gelu", "gelu_gradient"]
@@ -26,15 +29,9 @@ _BLOCK = 1 << 14  # elements of a part, which stay in the cache
 _SATURATION = 40.0  # keeps 0 times infinity out of the results
 _DENSITY = 1 / math.sqrt(2 * math.pi)
 _HALF_ROOT = math.sqrt(0.5)
-_LIMIT, _GATE_LIMIT, _LEAST = np.float32(6), np.float32(6.5), np.float32(-_SATURATION)
-_ZERO, _HALF, _ONE = np.float32(0), np.float32(0.5), np.float32(1)
+_LIMIT, _GATE_LIMIT = 6.0, 6.5
 
-
-def _single(*coefficients: float) -> tuple[np.float32, ...]:
-    return tuple(map(np.float32, coefficients))
-
-
-_P = _single(
+_P = (
     2.0155415520342597e-08,
     6.513719254539574e-06,
     0.00019914206217468318,
@@ -42,15 +39,15 @@ _P = _single(
     0.03687714477807259,
     0.3989421398183975,
 )
-_Q = _single(
+_Q = (
     1.1331796220531121e-06,
     8.308121337926176e-05,
     0.002057420878532131,
     0.030376980224923224,
     0.2591017539431965,
-    1,
+    1.0,
 )
-_DERIVATIVE_P = _single(
+_DERIVATIVE_P = (
     1.908800332482125e-07,
     3.585035018610428e-05,
     2.419718989819143e-05,
@@ -58,49 +55,44 @@ _DERIVATIVE_P = _single(
     -0.030742767874347116,
     0.7978845250184029,
 )
-_DERIVATIVE_Q = _single(
+_DERIVATIVE_Q = (
     8.887320558659628e-06,
     0.00019352409357219295,
     0.0035287754019813727,
     0.04106493548415492,
     0.2948065100276621,
-    1,
+    1.0,
 )
 
 
-@jit()
-def _rational(v, P, Q):  # type: ignore[no-untyped-def]
+def _rational(v: Vector, p: Sequence[float], q: Sequence[float]) -> Vector:
     """Return the gate or the derivative at `v`, from the coefficients of its polynomials."""
     t = v * v
-    p = ((((P[0] * t + P[1]) * t + P[2]) * t + P[3]) * t + P[4]) * t + P[5]
-    q = ((((Q[0] * t + Q[1]) * t + Q[2]) * t + Q[3]) * t + Q[4]) * t + Q[5]
-    return _HALF + v * p / q
+    return v * polynomial(t, p) / polynomial(t, q) + 0.5
 
 
-@jit()
-def _clip(v, low, high):  # type: ignore[no-untyped-def]
-    v = low if v < low else v
-    return high if v > high else v  # NaN stays
+@row_loop(written=1)
+def _gelu(x: Vector) -> Vector:
+    gate = _rational(x.clip(-_GATE_LIMIT, _GATE_LIMIT), _P, _Q).clip(0.0, 1.0)
+    return x.constant(-_SATURATION).where(x < -_SATURATION, x) * gate
+
+
+@row_loop(written=1)
+def _gradient(g: Vector, x: Vector) -> Vector:
+    slope = _rational(x, _DERIVATIVE_P, _DERIVATIVE_Q)
+    slope = x.constant(0.0).where(x < -_LIMIT, slope)
+    return g * x.constant(1.0).where(x > _LIMIT, slope)
 
 
 @jit()
 def write_gelu(x, out, start, count):  # type: ignore[no-untyped-def]
     """Write the GELU of `count` floats from `start` on."""
-    start = np.uintp(start)
-    for i in range(np.uintp(count)):
-        v = x[start + i]
-        gate = _rational(_clip(v, -_GATE_LIMIT, _GATE_LIMIT), _P, _Q)
-        out[start + i] = (_LEAST if v < _LEAST else v) * _clip(gate, _ZERO, _ONE)
+    _gelu(count, at(out, start), at(x, start))
 
 
 @jit()
 def _backward(g, x, out, start, count):  # type: ignore[no-untyped-def]
-    start = np.uintp(start)
-    for i in range(np.uintp(count)):
-        v = x[start + i]
-        inside = _rational(v, _DERIVATIVE_P, _DERIVATIVE_Q)
-        slope = _ZERO if v < -_LIMIT else (_ONE if v > _LIMIT else inside)
-        out[start + i] = g[start + i] * slope
+    _gradient(count, at(out, start), at(g, start), at(x, start))
 
 
 @jit()
