@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nn_kernels._threads import address
 from nn_kernels._vectors import LANES
 
 __all__ = [
@@ -56,10 +55,6 @@ class Layout(NamedTuple):
     inverse: Shape
     shape: Shape  # in the order of the memory
 
-    def address_of(self, x: Any) -> int:
-        """Return where the elements of an operand begin."""
-        return address(x.transpose(self.order))
-
     def empty(self) -> Any:
         """Return a new array, and its view in the order of the axes of the operand."""
         x = np.empty(self.shape, np.float32)
@@ -76,11 +71,6 @@ class Plan(NamedTuple):
     memory: int
     work: int
 
-    def addresses_of(self, mask: Any, *operands: Any) -> list[Any]:
-        """Return the first arguments of a job: the numbers, and where mask and operands begin."""
-        layouts = zip(self.layouts, operands, strict=False)
-        begins = [layout.address_of(x) for layout, x in layouts]
-        return [self.numbers, 0 if mask is True else address(mask), *begins]
 
 
 def rounded(n: int) -> int:

@@ -24,7 +24,7 @@ import sys
 import threading
 from array import array
 from collections.abc import Callable, Sequence
-from ctypes import addressof, c_char
+from ctypes import c_size_t
 from typing import Any
 
 import numpy as np
@@ -150,6 +150,9 @@ class _Pool:
         _run(self.state, self.threads, self.jobs & 0x7FFFFFFF, address, arguments, parts)
 
 
+_word_at = c_size_t.from_address
+_DATA = object.__basicsize__  # the first field of an array in memory (`PyArrayObject`)
+
 POOLED = sys.platform.startswith("linux")  # elsewhere the pool has not been tested
 
 _lock = threading.Lock()
@@ -246,11 +249,16 @@ def aligned(size: int) -> Any:
 
 
 def address(x: Any) -> int:
-    """Return where the elements of a contiguous array begin, faster than by its interface."""
-    try:
-        return addressof(c_char.from_buffer(x))
-    except (TypeError, ValueError):  # read-only, or empty
-        return int(x.__array_interface__["data"][0])
+    """Return where the elements of an array begin, several times as fast as by its interface."""
+    return _word_at(id(x) + _DATA).value
+
+
+def _address_by_interface(x: Any) -> int:
+    return int(x.__array_interface__["data"][0])
+
+
+if address(_probe := np.zeros(1)) != _address_by_interface(_probe):
+    address = _address_by_interface
 
 
 def _numbers(values: Sequence[Any]) -> array[int]:

@@ -286,9 +286,8 @@ def attention(query: Any, key: Any, value: Any, mask: Any, options: Any) -> Any:
         return attention(query, key, value, mask, options)
     out, result = plan.layouts[3].empty()
     weights = None if plan.weights is None else np.empty(plan.weights, np.float32)
-    arguments = (
-        *plan.addresses_of(mask, query, key, value), out, 0 if weights is None else weights,
-    )  # fmt: skip
+    mask = 0 if mask is True else mask
+    arguments = plan.numbers, mask, query, key, value, out, 0 if weights is None else weights
     run(_FORWARD, arguments, plan.parts, plan.memory, plan.work)
     return result, [] if weights is None else [weights.swapaxes(-1, -2)]
 
@@ -316,6 +315,7 @@ def attention_gradient(
     if saved and (weights.shape != plan.weights or not weights.flags.c_contiguous):
         return NotImplemented
     results = [layout.empty() for layout in plan.layouts[4:]]
-    arguments = *plan.addresses_of(mask, query, key, value, g), *[x for x, _ in results], weights
+    mask = 0 if mask is True else mask
+    arguments = plan.numbers, mask, query, key, value, g, *[x for x, _ in results], weights
     run(_BACKWARD, arguments, plan.parts, plan.memory, plan.work)
     return tuple([view for _, view in results])

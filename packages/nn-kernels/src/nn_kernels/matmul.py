@@ -354,5 +354,5 @@ def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
 
 def _run(plan: _Plan, x: Any, y: Any, out: Any, bias: Any) -> None:
     has_bias, bias = bias is not None, _NONE if bias is None else bias
-    arguments = address(x), address(y), address(out), bias, has_bias, plan.numbers
+    arguments = x, y, out, bias, has_bias, plan.numbers
     run(_MATMUL, arguments, plan.parts, plan.memory, plan.work)
