@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jit_parts import replays
 from nn_jit import jit
-from nn_tensor import Tensor, concatenate, exp, maximum, no_grad, relu, tanh, use_kernels
+from nn_tensor import Tensor, concatenate, exp, maximum, no_grad, relu, softmax, tanh, use_kernels
 from nn_tensor.extend import external
 
 RNG = np.random.default_rng(0)
@@ -224,3 +224,18 @@ def test_functions_of_numpy_are_part_of_fused_calls_of_small_arrays():
             assert fast(x).numpy().tobytes() == step(x).numpy().tobytes()
         counts.append(len(fast.explain().programs[0].calls))
     assert counts[0] == 1 < counts[1]
+
+
+def test_kernels_that_are_one_job_are_replayed_as_that():
+    pytest.importorskip("numba")
+    weights = Tensor(np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(64, 64))
+
+    def step(x):
+        return softmax(softmax(x + 1) @ weights) * x
+
+    fast = jit(step)
+    for x in batches(512, 64):
+        assert fast(x).numpy().tobytes() == step(x).numpy().tobytes()
+    (program,) = fast.explain().programs
+    assert "softmax" not in program.source
+    assert program.buffers >= 512 * 64 * 4

@@ -1,13 +1,13 @@
-"""Fuses elementwise calls that follow each other into one compiled function."""
+"""Replaces calls by compiled functions: elementwise ones that follow each other, and kernels."""
 
 from __future__ import annotations
 
 from nn_tensor.extend import Step, compile_steps, is_elementwise
 
 from nn_jit._plan import last_uses
-from nn_jit._program import Call, Program, Value
+from nn_jit._program import Call, Program, Value, values_in
 
-__all__ = ["fuse"]
+__all__ = ["fuse", "use_jobs"]
 
 _MOST = 32  # arguments of a compiled function
 
@@ -49,3 +49,15 @@ def _fused(run: list[Call], outputs: list[Value]) -> Call:
     for k, value in enumerate(outputs):
         value.source, value.path = fused, (k,)
     return fused
+
+
+def use_jobs(program: Program) -> None:
+    """Replace calls that consist of the job of a kernel by this job."""
+    needed = {id(value) for value in values_in(program.output)}
+    for call in reversed(program.calls):
+        results = [value for value in call.results if value.array is not None]
+        used = [value for value in call.results if id(value) in needed]
+        if call.job is not None and all(value in results for value in used):
+            call.kind, (call.function, call.arguments) = "fused", call.job
+            call.options, call.results = {}, results
+        needed.update(id(value) for value in call.inputs)

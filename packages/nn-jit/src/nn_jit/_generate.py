@@ -146,11 +146,17 @@ class _Generator:
         for k, value in enumerate(call.results):
             if id(value) not in self.fixed:
                 self.names[id(value)] = f"{target}_{k}"
-                shape, dtype = self.bind("c", value.shape), self.bind("c", value.dtype)
-                self.lines.append(f"{target}_{k} = empty({shape}, {dtype})")
-        values = (*call.arguments, *call.results)  # NumPy may give a number for an array
+                shape, dtype = self.bind("c", value.memory_shape), self.bind("c", value.dtype)
+                view = "" if value.contiguous else f".transpose({value.axes})"
+                self.lines.append(f"{target}_{k} = empty({shape}, {dtype}){view}")
+        values, function = [*call.arguments, *call.results], call.function
+        if call.job is not None:
+            arrays = [self.fixed.get(id(value)) for value in values]
+            function = function.bind(*arrays)
+            values = [value for value, x in zip(values, arrays, strict=True) if x is None]
+        # NumPy may give a number for an array
         names = [f"asarray({self.text(x)})" if x.shape == () else self.text(x) for x in values]
-        self.lines.append(f"{self.bind('loop', call.function)}({', '.join(names)})")
+        self.lines.append(f"{self.bind('loop', function)}({', '.join(names)})")
         return set()
 
     def line(self, target: str, call: Call) -> set[str]:

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 from nn_tensor.extend import caller, check_bool, current_observer, is_anomaly_detected
 
 from nn_jit._explain import Explanation, ProgramExplanation
-from nn_jit._fuse import fuse
+from nn_jit._fuse import fuse, use_jobs
 from nn_jit._generate import generate
 from nn_jit._guard import compile_guards, compile_quick_test
 from nn_jit._plan import drop_unused
@@ -35,6 +35,7 @@ def _compile(program: Program, fused: bool) -> None:
     drop_unused(program)
     if fused:
         fuse(program)
+        use_jobs(program)
     generate(program)
     drop_temporary(program.guards.reads)
     program.changed = compile_guards(program)

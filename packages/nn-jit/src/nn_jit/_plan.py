@@ -101,12 +101,13 @@ def plan_buffers(program: Program) -> dict[int, Any]:
     for position, call in enumerate(program.calls):
         for value in call.results if call.fills else []:
             end, size = ends.get(id(value), count), value.nbytes
-            if end == count or not size or not value.shape or not value.contiguous:
+            if end == count or not size or not value.shape or value.axes is None:
                 continue
             fitting = [n for n, memory in enumerate(free) if size <= memory.nbytes <= 2 * size]
             memory = free.pop(fitting[0]) if fitting else _aligned(size)
             program.buffers += [] if fitting else [memory]
-            found[id(value)] = memory[:size].view(value.dtype).reshape(value.shape)
+            array = memory[:size].view(value.dtype).reshape(value.memory_shape)
+            found[id(value)] = array.transpose(value.axes)
             waiting.setdefault(end, []).append(memory)
         free += waiting.pop(position, [])
     return found

@@ -27,6 +27,7 @@ class Value:
         array: as it was recorded; None once the program is complete.
         zero_d: whether NumPy may give a scalar in its place.
         contiguous: whether it is in C order.
+        axes: how an array in C order is transposed to have its strides; None if that is impossible.
     """
 
     def __init__(self, source: Call | Ref | None, array: Any, path: tuple[int, ...] = ()) -> None:
@@ -37,6 +38,17 @@ class Value:
         is_host = isinstance(array, np.ndarray)
         self.zero_d = is_host and array.ndim == 0
         self.contiguous = is_host and array.flags.c_contiguous
+        self.axes: tuple[int, ...] | None = None
+        if is_host:
+            order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+            if array.transpose(order).flags.c_contiguous:
+                self.axes = tuple(sorted(range(array.ndim), key=order.__getitem__))
+
+    @property
+    def memory_shape(self) -> tuple[int, ...]:
+        """The shape of the array in C order that is transposed by `axes`."""
+        shape = dict(zip(self.axes or (), self.shape, strict=True))
+        return tuple(shape[n] for n in range(len(shape)))
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -73,6 +85,7 @@ class Call:
     is_view: bool = False  # its result is the first argument in another shape
     out: int | None = None  # the place among the arguments of an array to write the result into
     check: str = ""  # "shape" or "layout" of the results, which may not be as recorded
+    job: Any = None  # that of the kernel which it consists of, and what it reads
 
     @property
     def inputs(self) -> list[Value]:

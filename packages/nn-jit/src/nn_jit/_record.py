@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,6 +19,8 @@ from nn_tensor.extend import (
     has_graph,
     has_parts,
     is_array,
+    kernel_job,
+    leaves_of,
     map_parts,
     map_structure,
     numpy_steps,
@@ -215,6 +218,8 @@ class _Recorder(Observer):
             call.check = "layout"
         elif any(value.dtype is not None and value.dtype.kind in "biu" for value in call.inputs):
             call.check = "shape"
+        elif not writes:
+            self.add_job(call, (function, arguments, options, result))
         return None if writes else self.register(call, result)
 
     def step(self, step: Step, result: Any) -> None:
@@ -222,8 +227,18 @@ class _Recorder(Observer):
         more = {"is_view": step.is_view, "out": step.out}
         call = self.add("operation", step.label, step.function, step.operands, step.options, **more)
         call.results.append(Value(call, result))
+        if isinstance(step.function, FunctionType):  # a large product
+            self.add_job(call, (step.function, step.operands, {}, step.result))
         self.values[id(result)] = self.values[id(step.result)] = call.results[0]
         self.keep.append(step.result)
+
+    def add_job(self, call: Call, computed: tuple[Any, ...]) -> None:
+        """Remember the job of a kernel, if the call consists of one."""
+        job = kernel_job(*computed)
+        if job is not None:
+            arrays = [x for x in leaves_of(computed[1:3]) if type(x) is np.ndarray]
+            values = [self.values[id(arrays[n])] for n in job.inputs]
+            call.job = job, tuple(values)
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)

@@ -8,7 +8,8 @@ first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.poo
 `nn_kernels.gelu` GELU, `nn_kernels.softmax` softmax and cross-entropy, `nn_kernels.batch_norm`
 batch normalization, `nn_kernels.layer_norm` layer normalization, `nn_kernels.embedding` embeddings,
 `nn_kernels.dropout` dropout, and `nn_kernels.matmul` products of matrices.
-`nn_kernels.elementwise` compiles elementwise calls of NumPy to one function.
+`nn_kernels.elementwise` compiles elementwise calls of NumPy to one function, and `nn_kernels.jobs`
+runs the job of a kernel again for other arrays.
 `set_num_threads` sets the number of threads.
 """
 

@@ -72,7 +72,6 @@ class Plan(NamedTuple):
     work: int
 
 
-
 def rounded(n: int) -> int:
     """Return the next multiple of the number of lanes."""
     return -(-n // LANES) * LANES

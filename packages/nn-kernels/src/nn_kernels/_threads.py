@@ -25,14 +25,24 @@ import threading
 from array import array
 from collections.abc import Callable, Sequence
 from ctypes import c_size_t
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
 from nn_kernels._compile import Job, jit
 
-__all__ = ["POOLED", "BoundJob", "address", "aligned", "get_num_threads", "run", "set_num_threads"]
+__all__ = [
+    "POOLED",
+    "BoundJob",
+    "Run",
+    "address",
+    "aligned",
+    "get_num_threads",
+    "run",
+    "runs_of",
+    "set_num_threads",
+]
 
 _ADDRESS, _ARGUMENTS, _DONE, _TICKETS, _LINE = 0, 1, 8, 16, 8  # each group on its own cache line
 _POLLS = 100_000  # about 250 microseconds: a step goes from one kernel to the next in less
@@ -158,7 +168,15 @@ POOLED = sys.platform.startswith("linux")  # elsewhere the pool has not been tes
 _lock = threading.Lock()
 _pool: _Pool | None = None
 _threads: int | None = None
-_local = threading.local()
+
+
+class _Local(threading.local):
+    memory: Any = None  # the workspace of a thread
+    address = 0
+    runs: list[Run] | None = None  # what is recorded inside `runs_of`
+
+
+_local = _Local()
 
 
 def _default_threads() -> int:
@@ -231,7 +249,7 @@ if hasattr(os, "register_at_fork"):
 
 def _workspace(size: int) -> Any:
     """Return memory of this thread, which the next call overwrites; `_local` has its address."""
-    memory = getattr(_local, "memory", None)
+    memory = _local.memory
     if memory is None or memory.size < size:
         memory = _local.memory = aligned(size)
         _local.address = address(memory)
@@ -298,6 +316,7 @@ def run(
     memory: int = 0,
     work: int | None = None,
     further: array[int] | None = None,
+    alone: bool = False,
 ) -> None:
     """Run the parts of a job, on several threads if it is long and no other caller uses them.
 
@@ -310,29 +329,71 @@ def run(
         work: the time that one thread needs, in nanoseconds, roughly; by default that of one pass
             over the arrays.
         further: arguments after these, integers that a caller has collected before.
+        alone: whether the kernel does nothing beside this but make arrays, and the integers depend
+            on shapes and strides alone, none an address: the job can be run for other arrays.
     """
-    distance = memory + -memory % 16 + 16  # threads do not share a cache line
+    distance = _distance(memory)
 
     def numbers(threads: int) -> array[int]:
         _workspace(distance * threads)
         given = _numbers([_local.address, distance, *arguments])
         return given if further is None else given + further
 
-    _run_numbers(job, numbers, parts, _estimate(arguments) if work is None else work)
+    work = _estimate(arguments) if work is None else work
+    if _local.runs is not None:
+        _local.runs.append(Run(job, arguments, parts, memory, work, alone))
+    _run_numbers(job, numbers, parts, work)
+
+
+class Run(NamedTuple):
+    """The arguments of a call of `run`."""
+
+    job: Job
+    arguments: Sequence[Any]
+    parts: int
+    memory: int
+    work: int
+    alone: bool
+
+
+def runs_of(function: Callable[[], Any]) -> tuple[Any, list[Run]]:
+    """Return what a function returns, and the jobs that this thread has run for it."""
+    before, _local.runs = _local.runs, []
+    try:
+        return function(), _local.runs
+    finally:
+        _local.runs = before
 
 
 class BoundJob:
-    """A job with arguments whose addresses are looked up once; it has no workspace.
+    """A job with arguments whose addresses are looked up once.
 
     It is called with the number of parts, and with the nanoseconds that one thread needs.
+
+    Args:
+        job: the job.
+        arguments: integers and arrays.
+        memory: the number of float32 elements of workspace per thread.
     """
 
-    def __init__(self, job: Job, arguments: Sequence[Any]) -> None:
+    def __init__(self, job: Job, arguments: Sequence[Any], memory: int = 0) -> None:
         self._job, self._arguments = job, list(arguments)  # kept as long as the addresses
-        self._numbers = _numbers([0, 0, *arguments])
+        self._distance = _distance(memory)
+        self._numbers = _numbers([0, self._distance, *arguments])
 
     def __call__(self, parts: int, work: int) -> None:
         _run_numbers(self._job, self._given, parts, work)
 
+    def set(self, place: int, value: int) -> None:
+        """Replace an argument by an integer."""
+        self._numbers[2 + place] = value
+
     def _given(self, threads: int) -> array[int]:
+        _workspace(self._distance * threads)
+        self._numbers[0] = _local.address
         return self._numbers
+
+
+def _distance(memory: int) -> int:
+    """Return the distance in elements between the workspaces of two threads."""
+    return memory + -memory % 16 + 16  # threads do not share a cache line

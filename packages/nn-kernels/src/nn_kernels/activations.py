@@ -57,7 +57,7 @@ def relu(x: Any) -> Any:
         return NotImplemented
     x = np.ascontiguousarray(x)
     out = np.empty_like(x)
-    run(_RELU, (x, out, x.size), -(-x.size // _BLOCK))
+    run(_RELU, (x, out, x.size), -(-x.size // _BLOCK), alone=True)
     return out
 
 
@@ -73,5 +73,5 @@ def select_positive(x: Any, y: Any) -> Any:
         _select_block(x.reshape(-1), y.reshape(-1), out.reshape(-1), 0, x.size)
         return out
     out = np.empty_like(x)
-    run(_SELECT, (x, y, out, x.size), -(-x.size // _BLOCK))
+    run(_SELECT, (x, y, out, x.size), -(-x.size // _BLOCK), alone=True)
     return out

@@ -288,7 +288,7 @@ def attention(query: Any, key: Any, value: Any, mask: Any, options: Any) -> Any:
     weights = None if plan.weights is None else np.empty(plan.weights, np.float32)
     mask = 0 if mask is True else mask
     arguments = plan.numbers, mask, query, key, value, out, 0 if weights is None else weights
-    run(_FORWARD, arguments, plan.parts, plan.memory, plan.work)
+    run(_FORWARD, arguments, plan.parts, plan.memory, plan.work, alone=True)
     return result, [] if weights is None else [weights.swapaxes(-1, -2)]
 
 
@@ -317,5 +317,5 @@ def attention_gradient(
     results = [layout.empty() for layout in plan.layouts[4:]]
     mask = 0 if mask is True else mask
     arguments = plan.numbers, mask, query, key, value, g, *[x for x, _ in results], weights
-    run(_BACKWARD, arguments, plan.parts, plan.memory, plan.work)
+    run(_BACKWARD, arguments, plan.parts, plan.memory, plan.work, alone=True)
     return tuple([view for _, view in results])

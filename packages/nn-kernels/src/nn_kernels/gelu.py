@@ -149,10 +149,8 @@ def gelu(x: Any, out: Any, gates: Any) -> Any:
         return NotImplemented
     if x.dtype == np.float64:
         _forward_in_double(x, out)
-    elif x.size > _BLOCK:
-        run(_FORWARD, (x, out, x.size), -(-x.size // _BLOCK))
     else:
-        write_gelu(x, out, 0, x.size)
+        run(_FORWARD, (x, out, x.size), -(-x.size // _BLOCK), alone=True)
     return None
 
 
@@ -165,8 +163,6 @@ def gelu_gradient(g: Any, x: Any, gate: Any, out: Any) -> Any:
         return NotImplemented
     if x.dtype == np.float64:
         _backward_in_double(g, x, out)
-    elif x.size > _BLOCK:
-        run(_BACKWARD, (g, x, out, x.size), -(-x.size // _BLOCK))
     else:
-        _backward(g, x, out, 0, x.size)
+        run(_BACKWARD, (g, x, out, x.size), -(-x.size // _BLOCK), alone=True)
     return None

@@ -34,7 +34,8 @@ __all__ = [
 ]
 
 _BLOCK = 1 << 14  # elements of a part, about: 10 microseconds
-_NONE = np.empty(0, np.float32)
+_FLOAT32 = np.dtype(np.float32)
+_NONE = np.empty(0, _FLOAT32)
 
 
 @row_loop(written=1)
@@ -182,7 +183,7 @@ def _flat(*arrays: Any) -> list[Any]:
 
 def _divide(rows: int, count: int, dtype: Any) -> tuple[int, int]:
     """Return the rows of a part and the number of parts: float64 is computed in one part."""
-    parts = max(1, min(rows, rows * count // _BLOCK)) if dtype == np.float32 else 1
+    parts = max(1, min(rows, rows * count // _BLOCK)) if dtype == _FLOAT32 else 1
     together = max(1, -(-rows // parts))
     return together, -(-rows // together)
 
@@ -203,8 +204,8 @@ def _run_forward(x: Any, weights: Any, bias: Any, epsilon: float, center: bool) 
         weights, bias = weights if has_weights else none, bias if has_bias else none
     matrices, vectors = (x, normal, out, inverse), (weights, bias, options)
     together, parts = _divide(rows, count, dtype)
-    if parts > 1:
-        run(_FORWARD, (*matrices, *vectors, rows, count, together), parts)
+    if dtype == _FLOAT32:
+        run(_FORWARD, (*matrices, *vectors, rows, count, together), parts, alone=True)
     else:
         _forward(*_flat(*matrices), *vectors, 0, rows, count)
     return out, normal, inverse
@@ -247,8 +248,8 @@ def layer_norm_gradient(g: Any, normal: Any, inverse: Any, center: bool) -> Any:
         return NotImplemented
     (rows, count), out = g.shape, np.empty(g.shape, g.dtype)
     together, parts = _divide(rows, count, g.dtype)
-    if parts > 1:
-        run(_BACKWARD, (*arrays, out, int(center), rows, count, together), parts)
+    if g.dtype == _FLOAT32:
+        run(_BACKWARD, (*arrays, out, int(center), rows, count, together), parts, alone=True)
     else:
         _backward(*_flat(*arrays, out), center, 0, rows, count)
     return out
@@ -266,8 +267,9 @@ def scaled_layer_norm_gradient(
     together, parts = _divide(rows, count, dtype)
     out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
     arrays += [out, *sums]
-    if parts > 1:
-        run(_SCALED_BACKWARD, (*arrays, int(center), rows, count, together), parts)
+    if dtype == _FLOAT32:
+        numbers = int(center), rows, count, together
+        run(_SCALED_BACKWARD, (*arrays, *numbers), parts, alone=True)
     else:
         _scaled_backward(*_flat(*arrays), center, 0, rows, count, 0)
     return out, *(total if total.ndim == 1 else total.sum(axis=0) for total in sums)
@@ -282,8 +284,8 @@ def scale_rows_gradient(g: Any, x: Any, weights: Any) -> Any:
     together, parts = _divide(rows, count, dtype)
     out, sums = np.empty(g.shape, dtype), _make_sums(parts, count, dtype)
     arrays += [out, *sums]
-    if parts > 1:
-        run(_SCALE_BACKWARD, (*arrays, rows, count, together), parts)
+    if dtype == _FLOAT32:
+        run(_SCALE_BACKWARD, (*arrays, rows, count, together), parts, alone=True)
     else:
         _scale_backward(*_flat(*arrays), 0, rows, count, 0)
     return out, *(total if total.ndim == 1 else total.sum(axis=0) for total in sums)

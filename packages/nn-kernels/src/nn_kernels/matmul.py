@@ -239,7 +239,7 @@ class _Plan(NamedTuple):
 
     Attributes:
         numbers: the sizes, distances and addresses that the job reads.
-        offsets: a table whose address is among them.
+        offsets: a table whose address is among them, so that it is kept as long.
         in_halves: whether the sums are computed in two halves, as a stack of two products.
     """
 
@@ -354,5 +354,5 @@ def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
 
 def _run(plan: _Plan, x: Any, y: Any, out: Any, bias: Any) -> None:
     has_bias, bias = bias is not None, _NONE if bias is None else bias
-    arguments = x, y, out, bias, has_bias, plan.numbers
-    run(_MATMUL, arguments, plan.parts, plan.memory, plan.work)
+    arguments = x, y, out, bias, has_bias, plan.numbers, plan.offsets
+    run(_MATMUL, arguments, plan.parts, plan.memory, plan.work, alone=True)

@@ -174,7 +174,7 @@ def softmax(x: Any, axis: int) -> Any:
     (x,) = arrays
     out, count = np.empty_like(x), x.shape[-1]
     together, parts = _parts(x.size // count, count)
-    run(_SOFTMAX, (x, out, x.size // count, count, together), parts)
+    run(_SOFTMAX, (x, out, x.size // count, count, together), parts, alone=True)
     return out
 
 
@@ -186,7 +186,7 @@ def softmax_gradient(g: Any, y: Any, axis: int) -> Any:
     y, g = arrays
     out, count = np.empty_like(y), y.shape[-1]
     together, parts = _parts(y.size // count, count)
-    run(_SOFTMAX_GRADIENT, (g, y, out, y.size // count, count, together), parts)
+    run(_SOFTMAX_GRADIENT, (g, y, out, y.size // count, count, together), parts, alone=True)
     return out
 
 

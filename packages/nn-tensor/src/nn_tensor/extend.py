@@ -61,6 +61,7 @@ from nn_tensor._internals import (
     set_gradient,
 )
 from nn_tensor._kernel import Kernel, compile_parts, kernel, refuse_compiled_kernels
+from nn_tensor._kernel_jobs import kernel_job
 from nn_tensor._matrix_product import is_large_product, matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
 from nn_tensor._numpy_steps import Step, numpy_steps
@@ -118,6 +119,7 @@ __all__ = [
     "has_parts",
     "hooks_of",
     "kernel",
+    "kernel_job",
     "keyword_only",
     "leaves_of",
     "map_parts",

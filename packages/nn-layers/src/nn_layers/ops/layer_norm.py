@@ -105,7 +105,7 @@ def _(
         sums = [total.reshape(weights.shape) for total in sums]
     if for_x.shape != shape:
         for_x = for_x.reshape(shape)
-    return for_x, sums[0], sums[1] if bias_shape else sums[1].sum()
+    return for_x, sums[0], sums[1] if bias_shape else None
 
 
 @kernel

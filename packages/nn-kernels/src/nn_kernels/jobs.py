@@ -1,0 +1,155 @@
+"""Kernels that consist of one job, to be run again for other arrays without their Python.
+
+A kernel checks its arrays, chooses how to divide the work, makes arrays for the results, and runs a
+job. Where a program is replayed all but the last is the same each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nn_kernels._threads import BoundJob, Run, address, runs_of
+
+__all__ = ["KernelJob", "job_of"]
+
+_FILLS = 0x00, 0xA5  # bytes of memory that a job has to write over
+
+
+def _layout(x: Any) -> Any:
+    return x.shape, x.strides, x.dtype
+
+
+def _check(x: Any, expected: Any) -> None:
+    """Raise ValueError if an array other than None has another layout; axes of 1 have no stride."""
+    if x is None or _layout(x) == expected:
+        return
+    shape, strides, dtype = expected
+    same = zip(x.shape, x.strides, strides, strict=False)
+    if x.shape != shape or x.dtype != dtype or any(a != b for n, a, b in same if n != 1):
+        raise ValueError(f"expected shape, strides and dtype {expected}, got {_layout(x)}")
+
+
+def _end(x: Any) -> int:
+    """Return the address behind the last element of an array without negative strides."""
+    steps = zip(x.shape, x.strides, strict=True)
+    return address(x) + sum((n - 1) * step for n, step in steps) + int(x.itemsize)
+
+
+class KernelJob:
+    """The job of a kernel. It is called with arrays to read, and with arrays to write into.
+
+    Attributes:
+        inputs: the numbers of those, of the arrays given to `job_of`, that the job reads.
+
+    Raises:
+        ValueError: if an array has another dtype, shape or strides than the one in its place had.
+    """
+
+    def __init__(self, run: Run, inputs: Sequence[int], layouts: Sequence[Any]) -> None:
+        self.inputs = inputs
+        self._run, self._layouts = run, layouts
+        self._arguments = list(run.arguments)
+        self._places: list[tuple[int, int, int]] = []  # argument, number of the array, offset
+
+    def bind(self, *arrays: Any) -> Callable[..., None]:
+        """Return a function that runs the job for these arrays, whose addresses are looked up once.
+
+        In the place of arrays that are others each time stands None: the function is given these.
+        """
+        run, layouts = self._run, self._layouts
+        for x, layout in zip(arrays, layouts, strict=True):
+            _check(x, layout)
+        free = [number for number, x in enumerate(arrays) if x is None]
+        arguments, later = [*self._arguments], list[tuple[int, int, int]]()
+        for place, number, offset in self._places:
+            if arrays[number] is None:
+                later.append((place, free.index(number), offset))
+                arguments[place] = 0
+            else:
+                arguments[place] = address(arrays[number]) + offset
+        job = BoundJob(run.job, arguments, run.memory)
+
+        def bound(*given: Any, kept: Any = arrays) -> None:
+            for x, number in zip(given, free, strict=True):
+                _check(x, layouts[number])
+            for place, number, offset in later:
+                job.set(place, address(given[number]) + offset)
+            job(run.parts, run.work)
+
+        return bound
+
+    def __call__(self, *arrays: Any) -> None:
+        """Run the job."""
+        self.bind(*arrays)()
+
+    def gives(self, arrays: Sequence[Any], results: Sequence[Any]) -> bool:
+        """Return whether the job writes the bits of results, whatever is in memory before."""
+        scratch = [x for x in self._arguments if isinstance(x, _Scratch)]
+        for fill in _FILLS:
+            found = [np.empty_like(x) for x in results]
+            for x in (*found, *scratch):
+                x[...] = np.full(x.itemsize, fill, np.uint8).view(x.dtype)[0]
+            self(*arrays, *found)
+            if any(a.tobytes() != b.tobytes() for a, b in zip(found, results, strict=True)):
+                return False
+        return True
+
+
+class _Scratch(np.ndarray[Any, Any]):
+    """An array that a job writes into before it reads it."""
+
+
+def job_of(
+    function: Callable[[], Sequence[Any]], inputs: Sequence[Any], results: Sequence[Any]
+) -> KernelJob | None:
+    """Return the job of a kernel, None if it does anything else beside making arrays.
+
+    The job is run twice with other memory, and has to give the bits of the results.
+
+    Args:
+        function: a function without arguments that calls the kernel, and returns its arrays.
+        inputs: the arrays that it reads.
+        results: the arrays that it has returned before.
+
+    >>> import numpy as np
+    >>> from nn_kernels.softmax import softmax
+    >>> x = np.ones((64, 64), np.float32)
+    >>> job = job_of(lambda: [softmax(x, 1)], [x], [softmax(x, 1)])
+    >>> out = np.empty_like(x)
+    >>> job(x + 1, out)
+    >>> float(out[0, 0])
+    0.015625
+    """
+    arrays, runs = runs_of(function)
+    if len(runs) != 1 or not runs[0].alone:
+        return None
+    if any(step < 0 for x in inputs for step in x.strides):
+        return None
+    _, others = runs_of(function)
+    written = {address(x): n for n, x in enumerate(arrays)}
+    used: dict[int, int] = {}  # numbers of inputs, by their places among those of the job
+    read: list[tuple[int, int, int]] = []
+    filled: list[tuple[int, int, int]] = []
+    scratch: list[int] = []
+    for place, (x, other) in enumerate(zip(runs[0].arguments, others[0].arguments, strict=True)):
+        if not isinstance(x, np.ndarray):
+            continue
+        holds = [n for n, a in enumerate(inputs) if address(a) <= address(x) and _end(x) <= _end(a)]
+        if address(x) in written:
+            filled.append((place, written[address(x)], 0))
+        elif holds:
+            number = used.setdefault(holds[0], len(used))
+            read.append((place, number, address(x) - address(inputs[holds[0]])))
+        elif x is not other:  # made by the kernel; a copy of an input is found out below
+            scratch.append(place)
+    if {number for _, number, _ in filled} != set(range(len(results))):
+        return None
+    given = [inputs[n] for n in used]
+    job = KernelJob(runs[0], list(used), [_layout(x) for x in (*given, *results)])
+    for place in scratch:
+        job._arguments[place] = np.empty_like(job._arguments[place]).view(_Scratch)
+    job._places = read + [(place, len(used) + n, offset) for place, n, offset in filled]
+    return job if job.gives(given, results) else None

@@ -1,0 +1,167 @@
+"""Kernels that consist of one job: it is found, and run again for other arrays."""
+
+import gc
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from nn_kernels import _threads, attention, layer_norm, matmul
+from nn_kernels.activations import relu, select_positive
+from nn_kernels.gelu import gelu, gelu_gradient
+from nn_kernels.jobs import job_of
+from nn_kernels.softmax import cross_entropy, softmax, softmax_gradient
+
+OPTIONS = SimpleNamespace(scale=0.5, causal=True, dropout=0.0, needs_backward=True)
+
+
+def filled(function, shape):
+    """Return a function that gives an array which another one fills."""
+
+    def call(*arrays):
+        out = np.empty(shape, np.float32)
+        assert function(*arrays, out) is None
+        return [out]
+
+    return call
+
+
+def attend(query, key, value):
+    result, saved = attention.attention(query, key, value, True, OPTIONS)
+    return [result, *saved]
+
+
+def attend_backward(g, query, key, value, weights):
+    return attention.attention_gradient(g, query, key, value, True, [weights], OPTIONS)
+
+
+def heads(rng):
+    return rng.standard_normal((6, 20, 2, 8)).astype(np.float32).transpose(0, 2, 1, 3)
+
+
+def floats(*shape):
+    return lambda rng: rng.standard_normal(shape).astype(np.float32)
+
+
+ROWS, VECTOR, COLUMN = floats(300, 16), floats(16), floats(300, 1)
+CASES = {
+    "gelu": (filled(lambda x, out: gelu(x, out, []), 5000), floats(5000)),
+    "gelu_gradient": (
+        filled(lambda g, x, out: gelu_gradient(g, x, None, out), 5000),
+        floats(5000),
+        floats(5000),
+    ),
+    "scaled_layer_norm": (
+        lambda *a: layer_norm.scaled_layer_norm(*a, 1e-5, True), ROWS, VECTOR, VECTOR
+    ),
+    "scaled_layer_norm without bias": (
+        lambda x, w: layer_norm.scaled_layer_norm(x, w, None, 1e-5, True), ROWS, VECTOR
+    ),
+    "scaled_layer_norm_gradient, of which the bias is not wanted": (
+        lambda *a: layer_norm.scaled_layer_norm_gradient(*a, True)[:2], ROWS, ROWS, COLUMN, VECTOR
+    ),
+    "layer_norm": (lambda x: layer_norm.layer_norm(x, 1e-5, False), ROWS),
+    "layer_norm_gradient": (
+        lambda *a: [layer_norm.layer_norm_gradient(*a, True)], ROWS, ROWS, COLUMN
+    ),
+    "matmul": (lambda x, y: [matmul.matmul(x, y)], floats(1100, 16), floats(16, 64)),
+    "matmul of a transposed matrix": (
+        lambda x, y: [matmul.matmul(x, y.T)], floats(1100, 64), floats(16, 64)
+    ),
+    "linear": (
+        lambda *a: [matmul.linear(*a)], floats(1100, 16), floats(16, 64), floats(64)
+    ),
+    "softmax": (lambda x: [softmax(x, 1)], floats(300, 20)),
+    "softmax_gradient": (
+        lambda g, y: [softmax_gradient(g, y, 1)], floats(300, 20), floats(300, 20)
+    ),
+    "relu": (lambda x: [relu(x)], floats(1 << 18)),
+    "select_positive": (
+        lambda x, y: [select_positive(x, y)], floats(1 << 18), floats(1 << 18)
+    ),
+    "attention": (attend, heads, heads, heads),
+    "attention_gradient": (
+        attend_backward, heads, heads, heads, heads,
+        lambda rng: rng.random((6, 2, 20, 20)).astype(np.float32).swapaxes(-1, -2),
+    ),
+}  # fmt: skip
+
+
+def same(found, wanted):
+    return all(a.tobytes() == b.tobytes() for a, b in zip(found, wanted, strict=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_the_job_of_a_kernel_for_other_arrays(name, threads, monkeypatch):
+    function, *makers = CASES[name]
+    monkeypatch.setattr(_threads, "_threads", threads)
+    monkeypatch.setattr(_threads, "_pool", None)
+    rng = np.random.default_rng(0)
+    first = [make(rng) for make in makers]
+    results = [*function(*first)]
+    if any(x is NotImplemented for x in results):
+        pytest.skip("this processor leaves it to the reference")
+    job = job_of(lambda: [*function(*first)], first, results)
+    assert job is not None
+    second = [make(rng) for make in makers]
+    wanted = [*function(*second)]
+    assert not same(results, wanted)
+    read = [second[n] for n in job.inputs]
+    found = [np.full_like(x, np.nan) for x in wanted]
+    job(*read, *found)
+    assert same(found, wanted)
+    # bound to some arrays, and to all of them
+    for fixed in (len(read), 0, len(read) + len(found)):
+        found = [np.full_like(x, np.nan) for x in wanted]
+        arrays = [*read, *found]
+        run = job.bind(*(x if n < fixed else None for n, x in enumerate(arrays)))
+        matmul._plan.cache_clear()
+        matmul._offsets.cache_clear()
+        gc.collect()
+        for _ in range(2):
+            run(*arrays[fixed:])
+            assert same(found, wanted)
+
+
+def test_arrays_of_another_layout_are_refused():
+    x = np.random.default_rng(0).standard_normal((300, 20)).astype(np.float32)
+    job = job_of(lambda: [softmax(x, 1)], [x], [softmax(x, 1)])
+    out = np.zeros_like(x)
+    wrong = [x[:299], x.astype(np.float64), np.asfortranarray(x), np.repeat(x, 2, axis=1)[:, ::2]]
+    for other in wrong:
+        for arrays in ((other, out), (x, other)):
+            with pytest.raises(ValueError, match=r"expected shape, strides and dtype"):
+                job(*arrays)
+            with pytest.raises(ValueError, match=r"expected shape, strides and dtype"):
+                job.bind(None, None)(*arrays)
+    assert not out.any()
+    column = np.random.default_rng(0).standard_normal((5000, 1)).astype(np.float32)
+    job = job_of(lambda: [softmax(column, 1)], [column], [softmax(column, 1)])
+    job(np.ones((1, 5000), np.float32).T, np.empty_like(column))  # an axis of 1 has no stride
+
+
+def test_what_is_not_just_a_job():
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((300, 20), (20, 300)))
+
+    def found(function, *inputs):
+        return job_of(function, inputs, function())
+
+    assert found(lambda: [softmax(x, 1)], x) is not None
+    assert found(lambda: [softmax(w.T, 1)], w) is None  # of a copy in another order
+    assert found(lambda: [softmax(x, 1) + 1], x) is None  # something after it
+    assert found(lambda: [softmax(x, 1), x + 1], x) is None
+    assert found(lambda: [softmax(softmax(x, 1), 1)], x) is None  # two jobs
+    assert found(lambda: [np.exp(x)], x) is None  # none
+    assert found(lambda: [softmax(x[::-1], 1)], x[::-1]) is None
+    long = np.ones((16, 2000), np.float32), np.ones((2000, 32), np.float32)
+    assert found(lambda: [matmul.matmul(*long)], *long) is None  # the sum of two halves
+
+    def in_place():
+        y = softmax(x, 1)
+        y *= 2
+        return [y]
+
+    assert found(in_place, x) is None
+    classes = rng.integers(0, 20, 300)
+    assert found(lambda: [*cross_entropy(x, classes, None, 0.0)], x, classes) is None  # it checks
