@@ -185,7 +185,7 @@ def _divide(rows: int, count: int, dtype: Any) -> tuple[int, int]:
     """Return the rows of a part and the number of parts: float64 is computed in one part."""
     parts = max(1, min(rows, rows * count // _BLOCK)) if dtype == _FLOAT32 else 1
     together = max(1, -(-rows // parts))
-    return together, -(-rows // together)
+    return together, max(1, -(-rows // together))
 
 
 @functools.lru_cache(64)
