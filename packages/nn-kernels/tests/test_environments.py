@@ -14,8 +14,21 @@ import pytest
 TESTS, SOURCES = Path(__file__).parent, Path(nn_kernels.__file__).parent
 
 
+@pytest.fixture
+def cache_of(tmp_path_factory):
+    """Return a function that gives the folder of the machine code for a processor.
+
+    It is that of the other tests for the processor found here, and one of this run for another.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # which the workers share
+    here = os.environ.get("NUMBA_CACHE_DIR", "")
+    return lambda processor: base / f"nn_kernels_{processor}" if processor else here
+
+
 def run(arguments, folder, path=(), **variables):
-    """Run Python with a cache of machine code of its own, unless `variables` name one."""
+    """Run Python with machine code kept in a folder, or where numba keeps it."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, path), *sys.path]))
     environment |= {"NUMBA_CACHE_DIR": str(folder)} | variables
@@ -58,8 +71,8 @@ print(WIDE)
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="processors of AMD, Intel"
 )
-def test_other_processors(processor, tmp_path):
-    done = run(["-c", _ON_PROCESSOR], tmp_path, NUMBA_CPU_NAME=processor)
+def test_other_processors(processor, cache_of):
+    done = run(["-c", _ON_PROCESSOR], cache_of(processor), NUMBA_CPU_NAME=processor)
     assert done.stdout == "False\n", done.stderr
 
 
@@ -119,8 +132,9 @@ print("right")
     not sys.platform.startswith("linux") or platform.machine() != "x86_64",
     reason="memory is protected by mprotect, processors are those of AMD and Intel",
 )
-def test_nothing_is_read_beyond_the_end_of_memory(processor, tmp_path):
-    done = run(["-c", _AT_THE_END_OF_MEMORY], tmp_path, NUMBA_CPU_NAME=processor or "")
+def test_nothing_is_read_beyond_the_end_of_memory(processor, cache_of):
+    script, name = ["-c", _AT_THE_END_OF_MEMORY], processor or ""
+    done = run(script, cache_of(processor), NUMBA_CPU_NAME=name)
     assert done.stdout == "right\n", done.stderr
 
 
@@ -171,7 +185,7 @@ def test_a_limit_of_blas_threads_stays_what_it_is():
     assert threadpoolctl.threadpool_info() == before
 
 
-def test_processes_of_multiprocessing():
+def test_processes_of_multiprocessing(cache_of):
     """Each process has a pool of its own, whether it was forked or started anew."""
     script = (
         "import multiprocessing, sys\n"
@@ -184,7 +198,7 @@ def test_processes_of_multiprocessing():
         "            assert pool.map(child, range(4)) == [True] * 4, method\n"
         "    print('done')\n"
     )
-    done = run(["-c", script], os.environ.get("NUMBA_CACHE_DIR", ""), [TESTS])
+    done = run(["-c", script], cache_of(None), [TESTS])
     assert done.stdout == "done\n", done.stderr
 
 
