@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -103,11 +104,12 @@ class OpCase(Case):
         """Return what the reference computes."""
         return [np.asarray(x) for x in flatten(self.reference(*arrays, **self.options))]
 
-    @property
+    @cached_property  # most checks ask for it, and drawing the inputs may take longer than the rest
     def differentiable(self) -> Sequence[int]:
         """The positions of the inputs that have a gradient."""
-        floating = [i for i, x in enumerate(self.draw()) if x.dtype.kind == "f"]
-        return floating if self.wrt is None else self.wrt
+        if self.wrt is not None:
+            return self.wrt
+        return [i for i, x in enumerate(self.draw()) if x.dtype.kind == "f"]
 
     def tensors(self, arrays: Sequence[Any], device: str) -> list[Tensor]:
         """Return the inputs as Tensors, those that have a gradient as leaves."""
