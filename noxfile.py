@@ -34,7 +34,7 @@ MANIFEST = nox.project.load_toml(ROOT / "pyproject.toml")
 PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"]["members"]]
 DEVICES = ["cpu", "cuda"]
 CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
-PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist, for the long sessions
+PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist
 TABLES = ["test_cases", "test_half_precision"]  # modules of tests with most of the cases
 NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
@@ -107,7 +107,9 @@ def test_package(session, package, device):
     needed = with_siblings(package)
     if device != "cpu" and "nn-tensor" not in needed:
         session.skip(f"{package} computes on the CPU alone")
-    run_tests(session, needed, [f"packages/{package}/tests"], device, *compared_with(package))
+    further = [*group("parallel"), *compared_with(package)]
+    parallel = PARALLEL if device == "cpu" else []  # tests would share the memory of one GPU
+    run_tests(session, needed, [*parallel, f"packages/{package}/tests"], device, *further)
 
 
 @nox.session(tags=["fast"])
