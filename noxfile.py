@@ -7,8 +7,9 @@
 The default sessions use the Python that runs nox. On demand: `-s matrix` tests on every supported
 Python that is found here. What follows `--` goes to pytest.
 
-The tests for CUDA skip themselves where no CUDA device is available; NN_REQUIRE_CUDA=1 makes that a
-failure. NN_CUDA=12 or 13 chooses the CuPy to install; by default the driver decides.
+The sessions for CUDA are skipped where no driver is found, and their tests where no CUDA device is
+available; NN_REQUIRE_CUDA=1 makes that a failure. NN_CUDA=12 or 13 chooses the CuPy to install; by
+default the driver decides.
 """
 
 import os
@@ -97,7 +98,10 @@ def build_wheels(session, folder):
 
 def run_tests(session, packages, paths, device, *further):
     """Install packages from the tree and run tests on one device."""
-    session.install(*editable(packages, extras_for(device)), *group("test"), *further)
+    extras = extras_for(device)
+    if device == "cuda" and not extras and os.environ.get("NN_REQUIRE_CUDA") != "1":
+        session.skip("no driver for CUDA is found: neither nvidia-smi nor NN_CUDA names a version")
+    session.install(*editable(packages, extras), *group("test"), *further)
     options = pytest_options(packages, device)
     session.run("python", "-m", "pytest", *paths, *options, *session.posargs)
 
