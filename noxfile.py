@@ -12,6 +12,7 @@ available; NN_REQUIRE_CUDA=1 makes that a failure. NN_CUDA=12 or 13 chooses the 
 default the driver decides.
 """
 
+import ast
 import os
 import platform
 import re
@@ -37,6 +38,7 @@ DEVICES = ["cpu", "cuda"]
 CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
 PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist
 TABLES = ["test_cases", "test_half_precision"]  # modules of tests with most of the cases
+SKIPS_WITHOUT_PYTORCH = "pytest.importorskip('torch", "pytest.importorskip('transformers"
 NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
@@ -245,9 +247,25 @@ def examples(session):
     session.run("python", "docs/examples/digits.py", "--epochs", "1")
 
 
+def needs_pytorch(node):
+    """Return whether a node of a program's tree has a call that skips a test without PyTorch."""
+    calls = [ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Call)]
+    return any(call.startswith(SKIPS_WITHOUT_PYTORCH) for call in calls)
+
+
+def compared_with_pytorch(path):
+    """List the tests of a module that need PyTorch, or the module if not only tests have calls."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [node for node in tree.body if needs_pytorch(node)]
+    names = [getattr(node, "name", "") for node in found]
+    if all(name.startswith(("test_", "Test")) for name in names):
+        return [f"{path}::{name}" for name in names]
+    return [str(path)]
+
+
 @nox.session
 def oracle(session):
-    """Compare with PyTorch, where pip finds a CPU build.
+    """Run the tests that compare with PyTorch, where pip finds a CPU build.
 
     The public index has no version with this suffix, so that no plain install brings the build
     for CUDA with its gigabytes: pip has to be told of a place that has it.
@@ -257,13 +275,14 @@ def oracle(session):
         session.run("python", "-m", "pip", "install", "-qqq", "--no-compile", "torch==2.13.0+cpu")
     except nox.command.CommandFailed:
         session.skip("pip finds no CPU build of PyTorch")
-    modules = [
-        p for name in PACKAGES for p in (ROOT / "packages" / name).glob("tests/**/test_*.py")
-    ]
+    modules = [*ROOT.glob("packages/*/tests/**/test_*.py")]
     modules += ROOT.glob("tests-integration/**/test_*.py")
-    compared = [str(path) for path in modules if "torch" in path.read_text(encoding="utf-8")]
+    compared = [name for path in sorted(modules) for name in compared_with_pytorch(path)]
     needed = [*group("parallel"), *group("examples"), "transformers>=4.50"]
     run_tests(session, PACKAGES, [*PARALLEL, *compared], "cpu", *needed)
+    rows = "packages/nn-tensor/tests/test_cases.py"  # of which each may name a function of PyTorch
+    options = [*PARALLEL, *pytest_options(PACKAGES, "cpu")]
+    session.run("python", "-m", "pytest", rows, "-k", "pytorch", *options, *session.posargs)
 
 
 @nox.session
