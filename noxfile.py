@@ -290,7 +290,8 @@ def oracle(session):
 def isolation(session, resolution):
     """Test each wheel outside the checkout, with the newest or oldest that it declares.
 
-    With the newest, the session `tests` has run the tables of cases already.
+    With the newest, the session `tests` has run the tables of cases already, and all tests of the
+    packages that require nothing else there: of these, only those of the package as such are left.
     """
     session.install("uv")
     start = session.python or sys.executable
@@ -323,9 +324,12 @@ def isolation(session, resolution):
             session.chdir(home)
             settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
             settings += pytest_options(with_siblings(package), "cpu")
+            chosen = ["tests"]
             if resolution == "highest":
                 settings += [f"--ignore=tests/{name}.py" for name in TABLES]
-            pytest = [*isolated, "-m", "pytest", *settings, *PARALLEL, "tests", *session.posargs]
+                if "nn-tensor" not in with_siblings(package):
+                    chosen = ["tests/test_package.py"]
+            pytest = [*isolated, "-m", "pytest", *settings, *PARALLEL, *chosen, *session.posargs]
             session.run(*pytest, external=True)
 
 
