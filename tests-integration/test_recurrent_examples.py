@@ -39,7 +39,7 @@ def test_forecast_is_better_than_the_mean(load_example, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     module = load_example("forecast")
     figure = tmp_path / "forecast.png"
-    error = module.main(["--steps", "200", "--horizon", "10", "--figure", str(figure)])
+    error = module.main(["--steps", "60", "--horizon", "10", "--figure", str(figure)])
     assert error < 0.7
     assert figure.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(SystemExit):
