@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 import pytest
 from nn_tensor import Tensor, grad
-from nn_tensor.extend import op
+from nn_tensor.extend import empty_aligned, op, small_buffers
 from nn_tensor.testing import gradcheck, ops_of
 
 
@@ -291,3 +292,23 @@ def test_calls_with_and_without_the_fast_path_record_the_same(call: str) -> None
 def test_methods_name_the_operation_and_not_a_class() -> None:
     with pytest.raises(TypeError, match=r"^sum\(x: float32 \(2,\)\S* .*'dim'"):
         leaf(1, 2).sum(dim=0)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 5)])
+@pytest.mark.parametrize(("offset", "unit"), [(0, 64), (16, 64), (1040, 4096)])
+def test_aligned_arrays_begin_where_they_were_asked_to(
+    shape: tuple[int, ...], offset: int, unit: int
+) -> None:
+    x = empty_aligned(shape, np.float64, offset, unit)
+    assert x.shape == shape
+    assert x.dtype == np.float64
+    assert x.flags.c_contiguous
+    assert not x.size or x.ctypes.data % unit == offset
+
+
+def test_buffers_have_their_size_again_after_an_error() -> None:
+    size = np.getbufsize()
+    with contextlib.suppress(ZeroDivisionError), small_buffers():
+        assert np.getbufsize() < size
+        raise ZeroDivisionError
+    assert np.getbufsize() == size

@@ -174,6 +174,19 @@ def test_relu_of_many_elements(size: int, dtype: str) -> None:
         assert out.base is None
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "longdouble"])
+def test_gradient_of_relu_of_many_elements(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    g, y = rng.normal(size=(2, 150_000)).astype(dtype)
+    y[::3], y[::5], y[::7], y[::11], g[::13], g[::17] = 0, -0.0, np.nan, np.inf, np.inf, np.nan
+    wanted = np.where(y > 0, g, 0)
+    for x, out in ((g, y), (g.reshape(300, 500), y.reshape(300, 500)), (g[::-1], y[::-1])):
+        found = mask_by_sign.reference(np, x, out)
+        like = wanted[::-1] if x.strides[0] < 0 else wanted.reshape(x.shape)
+        np.testing.assert_array_equal(found, like, strict=True)
+        assert found.base is None
+
+
 class TestAddAt:
     """On CUDA rows are added in their order, so that every run gives the same bits."""
 

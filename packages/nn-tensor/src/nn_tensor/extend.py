@@ -64,6 +64,7 @@ from nn_tensor._kernel import Kernel, compile_parts, kernel, refuse_compiled_ker
 from nn_tensor._kernel_jobs import kernel_job
 from nn_tensor._matrix_product import is_large_product, matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
+from nn_tensor._numpy_memory import empty_aligned, small_buffers
 from nn_tensor._numpy_steps import Step, numpy_steps
 from nn_tensor._observe import Observer, current_observer, external, observe
 from nn_tensor._op import op
@@ -113,6 +114,7 @@ __all__ = [
     "device_of",
     "device_scope",
     "dropout_mask",
+    "empty_aligned",
     "external",
     "gradient_of",
     "has_graph",
@@ -141,6 +143,7 @@ __all__ = [
     "relu_gradient",
     "set_array",
     "set_gradient",
+    "small_buffers",
     "write_array",
     "xp_for",
 ]

@@ -472,17 +472,21 @@ _INTEGERS: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}  # by size i
 
 
 @kernel
-def select(xp: Any, x: Any, mask: Any) -> Any:
-    """Return the floating `x` where the boolean `mask` holds and 0 elsewhere, broadcasting."""
+def select(xp: Any, x: Any, mask: Any, out: Any = None) -> Any:
+    """Return the floating `x` where the boolean `mask` holds and 0 elsewhere, broadcasting.
+
+    The reference writes into `out`, if it is given and elements have a size of integers.
+    """
     integers = _INTEGERS.get(x.itemsize)
     if integers is None:
         return xp.where(mask, x, 0)
     # the bits of any number, as an integer, times 1 or 0; `where` takes ten times as long, for it
     # guesses what the next element of the mask is
-    shape = x.shape if x.shape == mask.shape else np.broadcast_shapes(x.shape, mask.shape)
-    out = xp.empty(shape, x.dtype)  # not a view, which the backward pass would copy
+    if out is None:
+        shape = x.shape if x.shape == mask.shape else np.broadcast_shapes(x.shape, mask.shape)
+        out = xp.empty(shape, x.dtype)  # not a view, which the backward pass would copy
     bits = out.view(integers)
-    xp.copyto(bits, mask)
+    bits[...] = mask
     bits *= x.view(integers)
     return out
 
