@@ -539,7 +539,7 @@ def test_a_bias_that_is_another_number_than_zero():
         scale_and_shift(ones(4, 6), ones(6), 1.5)
 
 
-@pytest.mark.parametrize("length", [3, 50])
+@pytest.mark.parametrize("length", [3, 50, 600])
 @pytest.mark.parametrize("bias", ["float32", "float64", None])
 @pytest.mark.parametrize("center", [True, False])
 def test_layer_norm_of_large_matrices_by_the_reference(center, bias, length, rng, monkeypatch):
@@ -551,11 +551,12 @@ def test_layer_norm_of_large_matrices_by_the_reference(center, bias, length, rng
     results = []
     for near in (1 << 19, 0):  # the matrix as a whole, and in blocks of some rows
         monkeypatch.setattr(layer_norm, "_NEAR", near)
-        monkeypatch.setattr(layer_norm, "_BLOCK", 20)
+        monkeypatch.setattr(layer_norm, "_BLOCK", near or 20)
         out, normal, inverse = forward(np, x, weights, shift, 1e-5, center)
         gradients = backward(np, g, normal, inverse, weights, center)
         results.append([out, normal, inverse, *gradients])
-    assert len(layer_norm._blocks(np, x)) == {3: 3, 50: 17}[length]
+    assert np.getbufsize() == 8192
+    assert len(layer_norm._blocks(np, x, weights)) == {3: 2, 50: 17, 600: 17}[length]
     for number, (whole, blocks) in enumerate(zip(*results, strict=True)):
         assert whole.dtype == blocks.dtype
         if number < 3:  # the gradients have sums in another order

@@ -5,12 +5,20 @@ Both in one pass over each row read and write less memory than one after the oth
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
-from nn_tensor.extend import accumulation_dtype, array_module, kernel, op
+from nn_tensor.extend import (
+    accumulation_dtype,
+    array_module,
+    empty_aligned,
+    kernel,
+    op,
+    small_buffers,
+)
 
 from nn_layers.ops.normalization import inverse_deviation, standardize, standardize_gradient
 from nn_layers.ops.normalization_by_row import (
@@ -29,8 +37,9 @@ __all__ = [
 
 Array = Any
 
-# Elements. Up to the first number blocks save nothing, and in smaller ones the calls take time.
-_NEAR, _BLOCK = 1 << 19, 1 << 17
+# Elements. In smaller blocks the calls take time; of short rows they save nothing up to the second.
+_BLOCK, _NEAR = 1 << 16, 1 << 19
+_LONG = 2048, 16384  # bytes of rows that NumPy does better not copy into buffers
 
 
 @op(keeps=("normal", "inverse"), precision="full")
@@ -114,22 +123,39 @@ def standardize_and_scale_forward(
 ) -> tuple[Array, Array, Array]:
     """Return rows standardized, scaled and shifted; and the results of `layer_norm_forward`."""
     given = weights, bias, epsilon, center
-    if not (blocks := _blocks(xp, x)):
+    if not (blocks := _blocks(xp, x, weights, bias)):
         return _forward(xp, x, *given)
     dtypes = [a.dtype for a in (x, weights, bias) if a is not None]
     arrays = np.empty(x.shape, np.result_type(*dtypes)), np.empty_like(x)
-    inverses = [_forward(xp, x[rows], *given, *(a[rows] for a in arrays))[2] for rows in blocks]
+    with _buffers(x, weights, bias):
+        inverses = [_forward(xp, x[rows], *given, *(a[rows] for a in arrays))[2] for rows in blocks]
     return *arrays, np.concatenate(inverses)
 
 
-def _blocks(xp: Any, x: Array) -> list[slice]:
+def _are_long(x: Array, *others: Array | None) -> bool:
+    """Return whether the rows are long, and nothing is converted to another dtype."""
+    if not _LONG[0] <= x.shape[1] * x.itemsize <= _LONG[1]:
+        return False
+    return all(a is None or a.dtype == x.dtype for a in others)
+
+
+def _buffers(*arrays: Array | None) -> Any:
+    return small_buffers() if _are_long(*arrays) else contextlib.nullcontext()
+
+
+def _blocks(xp: Any, x: Array, *others: Array | None) -> list[slice]:
     """Return rows that NumPy passes over together, so that all passes but the first find them near.
 
     None of a matrix that is near as a whole.
     """
-    if xp is not np or x.size <= _NEAR:
+    if xp is not np or x.size <= _BLOCK:
         return []
-    height = max(1, _BLOCK // x.shape[1])
+    size = _BLOCK
+    if not _are_long(x, *others):
+        if x.size <= _NEAR:
+            return []
+        size *= 2
+    height = max(1, size // x.shape[1])
     return [slice(start, start + height) for start in range(0, len(x), height)]
 
 
@@ -170,14 +196,19 @@ def standardize_and_scale_backward(
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of `standardize_and_scale_forward` for `x`, `weights` and bias."""
     column = weights.astype(g.dtype, copy=False)[:, None] / max(1, weights.size)
-    if not (blocks := _blocks(xp, g)):
-        return _backward(xp, g, normal, inverse, weights, column, center)
+    arrays = g, normal, inverse, weights
+    if not (blocks := _blocks(xp, *arrays)):
+        return _backward(xp, *arrays, column, center)
     result = np.empty(g.shape, np.result_type(g, weights))
+    block = g[blocks[0]].shape
+    products, parts = empty_aligned(block, g.dtype), empty_aligned(block, result.dtype)
     for_weights = total = 0
-    for rows in blocks:
-        given = g[rows], normal[rows], inverse[rows], weights, column, center
-        _, *sums = _backward(xp, *given, result[rows])
-        for_weights, total = for_weights + sums[0], total + sums[1]
+    with _buffers(*arrays):
+        for rows in blocks:
+            given = g[rows], normal[rows], inverse[rows], weights, column, center
+            count = len(given[0])
+            _, *sums = _backward(xp, *given, result[rows], products[:count], parts[:count])
+            for_weights, total = for_weights + sums[0], total + sums[1]
     return result, for_weights, total
 
 
@@ -190,18 +221,23 @@ def _backward(
     column: Array,
     center: bool,
     out: Array | None = None,
+    products: Array | None = None,
+    parts: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Return the gradients for some rows; with `out`, the first one is written there."""
+    """Return the gradients for some rows; with `out`, the first one is written there.
+
+    Into `products` and `parts` is written what is computed on the way.
+    """
     # sums and means are products with a vector, which takes less time than sums over an axis
     ones = xp.ones(len(g), g.dtype)
-    product = g * normal
-    for_weights, total = ones @ product, ones @ g
-    shift = xp.multiply(normal, product @ column, out=product)
+    products = xp.multiply(g, normal, out=products)
+    for_weights, total = ones @ products, ones @ g
+    shift = xp.multiply(normal, products @ column, out=products)
     if center:
         shift += g @ column
-    out = xp.multiply(g, weights, out=out)
-    out -= shift
-    out *= inverse
+    parts = xp.multiply(g, weights, out=parts)
+    parts -= shift
+    out = xp.multiply(parts, inverse, out=parts if out is None else out)
     return out, for_weights, total
 
 
