@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from nn_optim import SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSprop
-from nn_optim._group import _divide
+from nn_optim._tables import _divide
 from nn_optim.extend import option
 from nn_tensor import Tensor, ones, randn, use_kernels, zeros
 from nn_tensor.extend import check_number
@@ -336,21 +336,54 @@ def test_a_rule_that_overrides_another_gets_its_parameters_one_by_one():
 
 @pytest.mark.parametrize(("kind", "options"), KINDS)
 def test_small_parameters_are_updated_by_one_call(kind, options, monkeypatch):
-    sizes, rule = [], kind.rule
+    sizes, function = [], kind.rule._translation.numpy_function
 
-    class Watched:
-        state, options = rule.state, rule.options
+    def watched(parameter, *arguments):
+        sizes.append(parameter.size)
+        function(parameter, *arguments)
 
-        def __call__(self, xp, parameter, *arguments):
-            sizes.append(parameter.size)
-            rule(xp, parameter, *arguments)
+    monkeypatch.setattr(kind.rule._translation, "numpy_function", watched)
+    with use_kernels("reference"):
+        train(kind([leaf(3), leaf(20000), leaf(2, 2)], **options), 1)
+    assert 7 in sizes
+    assert sum(sizes) == 7 + 20000
+    assert len(sizes) <= 3  # with those before the first line of the cache
 
-        def loop_for_several(self, dtype, state):
-            return None  # as where no compiled kernels run
 
-    monkeypatch.setattr(kind, "rule", Watched())
-    train(kind([leaf(3), leaf(20000), leaf(2, 2)], **options), 1)
-    assert sorted(sizes) == [7, 20000]
+def displaced(*shapes, dtype="float32"):
+    """Return parameters that begin one element after those of NumPy."""
+    found = [leaf(*shape, dtype=dtype) for shape in shapes]
+    for x in found:
+        x.data = np.concatenate([np.zeros(1, dtype), x.data.reshape(-1)])[1:].reshape(x.shape)
+    return found
+
+
+@pytest.mark.parametrize(("kind", "options"), [*KINDS, (Adam, {"amsgrad": True}), (SGD, {})])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_blocks_of_numpy_have_the_bits_of_the_rule(kind, options, dtype):
+    class Written(kind):
+        def update(self, parameter, gradient, state, options):
+            arrays = parameter, gradient, *map(state.get, self.rule.state)
+            self.rule.function(*arrays, *self._values(options, state.step))
+
+    shapes = [(3,), (), (0,), (201, 333), (2, 5), (170, 100)]
+    optimizers = [k(displaced(*shapes, dtype=dtype), lr=0.1, **options) for k in (kind, Written)]
+    with use_kernels("reference"):
+        for optimizer in optimizers:
+            train(optimizer, 2, without=(1,))
+            train(optimizer, 2, seed=1)
+    assert_equal(*map(values, optimizers))
+
+
+def test_other_kernels_go_on_with_the_same_state():
+    mixed, alone = (Adam(displaced((300, 100), (3,), (2, 2)), lr=0.1) for _ in range(2))
+    for seed, choice in enumerate(["reference", "auto", "reference", "auto"]):
+        with use_kernels(choice):
+            train(mixed, 2, seed)
+        with use_kernels("reference"):
+            train(alone, 2, seed)
+    for found, wanted in zip(values(mixed), values(alone), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 # The compiled loop over all parameters
@@ -409,7 +442,8 @@ def test_parts_of_a_compiled_step_hold_each_element_once(sizes):
         assert np.diff(slices[first:last, 1:]).sum() <= 8192
 
 
-def test_gradients_of_any_layout_and_dtype_are_read(compiled):
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_gradients_of_any_layout_and_dtype_are_read(kernels):
     base = np.arange(12, dtype=np.float32).reshape(3, 4)
     fixed = base.copy()
     fixed.flags.writeable = False
@@ -419,7 +453,8 @@ def test_gradients_of_any_layout_and_dtype_are_read(compiled):
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = zeros(3, 4)
         parameter.grad.data = gradient
-    SGD(parameters, lr=0.5).step()
+    with use_kernels(kernels):
+        SGD(parameters, lr=0.5).step()
     for parameter, gradient in zip(parameters, gradients, strict=True):
         np.testing.assert_array_equal(parameter.numpy(), np.float32(-0.5) * gradient)
 
@@ -443,14 +478,17 @@ def test_a_step_after_loading_can_be_undone(kernels, shapes):
         train(optimizer, 1)  # which still works
 
 
-def test_a_gradient_of_another_shape_is_refused_before_any_update(compiled):
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_a_gradient_of_another_shape_is_refused_before_any_update(kernels):
     parameters = [ones(3, requires_grad=True), ones(4, requires_grad=True)]
     optimizer = Adam(parameters)
-    train(optimizer, 1)
-    before = values(optimizer)
-    parameters[1].grad.data = np.ones(1, np.float32)
-    with pytest.raises(ValueError, match=r"parameters\[1\]: expected shape \(4,\), got a gradient"):
-        optimizer.step()
+    message = r"parameters\[1\]: expected shape \(4,\), got a gradient"
+    with use_kernels(kernels):
+        train(optimizer, 1)
+        before = values(optimizer)
+        parameters[1].grad.data = np.ones(1, np.float32)
+        with pytest.raises(ValueError, match=message):
+            optimizer.step()
     assert_equal(values(optimizer), before)
     assert optimizer.state_dict()["0.step"] == 1
 

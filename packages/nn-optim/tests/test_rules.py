@@ -138,7 +138,7 @@ def test_cpu_implementation_as_plain_python(kind, state, options, dtype):
 @pytest.mark.parametrize(("kind", "state", "options"), KERNELS)
 def test_calls_of_numpy_give_the_bits_of_the_rule(kind, state, options, dtype, monkeypatch):
     monkeypatch.setattr("nn_optim._update_rule._FEW", 3)
-    monkeypatch.setattr("nn_optim._update_rule._BLOCK_SIZE", 64)
+    monkeypatch.setattr("nn_optim._blocks._SIZE", 64)
     rng = np.random.default_rng(0)
     arrays = [kept and rng.random(150).astype(dtype) for kept in (1, 1, *state)]
     others = [array if array is None else array.copy() for array in arrays]
@@ -150,7 +150,7 @@ def test_calls_of_numpy_give_the_bits_of_the_rule(kind, state, options, dtype, m
     )
     kind.rule.reference(np, *arrays, *options)
     written(*others, *options)
-    assert len(called) == 3
+    assert len(called) in (3, 4)  # with those before the first line of the cache
     for array, other in zip(arrays, others, strict=True):
         if array is not None:
             np.testing.assert_array_equal(array, other, strict=True)

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ctypes import addressof, c_char
 from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import (
     array_module,
-    array_of,
     current_observer,
     device_of,
     device_scope,
-    gradient_of,
     mark_dirty,
     put,
 )
 
 from nn_optim._options import Option, Options
 
-__all__ = [
-    "AddressTable",
-    "Array",
-    "FlatBuffer",
-    "Group",
-    "State",
-    "check_parameters",
-    "check_tensors",
-]
+__all__ = ["SMALL", "Array", "Group", "State", "check_parameters", "check_tensors"]
 
 # Up to this size, calling NumPy for each array costs more than copying it to a buffer and back.
-_SMALL = 16384
-
-_PAGE = 4096  # bytes
-
-_PART = 8192  # elements that a thread updates at a time
+SMALL = 16384
 
 _IN_LOOPS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -65,12 +50,12 @@ class State(dict[str, Array]):
         self.clear()
         self.update(arrays)
         self.step = step
-        self.buffer: AddressTable | FlatBuffer | None = None
+        self.table: Any = None  # that of all parameters that are updated together
         self.array: Array = None  # that of the parameter, after `prepare`
         self._initial: dict[str, float] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "buffer": None, "array": None}
+        return {**vars(self), "table": None, "array": None}
 
     def compute_dtype(self) -> np.dtype[Any]:
         """Return the dtype of an update: squares of gradients leave the range of float16."""
@@ -109,7 +94,7 @@ class State(dict[str, Array]):
         self.batch: Any = None
         if type(parameter) is not np.ndarray and parameter.flags.c_contiguous:
             self.batch = device_of(parameter), parameter.dtype
-        elif type(parameter) is np.ndarray and parameter.size <= _SMALL:
+        elif self.looped or (type(parameter) is np.ndarray and parameter.size <= SMALL):
             self.batch = dtype
 
     def snapshot(self) -> Callable[[], None]:
@@ -129,8 +114,8 @@ class State(dict[str, Array]):
 
         return restore
 
-    def apply(self, update: Update, options: Options, states: Sequence[State]) -> None:
-        """Update the parameter; `states` is this one."""
+    def apply(self, update: Update, options: Options) -> None:
+        """Update the parameter."""
         self.step += 1
         with device_scope(self.array):
             parameter = self.array.astype(self.dtype, order="C", copy=False)
@@ -144,181 +129,6 @@ class State(dict[str, Array]):
         """Return the arrays of an update on a device, contiguous, those of the state by `names`."""
         gradient = array_module(self.array).ascontiguousarray(self.parameter.grad.data)
         return [self.array, gradient, *map(self.get, names)]
-
-
-class AddressTable:
-    """Where the arrays of several parameters are in memory, for a compiled loop over all of them.
-
-    Parameters and state are where they were in the step before, so only the addresses of the
-    gradients are looked up in each.
-
-    Args:
-        states: those of the parameters, contiguous and of one dtype.
-        names: the names of the state arrays.
-    """
-
-    def __init__(self, states: Sequence[State], names: Sequence[str]) -> None:
-        self._kept: list[list[Array]] = []  # as long as the addresses are
-        for state in states:
-            for number, name in enumerate(names, 1):
-                state[name] = _placed(state[name], number, state.array)
-            self._kept.append([state.array, *(state[name] for name in names)])
-            state.buffer = self
-        self._shapes = [state.array.shape for state in states]
-        self._dtype = states[0].array.dtype
-        self._parameters = [state.array for state in states]
-        self._addresses = np.zeros((len(states), 2 + len(names)), np.int64)
-        self._gradients = self._addresses[:, 1]
-        for row, arrays in zip(self._addresses, self._kept, strict=True):
-            parameter, *others = map(_address, arrays)
-            row[:] = parameter, 0, *others
-        self._size = sum(array.size for array in self._parameters)
-        self._slices, self._firsts = _divide([array.size for array in self._parameters])
-        self._rule: Any = None
-
-    @classmethod
-    def of(cls, states: Sequence[State], names: Sequence[str]) -> AddressTable:
-        """Return the table of these states, the one of the step before if it holds no others."""
-        table = states[0].buffer
-        if type(table) is AddressTable and len(table._kept) == len(states):
-            for state in states:
-                if state.buffer is not table:
-                    return cls(states, names)
-            return table
-        return cls(states, names)
-
-    def fits(self, states: Sequence[State], initial: dict[str, float]) -> bool:
-        """Return whether all `states` are as in the step before, and have a gradient."""
-        step = states[0].step
-        if len(states) != len(self._parameters) or states[0]._initial != initial:
-            return False
-        for state, array in zip(states, self._parameters, strict=True):
-            parameter = state.parameter
-            if state.buffer is not self or state.step != step or not array.flags.writeable:
-                return False
-            if array_of(parameter) is not array or gradient_of(parameter) is None:
-                return False
-        return True
-
-    def apply(
-        self, rule: Callable[..., Any], options: Sequence[Any], states: Sequence[State]
-    ) -> None:
-        """Update the parameters of `states`, those of which this is the table.
-
-        Args:
-            rule: the compiled rule, to be bound to its arguments.
-            options: the options of the rule.
-        """
-        if rule is not self._rule:
-            self._rule, self._options = rule, np.empty(len(options))
-            self._step = rule((self._addresses, self._options, self._slices, self._firsts))
-        self._options[:] = options
-        copies = []
-        for n, state in enumerate(states):
-            gradient = gradient_of(state.parameter)
-            if gradient.shape != self._shapes[n]:
-                shapes = f"{self._shapes[n]}, got a gradient of {gradient.shape}"
-                raise ValueError(f"parameters[{state.position}]: expected shape {shapes}")
-            if gradient.dtype != self._dtype:
-                gradient = gradient.astype(self._dtype)
-                copies.append(gradient)
-            try:  # the fastest way to an address, but for arrays in another order or read-only
-                self._gradients[n] = addressof(c_char.from_buffer(gradient))
-            except (TypeError, ValueError):
-                copies.append(gradient := gradient.copy("C"))
-                self._gradients[n] = _address(gradient)
-        self._step(len(self._firsts) - 1, self._size)  # about a nanosecond an element
-        for state in states:
-            state.step += 1
-        mark_dirty(*self._parameters)
-
-
-def _divide(sizes: Sequence[int]) -> tuple[Array, Array]:
-    """Divide arrays into slices, and these into parts of about equal numbers of elements.
-
-    Returns:
-        For each slice the number of the array, its first element and its end; for each part its
-        first slice, and at the end the number of slices.
-    """
-    slices: list[tuple[int, int, int]] = []
-    firsts, room = [0], _PART
-    for number, size in enumerate(sizes):
-        for start in range(0, size, _PART):
-            stop = min(start + _PART, size)
-            if stop - start > room:
-                firsts.append(len(slices))
-                room = _PART
-            slices.append((number, start, stop))
-            room -= stop - start
-    return np.array(slices, np.int64).reshape(-1, 3), np.array([*firsts, len(slices)])
-
-
-def _placed(array: Array, number: int, parameter: Array) -> Array:
-    """Return a state array where a loop reads and writes it together with its parameter fastest.
-
-    It begins as far into a line of the cache as the parameter, so that no vector crosses two lines,
-    and elsewhere in a page of memory: the processor takes equal places in pages for one address.
-    """
-    wanted = (_address(parameter) + number * (_PAGE // 4)) % _PAGE
-    if array.flags.carray and (array.nbytes < _PAGE or _address(array) % _PAGE == wanted):
-        return array
-    memory = np.empty(array.nbytes + _PAGE, np.uint8)
-    start = (wanted - _address(memory)) % _PAGE
-    placed = memory[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
-    placed[...] = array
-    return placed
-
-
-def _address(array: Array) -> int:
-    return int(array.__array_interface__["data"][0])
-
-
-class FlatBuffer(State):
-    """Copies of several small parameters and of their gradients, concatenated.
-
-    Calling NumPy takes longer than computing a thousand elements. The arrays of the states become
-    views of those of the buffer; parameters and gradients are copied at each update.
-    """
-
-    def __init__(self, states: Sequence[State]) -> None:
-        super().__init__()
-        self._shapes = [state.parameter.shape for state in states]
-        size = sum(state.parameter.size for state in states)
-        self._row, self._gradient = np.empty((2, size), states[0].dtype)
-        self._parameters, self._gradients = self._split(self._row), self._split(self._gradient)
-        for name in states[0]:
-            self[name] = np.empty_like(self._row)
-            for state, view in zip(states, self._split(self[name]), strict=True):
-                view[...] = state[name]
-                state[name] = view
-        for state in states:
-            state.buffer = self
-
-    @classmethod
-    def of(cls, states: Sequence[State]) -> FlatBuffer:
-        """Return the buffer of these states, the one of the step before if it holds no others."""
-        buffer = states[0].buffer
-        if type(buffer) is not FlatBuffer or len(buffer._shapes) != len(states):
-            return cls(states)
-        return buffer if all(state.buffer is buffer for state in states) else cls(states)
-
-    def _split(self, row: Array) -> list[Array]:
-        """Return consecutive views of `row` in the shapes of the parameters."""
-        stops = np.cumsum([np.prod(shape, dtype=int) for shape in self._shapes])
-        return [v.reshape(s) for v, s in zip(np.split(row, stops[:-1]), self._shapes, strict=True)]
-
-    def apply(self, update: Update, options: Options, states: Sequence[State]) -> None:
-        """Update the parameters of `states`, those of which this is the buffer."""
-        for view, state in zip(self._parameters, states, strict=True):
-            view[...] = state.array
-        for view, state in zip(self._gradients, states, strict=True):
-            view[...] = state.parameter.grad.data
-        self.step: int = states[0].step + 1
-        update(self._row, self._gradient, self, options)
-        for view, state in zip(self._parameters, states, strict=True):
-            state.array[...] = view
-            state.step = self.step
-        mark_dirty(*[state.array for state in states])
 
 
 class Group:

@@ -22,8 +22,9 @@ from nn_tensor.extend import (
     raise_deferred_errors,
 )
 
-from nn_optim._group import AddressTable, Array, FlatBuffer, Group, State, check_parameters
+from nn_optim._group import Array, Group, State, check_parameters
 from nn_optim._options import Configured, Options, argument, option
+from nn_optim._tables import AddressTable, BlockTable
 from nn_optim._update_rule import UpdateRule
 
 __all__ = ["Optimizer", "check_count"]
@@ -218,20 +219,15 @@ class Optimizer(Configured):
         for batches, options in ready:
             for (loop, _, step), states in batches.items():
                 array = states[0].array
-                if loop is not None and rule is not None:
-                    names = [name for name in rule.state if name in states[0]]
-                    AddressTable.of(states, names).apply(
-                        loop, self._values(options, step + 1), states
-                    )
-                elif (
-                    rule is not None
-                    and states[0].batch is not None
-                    and type(array) is not np.ndarray
-                ):
+                if rule is None or states[0].batch is None:
+                    states[0].apply(self.update, options)
+                elif type(array) is not np.ndarray:
                     self._update_on_device(states, options)
+                elif loop is not None:
+                    table = AddressTable.of(states, rule)
+                    table.apply(loop, self._values(options, step + 1), states)
                 else:
-                    updated = states[0] if len(states) == 1 else FlatBuffer.of(states)
-                    updated.apply(self.update, options, states)
+                    BlockTable.of(states, rule).apply(self._values(options, step + 1), states)
         if array is None:
             cure = "call backward() of a loss of the parameters that the optimizer was given"
             self._say("step: no parameter has a gradient, so nothing was changed; " + cure)
@@ -247,10 +243,10 @@ class Optimizer(Configured):
         The keys are a compiled loop or None, what else is common to them, and their step.
         """
         states = group._states
-        table = states[0].buffer
-        if rule is not None and type(table) is AddressTable and table.fits(states, initial):
+        table = states[0].table
+        if rule is not None and table is not None and table.fits(states, initial):
             loop = rule.loop_for_several(states[0].looped, initial)
-            if loop is not None:
+            if (loop is not None) == (type(table) is AddressTable):
                 return {(loop, None, states[0].step): states}
         loops: dict[Any, Any] = {None: None}
         batches: dict[Any, list[State]] = {}

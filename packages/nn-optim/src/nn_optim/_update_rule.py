@@ -14,17 +14,14 @@ from typing import Any
 import numpy as np
 from nn_tensor.extend import Kernel, compile_parts
 
+from nn_optim._aligned import LINE
+from nn_optim._blocks import Blocks, NumpyRule
 from nn_optim._multi_tensor import MultiTensorKernel
 from nn_optim._numpy_calls import NumpyCalls
 
 __all__ = ["UpdateRule", "update_rule"]
 
-# Elements. NumPy passes over its arrays once for each operation: block by block, all passes but
-# the first find their data in the cache; in smaller blocks the calls take time. Of few elements
-# the rule as written takes least.
-_BLOCK_SIZE, _FEW = 65536, 4096
-
-_LINE = 64  # bytes of a line of the cache
+_FEW = 4096  # elements, of which the rule as written takes least
 
 _CUDA_FUNCTIONS = {
     "np.abs": "T np_abs(T x) { return fabs(x); }",
@@ -77,28 +74,24 @@ class UpdateRule(Kernel):
 
         @functools.wraps(self.function)
         def reference(xp: Any, *arguments: Any) -> None:
-            first, translation = arguments[0], self._translation
+            first, gradient, *state = arguments[:count]
             if xp is not np or first.ndim != 1 or first.size <= _FEW:
                 return self.function(*arguments)
-            function, further, rows = self.function, arguments[count:], []
-            size = first.size
-            step = -(-size // -(-size // _BLOCK_SIZE))  # of blocks of about equal sizes
-            arrays = arguments[:count]
-            if (
-                translation is not None
-                and translation.calls.lines
-                and all(a is None or a.dtype == first.dtype for a in arrays)
-            ):
-                function = translation.numpy_function
-                further += translation.coefficients_as_arrays(further, first.dtype)
-                shape = len(translation.calls.rows), step
-                rows = list(np.empty(shape, first.dtype))
-            for start in range(0, size, step):
-                stop = min(size, start + step)
-                parts = (a if a is None else a[start:stop] for a in arrays)
-                function(*parts, *(row[: stop - start] for row in rows), *further)
+            dtypes = {a.dtype for a in (first, gradient, *state) if a is not None}
+            if len(dtypes) == 1:
+                rule = self.on_numpy(first.size, first.dtype)
+            else:
+                rule = NumpyRule(self.function, 0, None, first.size, first.dtype)
+            rule.set(*arguments[count:])
+            Blocks(rule, first, *state).update(gradient)
 
         return reference
+
+    def on_numpy(self, size: int, dtype: Any) -> NumpyRule:
+        """Return the rule for arrays of up to `size` elements and of one dtype."""
+        if self._translation is None or not self._translation.calls.lines:
+            return NumpyRule(self.function, 0, None, size, dtype)
+        return self._translation.on_numpy(size, dtype)
 
     def _one_by_one(self, xp: Any, tensors: Sequence[Sequence[Any]], *options: Any) -> None:
         """Update several parameters: the reference of `several`."""
@@ -111,7 +104,7 @@ class UpdateRule(Kernel):
                 parameter[...] = x
 
     def loop_for_several(
-        self, dtype: str, state: Iterable[str]
+        self, dtype: str | None, state: Iterable[str]
     ) -> Callable[[Sequence[Any]], Callable[[int, int], None]] | None:
         """Return the compiled rule for many parameters, or None where no compiled kernels run.
 
@@ -123,9 +116,9 @@ class UpdateRule(Kernel):
         - slices of the parameters: the number of the parameter, the first element, and the end;
         - for each part the number of its first slice, and that of all slices.
 
-        `dtype` is ``"f"`` or ``"d"``, NumPy's letters for float32 and float64.
+        `dtype` is ``"f"`` or ``"d"``, NumPy's letters for float32 and float64, or None for others.
         """
-        if self._translation is None:
+        if self._translation is None or dtype is None:
             return None
         return compile_parts(self._translation.source_for_several(dtype, tuple(state)))
 
@@ -225,15 +218,14 @@ class _Translation(ast.NodeTransformer):
 
     @functools.cached_property
     def numpy_function(self) -> Callable[..., None]:
-        """The rule as calls of NumPy: it takes the arrays, scratch, options and coefficients."""
-        arguments = *self.arrays, *self.calls.rows, *self.options, *self.coefficients.values()
+        """The rule as calls of NumPy: it takes the arrays, scratch memory and coefficients."""
+        arguments = *self.arrays, *self.calls.rows, *self.coefficients.values()
         return self._define(arguments, self.calls.lines, "<calls of NumPy>")
 
-    @functools.lru_cache(maxsize=8)  # noqa: B019 - a rule lives as long as its module
-    def coefficients_as_arrays(self, options: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
-        """Return the coefficients as arrays without axes, which NumPy takes faster than numbers."""
-        values = np.array(self._coefficient_values(*options), dtype)
-        return tuple(values[i, ...] for i in range(values.size))
+    def on_numpy(self, size: int, dtype: Any) -> NumpyRule:
+        """Return the rule as calls of NumPy for arrays of up to `size` elements."""
+        rows, numbers = len(self.calls.rows), self._coefficient_values
+        return NumpyRule(self.numpy_function, rows, numbers, size, dtype)
 
     @functools.cache  # noqa: B019 - a rule lives as long as its module
     def source_for_several(self, dtype: str, state: tuple[str, ...]) -> str:
@@ -258,7 +250,7 @@ class _Translation(ast.NodeTransformer):
             f" _row = _slices[3 * _slice] * {len(present)}",
             *(f" {name} = {pointer}(_addresses[_row + {n}])" for n, name in enumerate(present)),
             " _first, _end = _slices[3 * _slice + 1], _slices[3 * _slice + 2]",
-            f" _line = _first + -(_addresses[_row] + {size} * _first) % {_LINE} // {size}",
+            f" _line = _first + -(_addresses[_row] + {size} * _first) % {LINE} // {size}",
             " _line = np.uintp(min(_end, _line))",
             " for _start, _stop in ((np.uintp(_first), _line), (_line, np.uintp(_end))):",
             f"  for element in range(_start, _stop):\n{textwrap.indent(body, '   ')}",
