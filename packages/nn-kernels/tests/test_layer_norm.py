@@ -130,3 +130,17 @@ def test_what_is_left_to_the_reference():
     x, weights = np.zeros((4, 5), np.float32), np.zeros(5)
     assert scaled_layer_norm(x, weights, None, 0.1, True) is NotImplemented
     assert layer_norm(x.astype(np.float16), 0.1, True) is NotImplemented
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_without_rows_the_gradients_of_weights_and_bias_are_zero(dtype):
+    x, inverse, weights = np.ones((0, 64), dtype), np.ones((0, 1), dtype), np.ones(64, dtype)
+    for function in (
+        lambda: scaled_layer_norm_gradient(x, x, inverse, weights, True),
+        lambda: scale_rows_gradient(x, x, weights),
+    ):
+        junk = [np.full(64, np.nan, dtype) for _ in range(8)]
+        del junk  # memory that the sums may get
+        for_x, *sums = function()
+        assert for_x.shape == x.shape
+        assert not np.any(sums)

@@ -182,7 +182,10 @@ def _flat(*arrays: Any) -> list[Any]:
 
 
 def _divide(rows: int, count: int, dtype: Any) -> tuple[int, int]:
-    """Return the rows of a part and the number of parts: float64 is computed in one part."""
+    """Return the rows of a part and the number of parts: float64 is computed in one part.
+
+    There is a part where there are no rows: it writes the sums.
+    """
     parts = max(1, min(rows, rows * count // _BLOCK)) if dtype == _FLOAT32 else 1
     together = max(1, -(-rows // parts))
     return together, max(1, -(-rows // together))
