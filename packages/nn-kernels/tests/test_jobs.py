@@ -1,6 +1,7 @@
 """Kernels that consist of one job: it is found, and run again for other arrays."""
 
 import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -165,3 +166,50 @@ def test_what_is_not_just_a_job():
     assert found(in_place, x) is None
     classes = rng.integers(0, 20, 300)
     assert found(lambda: [*cross_entropy(x, classes, None, 0.0)], x, classes) is None  # it checks
+
+
+def test_a_copy_whose_values_make_no_difference():
+    """A job would read what was in it when it was looked at."""
+    x, w = np.ones((1100, 16), np.float32), np.ones((16, 64), np.float32)
+    bias = np.zeros(128, np.float32)[::2]
+    negative = np.full((512, 1024), -1, np.float32)[:, ::2]
+    for function, inputs in (
+        (lambda: [matmul.linear(x, w, bias)], (x, w, bias)),
+        (lambda: [relu(negative)], (negative,)),
+    ):
+        results = function()
+        if results[0] is NotImplemented:
+            pytest.skip("this processor leaves it to the reference")
+        assert job_of(function, inputs, results) is None
+
+
+def test_arrays_in_one_piece_of_memory():
+    whole = np.random.default_rng(0).standard_normal((1200, 100)).astype(np.float32)
+    x, w = whole[:1100, :16], whole[1:17, 20:84]  # between the elements of the first
+    y = x.copy()
+    for function, inputs, given in (
+        (lambda a, b: [matmul.matmul(a, b)], (x, w), whole[2:1102, 3:19]),
+        (lambda a, b: [softmax_gradient(a, b, 1)], (y, y.view()), y + 1),
+    ):
+        results = function(*inputs)
+        if results[0] is NotImplemented:
+            pytest.skip("this processor leaves it to the reference")
+        job = job_of(lambda f=function, a=inputs: f(*a), inputs, results)
+        assert job.inputs == [0, 1]
+        second = (given, w) if given.base is whole else (given, y)
+        job(*second, found := np.empty_like(results[0]))
+        assert same([found], function(*second))
+    # of two arrays that both hold what a job reads, any may be meant
+    assert job_of(lambda: [softmax(y[:8], 1)], (y, y.view()), [softmax(y[:8], 1)]) is None
+
+
+def test_a_job_keeps_no_array_that_it_was_found_with():
+    x = np.ones((300, 20), np.float32)
+    results = [softmax(x, 1)]
+    job = job_of(lambda: [softmax(x, 1)], [x], results)
+    run = job.bind(None, None)
+    kept = weakref.ref(x)
+    run(np.ones_like(x), np.empty_like(x))
+    del x
+    gc.collect()
+    assert kept() is None

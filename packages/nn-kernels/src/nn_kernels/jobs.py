@@ -47,9 +47,20 @@ class KernelJob:
 
     def __init__(self, run: Run, inputs: Sequence[int], layouts: Sequence[Any]) -> None:
         self.inputs = inputs
-        self._run, self._layouts = run, layouts
+        self._run, self._layouts = run._replace(arguments=()), layouts
         self._arguments = list(run.arguments)
         self._places: list[tuple[int, int, int]] = []  # argument, number of the array, offset
+
+    def place(self, places: Sequence[tuple[int, int, int]], scratch: Sequence[int]) -> None:
+        """Say which arguments are arrays to be given, and which nobody reads after the job.
+
+        Those of the call that was looked at are not kept.
+        """
+        self._places = [*places]
+        for place, _, _ in places:
+            self._arguments[place] = 0
+        for place in scratch:
+            self._arguments[place] = np.empty_like(self._arguments[place]).view(_Scratch)
 
     def bind(self, *arrays: Any) -> Callable[..., None]:
         """Return a function that runs the job for these arrays, whose addresses are looked up once.
@@ -83,16 +94,31 @@ class KernelJob:
         self.bind(*arrays)()
 
     def gives(self, arrays: Sequence[Any], results: Sequence[Any]) -> bool:
-        """Return whether the job writes the bits of results, whatever is in memory before."""
+        """Return whether the job writes the bits of results, whatever is in memory before.
+
+        It has to write all of its scratch memory too: what stays may be a copy of an array, whose
+        values happen to make no difference.
+        """
         scratch = [x for x in self._arguments if isinstance(x, _Scratch)]
+        wanted, written = [x.tobytes() for x in results], list[list[bytes]]()
         for fill in _FILLS:
             found = [np.empty_like(x) for x in results]
             for x in (*found, *scratch):
                 x[...] = np.full(x.itemsize, fill, np.uint8).view(x.dtype)[0]
             self(*arrays, *found)
-            if any(a.tobytes() != b.tobytes() for a, b in zip(found, results, strict=True)):
-                return False
-        return True
+            written.append([x.tobytes() for x in (*found, *scratch)])
+        return written[0] == written[1] and written[0][: len(wanted)] == wanted
+
+
+def _holders(x: Any, inputs: Sequence[Any]) -> list[int]:
+    """Return the numbers of the arrays in whose memory an array is: of one, if it is this itself.
+
+    The elements of one array may stand between those of another, and two may be views of one.
+    """
+    for number, a in enumerate(inputs):
+        if x is a:
+            return [number]
+    return [n for n, a in enumerate(inputs) if address(a) <= address(x) and _end(x) <= _end(a)]
 
 
 class _Scratch(np.ndarray[Any, Any]):
@@ -126,7 +152,7 @@ def job_of(
     if any(step < 0 for x in inputs for step in x.strides):
         return None
     _, others = runs_of(function)
-    written = {address(x): n for n, x in enumerate(arrays)}
+    written = {address(x): n for n, x in enumerate(arrays) if _end(x) - address(x) == x.nbytes}
     used: dict[int, int] = {}  # numbers of inputs, by their places among those of the job
     read: list[tuple[int, int, int]] = []
     filled: list[tuple[int, int, int]] = []
@@ -134,19 +160,24 @@ def job_of(
     for place, (x, other) in enumerate(zip(runs[0].arguments, others[0].arguments, strict=True)):
         if not isinstance(x, np.ndarray):
             continue
-        holds = [n for n, a in enumerate(inputs) if address(a) <= address(x) and _end(x) <= _end(a)]
-        if address(x) in written:
-            filled.append((place, written[address(x)], 0))
-        elif holds:
-            number = used.setdefault(holds[0], len(used))
-            read.append((place, number, address(x) - address(inputs[holds[0]])))
+        number = written.get(address(x))
+        if number is not None:
+            if _end(x) != _end(arrays[number]):
+                return None
+            filled.append((place, number, 0))
+        elif holders := _holders(x, inputs):
+            if len(holders) > 1:
+                return None
+            (holder,) = holders
+            number = used.setdefault(holder, len(used))
+            read.append((place, number, address(x) - address(inputs[holder])))
         elif x is not other:  # made by the kernel; a copy of an input is found out below
+            if x.dtype.kind != "f":  # a table of places in memory, perhaps: not to be filled
+                return None
             scratch.append(place)
     if {number for _, number, _ in filled} != set(range(len(results))):
         return None
     given = [inputs[n] for n in used]
     job = KernelJob(runs[0], list(used), [_layout(x) for x in (*given, *results)])
-    for place in scratch:
-        job._arguments[place] = np.empty_like(job._arguments[place]).view(_Scratch)
-    job._places = read + [(place, len(used) + n, offset) for place, n, offset in filled]
+    job.place(read + [(place, len(used) + n, offset) for place, n, offset in filled], scratch)
     return job if job.gives(given, results) else None
