@@ -496,3 +496,27 @@ def test_a_parameter_that_an_optimizer_holds_is_told_from_another():
             np.testing.assert_array_equal(fast(x, b).numpy(), plain(x, a).numpy())
             np.testing.assert_array_equal(other_w.numpy(), w.numpy())
     assert len(fast.explain().programs) == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2, 1), (3, 1, 2, 4), (1, 5, 1, 4), (2, 5, 3, 4)])
+def test_attention_whose_heads_stand_beside_each_other(shape):
+    """Its results have the axes of the queries in another order in memory, some of them of 1."""
+    rng = np.random.default_rng(0)
+    heads = [
+        Tensor(rng.standard_normal(shape), dtype=np.float32, requires_grad=True) for _ in range(3)
+    ]
+
+    def attend(x):
+        for head in heads:
+            head.grad = None
+        operands = [(head * x).swapaxes(1, 2) for head in heads]
+        result = nn_transformer.scaled_dot_product_attention(*operands)
+        (result * result).sum().backward()
+        return result.detach(), *(head.grad for head in heads)
+
+    fast = jit(attend)
+    for _ in range(4):
+        x = Tensor(rng.standard_normal(shape), dtype=np.float32)
+        for found, wanted in zip(fast(x), attend(x), strict=True):
+            assert found.shape == wanted.shape
+            assert found.numpy().tobytes() == wanted.numpy().tobytes()

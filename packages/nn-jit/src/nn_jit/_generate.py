@@ -147,7 +147,8 @@ class _Generator:
             if id(value) not in self.fixed:
                 self.names[id(value)] = f"{target}_{k}"
                 shape, dtype = self.bind("c", value.memory_shape), self.bind("c", value.dtype)
-                view = "" if value.contiguous else f".transpose({value.axes})"
+                in_order = value.axes == tuple(range(len(value.shape)))
+                view = "" if in_order else f".transpose({value.axes})"
                 self.lines.append(f"{target}_{k} = empty({shape}, {dtype}){view}")
         values, function = [*call.arguments, *call.results], call.function
         if call.job is not None:

@@ -40,7 +40,10 @@ class Value:
         self.contiguous = is_host and array.flags.c_contiguous
         self.axes: tuple[int, ...] | None = None
         if is_host:
-            order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+            # an axis of 1 has a stride too, which products look at
+            order = sorted(
+                range(array.ndim), key=lambda n: (-array.strides[n], array.shape[n] == 1)
+            )
             if array.transpose(order).flags.c_contiguous:
                 self.axes = tuple(sorted(range(array.ndim), key=order.__getitem__))
 
