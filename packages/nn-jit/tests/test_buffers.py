@@ -239,3 +239,17 @@ def test_kernels_that_are_one_job_are_replayed_as_that():
     (program,) = fast.explain().programs
     assert "softmax" not in program.source
     assert program.buffers >= 512 * 64 * 4
+
+
+def test_long_runs_of_elementwise_operations_are_several_functions():
+    pytest.importorskip("numba")
+
+    def step(x):
+        for _ in range(150):
+            x = x * 0.5 + 1.0
+        return x
+
+    fast, x = jit(step), Tensor(np.linspace(-3, 3, 50, dtype=np.float32))
+    for _ in range(4):
+        assert fast(x).numpy().tobytes() == step(x).numpy().tobytes()
+    assert 1 < len(fast.explain().programs[0].calls) < 10

@@ -10,6 +10,7 @@ from nn_jit._program import Call, Program, Value, values_in
 __all__ = ["fuse", "use_jobs"]
 
 _MOST = 32  # arguments of a compiled function
+_LONGEST = 100  # calls in it: the time to compile it grows faster than their number
 
 
 def fuse(program: Program) -> None:
@@ -36,6 +37,8 @@ def _is_fusable(call: Call) -> bool:
 
 
 def _fits(run: list[Call], call: Call) -> bool:
+    if len(run) == _LONGEST:
+        return False
     arguments = {id(value) for c in (*run, call) for value in c.inputs}
     arguments -= {id(c.results[0]) for c in run}
     shape = call.results[0].shape
