@@ -204,12 +204,12 @@ def test_arrays_in_one_piece_of_memory():
 
 
 def test_a_job_keeps_no_array_that_it_was_found_with():
-    x = np.ones((300, 20), np.float32)
-    results = [softmax(x, 1)]
-    job = job_of(lambda: [softmax(x, 1)], [x], results)
-    run = job.bind(None, None)
-    kept = weakref.ref(x)
-    run(np.ones_like(x), np.empty_like(x))
-    del x
+    def bound():
+        x = np.ones((300, 20), np.float32)
+        job = job_of(lambda: [softmax(x, 1)], [x], [softmax(x, 1)])
+        return job.bind(None, None), weakref.ref(x)
+
+    run, found_with = bound()
+    run(np.ones((300, 20), np.float32), np.empty((300, 20), np.float32))
     gc.collect()
-    assert kept() is None
+    assert found_with() is None
