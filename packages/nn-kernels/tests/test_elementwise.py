@@ -100,6 +100,13 @@ def test_results_that_later_stages_use_stand_in_memory_of_their_own():
     check(call.steps, [call.steps[2].result, w])
 
 
+def test_results_that_nobody_uses():
+    call, x = Recorder(), values((50,), np.float32)
+    call(np.exp, call(np.negative, x))
+    call(np.square, x)
+    check(call.steps, [call(np.tanh, call(np.multiply, x, 2.0))])
+
+
 def test_arrays_that_are_broadcast():
     call, x, row, column = Recorder(), values((6, 9), np.float32), values(9, np.float32), None
     column = values((6, 1), np.float32)
@@ -150,4 +157,14 @@ def test_a_loop_with_other_bits_is_not_trusted(monkeypatch):
     monkeypatch.setattr(
         _ufunc_loops, "compile_function", lambda _: lambda f, d, n, x, out: wrong(x, out=out)
     )
+    assert ufunc_loop.__wrapped__(np.tanh, np.dtype(np.float32)) is None
+
+
+def test_a_loop_with_other_bits_in_place_is_not_trusted(monkeypatch):
+    def run(function, data, count, x, out):
+        np.tanh(x, out=out)
+        if out is x:
+            out *= np.float32(1 + 1e-6)
+
+    monkeypatch.setattr(_ufunc_loops, "compile_function", lambda _: run)
     assert ufunc_loop.__wrapped__(np.tanh, np.dtype(np.float32)) is None

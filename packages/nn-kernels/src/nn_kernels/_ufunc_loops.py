@@ -76,7 +76,7 @@ def ufunc_loop(ufunc: np.ufunc, dtype: Any) -> tuple[int, int] | None:
     """Return the addresses of the loop of a function of one array, and of what it is given.
 
     None where the ufunc is not laid out in memory as expected, has no loop for the dtype, or where
-    the loop gives other bits than the ufunc.
+    the loop gives other bits than the ufunc, into another array or into the one that it reads.
     """
     kinds = f"{dtype.char}->{dtype.char}"
     if sys.implementation.name != "cpython" or kinds not in ufunc.types:
@@ -96,8 +96,9 @@ def ufunc_loop(ufunc: np.ufunc, dtype: Any) -> tuple[int, int] | None:
         for count in _SAMPLES:
             x = np.linspace(-2, 2, count, dtype=dtype)
             x[: count // 4] = [np.nan, np.inf, -0.0, -np.inf, 1e-40, 1e30, 0, 1][: count // 4]
-            out = np.empty_like(x)
-            run(function, data or 0, count, x, out)
-            if out.tobytes() != ufunc(x).tobytes():
-                return None
+            wanted, out = ufunc(x).tobytes(), np.empty_like(x)
+            for place in (out, x):
+                run(function, data or 0, count, x, place)
+                if place.tobytes() != wanted:
+                    return None
     return function, data or 0

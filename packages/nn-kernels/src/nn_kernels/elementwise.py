@@ -184,12 +184,13 @@ class _Writer:
         self.memory |= {id(x): f"y{n}" for n, x in enumerate(outputs)}
         for stage in reversed(self.stages):
             for _, step in stage:
-                self._place(step.result)
+                self._place(step)
 
-    def _place(self, value: Any) -> None:
-        """Choose where a result stands that other stages use."""
+    def _place(self, step: Any) -> None:
+        """Choose where a result stands that other stages use, or that a loop of NumPy's writes."""
+        value = step.result
         users = self.users.get(id(value), [])
-        if not users or id(value) in self.memory:
+        if id(value) in self.memory or (_text(step) and not users):
             return
         if len(users) == 1 and not _text(users[0]):  # the loop may write over what it reads
             self.memory[id(value)] = self.memory[id(users[0].result)]
