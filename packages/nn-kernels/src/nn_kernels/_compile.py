@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any
 
 import numba
 import numba.extending
 from numba import types
+from numba.core.compiler_lock import global_compiler_lock
 
 __all__ = ["Job", "compile_function", "intrinsic", "jit"]
 
@@ -74,9 +74,14 @@ class Job:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
 
-    @cached_property
-    def address(self) -> int:
-        """The address of the machine code."""
-        settings = {"sig": _JOB, "nopython": True, "error_model": "numpy"}
-        self._compiled = _decorate(numba.cfunc, self._function, settings)  # which owns the code
-        return int(self._compiled.address)
+    def __getattr__(self, name: str) -> Any:
+        """Return the address of the machine code: `address`, an attribute from then on."""
+        if name != "address":
+            raise AttributeError(name)
+        # No other lock: a thread that has this one may ask for an address.
+        with global_compiler_lock:
+            if "address" not in vars(self):
+                settings = {"sig": _JOB, "nopython": True, "error_model": "numpy"}
+                self._compiled = _decorate(numba.cfunc, self._function, settings)  # owns the code
+                self.address = int(self._compiled.address)
+            return self.address
