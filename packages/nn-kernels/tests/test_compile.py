@@ -1,17 +1,85 @@
-"""The addresses of jobs when several threads compile."""
+"""What compiled functions call, and the addresses of jobs when several threads compile."""
 
 import threading
 
-from nn_kernels._compile import Job
+import numpy as np
+import pytest
+from nn_kernels import _compile
+from nn_kernels._compile import Job, compile_function, subroutine
+from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.errors import TypingError
+
+
+@subroutine()
+def add(x, start, count, value):
+    for i in range(start, start + count):
+        x[i] += value
+
+
+@subroutine()
+def add_twice(x, count, value):
+    add(x, 0, count, value)
+    add(x, 0, count // 2, value)
+
+
+@subroutine("contract", returns=types.float64)
+def product_and_sum(x, y, z):
+    return x * y + z
+
+
+@subroutine(returns=types.UniTuple(types.int64, 2))
+def halves(n):
+    return n // 2, n - n // 2
+
+
+def run(x, y, count):
+    """Call subroutines with several types, directly and within another."""
+    add_twice(x, count, 1)
+    add(y, 1, 2, 1)
+    low, high = halves(count)
+    return product_and_sum(x[0], 2.0, low) + high
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_subroutines(dtype):
+    x, y = np.zeros(6, dtype), np.zeros(4, np.int64)
+    assert compile_function(run)(x, y, 5) == 2 * 2 + 2 + 3
+    np.testing.assert_array_equal(x, [2, 2, 1, 1, 1, 0])
+    np.testing.assert_array_equal(y, [0, 1, 1, 0])
+
+
+def test_a_subroutine_is_lowered_once_for_each_types_of_arguments(monkeypatch):
+    lower, lowered = _compile._lower, []
+
+    def count(context, library, function, signature, settings):
+        lowered.append(signature.args[0].dtype)
+        return lower(context, library, function, signature, settings)
+
+    monkeypatch.setattr(_compile, "_lower", count)
+    text = "def run(x, y):\n    add(x, 0, 1, 2.0)\n    add(y, 0, 1, 2)\n    add(x, 1, 1, 2.0)\n"
+    names = {"add": add}
+    exec(text, names)  # what no file has is not loaded from the cache
+    compile_function(names["run"])(np.zeros(2), np.zeros(2, np.int64))
+    assert lowered == [types.float64, types.int64]
+
+
+def test_a_subroutine_is_not_called_from_python():
+    with pytest.raises(NotImplementedError):
+        halves(3)
+
+
+def test_a_subroutine_of_other_types_raises_the_error_of_numba():
+    with pytest.raises(TypingError):
+        compile_function(run)(1.0, np.zeros(4, np.int64), 5)
 
 
 def first(a, part, thread):
-    a[0] = part
+    add_twice(np.zeros(3), 2, part)
 
 
 def second(a, part, thread):
-    a[1] = part
+    add_twice(np.zeros(3), 1, part)
 
 
 def test_a_thread_that_compiles_may_ask_for_an_address_that_others_wait_for():

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats, integers, unsigned_bytes
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._direct_plans import Plan, forward_plan, gradient_plans
 from nn_kernels._epilogue import NO_EPILOGUE, Epilogue, lower_bound, write_maxima
 from nn_kernels._planes import lay_out_sample, write_planes
@@ -41,7 +41,7 @@ _ROW_VECTORS = 8 if WIDE else 4
 _PREPARED = 3  # elements that are copied in a nanosecond
 
 
-@jit()
+@subroutine()
 def _multiply(  # type: ignore[no-untyped-def]
     weights, panel, panels, rows, taps, k0, count, planes, base, offsets, products, target0, step,
     vectors,
@@ -86,7 +86,7 @@ def _multiply(  # type: ignore[no-untyped-def]
             v += 1
 
 
-@jit()
+@subroutine()
 def _write(  # type: ignore[no-untyped-def]
     products, step, line, bias, out, first, count, height, width,
     row0, row_step, rows, column0, column_step, columns, index, pooled, bound,
@@ -124,7 +124,7 @@ def _write(  # type: ignore[no-untyped-def]
                     d += np.uintp(column_step)
 
 
-@jit()
+@subroutine()
 def _pack(  # type: ignore[no-untyped-def]
     w, sources, packed, part, taps, rows, panels, count, group_step, output_step, consecutive
 ):  # fmt: skip

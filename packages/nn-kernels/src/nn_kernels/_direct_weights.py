@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats, integers
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._planes import (
     PARTS,
     WRITE_PLANES,
@@ -40,7 +40,7 @@ _MAX_PARTS = 4  # which are added up
 _CACHED = 1 << 16  # elements of images that stay in the cache
 
 
-@jit()
+@subroutine()
 def _dots(  # type: ignore[no-untyped-def]
     g,
     g0,

@@ -13,8 +13,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core import types
 
-from nn_kernels._compile import jit
+from nn_kernels._compile import subroutine
 from nn_kernels._pairs import max_of_some_windows
 from nn_kernels._threads import address
 from nn_kernels._vectors import WIDE
@@ -43,13 +44,13 @@ class Epilogue(NamedTuple):
 NO_EPILOGUE = Epilogue()
 
 
-@jit()
+@subroutine(returns=types.float32)
 def lower_bound(relu):  # type: ignore[no-untyped-def]
     """Return the number that replaces what is not above it."""
     return np.float32(0) if relu else np.float32(-np.inf)
 
 
-@jit()
+@subroutine()
 def write_maxima(  # type: ignore[no-untyped-def]
     values, start, line, pairs, columns, bias, bound, out, index, target, end
 ):  # fmt: skip

@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba.core import types
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, intrinsic, jit
+from nn_kernels._compile import Job, intrinsic, subroutine
 from nn_kernels._threads import aligned, run
 from nn_kernels._vectors import VectorBuilder, index, pointer
 
@@ -120,7 +120,7 @@ def _copy(typing, x, source, count, out, target):  # type: ignore[no-untyped-def
     return signature, generate
 
 
-@jit()
+@subroutine()
 def write_planes(  # type: ignore[no-untyped-def]
     x, sample, channels, height, width, top, left, rows, columns, row_phases, column_phases,
     line, plane, planes, base,
@@ -151,7 +151,7 @@ def write_planes(  # type: ignore[no-untyped-def]
                     source += np.uintp(rows * width)
 
 
-@jit()
+@subroutine()
 def lay_out_sample(  # type: ignore[no-untyped-def]
     x, sample, channels, height, width, top, left, rows, columns, row_phases, column_phases,
     line, plane, size, planes,

@@ -17,7 +17,7 @@ from typing import Any
 from llvmlite import ir
 from numba.core import types
 
-from nn_kernels._compile import intrinsic, jit
+from nn_kernels._compile import intrinsic, subroutine
 from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
 
 __all__ = [
@@ -120,7 +120,7 @@ multiply_row = _panel_product(1, 1)
 multiply_row_wide = _panel_product(1, 8 if WIDE else 4)
 
 
-@jit()
+@subroutine()
 def multiply(vectors, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: ignore[no-untyped-def]
     """Multiply a panel by up to `VECTORS` vectors of columns."""
     if vectors == 3:

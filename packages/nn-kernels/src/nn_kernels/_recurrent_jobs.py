@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import types
 
 from nn_kernels._atomics import floats, integers
-from nn_kernels._compile import Job, intrinsic, jit
+from nn_kernels._compile import Job, intrinsic, jit, subroutine
 from nn_kernels._recurrent_rows import (
     gru_backward_row,
     gru_before_backward_end,
@@ -139,7 +139,7 @@ def panels(weights: Any) -> Any:
     return out
 
 
-@jit()
+@subroutine()
 def _multiply(x, x0, x_step, n, taps, weights, columns, product):  # type: ignore[no-untyped-def]
     """Write the product of `n` rows of x, or of `ROWS` of them, with weights in `panels`."""
     vectors = columns // LANES

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from nn_kernels._compile import jit
+from nn_kernels._compile import subroutine
 
 __all__ = [
     "gru_backward_row",
@@ -50,7 +50,7 @@ _Q = tuple(
 )
 
 
-@jit()
+@subroutine()
 def _tanh_over(x, n, scale):  # type: ignore[no-untyped-def]
     """Write scale * tanh(scale * x) + 1 - scale over x: the logistic function with a scale 1/2."""
     shift = x.dtype.type(1) - scale
@@ -69,7 +69,7 @@ def _tanh_over(x, n, scale):  # type: ignore[no-untyped-def]
             x[j] = scale * (a / b) + shift
 
 
-@jit()
+@subroutine()
 def lstm_forward_row(z, p, bias, old, cell, out, state):  # type: ignore[no-untyped-def]
     """Make gates of sums `z` and products `p`; write cell, its tangent `out`, hidden state."""
     size = len(old)
@@ -89,7 +89,7 @@ def lstm_forward_row(z, p, bias, old, cell, out, state):  # type: ignore[no-unty
         state[j] = o[j] * out[j]
 
 
-@jit()
+@subroutine()
 def lstm_backward_row(dh, dz, z, out, old, dc):  # type: ignore[no-untyped-def]
     """Write the gradient of the gates, and that of the cell before over `dc`."""
     size = len(old)
@@ -111,7 +111,7 @@ def lstm_backward_row(dh, dz, z, out, old, dc):  # type: ignore[no-untyped-def]
         dc[j] *= f[j]
 
 
-@jit()
+@subroutine()
 def gru_forward_row(z, p, bias, kept, old, state):  # type: ignore[no-untyped-def]
     """Make gates of sums `z` and products `p`; write what the reset gate scales, and the state."""
     size = len(old)
@@ -130,7 +130,7 @@ def gru_forward_row(z, p, bias, kept, old, state):  # type: ignore[no-untyped-de
         state[j] = new[j] + u[j] * (old[j] - new[j])
 
 
-@jit()
+@subroutine()
 def gru_backward_row(dh, dz, z, kept, old):  # type: ignore[no-untyped-def]
     """Write the gradients of the gates, and over `dh` that of the state before by the update."""
     size = len(old)
@@ -149,7 +149,7 @@ def gru_backward_row(dh, dz, z, kept, old):  # type: ignore[no-untyped-def]
         dh[j] *= u[j]
 
 
-@jit()
+@subroutine()
 def gru_before_forward_row(z, p, bias, kept, old):  # type: ignore[no-untyped-def]
     """Make reset and update gate, and write the state times the reset."""
     size = len(old)
@@ -160,7 +160,7 @@ def gru_before_forward_row(z, p, bias, kept, old):  # type: ignore[no-untyped-de
         kept[j] = z[j] * old[j]
 
 
-@jit()
+@subroutine()
 def gru_before_forward_end(z, p, bias, old, state):  # type: ignore[no-untyped-def]
     """Make the new state of its sum and the product `p`, and write the state."""
     size = len(old)
@@ -172,7 +172,7 @@ def gru_before_forward_end(z, p, bias, old, state):  # type: ignore[no-untyped-d
         state[j] = new[j] + u[j] * (old[j] - new[j])
 
 
-@jit()
+@subroutine()
 def gru_before_backward_row(dh, dz, z, old):  # type: ignore[no-untyped-def]
     """Write the gradients of update gate and new state, and over `dh` its part by the update."""
     size = len(old)
@@ -187,7 +187,7 @@ def gru_before_backward_row(dh, dz, z, old):  # type: ignore[no-untyped-def]
         dh[j] *= u[j]
 
 
-@jit()
+@subroutine()
 def gru_before_backward_end(dh, dz, p, z, old):  # type: ignore[no-untyped-def]
     """Write, from the gradient `p` of the state times the reset, that of the reset gate."""
     size = len(old)
@@ -201,7 +201,7 @@ def gru_before_backward_end(dh, dz, p, z, old):  # type: ignore[no-untyped-def]
         dh[j] += p[j] * z[j]
 
 
-@jit()
+@subroutine()
 def rnn_forward_row(state, p, tanh):  # type: ignore[no-untyped-def]
     """Make the state of its sum and the product `p`."""
     size = len(state)
@@ -215,7 +215,7 @@ def rnn_forward_row(state, p, tanh):  # type: ignore[no-untyped-def]
             state[j] = zero if state[j] < zero else state[j]
 
 
-@jit()
+@subroutine()
 def rnn_backward_row(dh, dz, state, tanh):  # type: ignore[no-untyped-def]
     """Write the gradient of the sum."""
     size = len(state)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numba.core import types
 
 from nn_kernels import _recurrent_shapes as shapes
-from nn_kernels._compile import compile_function
+from nn_kernels._compile import compile_function, subroutine
 from nn_kernels._recurrent_rows import (
     gru_backward_row,
     gru_forward_row,
@@ -15,14 +16,14 @@ from nn_kernels._recurrent_rows import (
 
 __all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
 
-_are_inside = compile_function(shapes.are_inside)
-_gru_backward_fits = compile_function(shapes.gru_backward_fits)
-_gru_forward_fits = compile_function(shapes.gru_forward_fits)
-_lstm_backward_fits = compile_function(shapes.lstm_backward_fits)
-_lstm_forward_fits = compile_function(shapes.lstm_forward_fits)
+_are_inside = subroutine(returns=types.boolean)(shapes.are_inside)
+_gru_backward_fits = subroutine(returns=types.boolean)(shapes.gru_backward_fits)
+_gru_forward_fits = subroutine(returns=types.boolean)(shapes.gru_forward_fits)
+_lstm_backward_fits = subroutine(returns=types.boolean)(shapes.lstm_backward_fits)
+_lstm_forward_fits = subroutine(returns=types.boolean)(shapes.lstm_forward_fits)
 
 
-@compile_function
+@subroutine()
 def _multiply(x, weights, columns, product):  # type: ignore[no-untyped-def]
     """Write a row times weights: for small ones faster than a call of a library."""
     taps = weights.shape[0]

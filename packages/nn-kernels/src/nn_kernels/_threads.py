@@ -28,9 +28,10 @@ from ctypes import c_size_t
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.core import types
 
 from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, jit, subroutine
 
 __all__ = [
     "POOLED",
@@ -51,7 +52,7 @@ _SHORT = 50_000  # nanoseconds: a shorter job is done by its caller before a wor
 _SHORT_FOR_AWAKE = 10_000  # the same where the workers are still polling after the job before
 
 
-@jit()
+@subroutine(returns=types.int64)
 def _take(state, thread, threads):  # type: ignore[no-untyped-def]
     for n in range(threads):
         place = _TICKETS + (thread + n) % threads * _LINE

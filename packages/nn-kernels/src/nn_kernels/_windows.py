@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._threads import run
 
 __all__ = [
@@ -61,7 +61,7 @@ def run_on_planes(
     run(job, (*arrays, *sizes, *numbers, int(pairs)), -(-planes // together))
 
 
-@jit()
+@subroutine()
 def fill_last_with_zeros(out, plane, height, width, zero):  # type: ignore[no-untyped-def]
     """Write zeros to the last row and column of a plane, where its height and width are odd."""
     start, stop = plane * height * width, (plane + 1) * height * width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from nn_kernels._compile import jit
+from nn_kernels._compile import subroutine
 from nn_kernels._epilogue import lower_bound, write_maxima
 from nn_kernels._planes import distance
 from nn_kernels._vectors import WIDE
@@ -28,7 +28,7 @@ __all__ = [
 COLUMNS = 32 if WIDE else 16  # of a block of products
 
 
-@jit()
+@subroutine()
 def transform_input(  # type: ignore[no-untyped-def]
     x, row0, row1, tile_rows, tile_columns, first, last, channels, height, width, top, left,
     lines, line, v, v_step, tiles,
@@ -56,7 +56,7 @@ def transform_input(  # type: ignore[no-untyped-def]
             input_columns(lines, 4 * t, 6 * line + 4 * t, line, v, (c - first) * tiles + t, v_step)
 
 
-@jit()
+@subroutine()
 def transform_gradient(  # type: ignore[no-untyped-def]
     g, row0, row1, tile_rows, tile_columns, first, last, count, rows, columns,
     lines, line, z, z_step, tiles,
@@ -75,7 +75,7 @@ def transform_gradient(  # type: ignore[no-untyped-def]
             gradient_columns(lines, 4 * t, line, z, (o - first) * tiles + t, z_step)
 
 
-@jit()
+@subroutine()
 def fill_last_with_zeros(v, v_step, channels, tiles, used):  # type: ignore[no-untyped-def]
     """Write zeros to the tiles from `used` on of the vector that it is part of."""
     end = (used + 15) // 16 * 16
@@ -85,7 +85,7 @@ def fill_last_with_zeros(v, v_step, channels, tiles, used):  # type: ignore[no-u
                 v[f * v_step + c * tiles + t] = 0
 
 
-@jit()
+@subroutine()
 def write_outputs(  # type: ignore[no-untyped-def]
     m, m_step, tiles, lines, line, bias, out, first, last, count,
     row0, row1, tile_rows, tile_columns, rows, columns, index, pooled, bound,

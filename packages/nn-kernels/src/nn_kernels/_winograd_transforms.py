@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numba.core import types
 
-from nn_kernels._compile import intrinsic, jit
+from nn_kernels._compile import intrinsic, subroutine
 from nn_kernels._products import ROWS
 from nn_kernels._vectors import LANES, ZERO, VectorBuilder, index, pointer
 
@@ -293,7 +293,7 @@ def _transform_sums(typing, du, du0, step, kernels):  # type: ignore[no-untyped-
     return signature, generate
 
 
-@jit()
+@subroutine()
 def transform_weights(  # type: ignore[no-untyped-def]
     w, outputs, channels, flip, group, first, last, u, step, panel
 ):
@@ -317,7 +317,7 @@ def transform_weights(  # type: ignore[no-untyped-def]
         _transform_kernels(kernels, 0, 9, flip, u, place, step, panel_step)
 
 
-@jit()
+@subroutine()
 def weight_gradient(  # type: ignore[no-untyped-def]
     du, start, step, parts, size, dw, outputs, channels, output, channel, blocks, width
 ):

@@ -12,7 +12,7 @@ import numpy as np
 
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, jit, subroutine
 from nn_kernels._threads import run
 
 __all__ = ["relu", "select_positive"]
@@ -21,7 +21,7 @@ _BLOCK = 1 << 14  # elements of a part, which stay in the cache
 _FEW = 1 << 17  # up to which NumPy is as fast as the hand-over
 
 
-@jit()
+@subroutine()
 def _relu_block(x, out, start, count):  # type: ignore[no-untyped-def]
     zero, start = np.float32(0), np.uintp(start)
     for i in range(np.uintp(count)):

@@ -40,6 +40,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.core import types
 
 from nn_kernels._atomics import float_of, floats, integers, unsigned_bytes
 from nn_kernels._attention_lanes import (
@@ -70,7 +71,7 @@ from nn_kernels._attention_plans import (
     plan_of,
     rounded,
 )
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._threads import run
 from nn_kernels._vectors import FUSED, LANES
 
@@ -83,7 +84,7 @@ _FEW = 2  # rows that are multiplied, or transposed, one by one
 _NONE, _ONE, _LANE = np.int64(0), np.int64(1), np.int64(LANES)
 
 
-@jit()
+@subroutine()
 def _multiply(  # type: ignore[no-untyped-def]
     a, a0, a_row, a_step, b, b0, b_row, c, c0, c_row, rows, terms, columns, adds
 ):
@@ -111,7 +112,7 @@ def _multiply(  # type: ignore[no-untyped-def]
                 m += 1
 
 
-@jit()
+@subroutine()
 def _transpose(x, x0, step, rows, columns, scale, out, out0):  # type: ignore[no-untyped-def]
     if rows > _FEW:
         for n in range(0, columns, LANES):
@@ -122,7 +123,7 @@ def _transpose(x, x0, step, rows, columns, scale, out, out0):  # type: ignore[no
             out[out0 + LANES * n + m] = scale * x[x0 + m * step + n]
 
 
-@jit()
+@subroutine()
 def _mask_scores(s, s0, queries, keys, kind, address, m0, m_row, m_key):  # type: ignore[no-untyped-def]
     if kind == ADDED:
         added = floats(address)
@@ -137,10 +138,10 @@ def _mask_scores(s, s0, queries, keys, kind, address, m0, m_row, m_key):  # type
                 s[s0 + LANES * j + i] = _MINUS_INFINITY
 
 
-_keys_of, _rounded = jit()(keys_of), jit()(rounded)
+_keys_of, _rounded = (subroutine(returns=types.int64)(f) for f in (keys_of, rounded))
 
 
-@jit()
+@subroutine()
 def _write_weights(  # type: ignore[no-untyped-def]
     a, numbers, head, first, count, reach, work, s0, weights, place, saves
 ):

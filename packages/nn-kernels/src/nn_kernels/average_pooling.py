@@ -10,9 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba.core import types
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._windows import (
     belong,
     fill_last_with_zeros,
@@ -27,7 +28,7 @@ _ZERO, _FOUR = np.float32(0), np.float32(4)
 _FEW = 16  # windows in a row, so that a loop over them may cost more than it saves
 
 
-@jit()
+@subroutine()
 def _mean_of_pairs(x, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
     one, two = np.uintp(1), np.uintp(2)
     for p in range(rows):
@@ -40,7 +41,7 @@ def _mean_of_pairs(x, out, plane, height, width, rows, columns):  # type: ignore
             out[target + q] = (a + b + c + d) / _FOUR
 
 
-@jit()
+@subroutine()
 def _gradient_of_pairs(g, out, plane, height, width, rows, columns):  # type: ignore[no-untyped-def]
     one, two = np.uintp(1), np.uintp(2)
     for p in range(rows):
@@ -55,7 +56,7 @@ def _gradient_of_pairs(g, out, plane, height, width, rows, columns):  # type: ig
     fill_last_with_zeros(out, plane, height, width, np.float32(0))
 
 
-@jit()
+@subroutine(returns=types.UniTuple(types.int64, 2))
 def _range_inside(size, count, stride, shift):  # type: ignore[no-untyped-def]
     """Return the first and the last window, plus 1, whose element is inside the image.
 
@@ -65,7 +66,7 @@ def _range_inside(size, count, stride, shift):  # type: ignore[no-untyped-def]
     return first, max(first, min(count, (size - 1 - shift) // stride + 1))
 
 
-@jit()
+@subroutine()
 def _add_elements(x, out, source, target, first, last, stride):  # type: ignore[no-untyped-def]
     """Add elements of a row of images to the means of windows."""
     target, count = np.uintp(target + first), np.uintp(last - first)
@@ -79,7 +80,7 @@ def _add_elements(x, out, source, target, first, last, stride):  # type: ignore[
             out[target + q] += x[source + q * step]
 
 
-@jit()
+@subroutine()
 def _add_shares(g, out, source, target, first, last, stride, elements):  # type: ignore[no-untyped-def]
     """Add the shares of windows to elements of a row of images."""
     source, count = np.uintp(source + first), np.uintp(last - first)
@@ -93,7 +94,7 @@ def _add_shares(g, out, source, target, first, last, stride, elements):  # type:
             out[target + q * step] += g[source + q] / elements
 
 
-@jit()
+@subroutine()
 def _mean_of_few_windows(x, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     """Add up one window after the other, where rows of windows are short."""
     kh, kw, sh, sw, top, left, dh, dw = w
@@ -113,7 +114,7 @@ def _mean_of_few_windows(x, out, plane, height, width, rows, columns, w):  # typ
             out[(plane * rows + p) * columns + q] = total / elements
 
 
-@jit()
+@subroutine()
 def _gradient_of_few_windows(g, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     """Add the shares of one window after the other; the last first, as `_gradient_of_windows`."""
     kh, kw, sh, sw, top, left, dh, dw = w
@@ -135,7 +136,7 @@ def _gradient_of_few_windows(g, out, plane, height, width, rows, columns, w):  #
                     out[target + j * step] += share
 
 
-@jit()
+@subroutine()
 def _mean_of_windows(x, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     kh, kw, sh, sw, top, left, dh, dw = w
     elements = np.float32(kh * kw)
@@ -156,7 +157,7 @@ def _mean_of_windows(x, out, plane, height, width, rows, columns, w):  # type: i
             out[target + q] /= elements
 
 
-@jit()
+@subroutine()
 def _gradient_of_windows(g, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     kh, kw, sh, sw, top, left, dh, dw = w
     elements = np.float32(kh * kw)

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import types
 
 from nn_kernels._atomics import floats, integers, unsigned_shorts
-from nn_kernels._compile import Job, intrinsic, jit
+from nn_kernels._compile import Job, intrinsic, subroutine
 from nn_kernels._threads import run
 
 __all__ = ["apply_dropout"]
@@ -40,7 +40,7 @@ def _multiply_high(typing, x, y):  # type: ignore[no-untyped-def]
     return types.uint64(types.uint64, types.uint64), generate
 
 
-@jit()
+@subroutine()
 def _fill_words(words, first, count, key_a, key_b):  # type: ignore[no-untyped-def]
     """Write the words of `count` counters from `first` on."""
     zero = np.uint64(0)
@@ -58,7 +58,7 @@ def _fill_words(words, first, count, key_a, key_b):  # type: ignore[no-untyped-d
         words[4 * i + 3] = np.int64(d)
 
 
-@jit()
+@subroutine()
 def _apply(x, bits, out, mask, start, count, threshold, factor):  # type: ignore[no-untyped-def]
     start = np.uintp(start)
     for i in range(np.uintp(count)):

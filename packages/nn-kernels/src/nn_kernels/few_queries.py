@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import jit
+from nn_kernels._compile import jit, subroutine
 from nn_kernels._exponential import exp_and_sum, maximum_of
 from nn_kernels._products import multiply_row
 from nn_kernels._rows import at
@@ -34,7 +34,7 @@ _ZERO, _ONE, _LEAST = np.float32(0), np.float32(1), np.float32(-np.inf)
 _ALL = np.ones((1, 1, 1, 1), bool)
 
 
-@jit("contract")
+@subroutine("contract")
 def _add_values(weights, values, places, count, width, out):  # type: ignore[no-untyped-def]
     whole = width - width % LANES
     for i in range(0, whole, LANES):
@@ -46,14 +46,14 @@ def _add_values(weights, values, places, count, width, out):  # type: ignore[no-
         out[i] = total
 
 
-@jit()
+@subroutine()
 def fill_places(places, step):  # type: ignore[no-untyped-def]
     """Write where rows begin that are `step` elements apart."""
     for j in range(places.size):
         places[j] = j * step
 
 
-@jit()
+@subroutine()
 def attend(  # type: ignore[no-untyped-def]
     query, keys, key_step, values, places, count, allowed, masked, scale, scores, out
 ):

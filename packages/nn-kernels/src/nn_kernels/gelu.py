@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numba.core import types
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, jit, subroutine
 from nn_kernels._exponential import polynomial
 from nn_kernels._rows import Vector, at, row_loop
 from nn_kernels._threads import run
@@ -84,18 +85,18 @@ def _gradient(g: Vector, x: Vector) -> Vector:
     return g * x.constant(1.0).where(x > _LIMIT, slope)
 
 
-@jit()
+@subroutine()
 def write_gelu(x, out, start, count):  # type: ignore[no-untyped-def]
     """Write the GELU of `count` floats from `start` on."""
     _gelu(count, at(out, start), at(x, start))
 
 
-@jit()
+@subroutine()
 def _backward(g, x, out, start, count):  # type: ignore[no-untyped-def]
     _gradient(count, at(out, start), at(g, start), at(x, start))
 
 
-@jit()
+@subroutine(returns=types.float64)
 def _gate_in_double(v):  # type: ignore[no-untyped-def]
     return 0.5 * (1 + math.erf(v * _HALF_ROOT))
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nn_kernels._atomics import floats, integers
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._products import (
     ROWS,
     VECTORS,
@@ -46,7 +46,7 @@ _PER_NANOSECOND = 50  # multiplications of a thread, about
 _FLOAT32 = np.dtype(np.float32)
 
 
-@jit()
+@subroutine()
 def _pack_rows(x, start, row_step, step, rows, count, panel):  # type: ignore[no-untyped-def]
     """Write a panel of rows of `x` as `count` groups of an element of each, zeros for none."""
     if rows == ROWS and step == 1:
@@ -68,7 +68,7 @@ def _pack_rows(x, start, row_step, step, rows, count, panel):  # type: ignore[no
                 panel[ROWS * k + m] = value
 
 
-@jit()
+@subroutine()
 def _pack_columns(x, start, step, column_step, count, columns, width, panel):  # type: ignore[no-untyped-def]
     """Write some columns of `y` as `count` rows of `width` elements; zeros where there are none."""
     if column_step == 1:
@@ -95,14 +95,14 @@ def _pack_columns(x, start, step, column_step, count, columns, width, panel):  #
             panel[width * k + n] = np.float32(0)
 
 
-@jit()
+@subroutine()
 def _copy(x, x0, x_row, out, out0, out_row, rows, columns):  # type: ignore[no-untyped-def]
     for m in range(rows):
         for n in range(columns):
             out[out0 + m * out_row + n] = x[x0 + m * x_row + n]
 
 
-@jit()
+@subroutine()
 def _multiply_block(  # type: ignore[no-untyped-def]
     x, x_row, x_step, y, y_step, y_column, out, out_row, bias, has_bias, terms, row0, row1, column0,
     column1, copies, packed_offsets, offsets, work,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats, unsigned_bytes
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, jit, subroutine
 from nn_kernels._pairs import max_of_16_windows, unpool_lower_row, unpool_upper_row
 from nn_kernels._windows import (
     belong,
@@ -24,7 +24,7 @@ from nn_kernels._windows import (
 __all__ = ["max_pool2d", "max_pool2d_gradient"]
 
 
-@jit()
+@subroutine()
 def _max_of_pairs(x, out, index, plane, last, height, width, rows, columns):  # type: ignore[no-untyped-def]
     one, two, end = np.uintp(1), np.uintp(2), last * rows * columns
     for p in range(rows):
@@ -52,7 +52,7 @@ def _max_of_pairs(x, out, index, plane, last, height, width, rows, columns):  # 
             index[target + q] = np.uint8(3) if fourth else place
 
 
-@jit()
+@subroutine()
 def _max_of_windows(x, out, index, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     kh, kw, sh, sw, top, left, dh, dw = w
     lowest = np.float32(-np.inf)
@@ -76,7 +76,7 @@ def _max_of_windows(x, out, index, plane, height, width, rows, columns, w):  # t
             index[target] = place
 
 
-@jit()
+@subroutine()
 def _unpool_row(g, index, out, source, target, left, right, first, count):  # type: ignore[no-untyped-def]
     """Write a row of images from a window on: two elements for each."""
     zero = np.float32(0)
@@ -86,7 +86,7 @@ def _unpool_row(g, index, out, source, target, left, right, first, count):  # ty
         out[np.uintp(target + 2 * q + 1)] = v if place == right else zero
 
 
-@jit()
+@subroutine()
 def _unpool_pairs(g, index, out, plane, last, height, width, rows, columns):  # type: ignore[no-untyped-def]
     end = last * rows * columns
     for p in range(rows):
@@ -104,7 +104,7 @@ def _unpool_pairs(g, index, out, plane, last, height, width, rows, columns):  # 
     fill_last_with_zeros(out, plane, height, width, np.float32(0))
 
 
-@jit()
+@subroutine()
 def _unpool_windows(g, index, out, plane, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     """Add each element of `g` at its place; an index outside the window or the image has none."""
     kh, kw, sh, sw, top, left, dh, dw = w

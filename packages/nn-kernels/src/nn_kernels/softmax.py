@@ -10,10 +10,11 @@ import math
 from typing import Any
 
 import numpy as np
+from numba.core import types
 
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats, integers
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, jit, subroutine
 from nn_kernels._exponential import exp_and_sum, log, maximum_of
 from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of_products
@@ -80,7 +81,7 @@ def _softmax_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
         _project(count, at(out, row * count), *arrays, sum_of_products(count, *arrays))
 
 
-@jit()
+@subroutine(returns=types.boolean)
 def _has_nan(x, start, count):  # type: ignore[no-untyped-def]
     found = 0
     for i in range(np.uintp(start), np.uintp(start + count)):

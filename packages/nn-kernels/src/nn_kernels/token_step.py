@@ -18,9 +18,10 @@ import math
 from typing import Any
 
 import numpy as np
+from numba.core import types
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import jit
+from nn_kernels._compile import jit, subroutine
 from nn_kernels._products import (
     ROWS,
     VECTORS,
@@ -47,13 +48,13 @@ _NO_MASK = np.ones((1, 1), bool)
 _ACTIVATIONS = {"relu": 0, "gelu": 1}
 
 
-@jit()
+@subroutine()
 def _copy(x, x0, out, count):  # type: ignore[no-untyped-def]
     for i in range(count):  # numba takes seconds to compile an assignment of slices
         out[i] = x[x0 + i]
 
 
-@jit()
+@subroutine()
 def _project(x, rows, weights, bias, out):  # type: ignore[no-untyped-def]
     """Write ``x @ weights + bias`` for some rows, without a bias if it is empty.
 
@@ -92,13 +93,13 @@ def _project(x, rows, weights, bias, out):  # type: ignore[no-untyped-def]
             out[b, j] += bias[j]
 
 
-@jit()
+@subroutine(returns=types.int64)
 def _rooms(rows):  # type: ignore[no-untyped-def]
     """Return the number of rows that `_project` writes, those that are not asked for included."""
     return 1 if rows == 1 else (rows + ROWS - 1) // ROWS * ROWS
 
 
-@jit("contract")
+@subroutine("contract")
 def _normalize(x, weights, bias, epsilon, out):  # type: ignore[no-untyped-def]
     """Write the layer normalization of a vector."""
     share, row = np.float32(1 / x.size), at(x, 0)
@@ -111,7 +112,7 @@ def _normalize(x, weights, bias, epsilon, out):  # type: ignore[no-untyped-def]
         out[i] += bias[i]
 
 
-@jit()
+@subroutine()
 def _rotate(x, count, cosines, sines):  # type: ignore[no-untyped-def]
     """Rotate the pairs of each of the heads in the first elements of a vector."""
     half = cosines.size
@@ -169,7 +170,7 @@ def _attend_token(  # type: ignore[no-untyped-def]
     _finish(x, given, norm, norm_bias, epsilon, first, out)
 
 
-@jit()
+@subroutine()
 def _begin(x, norm, norm_bias, epsilon, first, given):  # type: ignore[no-untyped-def]
     """Write what a sublayer is given: the rows, normalized if that comes first."""
     for b in range(x.shape[0]):
@@ -179,7 +180,7 @@ def _begin(x, norm, norm_bias, epsilon, first, given):  # type: ignore[no-untype
             _copy(x[b], 0, given[b], x.shape[1])
 
 
-@jit()
+@subroutine()
 def _finish(x, change, norm, norm_bias, epsilon, first, out):  # type: ignore[no-untyped-def]
     """Write the sum of `x` and what the sublayer gave, normalized unless that was done before."""
     for b in range(x.shape[0]):
