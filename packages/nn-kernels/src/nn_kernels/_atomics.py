@@ -1,4 +1,9 @@
-"""Primitives that numba lacks: atomic operations on words, and calls of functions by address."""
+"""Primitives that numba lacks: atomic operations on words, functions and elements by address.
+
+Elements are indexed like those of an array, from a place: a pointer, which is compiled in less time
+than an array, that has a length and strides, and counts references. Only where a function asks for
+its length or dtype an address has to become an array.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +18,12 @@ __all__ = [
     "add",
     "call",
     "compare_exchange",
+    "double_array",
     "doubles",
+    "float_array",
     "float_of",
     "floats",
+    "integer_array",
     "integers",
     "load",
     "pause",
@@ -115,6 +123,27 @@ def pause(typing):  # type: ignore[no-untyped-def]
     return types.void(), generate
 
 
+def _place(element: Any, kind: Any, name: str) -> Any:
+    """Return an intrinsic that makes an address a place, which is indexed like an array."""
+
+    @intrinsic
+    def place(typing, address):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(arguments[0], kind.as_pointer())
+
+        return types.CPointer(element)(types.int64), generate
+
+    place.__doc__ = f"Return the place of {name} at an address; nothing checks where they end."
+    return place
+
+
+doubles = _place(types.float64, ir.DoubleType(), "float64")
+floats = _place(types.float32, ir.FloatType(), "float32")
+integers = _place(types.int64, _I64, "int64")
+unsigned_bytes = _place(types.uint8, ir.IntType(8), "bytes")
+unsigned_shorts = _place(types.uint16, ir.IntType(16), "uint16")
+
+
 def _array(element: Any, kind: Any, name: str) -> Any:
     """Return an intrinsic that makes an address an array of unknown length."""
 
@@ -142,8 +171,6 @@ def _array(element: Any, kind: Any, name: str) -> Any:
     return array
 
 
-doubles = _array(types.float64, ir.DoubleType(), "float64")
-floats = _array(types.float32, ir.FloatType(), "float32")
-integers = _array(types.int64, _I64, "int64")
-unsigned_bytes = _array(types.uint8, ir.IntType(8), "bytes")
-unsigned_shorts = _array(types.uint16, ir.IntType(16), "uint16")
+double_array = _array(types.float64, ir.DoubleType(), "float64")
+float_array = _array(types.float32, ir.FloatType(), "float32")
+integer_array = _array(types.int64, _I64, "int64")

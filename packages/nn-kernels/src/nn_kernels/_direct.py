@@ -31,6 +31,7 @@ from nn_kernels._products import (
     multiply_row,
     multiply_row_wide,
 )
+from nn_kernels._rows import at
 from nn_kernels._threads import address, run
 from nn_kernels._vectors import WIDE
 
@@ -195,8 +196,8 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
                     if k0 + taken == taps:
                         o = group * count + first
                         _write(
-                            products[place:], step, line, bias[o:], out, n * groups * count + o,
-                            min(rows, count - first), height, width,
+                            at(products, place), step, line, at(bias, o), out,
+                            n * groups * count + o, min(rows, count - first), height, width,
                             row0, row_step, row_count, column0, column_step, column_count,
                             index, pooled, bound,
                         )  # fmt: skip
@@ -216,7 +217,7 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
             )  # fmt: skip
             o = group * count
             _write(
-                products, step, line, bias[o:], out, n * groups * count + o, count,
+                products, step, line, at(bias, o), out, n * groups * count + o, count,
                 height, width, row0, row_step, row_count, column0, column_step, column_count,
                 index, pooled, bound,
             )  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 
 import numba
 
-from nn_kernels._atomics import doubles, floats, integers
+from nn_kernels._atomics import double_array, float_array, integer_array
 from nn_kernels._compile import Job, compile_function
 from nn_kernels._threads import BoundJob
 from nn_kernels._ufunc_loops import call_unary
@@ -113,6 +113,7 @@ def _module_of_text(name: str, source: str) -> ModuleType:
 
 
 def _run(module: ModuleType, source: str, filename: str) -> ModuleType:
-    vars(module).update(call_unary=call_unary, doubles=doubles, floats=floats, integers=integers)
+    arrays = {"doubles": double_array, "floats": float_array, "integers": integer_array}
+    vars(module).update(arrays, call_unary=call_unary)
     exec(compile(source, filename, "exec"), vars(module))
     return module

@@ -16,7 +16,8 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 
-from nn_kernels._atomics import floats, integers
+from nn_kernels._atomics import float_array as floats
+from nn_kernels._atomics import integers
 from nn_kernels._compile import Job, intrinsic, jit, subroutine
 from nn_kernels._recurrent_rows import (
     gru_backward_row,

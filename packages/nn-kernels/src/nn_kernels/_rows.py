@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from nn_kernels._compile import intrinsic
-from nn_kernels._vectors import keep_rolled
+from nn_kernels._vectors import keep_rolled, pointer
 
 __all__ = ["Vector", "at", "row_loop"]
 
@@ -257,12 +257,11 @@ class _Largest(_Sums):
 
 @intrinsic
 def at(typing, array, start):  # type: ignore[no-untyped-def]
-    """Return the place of an element of an array."""
+    """Return the place of an element of an array, or from another place."""
     # a tuple of arrays would count their references anew for each row
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.gep(data, [arguments[1]])
+        return pointer(context, builder, signature.args[0], *arguments)
 
     return types.CPointer(array.dtype)(array, types.intp), generate
 

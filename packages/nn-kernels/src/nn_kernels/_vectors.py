@@ -10,7 +10,7 @@ from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba.core import cgutils
+from numba.core import cgutils, types
 from numba.core import config as numba_config
 
 __all__ = [
@@ -61,8 +61,10 @@ def index(value: int) -> Any:
 
 
 def pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
-    """Return the address of an element of an array."""
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
+    """Return the address of an element of an array, or from a place (see `_atomics`)."""
+    if not isinstance(kind, types.CPointer):
+        array = context.make_array(kind)(context, builder, array).data
+    return builder.gep(array, [place])
 
 
 def keep_rolled(module: Any, branch: Any) -> None:

@@ -25,6 +25,7 @@ from nn_kernels._products import (
     interleave_rows,
     multiply,
 )
+from nn_kernels._rows import at
 from nn_kernels._threads import aligned, run
 from nn_kernels._winograd_tiles import (
     fill_last_with_zeros,
@@ -60,7 +61,7 @@ def _transform_input_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * _GROUP, min((part + 1) * _GROUP, channels)
     target, step = own, _GROUP * tiles
     if not transposed:
-        target, step = v[first * tiles :], v_step
+        target, step = at(v, first * tiles), v_step
     transform_input(
         x, 0, total, tile_rows, tile_columns, first, last, channels, height, width, top, left,
         lines, line, target, step, tiles,

@@ -72,6 +72,7 @@ from nn_kernels._attention_plans import (
     rounded,
 )
 from nn_kernels._compile import Job, subroutine
+from nn_kernels._rows import at
 from nn_kernels._threads import run
 from nn_kernels._vectors import FUSED, LANES
 
@@ -161,7 +162,7 @@ def _write_weights(  # type: ignore[no-untyped-def]
         saves: whether they are saved.
     """
     queries, keys, terms, heads = numbers[QUERIES], numbers[KEYS], numbers[TERMS], numbers[HEADS]
-    starts, rows = numbers[STARTS + head :], numbers[ROWS_OF:]
+    starts, rows = at(numbers, STARTS + head), at(numbers, ROWS_OF)
     q0, scale = starts[heads] + first * rows[0], float_of(np.int32(numbers[SCALE]))
     _transpose(floats(a[4]), q0, rows[0], count, terms, scale, work, _NONE)
     _multiply(
@@ -180,13 +181,13 @@ def _write_weights(  # type: ignore[no-untyped-def]
 def _forward_job(a, part, thread):  # type: ignore[no-untyped-def]
     numbers, v, out, saves = integers(a[2]), floats(a[6]), floats(a[7]), a[8] != 0
     heads, queries, keys = numbers[HEADS], numbers[QUERIES], numbers[KEYS]
-    columns, rows = numbers[COLUMNS], numbers[ROWS_OF:]
+    columns, rows = numbers[COLUMNS], at(numbers, ROWS_OF)
     work, s0 = floats(a[0] + 4 * thread * a[1]), _rounded(numbers[TERMS]) * LANES
     # even without a lane to store, an instruction takes long at an address that is not there
     weights = floats(a[8]) if saves else work
     first_head = part * numbers[TOGETHER]
     for head in range(first_head, min(first_head + numbers[TOGETHER], heads)):
-        starts = numbers[STARTS + head :]
+        starts = at(numbers, STARTS + head)
         for stop in range((queries - 1) % LANES + 1, queries + 1, LANES):
             first = max(0, stop - LANES)
             count, reach = stop - first, _keys_of(stop, queries, keys, numbers[CAUSAL])
@@ -204,13 +205,13 @@ def _backward_job(a, part, thread):  # type: ignore[no-untyped-def]
     numbers, q, k, v, g = integers(a[2]), floats(a[4]), floats(a[5]), floats(a[6]), floats(a[7])
     dq, dk, dv, saved = floats(a[8]), floats(a[9]), floats(a[10]), a[11]
     heads, queries, keys = numbers[HEADS], numbers[QUERIES], numbers[KEYS]
-    terms, columns, rows = numbers[TERMS], numbers[COLUMNS], numbers[ROWS_OF:]
+    terms, columns, rows = numbers[TERMS], numbers[COLUMNS], at(numbers, ROWS_OF)
     q_row, g_row, scale = rows[0], rows[3], float_of(np.int32(numbers[SCALE]))
     work, s0 = floats(a[0] + 4 * thread * a[1]), _rounded(max(terms, columns)) * LANES
     weights, w_row, place = floats(saved) if saved else work, queries, s0 + keys * LANES
     first_head = part * numbers[TOGETHER]
     for head in range(first_head, min(first_head + numbers[TOGETHER], heads)):
-        starts = numbers[STARTS + head :]
+        starts = at(numbers, STARTS + head)
         q0, k0, v0, g0 = starts[heads], starts[2 * heads], starts[3 * heads], starts[4 * heads]
         dq0, dk0, dv0 = starts[5 * heads], starts[6 * heads], starts[7 * heads]
         before = 0  # the keys whose gradients hold something

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._arrays import contiguous
-from nn_kernels._atomics import floats
+from nn_kernels._atomics import float_array as floats
 from nn_kernels._compile import Job, jit
 from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of, sum_of_squares

@@ -29,6 +29,7 @@ from nn_kernels._products import (
     interleave_rows,
     multiply,
 )
+from nn_kernels._rows import at
 from nn_kernels._threads import POOLED, address, run
 from nn_kernels._vectors import FUSED
 
@@ -123,7 +124,7 @@ def _multiply_block(  # type: ignore[no-untyped-def]
             row = row0 + panel * ROWS
             _pack_rows(
                 x, row * x_row + k0 * x_step, x_row, x_step, min(ROWS, row1 - row), count,
-                left[panel * ROWS * count :],
+                at(left, panel * ROWS * count),
             )  # fmt: skip
         column = column0
         while column < column1:
@@ -134,7 +135,7 @@ def _multiply_block(  # type: ignore[no-untyped-def]
                 b, b0, table, b_step = y, k0 * y_step + column, offsets, y_step
             else:
                 b, b0, b_step = right, 0, width
-                table = packed_offsets[(vectors - 1) * (_DEPTH + 1) :]
+                table = at(packed_offsets, (vectors - 1) * (_DEPTH + 1))
                 _pack_columns(
                     y, k0 * y_step + column * y_column, y_step, y_column, count, wide, width, right
                 )
