@@ -46,7 +46,7 @@ class NumpyRule:
         dtype: Any,
     ) -> None:
         self.function = function
-        self.rows = empty_aligned((rows, _step(size)), dtype)
+        self.rows: Array = empty_aligned((rows, _step(size)), dtype)
         self._numbers, self._dtype = numbers, dtype
         self._values: Array = None
 
