@@ -1,5 +1,8 @@
 """The memory of a replay: buffers stay from call to call, and no result shares memory with them."""
 
+import subprocess
+import sys
+import textwrap
 import tracemalloc
 
 import numpy as np
@@ -253,3 +256,25 @@ def test_long_runs_of_elementwise_operations_are_several_functions():
     for _ in range(4):
         assert fast(x).numpy().tobytes() == step(x).numpy().tobytes()
     assert 1 < len(fast.explain().programs[0].calls) < 10
+
+
+def test_kernels_that_nothing_has_needed_before_the_recording():
+    """They are imported then, and not while it is watched what the function reads."""
+    program = """
+    from nn_jit import jit
+    from nn_tensor import Tensor
+
+    x = Tensor([1.0, 2.0], requires_grad=True)
+
+    @jit
+    def step():
+        x.zero_grad()
+        loss = (x * 2).sum()
+        loss.backward()
+        return loss
+
+    assert [step().item() for _ in range(4)] == [6.0] * 4
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

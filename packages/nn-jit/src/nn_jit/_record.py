@@ -15,6 +15,7 @@ from nn_tensor.extend import (
     Step,
     array_of,
     caller,
+    compiled_kernels_run,
     gradient_of,
     has_graph,
     has_parts,
@@ -43,6 +44,7 @@ _TEMPLATES = (Value, Ref, Made)
 def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tuple[Program, Any]:
     """Call a function and return the program of what it did, and what it returned."""
     parameters = [n for n, x in enumerate(leaves) if isinstance(x, Tensor) and x.requires_grad]
+    compiled_kernels_run()  # so that they are not imported while reads are watched
     recorder = _Recorder(leaves)
     watcher = Watcher(recorder.guards.reads, bool(parameters))
     with observe(recorder), watcher.watch():

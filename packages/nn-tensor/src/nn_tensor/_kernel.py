@@ -188,7 +188,14 @@ def refuses_compiled_kernels() -> bool:
 
 
 def compiled_kernels_run() -> bool:
-    """Return whether compiled kernels are there, and `use_kernels` lets them run in this thread."""
+    """Return whether compiled kernels are there, and `use_kernels` lets them run in this thread.
+
+    >>> from nn_tensor import use_kernels
+    >>> from nn_tensor.extend import compiled_kernels_run
+    >>> with use_kernels("reference"):
+    ...     compiled_kernels_run()
+    False
+    """
     return modes.kernels != "reference" and _has_kernels()
 
 

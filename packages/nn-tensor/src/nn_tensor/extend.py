@@ -60,7 +60,13 @@ from nn_tensor._internals import (
     set_array,
     set_gradient,
 )
-from nn_tensor._kernel import Kernel, compile_parts, kernel, refuse_compiled_kernels
+from nn_tensor._kernel import (
+    Kernel,
+    compile_parts,
+    compiled_kernels_run,
+    kernel,
+    refuse_compiled_kernels,
+)
 from nn_tensor._kernel_jobs import kernel_job
 from nn_tensor._matrix_product import is_large_product, matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
@@ -110,6 +116,7 @@ __all__ = [
     "check_shape",
     "compile_parts",
     "compile_steps",
+    "compiled_kernels_run",
     "describe",
     "device_of",
     "device_scope",
