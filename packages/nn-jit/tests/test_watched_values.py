@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jit_parts import assert_same, inputs, replays
 from nn_jit import jit
-from nn_tensor import Tensor, exp, no_grad, relu, tanh
+from nn_tensor import Tensor, exp, no_grad, relu, softmax, tanh
 from nn_tensor.extend import external
 
 FACTOR = 2.0
@@ -502,3 +502,18 @@ def test_a_long_chain_of_objects_is_followed():
         assert_same(fast(x), x * 1.0)
     chain.next.factor = 3.0
     assert_same(fast(x), x * 3.0)
+
+
+def test_only_what_the_function_reads_is_watched():
+    """And not what nn-tensor and nn-kernels read, when they look at what was computed."""
+    pytest.importorskip("numba")
+    factor = Tensor(np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64))
+
+    def step(x):
+        return softmax(x * factor)
+
+    fast = jit(step)
+    for _ in range(3):
+        fast(Tensor(np.ones((64, 64), np.float32)))
+    (program,) = next(iter(fast._programs.values()))
+    assert sorted(read.name for read in program.guards.reads.values()) == ["factor", "softmax"]

@@ -106,7 +106,7 @@ class Watcher:
         if event != "call" or current_observer() is None:  # which an external has not
             return
         code, module = frame.f_code, _top(frame.f_globals.get("__name__", ""))
-        if module in _UNWATCHED:
+        if module in _UNWATCHED or module.startswith("namedtuple_"):  # whose code is generated
             return
         if module not in FRAMEWORK:
             self._variables(frame)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nn_tensor._kernel import compiled_kernels_run
+from nn_tensor._observe import current_observer, paused
 from nn_tensor._structures import leaves_of
 
 __all__ = ["kernel_job"]
@@ -46,9 +48,11 @@ def kernel_job(
         return None
     if not compiled_kernels_run():
         return None
-    import nn_kernels.jobs
 
     def call() -> list[Any]:
         return [x for x in leaves_of(function(*arguments, **options)) if x is not None]
 
-    return nn_kernels.jobs.job_of(call, inputs, results)
+    with paused() if current_observer() else contextlib.nullcontext():
+        import nn_kernels.jobs
+
+        return nn_kernels.jobs.job_of(call, inputs, results)

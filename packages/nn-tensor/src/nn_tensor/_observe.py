@@ -28,6 +28,7 @@ __all__ = [
     "noted",
     "observe",
     "observers",
+    "paused",
     "read",
 ]
 
@@ -120,7 +121,8 @@ def observe(observer: Observer) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _paused() -> Iterator[None]:
+def paused() -> Iterator[None]:
+    """Let nothing be observed in this thread, which is observed."""
     thread, before = get_ident(), modes.call
     observer = observers.pop(thread)
     modes.call = before & ~OBSERVE
@@ -168,7 +170,7 @@ def external(
     arrays = [x._data if isinstance(x, Variable) else x for x in arguments] if arguments else []
     if not observers or (observer := current_observer()) is None:
         return function(*arrays)
-    with _paused():
+    with paused():
         result = function(*arrays)
     if type(result) in (int, float, bool):
         result = new_variable(np.asarray(result))
