@@ -236,11 +236,9 @@ class _Recorder(Observer):
 
     def add_job(self, call: Call, computed: tuple[Any, ...]) -> None:
         """Remember the job of a kernel, if the call consists of one."""
-        job = kernel_job(*computed)
-        if job is not None:
+        if (job := kernel_job(*computed)) is not None:
             arrays = [x for x in leaves_of(computed[1:3]) if type(x) is np.ndarray]
-            values = [self.values[id(arrays[n])] for n in job.inputs]
-            call.job = job, tuple(values)
+            call.job = job, tuple(self.values[id(arrays[n])] for n in job.inputs)
 
     def external(self, function: Any, arguments: Any, result: Any, snapshot: Any) -> None:
         label = getattr(function, "__qualname__", function.__name__)
