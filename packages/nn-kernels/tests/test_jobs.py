@@ -4,9 +4,10 @@ import gc
 import weakref
 from types import SimpleNamespace
 
+import nn_kernels
 import numpy as np
 import pytest
-from nn_kernels import _threads, attention, layer_norm, matmul
+from nn_kernels import attention, layer_norm, matmul
 from nn_kernels.activations import relu, select_positive
 from nn_kernels.gelu import gelu, gelu_gradient
 from nn_kernels.jobs import job_of
@@ -91,12 +92,18 @@ def same(found, wanted):
     return all(a.tobytes() == b.tobytes() for a, b in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    before = nn_kernels.get_num_threads()
+    nn_kernels.set_num_threads(request.param)
+    yield request.param
+    nn_kernels.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("name", CASES)
-def test_the_job_of_a_kernel_for_other_arrays(name, threads, monkeypatch):
+def test_the_job_of_a_kernel_for_other_arrays(name):
     function, *makers = CASES[name]
-    monkeypatch.setattr(_threads, "_threads", threads)
-    monkeypatch.setattr(_threads, "_pool", None)
     rng = np.random.default_rng(0)
     first = [make(rng) for make in makers]
     results = [*function(*first)]
