@@ -11,7 +11,7 @@ from nn_kernels import attention, layer_norm, matmul
 from nn_kernels.activations import relu, select_positive
 from nn_kernels.gelu import gelu, gelu_gradient
 from nn_kernels.jobs import job_of
-from nn_kernels.softmax import cross_entropy, softmax, softmax_gradient
+from nn_kernels.softmax import cross_entropy, cross_entropy_gradient, softmax, softmax_gradient
 
 OPTIONS = SimpleNamespace(scale=0.5, causal=True, dropout=0.0, needs_backward=True)
 
@@ -42,6 +42,10 @@ def heads(rng):
 
 def floats(*shape):
     return lambda rng: rng.standard_normal(shape).astype(np.float32)
+
+
+def classes(rng):
+    return rng.integers(0, 20, 300)
 
 
 ROWS, VECTOR, COLUMN = floats(300, 16), floats(16), floats(300, 1)
@@ -75,6 +79,16 @@ CASES = {
     "softmax": (lambda x: [softmax(x, 1)], floats(300, 20)),
     "softmax_gradient": (
         lambda g, y: [softmax_gradient(g, y, 1)], floats(300, 20), floats(300, 20)
+    ),
+    "cross_entropy": (lambda *a: cross_entropy(*a, None, 0.1), floats(300, 20), classes),
+    "cross_entropy of few rows, scaled": (
+        lambda *a: cross_entropy(*a, 0.0),
+        floats(3, 20), lambda rng: rng.integers(0, 20, 3), floats(3),
+    ),
+    "cross_entropy_gradient": (
+        lambda *a: [cross_entropy_gradient(*a, 0.1)],
+        floats(300), ROWS, lambda rng: 1 + rng.random((300, 1), np.float32),
+        lambda rng: rng.integers(0, 16, 300),
     ),
     "relu": (lambda x: [relu(x)], floats(1 << 18)),
     "select_positive": (
@@ -171,8 +185,6 @@ def test_what_is_not_just_a_job():
         return [y]
 
     assert found(in_place, x) is None
-    classes = rng.integers(0, 20, 300)
-    assert found(lambda: [*cross_entropy(x, classes, None, 0.0)], x, classes) is None  # it checks
 
 
 def test_a_copy_whose_values_make_no_difference():
@@ -208,6 +220,26 @@ def test_arrays_in_one_piece_of_memory():
         assert same([found], function(*second))
     # of two arrays that both hold what a job reads, any may be meant
     assert job_of(lambda: [softmax(y[:8], 1)], (y, y.view()), [softmax(y[:8], 1)]) is None
+
+
+def test_an_index_out_of_range():
+    x, indices = (
+        np.random.default_rng(0).standard_normal((30, 20)).astype(np.float32),
+        np.zeros(30, int),
+    )
+
+    def function():
+        found = cross_entropy(x, indices, None, 0.0)
+        return [np.zeros(30)] if found is NotImplemented else [*found]
+
+    job = job_of(function, [x, indices], function())
+    run = job.bind(None, None, *(np.empty_like(out) for out in function()))
+    for wrong in (-1, 20, 1 << 40, -(1 << 40)):
+        with pytest.raises(IndexError, match=r"^cross_entropy: an index is out of range$"):
+            run(x, np.r_[indices[1:], wrong])
+        run(x, indices)  # the same job goes on
+    indices[3] = 20
+    assert job_of(function, [x, indices], function()) is None  # the reference raises
 
 
 def test_a_job_keeps_no_array_that_it_was_found_with():

@@ -68,8 +68,8 @@ def test_cross_entropy_of_any_size_is_the_same(shape, smoothing, monkeypatch):
     x, g = rng.standard_normal(shape).astype(np.float32), rng.random(shape[0]).astype(np.float32)
     classes, scale = rng.integers(0, shape[1], shape[0]), rng.integers(0, 2, shape[0])
     results = []
-    for few in (0, 1 << 12):  # by jobs for threads, and without
-        monkeypatch.setattr("nn_kernels.softmax._FEW", few)
+    for block in (1, 1 << 13):  # a part for each row, and for many
+        monkeypatch.setattr("nn_kernels.softmax._BLOCK", block)
         for factor in (None, scale.astype(np.float32)):
             losses, *kept = cross_entropy(x, classes, factor, smoothing)
             results.append([losses, *kept, cross_entropy_gradient(g, *kept, classes, smoothing)])

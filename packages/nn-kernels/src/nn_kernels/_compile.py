@@ -134,7 +134,7 @@ class Job:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
+        self._function, self.name = function, function.__name__.strip("_").removesuffix("_job")
 
     def __getattr__(self, name: str) -> Any:
         """Return the address of the machine code: `address`, an attribute from then on."""

@@ -36,10 +36,12 @@ from nn_kernels._compile import Job, jit, subroutine
 __all__ = [
     "POOLED",
     "BoundJob",
+    "Refusal",
     "Run",
     "address",
     "aligned",
     "get_num_threads",
+    "new_refusal",
     "run",
     "runs_of",
     "set_num_threads",
@@ -344,6 +346,15 @@ def run(
     if _local.runs is not None:
         _local.runs.append(Run(job, arguments, parts, memory, work, alone))
     _run_numbers(job, numbers, parts, work)
+
+
+class Refusal(np.ndarray[Any, Any]):
+    """An argument of a job that it sets to 1 where it cannot compute: an index is out of range."""
+
+
+def new_refusal() -> Any:
+    """Return a `Refusal` that is not set."""
+    return np.zeros(1, np.int64).view(Refusal)
 
 
 class Run(NamedTuple):

@@ -6,6 +6,7 @@ the division. Sums run in several lanes at a time; rows are divided among the th
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -18,7 +19,7 @@ from nn_kernels._compile import Job, jit, subroutine
 from nn_kernels._exponential import exp_and_sum, log, maximum_of
 from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of_products
-from nn_kernels._threads import run
+from nn_kernels._threads import new_refusal, run
 
 __all__ = ["cross_entropy", "cross_entropy_gradient", "softmax", "softmax_gradient"]
 
@@ -91,9 +92,9 @@ def _has_nan(x, start, count):  # type: ignore[no-untyped-def]
 
 @jit()
 def _cross_entropy_rows(  # type: ignore[no-untyped-def]
-    logits, classes, scale, options, losses, exponentials, totals, first, last, count, scaled
-):
-    smoothing = options[0]
+    logits, classes, scale, smoothing, wrong, losses, exponentials, totals, first, last, count,
+    scaled,
+):  # fmt: skip
     for row in range(first, last):
         start = row * count
         if scaled and scale[row] == _ZERO:
@@ -101,10 +102,10 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
             losses[row], totals[row] = _ZERO, _ONE
             continue
         if classes[row] < 0 or classes[row] >= count:
-            options[2] = _ONE
+            wrong[0] = 1
             continue
         shift = maximum_of(count, at(logits, start))
-        shift = options[1] if shift < options[1] else shift  # in a row of -inf only
+        shift = _LEAST if shift < _LEAST else shift  # in a row of -inf only
         total = exp_and_sum(count, at(exponentials, start), at(logits, start), shift)
         if math.isnan(total) and _has_nan(logits, start, count):
             _fill(count, at(exponentials, start), total)
@@ -122,39 +123,45 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
 
 
 def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
-    first, last = part * a[11], min((part + 1) * a[11], a[9])
-    logits, classes, scale, options = floats(a[2]), integers(a[3]), floats(a[4]), floats(a[5])
-    results = floats(a[6]), floats(a[7]), floats(a[8])
-    _cross_entropy_rows(logits, classes, scale, options, *results, first, last, a[10], a[12])
+    first, last = part * a[12], min((part + 1) * a[12], a[10])
+    logits, classes, scale, smoothing = floats(a[2]), integers(a[3]), floats(a[4]), floats(a[5])[0]
+    wrong, results = integers(a[6]), (floats(a[7]), floats(a[8]), floats(a[9]))
+    given = logits, classes, scale, smoothing, wrong
+    _cross_entropy_rows(*given, *results, first, last, a[11], a[13])
 
 
 @jit()
 def _cross_entropy_gradient_rows(  # type: ignore[no-untyped-def]
-    g, exponentials, totals, classes, options, out, first, last, count
+    g, step, exponentials, totals, classes, smoothing, wrong, out, first, last, count
 ):
-    smoothing = options[0]
     for row in range(first, last):
         start = row * count
         if classes[row] < 0 or classes[row] >= count:
-            options[1] = _ONE
+            wrong[0] = 1
             continue
-        uniform = g[row] * (smoothing / np.float32(count))
-        factor, chosen = g[row] / totals[row], np.uintp(start + classes[row])
+        uniform = g[row * step] * (smoothing / np.float32(count))
+        factor, chosen = g[row * step] / totals[row], np.uintp(start + classes[row])
         _scale_and_subtract(count, at(out, start), at(exponentials, start), factor, uniform)
         # what a vector has just written would be read from memory, which takes longer
         value = exponentials[chosen] * factor - uniform
-        out[chosen] = value - g[row] * (_ONE - smoothing)
+        out[chosen] = value - g[row * step] * (_ONE - smoothing)
 
 
 def _cross_entropy_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
-    first, last = part * a[10], min((part + 1) * a[10], a[8])
+    first, last = part * a[11], min((part + 1) * a[11], a[9])
     g, exponentials, totals, classes = floats(a[2]), floats(a[3]), floats(a[4]), integers(a[5])
-    options, out = floats(a[6]), floats(a[7])
-    _cross_entropy_gradient_rows(g, exponentials, totals, classes, options, out, first, last, a[9])
+    given = g, a[12], exponentials, totals, classes, floats(a[6])[0], integers(a[7])
+    _cross_entropy_gradient_rows(*given, floats(a[8]), first, last, a[10])
 
 
 _SOFTMAX, _SOFTMAX_GRADIENT = Job(_softmax_job), Job(_softmax_gradient_job)
 _CROSS_ENTROPY, _CROSS_ENTROPY_GRADIENT = Job(_cross_entropy_job), Job(_cross_entropy_gradient_job)
+
+
+@functools.lru_cache(64)
+def _number(value: float) -> Any:
+    """Return an array that holds a number, the same each time: a job has only integers beside."""
+    return np.array([value], np.float32)
 
 
 def _prepare(x: Any, *arrays: Any) -> list[Any] | None:
@@ -208,21 +215,19 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
         return NotImplemented
     classes = np.ascontiguousarray(classes, np.int64)
     losses, totals = np.empty(rows, np.float32), np.empty((rows, 1), np.float32)
-    exponentials, options = (
-        np.empty((rows, count), np.float32),
-        np.array([smoothing, _LEAST, 0], np.float32),
-    )
-    results = losses, exponentials, totals
-    arguments, scaled = (arrays[0], classes, arrays[1], options, *results), int(scale is not None)
-    if logits.size < _FEW:  # for which the addresses of a job take too long
-        flat = [array.reshape(-1) for array in arguments]
-        _cross_entropy_rows(*flat, 0, rows, count, scaled)
-    else:
-        together, parts = _parts(rows, count)
-        run(_CROSS_ENTROPY, (*arguments, rows, count, together, scaled), parts)
-    if options[2]:  # a class is none of the columns
-        return NotImplemented
-    return results
+    results, wrong = (losses, np.empty((rows, count), np.float32), totals), new_refusal()
+    together, parts = _parts(rows, count)
+    run(
+        _CROSS_ENTROPY,
+        (
+            arrays[0], classes, arrays[1], _number(smoothing), wrong, *results,
+            rows, count, together, int(scale is not None),
+        ),
+        parts,
+        work=2 * logits.size,
+        alone=True,
+    )  # fmt: skip
+    return NotImplemented if wrong[0] else results  # a class may be none of the columns
 
 
 def cross_entropy_gradient(
@@ -231,16 +236,16 @@ def cross_entropy_gradient(
     """Return the gradient of the logits of `cross_entropy` for that of its losses."""
     if exponentials.ndim != 2 or not exponentials.size or classes.dtype.kind not in "iu":
         return NotImplemented
-    arrays = contiguous_float32(g, exponentials, total)
+    arrays = contiguous_float32(exponentials, total)
     rows, count = exponentials.shape
-    if arrays is None or not g.size == total.size == classes.size == rows:
+    if arrays is None or not g.shape == (rows,) == classes.shape or total.size != rows:
         return NotImplemented
-    out, options = np.empty((rows, count), np.float32), np.array([smoothing, 0], np.float32)
-    arguments = *arrays, np.ascontiguousarray(classes, np.int64), options, out
-    if out.size < _FEW:
-        flat = [array.reshape(-1) for array in arguments]
-        _cross_entropy_gradient_rows(*flat, 0, rows, count)
-    else:
-        together, parts = _parts(rows, count)
-        run(_CROSS_ENTROPY_GRADIENT, (*arguments, rows, count, together), parts)
-    return NotImplemented if options[1] else out
+    if g.dtype != np.float32 or g.strides[0] % 4:
+        return NotImplemented
+    out, wrong = np.empty((rows, count), np.float32), new_refusal()
+    classes = np.ascontiguousarray(classes, np.int64)
+    together, parts = _parts(rows, count)
+    numbers = rows, count, together, g.strides[0] // 4  # 0 for the gradient of a mean
+    arguments = g, *arrays, classes, _number(smoothing), wrong, out, *numbers
+    run(_CROSS_ENTROPY_GRADIENT, arguments, parts, work=out.size, alone=True)
+    return NotImplemented if wrong[0] else out

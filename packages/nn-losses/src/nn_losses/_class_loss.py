@@ -8,6 +8,7 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import (
     array_module,
+    array_of,
     check_integer,
     current_observer,
     device_of,
@@ -69,6 +70,9 @@ class ClassLoss(Loss):
 
         The weight is None if each example counts 1. Ignored ones have class 0 and weight 0.
         """
+        if weight is None and self.ignore_index is None:
+            rows = target if target.ndim == 1 else target.reshape(-1)
+            return array_of(rows.astype(np.int64)), None
         # neither a device nor a program that is recorded waits for whether one is ignored
         if current_observer() is None:
             return self._examples(target.data, weight, dtype, target.xp is not np)

@@ -24,7 +24,7 @@ class _Versions:
 
     def __init__(self) -> None:
         self.current = 0
-        self._last: dict[int, tuple[int, weakref.ref[Any]]] = {}
+        self._last: dict[int, list[Any]] = {}  # version and weak reference
         self._lock = threading.Lock()
 
     def mark(self, *arrays: Array) -> None:
@@ -33,15 +33,14 @@ class _Versions:
         with self._lock:
             self.current += 1
             for array in arrays:
-                owner = _owner(array)
+                owner = array if array.base is None else _owner(array)
                 key = id(owner)
                 entry = last.get(key)
                 if entry is not None and entry[1]() is owner:
-                    reference = entry[1]
+                    entry[0] = self.current
                 else:
                     forget = functools.partial(_forget, last, key)
-                    reference = weakref.ref(owner, forget)
-                last[key] = self.current, reference
+                    last[key] = [self.current, weakref.ref(owner, forget)]
 
     def changed_since(self, version: int, array: Array) -> bool:
         """Return whether the memory of `array` was changed after `version`."""
