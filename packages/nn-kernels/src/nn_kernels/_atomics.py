@@ -36,7 +36,9 @@ _I64 = ir.IntType(64)
 
 
 def _word(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    data, kind = arguments[0], signature.args[0]
+    if not isinstance(kind, types.CPointer):
+        data = context.make_array(kind)(context, builder, data).data
     return builder.gep(data, [arguments[1]])
 
 
@@ -64,7 +66,7 @@ def store(typing, array, index, value):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def add(typing, array, index, value):  # type: ignore[no-untyped-def]
-    """Add to a word."""
+    """Add to a word, and return what it was before."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         place = _word(context, builder, signature, arguments)

@@ -36,12 +36,12 @@ from nn_kernels._compile import Job, jit, subroutine
 __all__ = [
     "POOLED",
     "BoundJob",
-    "Refusal",
     "Run",
+    "Words",
     "address",
     "aligned",
     "get_num_threads",
-    "new_refusal",
+    "new_words",
     "run",
     "runs_of",
     "set_num_threads",
@@ -348,13 +348,17 @@ def run(
     _run_numbers(job, numbers, parts, work)
 
 
-class Refusal(np.ndarray[Any, Any]):
-    """An argument of a job that it sets to 1 where it cannot compute: an index is out of range."""
+class Words(np.ndarray[Any, Any]):
+    """Two integers among the arguments of a job that are 0 before it.
+
+    It sets the first to 1 if it cannot compute, as where an index is out of range. With the second
+    it may count the parts that are done, and sets it to 0 again.
+    """
 
 
-def new_refusal() -> Any:
-    """Return a `Refusal` that is not set."""
-    return np.zeros(1, np.int64).view(Refusal)
+def new_words() -> Any:
+    """Return the words for one call."""
+    return np.zeros(2, np.int64).view(Words)
 
 
 class Run(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nn_kernels._threads import BoundJob, Refusal, Run, address, new_refusal, runs_of
+from nn_kernels._threads import BoundJob, Run, Words, address, new_words, runs_of
 
 __all__ = ["KernelJob", "job_of"]
 
@@ -58,7 +58,7 @@ class KernelJob:
         self._run, self._layouts = run._replace(arguments=()), layouts
         self._arguments = list(run.arguments)
         self._places: list[tuple[int, int, int]] = []  # argument, number of the array, offset
-        self._refusals = [n for n, x in enumerate(self._arguments) if isinstance(x, Refusal)]
+        self._words = [n for n, x in enumerate(self._arguments) if isinstance(x, Words)]
 
     def place(self, places: Sequence[tuple[int, int, int]], scratch: Sequence[int]) -> None:
         """Say which arguments are arrays to be given, and which nobody reads after the job.
@@ -81,9 +81,9 @@ class KernelJob:
             _check(x, layout)
         free = [number for number, x in enumerate(arrays) if x is None]
         arguments, later = [*self._arguments], list[tuple[int, int, int]]()
-        refusal = new_refusal()
-        for place in self._refusals:
-            arguments[place] = refusal
+        words = new_words()
+        for place in self._words:
+            arguments[place] = words
         for place, number, offset in self._places:
             if arrays[number] is None:
                 later.append((place, free.index(number), offset))
@@ -98,8 +98,8 @@ class KernelJob:
             for place, number, offset in later:
                 job.set(place, address(given[number]) + offset)
             job(run.parts, run.work)
-            if refusal[0]:
-                refusal[0] = 0
+            if words[0]:
+                words[0] = 0
                 raise IndexError(f"{run.job.name}: an index is out of range")
 
         return bound
@@ -175,7 +175,7 @@ def job_of(
     for place, (x, other) in enumerate(zip(runs[0].arguments, others[0].arguments, strict=True)):
         if not isinstance(x, np.ndarray):
             continue
-        if isinstance(x, Refusal):
+        if isinstance(x, Words):
             if x[0]:  # the reference has computed the results
                 return None
             continue

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nn_kernels._atomics import floats, integers
+from nn_kernels._atomics import add, floats, integers
 from nn_kernels._compile import Job, subroutine
 from nn_kernels._products import (
     ROWS,
@@ -30,7 +30,7 @@ from nn_kernels._products import (
     multiply,
 )
 from nn_kernels._rows import at
-from nn_kernels._threads import POOLED, address, run
+from nn_kernels._threads import POOLED, address, new_words, run
 from nn_kernels._vectors import FUSED
 
 __all__ = ["linear", "matmul"]
@@ -156,8 +156,21 @@ def _multiply_block(  # type: ignore[no-untyped-def]
             column += width
 
 
+@subroutine()
+def _add_halves(halves, bias, has_bias, out, out_row, rows, columns):  # type: ignore[no-untyped-def]
+    for row in range(rows):
+        start, place = row * columns, row * out_row
+        for n in range(np.uintp(columns)):
+            first, second = np.uintp(start) + n, np.uintp(start + rows * columns) + n
+            out[np.uintp(place) + n] = halves[first] + halves[second]
+        if has_bias:
+            for n in range(np.uintp(columns)):
+                out[np.uintp(place) + n] += bias[n]
+
+
 def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
-    x, y, out, bias, has_bias, p = a[2], a[3], a[4], floats(a[5]), a[6], integers(a[7])
+    x, y, bias, has_bias, p, sums = a[2], a[3], floats(a[5]), a[6], integers(a[7]), a[10]
+    out = a[9] if sums else a[4]
     rows, terms, columns = p[0], p[1], p[2]
     x_row, x_step, y_step, y_column, out_row = p[3], p[4], p[5], p[6], p[7]
     block_rows, block_columns, across, blocks, copies = p[8], p[9], p[10], p[11], p[12]
@@ -172,9 +185,13 @@ def _matmul_job(a, part, thread):  # type: ignore[no-untyped-def]
             floats(x + 4 * (i * p[16] + j * p[17])), x_row, x_step,
             floats(y + 4 * (i * p[18] + j * p[19])), y_step, y_column,
             floats(out + 4 * (i * p[20] + j * p[21])), out_row,
-            bias, has_bias, terms, row0, row1, column0, column1, copies, packed_offsets, offsets,
-            a[0] + 4 * thread * a[1],
+            bias, has_bias and not sums, terms, row0, row1, column0, column1, copies,
+            packed_offsets, offsets, a[0] + 4 * thread * a[1],
         )  # fmt: skip
+    words = integers(a[11])
+    if sums and add(words, 1, 1) == sums - 1:  # this is the last part
+        words[1] = 0
+        _add_halves(floats(out), bias, has_bias, floats(a[4]), a[12], rows, columns)
 
 
 _MATMUL = Job(_matmul_job)
@@ -342,18 +359,10 @@ def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
         if bias.dtype != _FLOAT32 or bias.shape != shape[-1:]:
             return NotImplemented
         bias = np.ascontiguousarray(bias)
+    arguments = x, y, out, _NONE if bias is None else bias, bias is not None, plan.numbers
+    halves, words, sums = _NONE, _NONE, 0
     if plan.in_halves:
-        halves = np.empty((2, *shape), _FLOAT32)
-        _run(plan, x, y, halves, None)
-        np.add(halves[0], halves[1], out=out)
-        if bias is not None:
-            out += bias
-    else:
-        _run(plan, x, y, out, bias)
+        halves, words, sums = np.empty((2, *shape), _FLOAT32), new_words(), plan.parts
+    further = plan.offsets, halves, sums, words, out.strides[-2] // 4
+    run(_MATMUL, (*arguments, *further), plan.parts, plan.memory, plan.work, alone=True)
     return out
-
-
-def _run(plan: _Plan, x: Any, y: Any, out: Any, bias: Any) -> None:
-    has_bias, bias = bias is not None, _NONE if bias is None else bias
-    arguments = x, y, out, bias, has_bias, plan.numbers, plan.offsets
-    run(_MATMUL, arguments, plan.parts, plan.memory, plan.work, alone=True)

@@ -19,7 +19,7 @@ from nn_kernels._compile import Job, jit, subroutine
 from nn_kernels._exponential import exp_and_sum, log, maximum_of
 from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of_products
-from nn_kernels._threads import new_refusal, run
+from nn_kernels._threads import new_words, run
 
 __all__ = ["cross_entropy", "cross_entropy_gradient", "softmax", "softmax_gradient"]
 
@@ -92,7 +92,7 @@ def _has_nan(x, start, count):  # type: ignore[no-untyped-def]
 
 @jit()
 def _cross_entropy_rows(  # type: ignore[no-untyped-def]
-    logits, classes, scale, smoothing, wrong, losses, exponentials, totals, first, last, count,
+    logits, classes, scale, smoothing, words, losses, exponentials, totals, first, last, count,
     scaled,
 ):  # fmt: skip
     for row in range(first, last):
@@ -102,7 +102,7 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
             losses[row], totals[row] = _ZERO, _ONE
             continue
         if classes[row] < 0 or classes[row] >= count:
-            wrong[0] = 1
+            words[0] = 1
             continue
         shift = maximum_of(count, at(logits, start))
         shift = _LEAST if shift < _LEAST else shift  # in a row of -inf only
@@ -125,19 +125,19 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
 def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
     first, last = part * a[12], min((part + 1) * a[12], a[10])
     logits, classes, scale, smoothing = floats(a[2]), integers(a[3]), floats(a[4]), floats(a[5])[0]
-    wrong, results = integers(a[6]), (floats(a[7]), floats(a[8]), floats(a[9]))
-    given = logits, classes, scale, smoothing, wrong
+    words, results = integers(a[6]), (floats(a[7]), floats(a[8]), floats(a[9]))
+    given = logits, classes, scale, smoothing, words
     _cross_entropy_rows(*given, *results, first, last, a[11], a[13])
 
 
 @jit()
 def _cross_entropy_gradient_rows(  # type: ignore[no-untyped-def]
-    g, step, exponentials, totals, classes, smoothing, wrong, out, first, last, count
+    g, step, exponentials, totals, classes, smoothing, words, out, first, last, count
 ):
     for row in range(first, last):
         start = row * count
         if classes[row] < 0 or classes[row] >= count:
-            wrong[0] = 1
+            words[0] = 1
             continue
         uniform = g[row * step] * (smoothing / np.float32(count))
         factor, chosen = g[row * step] / totals[row], np.uintp(start + classes[row])
@@ -215,19 +215,19 @@ def cross_entropy(logits: Any, classes: Any, scale: Any, smoothing: float) -> An
         return NotImplemented
     classes = np.ascontiguousarray(classes, np.int64)
     losses, totals = np.empty(rows, np.float32), np.empty((rows, 1), np.float32)
-    results, wrong = (losses, np.empty((rows, count), np.float32), totals), new_refusal()
+    results, words = (losses, np.empty((rows, count), np.float32), totals), new_words()
     together, parts = _parts(rows, count)
     run(
         _CROSS_ENTROPY,
         (
-            arrays[0], classes, arrays[1], _number(smoothing), wrong, *results,
+            arrays[0], classes, arrays[1], _number(smoothing), words, *results,
             rows, count, together, int(scale is not None),
         ),
         parts,
         work=2 * logits.size,
         alone=True,
     )  # fmt: skip
-    return NotImplemented if wrong[0] else results  # a class may be none of the columns
+    return NotImplemented if words[0] else results  # a class may be none of the columns
 
 
 def cross_entropy_gradient(
@@ -242,10 +242,10 @@ def cross_entropy_gradient(
         return NotImplemented
     if g.dtype != np.float32 or g.strides[0] % 4:
         return NotImplemented
-    out, wrong = np.empty((rows, count), np.float32), new_refusal()
+    out, words = np.empty((rows, count), np.float32), new_words()
     classes = np.ascontiguousarray(classes, np.int64)
     together, parts = _parts(rows, count)
     numbers = rows, count, together, g.strides[0] // 4  # 0 for the gradient of a mean
-    arguments = g, *arrays, classes, _number(smoothing), wrong, out, *numbers
+    arguments = g, *arrays, classes, _number(smoothing), words, out, *numbers
     run(_CROSS_ENTROPY_GRADIENT, arguments, parts, work=out.size, alone=True)
-    return NotImplemented if wrong[0] else out
+    return NotImplemented if words[0] else out
