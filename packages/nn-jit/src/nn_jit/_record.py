@@ -218,11 +218,10 @@ class _Recorder(Observer):
         call = self.add("operation", label, function, arguments, options, writes=writes)
         if module.partition(".")[0] not in _KNOWN:
             call.check = "layout"
-        else:
+        elif not writes:
+            self.add_job(call, (function, arguments, options, result))
             if any(value.dtype is not None and value.dtype.kind in "biu" for value in call.inputs):
                 call.check = "shape"
-            if not writes:
-                self.add_job(call, (function, arguments, options, result))
         return None if writes else self.register(call, result)
 
     def step(self, step: Step, result: Any) -> None:
