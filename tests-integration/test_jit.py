@@ -225,6 +225,26 @@ def test_a_class_out_of_range_raises_in_a_replay():
     fast(*good)
 
 
+def test_the_loss_of_classes_is_replayed_as_jobs_of_kernels():
+    pytest.importorskip("numba")
+    step, *_ = training(mlp())
+    fast = jit(step)
+    for x, y in batches(5):
+        fast(x, y)
+    (program,) = fast.explain().programs
+    assert "cross_entropy" not in program.source
+    # neither in the operation itself, whose classes nothing has checked before
+    loss = jit(nn_losses._cross_entropy.cross_entropy_with_indices)
+    scores, classes = Tensor(np.eye(4, dtype=np.float32)), Tensor([0, 1, 2, 3])
+    expected = loss(scores, classes).numpy()
+    for _ in range(3):
+        np.testing.assert_array_equal(loss(scores, classes).numpy(), expected)
+    for wrong in (4, -1):
+        with pytest.raises(IndexError, match="out of range"):
+            loss(scores, Tensor([0, 1, 2, wrong]))
+    np.testing.assert_array_equal(loss(scores, classes).numpy(), expected)
+
+
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
 def test_convolutional_network(kernels):
     def make():
