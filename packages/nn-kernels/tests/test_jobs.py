@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from nn_kernels import attention, layer_norm, matmul
 from nn_kernels.activations import relu, select_positive
+from nn_kernels.embedding import segment_sum, take_rows
 from nn_kernels.gelu import gelu, gelu_gradient
 from nn_kernels.jobs import job_of
 from nn_kernels.softmax import cross_entropy, cross_entropy_gradient, softmax, softmax_gradient
@@ -96,6 +97,10 @@ CASES = {
         floats(300), ROWS, lambda rng: 1 + rng.random((300, 1), np.float32),
         lambda rng: rng.integers(0, 16, 300),
     ),
+    "take_rows": (
+        lambda weights, tokens: [take_rows(weights, tokens)], floats(20, 100), classes
+    ),
+    "segment_sum": (lambda rows, tokens: [segment_sum(rows, tokens, 20)], ROWS, classes),
     "relu": (lambda x: [relu(x)], floats(1 << 18)),
     "select_positive": (
         lambda x, y: [select_positive(x, y)], floats(1 << 18), floats(1 << 18)

@@ -481,9 +481,9 @@ def _scatter(
     vocab_size: int, count: int, dtype: Any, length: int = 3
 ) -> Callable[[Generator], list[Any]]:
     return lambda rng: [
-        rng.normal(size=(vocab_size, length)),
-        rng.integers(0, vocab_size, count).astype(dtype),
         rng.normal(size=(count, length)),
+        rng.integers(0, vocab_size, count).astype(dtype),
+        vocab_size,
     ]
 
 
@@ -625,7 +625,7 @@ KERNELS = [
         )
     ),
     *(
-        KernelCase(embedding.scatter_add_rows, None, _scatter(*sizes), label)
+        KernelCase(embedding.segment_sum, None, _scatter(*sizes), label)
         for label, sizes in {
             "": (5, 12, np.int64),
             "bytes": (5, 12, np.uint8),

@@ -76,7 +76,7 @@ _MODULES = {
     "scale_rows_gradient": "layer_norm",
     "scaled_layer_norm": "layer_norm",
     "scaled_layer_norm_gradient": "layer_norm",
-    "scatter_add_rows": "embedding",
+    "segment_sum": "embedding",
     "select_positive": "activations",
     "softmax": "softmax",
     "softmax_gradient": "softmax",

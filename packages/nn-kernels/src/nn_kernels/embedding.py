@@ -13,13 +13,14 @@ import numpy as np
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
 from nn_kernels._rows import at, row_loop
-from nn_kernels._threads import run
+from nn_kernels._threads import new_words, run
 
-__all__ = ["scatter_add_rows", "take_rows"]
+__all__ = ["segment_sum", "take_rows"]
 
 _BLOCK = 1 << 14  # elements of a part of the lookup
-_FEW = 1 << 16  # up to which one thread is as fast as the hand-over
 _COLUMNS = 64  # of a part of the sum: four lines of the cache
+_LARGE = 1 << 20  # elements of a sum
+_ZERO = np.float32(0)
 
 
 @row_loop(written=1)
@@ -28,45 +29,56 @@ def _copy(x: Any) -> Any:
 
 
 @row_loop(written=1)
+def _fill(value: Any) -> Any:
+    return value
+
+
+@row_loop(written=1)
 def _sum(x: Any, y: Any) -> Any:
     return x + y
 
 
 @jit()
-def _are_indices(tokens, count):  # type: ignore[no-untyped-def]
-    """Return whether all tokens are from 0 to `count` - 1."""
+def _add(out, tokens, rows, places, count, columns, first, width):  # type: ignore[no-untyped-def]
+    """Add some columns of the rows to those of `out`; return how many tokens are none of its rows.
+
+    Args:
+        places: the number of tokens.
+        count: the number of rows of `out`.
+    """
     wrong = 0
-    for i in range(tokens.size):
-        wrong += int(np.uintp(tokens[i]) >= np.uintp(count))
-    return wrong == 0
-
-
-@jit()
-def _take(weights, tokens, out, first, last, count):  # type: ignore[no-untyped-def]
-    for i in range(first, last):
-        _copy(count, at(out, i * count), at(weights, tokens[np.uintp(i)] * count))
-
-
-@jit()
-def _add(target, tokens, rows, places, count, first, width):  # type: ignore[no-untyped-def]
-    """Add columns of the rows to those of the target."""
     for i in range(places):
-        place = at(target, tokens[np.uintp(i)] * count + first)
-        _sum(width, place, place, at(rows, i * count + first))
+        token = tokens[np.uintp(i)]
+        if np.uintp(token) < np.uintp(count):
+            place = at(out, token * columns + first)
+            _sum(width, place, place, at(rows, i * columns + first))
+        else:
+            wrong += 1
+    return wrong
 
 
 def _take_job(a, part, thread):  # type: ignore[no-untyped-def]
-    first, last = part * a[7], min((part + 1) * a[7], a[5])
-    _take(floats(a[2]), integers(a[3]), floats(a[4]), first, last, a[6])
+    weights, tokens, out, words = floats(a[2]), integers(a[3]), floats(a[4]), integers(a[5])
+    places, count, columns, together = a[6], a[7], a[8], a[9]
+    for i in range(part * together, min((part + 1) * together, places)):
+        if np.uintp(tokens[i]) < np.uintp(count):
+            _copy(columns, at(out, i * columns), at(weights, tokens[i] * columns))
+        else:
+            words[0] = 1
 
 
-def _add_job(a, part, thread):  # type: ignore[no-untyped-def]
-    first = part * _COLUMNS
-    width = min(_COLUMNS, a[6] - first)
-    _add(floats(a[2]), integers(a[3]), floats(a[4]), a[5], a[6], first, width)
+def _sum_job(a, part, thread):  # type: ignore[no-untyped-def]
+    out, tokens, rows, words = floats(a[2]), integers(a[3]), floats(a[4]), integers(a[5])
+    places, count, columns, first = a[6], a[7], a[8], part * _COLUMNS
+    width = min(_COLUMNS, columns - first)
+    if a[9]:
+        for n in range(count):
+            _fill(width, at(out, n * columns + first), _ZERO)
+    if _add(out, tokens, rows, places, count, columns, first, width):
+        words[0] = 1
 
 
-_TAKE, _ADD = Job(_take_job), Job(_add_job)
+_TAKE, _SUM = Job(_take_job), Job(_sum_job)
 
 
 def take_rows(weights: Any, tokens: Any) -> Any:
@@ -78,46 +90,39 @@ def take_rows(weights: Any, tokens: Any) -> Any:
     """
     if weights.ndim != 2 or weights.dtype != np.float32 or tokens.dtype.kind not in "iu":
         return NotImplemented
-    count = weights.shape[1]
+    count, columns = weights.shape
     # a copy of weights in another order takes longer than the lookup
-    if tokens.size * count <= _BLOCK or not weights.flags.c_contiguous:
+    if tokens.size * columns <= _BLOCK or not weights.flags.c_contiguous:
         return NotImplemented
     tokens = np.ascontiguousarray(tokens, np.int64)
-    if not _are_indices(tokens.reshape(-1), len(weights)):
-        return NotImplemented  # the reference raises, or counts from the end
-    out, together = np.empty((*tokens.shape, count), np.float32), max(1, _BLOCK // count)
-    if out.size <= _FEW:
-        arrays = weights.reshape(-1), tokens.reshape(-1), out.reshape(-1)
-        _take(*arrays, 0, tokens.size, count)
-    else:
-        sizes = tokens.size, count, together
-        run(_TAKE, (weights, tokens, out, *sizes), -(-tokens.size // together))
-    return out
+    out, words = np.empty((*tokens.shape, columns), np.float32), new_words()
+    together = max(1, _BLOCK // columns)
+    arguments = weights, tokens, out, words, tokens.size, count, columns, together
+    run(_TAKE, arguments, -(-tokens.size // together), work=out.size // 2, alone=True)
+    return NotImplemented if words[0] else out  # the reference raises, or counts from the end
 
 
-def scatter_add_rows(target: Any, tokens: Any, rows: Any) -> Any:
-    """Add each row to the row of `target` that its token indexes; of float32 or float64.
+def segment_sum(rows: Any, tokens: Any, count: int) -> Any:
+    """Return `count` rows of float32 or float64: for each token the sum of its rows.
 
     Args:
-        target: a contiguous matrix, which is changed.
-        tokens: a vector of integers.
-        rows: a matrix with a row for each token.
+        rows: a contiguous matrix with a row for each token.
+        tokens: a vector of integers, each from 0 to `count` - 1.
     """
-    is_plain = target.flags.c_contiguous and target.flags.writeable and rows.flags.c_contiguous
-    if not is_plain or target.dtype != rows.dtype or target.dtype not in (np.float32, np.float64):
+    if tokens.ndim != 1 or rows.ndim != 2 or tokens.dtype.kind not in "iu":
         return NotImplemented
-    if target.ndim != 2 or tokens.ndim != 1 or tokens.dtype.kind not in "iu":
+    if len(rows) != tokens.size or not rows.flags.c_contiguous:
         return NotImplemented
-    if rows.shape != (tokens.size, target.shape[1]):
-        return NotImplemented  # the reference broadcasts, or raises
-    tokens = np.ascontiguousarray(tokens, np.int64)
-    if not _are_indices(tokens, len(target)):
-        return NotImplemented  # the reference raises, or counts from the end
-    count = target.shape[1]
-    if target.dtype == np.float32 and count > _COLUMNS and rows.size > _BLOCK:
-        sizes = tokens.size, count
-        run(_ADD, (target, tokens, rows, *sizes), -(-count // _COLUMNS))
-    else:
-        arrays = target.reshape(-1), tokens, rows.reshape(-1)
-        _add(*arrays, tokens.size, count, 0, count)
-    return None
+    tokens, columns = np.ascontiguousarray(tokens, np.int64), rows.shape[1]
+    if rows.dtype == np.float64:
+        out = np.zeros((count, columns))
+        arrays = out.reshape(-1), tokens, rows.reshape(-1)
+        return NotImplemented if _add(*arrays, *rows.shape[:1], count, columns, 0, columns) else out
+    if rows.dtype != np.float32:
+        return NotImplemented
+    # the system has pages of zeros for large arrays, of which most is never written
+    is_large, words = count * columns > _LARGE, new_words()
+    out = (np.zeros if is_large else np.empty)((count, columns), np.float32)
+    arguments = out, tokens, rows, words, tokens.size, count, columns, not is_large
+    run(_SUM, arguments, -(-columns // _COLUMNS), work=rows.size, alone=True)
+    return NotImplemented if words[0] else out  # the reference raises, or counts from the end

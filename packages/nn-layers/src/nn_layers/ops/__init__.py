@@ -15,7 +15,7 @@ module           operations, and what they share
 `layer_norm`     `standardize_and_scale`, both in one pass
 `batch_norm`     `batch_norm`, both in one pass over channels
 `dropout`        `dropout`
-`embedding`      `embedding_lookup`, `embedding_scatter`, `scatter_add_rows`, `take_rows`
+`embedding`      `embedding_lookup`, `embedding_scatter`, `segment_sum`, `take_rows`
 ===============  =====================================================================
 
 An operation computes on Tensors and records, or on arrays and does not. The kernels of an operation

@@ -8,7 +8,7 @@ import numpy as np
 from nn_tensor import where
 from nn_tensor.extend import add_at, kernel, op
 
-__all__ = ["embedding_lookup", "embedding_scatter", "scatter_add_rows", "take_rows"]
+__all__ = ["embedding_lookup", "embedding_scatter", "segment_sum", "take_rows"]
 
 _FEW = 1 << 14  # elements, for which a compiled kernel saves less than its call costs
 
@@ -33,20 +33,20 @@ def _(g: Any, tokens: Any, weights_shape: tuple[int, ...], padding_idx: int | No
 @op
 def embedding_scatter(xp: Any, g: Any, tokens: Any, /, vocab_size: int) -> Any:
     """Return `vocab_size` rows: for each token the sum of the rows of `g` at its places."""
-    result = xp.zeros((vocab_size, g.shape[-1]), dtype=g.dtype)
     shape = *tokens.shape, g.shape[-1]
     rows = (g if g.shape == shape else xp.broadcast_to(g, shape)).reshape(tokens.size, shape[-1])
-    scatter_add_rows(xp, result, tokens.reshape(-1), xp.ascontiguousarray(rows))
-    return result
+    return segment_sum(xp, xp.ascontiguousarray(rows), tokens.reshape(-1), vocab_size)
 
 
 @kernel
-def scatter_add_rows(xp: Any, target: Any, tokens: Any, rows: Any) -> None:
-    """Add each row to the row of `target` that its token indexes."""
-    add_at(xp, target, tokens, rows)
+def segment_sum(xp: Any, rows: Any, tokens: Any, count: int) -> Any:
+    """Return `count` rows: for each token the sum of the rows at its places."""
+    result = xp.zeros((count, rows.shape[-1]), dtype=rows.dtype)
+    add_at(xp, result, tokens, rows)
+    return result
 
 
-scatter_add_rows.cpu("scatter_add_rows")
+segment_sum.cpu("segment_sum")
 
 
 @kernel
