@@ -366,7 +366,8 @@ def test_blocks_of_numpy_have_the_bits_of_the_rule(kind, options, dtype):
             arrays = parameter, gradient, *map(state.get, self.rule.state)
             self.rule.function(*arrays, *self._values(options, state.step))
 
-    shapes = [(3,), (), (0,), (201, 333), (2, 5), (170, 100)]
+    # the second large one is smaller than the first, and has larger blocks
+    shapes = [(3,), (), (0,), (201, 333), (2, 5), (256, 256), (170, 100)]
     optimizers = [k(displaced(*shapes, dtype=dtype), lr=0.1, **options) for k in (kind, Written)]
     with use_kernels("reference"):
         for optimizer in optimizers:

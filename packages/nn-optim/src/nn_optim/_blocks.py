@@ -22,8 +22,11 @@ _SIZE = 65536
 
 def _step(size: int) -> int:
     """Return the size of blocks of about equal sizes, which begin with a line of the cache."""
-    step = -(-size // max(1, -(-size // _SIZE)))
-    return max(1, -(-step // LINE)) * LINE
+    return _lines(-(-size // max(1, -(-size // _SIZE))))
+
+
+def _lines(size: int) -> int:
+    return max(1, -(-size // LINE)) * LINE
 
 
 class NumpyRule:
@@ -46,7 +49,8 @@ class NumpyRule:
         dtype: Any,
     ) -> None:
         self.function = function
-        self.rows: Array = empty_aligned((rows, _step(size)), dtype)
+        room = _lines(min(size, _SIZE))  # a smaller array may have larger blocks
+        self.rows: Array = empty_aligned((rows, room), dtype)
         self._numbers, self._dtype = numbers, dtype
         self._values: Array = None
 
