@@ -62,8 +62,10 @@ def test_batch_norm(seed):
     for result, truth in zip(results, expected, strict=True):
         np.testing.assert_allclose(result, truth, **CLOSE)
     results = batch_norm_gradient(g, x, mean, inverse, weights)
-    for result, truth in zip(results, gradients, strict=True):
-        np.testing.assert_allclose(result, truth, rtol=1e-4, atol=1e-5 * np.abs(truth).max())
+    rounding = 1e-7 * np.abs(g).sum((0, 2)).max()  # of sums whose terms cancel each other
+    for result, truth, sums in zip(results, gradients, (0, rounding, rounding), strict=True):
+        limit = 1e-5 * np.abs(truth).max() + sums
+        np.testing.assert_allclose(result, truth, rtol=1e-4, atol=limit)
     again = batch_norm(reshaped(x), weights, bias, 0.1)[0]
     np.testing.assert_array_equal(again, reshaped(out))
     again = batch_norm_gradient(reshaped(g), reshaped(x), mean, inverse, weights)[0]
