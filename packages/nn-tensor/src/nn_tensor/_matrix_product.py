@@ -11,9 +11,9 @@ from nn_tensor._kernel import compiled_kernels_run, kernel
 
 __all__ = ["is_large_product", "matrix_product"]
 
-# Multiplications. BLAS libraries compute smaller products in one thread (OpenBLAS up to this
-# number), and each small matrix of a stack.
-_LARGE, _LARGE_STACK = 1 << 20, 1 << 18
+# Multiplications up to which OpenBLAS takes one thread: for any product, and for those that its
+# kernels for small matrices compute, where the processor has AVX-512.
+_SINGLE, _SMALL = 1 << 18, 100**3
 
 
 @kernel
@@ -45,9 +45,19 @@ def is_large_product(x: Any, y: Any) -> bool:
     >>> is_large_product(np.eye(2), np.eye(2))
     False
     """
-    least = _LARGE if x.ndim == 2 else _LARGE_STACK
-    is_large = x.ndim == y.ndim > 1 and x.size * y.shape[-1] > least
-    return is_large and compiled_kernels_run()
+    count = x.size * y.shape[-1] if x.ndim == y.ndim > 1 else 0
+    if count <= _SINGLE or (x.ndim == 2 and count <= _SMALL and _is_small_for_blas(x, y)):
+        return False
+    return compiled_kernels_run()
+
+
+def _is_small_for_blas(x: Any, y: Any) -> bool:
+    """Return whether OpenBLAS has a kernel for small matrices in this order in memory.
+
+    For a transposed `y` it has one only for small results that are sums of many terms.
+    """
+    is_transposed = y.strides[0] < y.strides[1] and x.strides[0] > x.strides[1]
+    return not is_transposed or (len(x) * y.shape[1] <= 1200 and len(y) >= 32)
 
 
 def matrix_product(x: Any, y: Any, bias: Any = None, out: Any = None) -> Any:
