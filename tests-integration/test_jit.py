@@ -245,6 +245,16 @@ def test_the_loss_of_classes_is_replayed_as_jobs_of_kernels():
     np.testing.assert_array_equal(loss(scores, classes).numpy(), expected)
 
 
+def test_classes_that_are_kept_in_a_tensor_may_get_another_order_in_memory():
+    classes = Tensor([0, 1, 2, 3])
+    loss = jit(lambda scores: SoftmaxCrossEntropyLoss()(scores, classes))
+    scores = Tensor(np.eye(4, dtype=np.float32))
+    expected = [loss(scores).numpy() for _ in range(4)]
+    classes.data = np.repeat(classes.numpy(), 2)[::2]
+    for _ in range(4):
+        np.testing.assert_array_equal(loss(scores).numpy(), expected[0])
+
+
 @pytest.mark.parametrize("kernels", ["auto", "reference"])
 def test_convolutional_network(kernels):
     def make():

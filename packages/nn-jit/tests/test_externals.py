@@ -40,6 +40,14 @@ def test_an_external_that_gives_another_layout_is_refused(part):
             fast(inputs(1, (30, 40))[0])
 
 
+def test_an_external_that_gives_a_vector_with_other_strides_is_refused():
+    given = [np.ones(40, np.float32)]
+    fast = agree(lambda x: exp(Tensor(external(lambda: given[0]))) * x + 1, inputs(5, (40,)))
+    given[0] = np.ones(80, np.float32)[::2]
+    with pytest.raises(JitError, match=r"<lambda> gave float32 \(40,\), not in C order"):
+        fast(inputs(1, (40,))[0])
+
+
 def test_an_external_whose_result_is_only_returned_may_change_it():
     given = [1]
     f = jit(lambda x: (x * 2, external(lambda: np.ones(given[0], np.float32))))

@@ -62,8 +62,7 @@ def is_unchanged(container: Collection[Any], items: Collection[Any]) -> bool:
 def layout_of(array: Any) -> tuple[tuple[int, ...], Any, Any]:
     """Return shape and dtype of an array or number, and its strides where it is not in C order."""
     array = array if hasattr(array, "dtype") else np.asarray(array)
-    in_order = array.ndim < 2 or array.flags.c_contiguous
-    return array.shape, array.dtype, None if in_order else array.strides
+    return array.shape, array.dtype, None if array.flags.c_contiguous else array.strides
 
 
 def outline(x: Any) -> Any:
