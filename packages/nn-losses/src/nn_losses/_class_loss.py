@@ -70,12 +70,12 @@ class ClassLoss(Loss):
 
         The weight is None if each example counts 1. Ignored ones have class 0 and weight 0.
         """
-        if weight is None and self.ignore_index is None:
+        if current_observer() is None:
+            return self._examples(target.data, weight, dtype, target.xp is not np)
+        if weight is None and self.ignore_index is None:  # operations, which are recorded
             rows = target if target.ndim == 1 else target.reshape(-1)
             return array_of(rows.astype(np.int64)), None
         # neither a device nor a program that is recorded waits for whether one is ignored
-        if current_observer() is None:
-            return self._examples(target.data, weight, dtype, target.xp is not np)
         found: tuple[Any, Any] = external(self._examples, target, weight, dtype, True)
         return found
 
