@@ -8,6 +8,7 @@ import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels import attention, layer_norm, matmul
+from nn_kernels._threads import BoundJob
 from nn_kernels.activations import relu, select_positive
 from nn_kernels.embedding import segment_sum, take_rows
 from nn_kernels.gelu import gelu, gelu_gradient
@@ -249,6 +250,26 @@ def test_an_index_out_of_range():
         run(x, indices)  # the same job goes on
     indices[3] = 20
     assert job_of(function, [x, indices], function()) is None  # the reference raises
+
+
+def test_an_index_out_of_range_before_an_interrupt(monkeypatch):
+    x, indices = np.ones((30, 20), np.float32), np.zeros(30, int)
+    results = cross_entropy(x, indices, None, 0.0)
+    job = job_of(lambda: [*cross_entropy(x, indices, None, 0.0)], [x, indices], [*results])
+
+    class Interrupted(BoundJob):
+        def __call__(self, parts, work):
+            super().__call__(parts, work)
+            if indices[0]:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr("nn_kernels.jobs.BoundJob", Interrupted)
+    run = job.bind(x, None, *results)
+    indices[0] = 20
+    with pytest.raises(KeyboardInterrupt):
+        run(indices)
+    indices[0] = 0
+    run(indices)  # whose indices exist
 
 
 def test_a_job_keeps_no_array_that_it_was_found_with():

@@ -97,9 +97,9 @@ class KernelJob:
                 _check(x, layouts[number])
             for place, number, offset in later:
                 job.set(place, address(given[number]) + offset)
+            words[0] = 0  # Ctrl-C may have come before the last call looked
             job(run.parts, run.work)
             if words[0]:
-                words[0] = 0
                 raise IndexError(f"{run.job.name}: an index is out of range")
 
         return bound
