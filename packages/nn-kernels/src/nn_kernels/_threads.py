@@ -278,12 +278,18 @@ def _address_by_interface(x: Any) -> int:
     return int(x.__array_interface__["data"][0])
 
 
-if address(_probe := np.zeros(1)) != _address_by_interface(_probe):
-    address = _address_by_interface
-
-
 def _numbers(values: Sequence[Any]) -> array[int]:
+    """Return integers, and the addresses of arrays, without a call of `address` for each."""
+    kind, word_at, data = np.ndarray, _word_at, _DATA
+    return array("q", [word_at(id(x) + data).value if isinstance(x, kind) else x for x in values])
+
+
+def _numbers_by_interface(values: Sequence[Any]) -> array[int]:
     return array("q", [address(x) if isinstance(x, np.ndarray) else x for x in values])
+
+
+if address(_probe := np.zeros(1)) != _address_by_interface(_probe):
+    address, _numbers = _address_by_interface, _numbers_by_interface
 
 
 def _estimate(arguments: Sequence[Any]) -> int:
@@ -356,9 +362,12 @@ class Words(np.ndarray[Any, Any]):
     """
 
 
+_WORDS = np.zeros(2, np.int64).view(Words)
+
+
 def new_words() -> Any:
     """Return the words for one call."""
-    return np.zeros(2, np.int64).view(Words)
+    return _WORDS.copy()
 
 
 class Run(NamedTuple):
