@@ -97,12 +97,15 @@ class KernelJob:
                 _check(x, layouts[number])
             for place, number, offset in later:
                 job.set(place, address(given[number]) + offset)
-            words[0] = 0  # Ctrl-C may have come before the last call looked
             job(run.parts, run.work)
+
+        def checked(*given: Any) -> None:
+            words[0] = 0  # Ctrl-C may have come before the last call looked
+            bound(*given)
             if words[0]:
                 raise IndexError(f"{run.job.name}: an index is out of range")
 
-        return bound
+        return checked if self._words else bound
 
     def __call__(self, *arrays: Any) -> None:
         """Run the job."""
