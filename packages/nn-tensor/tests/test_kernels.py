@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from nn_tensor import Tensor, erf, use_kernels
-from nn_tensor.extend import Device, add_at, kernel, refuse_compiled_kernels, xp_for
+from nn_tensor.extend import (
+    Device,
+    add_at,
+    is_large_product,
+    kernel,
+    matrix_product,
+    refuse_compiled_kernels,
+    xp_for,
+)
 from nn_tensor.ops.activations import mask_by_sign, relu_forward
 from nn_tensor.testing import Check, KernelCase, each_check, kernels_of, missing_cases
 
@@ -363,3 +371,28 @@ def test_a_kernel_without_steps_refuses() -> None:
     x = np.ones(3, np.float32)
     with refuse_compiled_kernels(), pytest.raises(TypeError, match="no elementwise steps"):
         relu_forward(np, x)
+
+
+@pytest.mark.parametrize(
+    ("rows", "terms", "columns", "transposed", "is_large"),
+    [
+        (64, 64, 64, (), False),
+        (100, 100, 100, (), False),  # a kernel for small matrices, of one thread
+        (101, 100, 100, (), True),
+        (128, 128, 64, (), True),
+        (64, 1024, 10, ("x",), False),
+        (1024, 10, 64, ("y",), True),  # for a transposed matrix only where the result is small
+        (1024, 64, 10, ("y",), True),
+        (1024, 64, 3, ("y",), False),
+        (16, 900, 64, ("y",), False),
+        (64, 31, 256, ("y",), True),
+        (100, 100, 100, ("x", "y"), False),
+    ],
+)
+def test_products_that_blas_would_divide_among_threads(rows, terms, columns, transposed, is_large):
+    pytest.importorskip("nn_kernels", reason="could not import 'nn_kernels', which compiles")
+    x, y = np.ones((rows, terms), np.float32), np.ones((terms, columns), np.float32)
+    x = np.asfortranarray(x) if "x" in transposed else x
+    y = np.asfortranarray(y) if "y" in transposed else y
+    assert is_large_product(x, y) == is_large
+    np.testing.assert_array_equal(matrix_product(x, y), np.full((rows, columns), terms))
