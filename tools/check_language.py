@@ -32,83 +32,86 @@ __all__ = [
 TEXT = {".py", ".md", ".toml", ".cfg", ".rst", ".txt", ".yml", ".yaml", ".css", ".js"}
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
-# A pattern, case-insensitive, and what to say instead.
+# A pattern, case-insensitive, of what begins with a word, and what to say instead.
 PHRASES = {
-    r"\bnumbers for a (character|piece|token)": "embedding dimension",
-    r"\bpieces? of words?\b": "subword tokens",
-    r"\b\d+ pieces of \d+": "batch size and context length",
-    r"\bunseen text\b.*\bforeseen\b|\bforeseen\b": "validation loss",
-    r"\bweights of others\b": "pretrained weights",
-    r"\bwhat was measured\b": "performance, benchmarks",
-    r"\bwhat it holds\b": "attributes and dtypes",
-    r"\btoken that fills up\b|\bof them fill up\b": "padding",
-    r"\blength of the vectors\b": "model dimension",
-    r"\bshare that is dropped\b|\bkept_share\b": "dropout probability, dropout mask",
-    r"\bpattern of waves\b": "sinusoidal positional encoding",
-    r"\bpoints of view\b": "multiple heads",
-    r"\bseveral paths at once\b": "beam search keeps several hypotheses",
-    r"\bkinds of tokens\b": "token-type (segment) embeddings",
-    r"\bscores of the next token\b|\bone score per class\b|\bscore for each class\b": "logits",
-    r"\bplace_back\b|\bplace_of\b": "max_unpool, flat index of the maximum",
-    r"\bretract_rows\b": "layer_norm_backward",
-    r"\bso that none is relied on\b": "prevents co-adaptation",
-    r"\bturned round\b": "flipped",
-    r"\bwalks? back through\b": "backward pass",
-    r"\bat its birth\b": "where a NaN first appears",
-    r"\bpublic door\b|\bthe door is\b": "extension API",
-    r"\bwrite clock\b|\bmark_written\b": "version counter, mark_dirty",
-    r"\bconstant between jumps\b": "piecewise constant",
-    r"\bforgets? (the gradients?|all|everything)\b": "clear the gradients, reset",
-    r"\brising row of\b": "strictly increasing integers",
-    r"\bleast learning rate\b": "minimum learning rate",
-    r"\brule's own affair\b": "override to validate",
-    r"\badapt_to_(root|sum)\b|\bmove_by_sign\b": "rmsprop_step, adagrad_step, lion_step",
-    r"\bpulls? with the force\b": "the gradient is bounded by",
-    r"\bshape that is none\b|\bpart that is none\b": "invalid shape, unknown entry",
-    r"\btruth values\b": "booleans",
-    r"\bbehind each other\b": "concatenated",
-    r"\b(machine's )?moods\b": "timing noise",
-    r"\bwhole numbers?\b": "integers",
-    r"\b(is|are) no (tensor|array|number|integer|boolean|shape|dict|list|leaf|layer)\b": "is not a",
-    r"\b[01] at first\b|\bzero at first\b": "initially",
-    r"\bbehind the end of\b": "after the end of",
-    r"\btakes? over (a|the) state\b|\btake over what\b": "load",
-    r"\b(nobody|somebody) else\b|\bframework's back\b|\bwhoever\b": "name what is meant",
-    r"\b(layers?|loops?|loss|models?|optimizers?|schedules?|class) of your own\b": "custom",
-    r"^ *\w+: likewise\.": "repeat what is meant",
-    r"\bhalf a turn\b": "rotated by 180 degrees",
-    r"^ *(r?\"\"\")tells? whether\b": "Return whether",
-    r"\bnan from inputs without one\b": "from inputs without NaN",
-    r"\bcut short\b": "truncated",
-    r"\bat the price of\b": "at the cost of",
-    r"\bwhat (may )?stands? before\b": "prefix",
-    r"\bthe share (that|of)\b": "the fraction",
-    r"\bsomething else than\b": "anything but",
-    r"\bminus the (sum|log|logarithm)\b": "the negative sum, the negative logarithm",
-    r"(?<!there )\b(is|are) no (improvement|parameters?|gpu|function of)\b": "is not a",
-    r"Error: for (another|something|an? \w+ of another type)\b": "if `x` is not one of these",
-    r"\bdevice answers\b": "a CUDA device is available",
-    r"\bnot even NaN\b": "may be NaN",
-    r"\breads? (forward|backward|both ways)\b": "the forward or reverse direction",
-    r"\basks? (\w+ )*for methods, never for classes\b": "requires methods, not base classes",
-    r"\bgoes on bit for bit\b|\bgoes on from\b": "continues, resumes",
-    r"\bwhatever ended the run\b": "however the run ends",
-    r"\b(a|by) whole factors?\b": "integer factors",
-    r"\bis a sum and a weight\b": "weighted mean",
-    r"\b(is|are) answered with\b": "raises an error that gives the name",
-    r"\bone kernel each way\b": "one kernel forward and one backward",
-    r"\bgenerators? that lives? in\b": "the random generators of the model",
-    r"\btokenisation\b|\bnormalis(e|ation)\b|\binitialis(e|ation)\b|\bregularis(e|ation)\b": (
+    r"numbers for a (character|piece|token)": "embedding dimension",
+    r"pieces? of words?\b": "subword tokens",
+    r"\d+ pieces of \d+": "batch size and context length",
+    r"unseen text\b.*\bforeseen\b|foreseen\b": "validation loss",
+    r"weights of others\b": "pretrained weights",
+    r"what was measured\b": "performance, benchmarks",
+    r"what it holds\b": "attributes and dtypes",
+    r"token that fills up\b|of them fill up\b": "padding",
+    r"length of the vectors\b": "model dimension",
+    r"share that is dropped\b|kept_share\b": "dropout probability, dropout mask",
+    r"pattern of waves\b": "sinusoidal positional encoding",
+    r"points of view\b": "multiple heads",
+    r"several paths at once\b": "beam search keeps several hypotheses",
+    r"kinds of tokens\b": "token-type (segment) embeddings",
+    r"scores of the next token\b|one score per class\b|score for each class\b": "logits",
+    r"place_back\b|place_of\b": "max_unpool, flat index of the maximum",
+    r"retract_rows\b": "layer_norm_backward",
+    r"so that none is relied on\b": "prevents co-adaptation",
+    r"turned round\b": "flipped",
+    r"walks? back through\b": "backward pass",
+    r"at its birth\b": "where a NaN first appears",
+    r"public door\b|the door is\b": "extension API",
+    r"write clock\b|mark_written\b": "version counter, mark_dirty",
+    r"constant between jumps\b": "piecewise constant",
+    r"forgets? (the gradients?|all|everything)\b": "clear the gradients, reset",
+    r"rising row of\b": "strictly increasing integers",
+    r"least learning rate\b": "minimum learning rate",
+    r"rule's own affair\b": "override to validate",
+    r"adapt_to_(root|sum)\b|move_by_sign\b": "rmsprop_step, adagrad_step, lion_step",
+    r"pulls? with the force\b": "the gradient is bounded by",
+    r"shape that is none\b|part that is none\b": "invalid shape, unknown entry",
+    r"truth values\b": "booleans",
+    r"behind each other\b": "concatenated",
+    r"(machine's )?moods\b": "timing noise",
+    r"whole numbers?\b": "integers",
+    r"(is|are) no (tensor|array|number|integer|boolean|shape|dict|list|leaf|layer)\b": "is not a",
+    r"[01] at first\b|zero at first\b": "initially",
+    r"behind the end of\b": "after the end of",
+    r"takes? over (a|the) state\b|take over what\b": "load",
+    r"(nobody|somebody) else\b|framework's back\b|whoever\b": "name what is meant",
+    r"(layers?|loops?|loss|models?|optimizers?|schedules?|class) of your own\b": "custom",
+    r"(?<=: )likewise\.": "repeat what is meant",
+    r"half a turn\b": "rotated by 180 degrees",
+    r'(?<=""")tells? whether\b': "Return whether",
+    r"nan from inputs without one\b": "from inputs without NaN",
+    r"cut short\b": "truncated",
+    r"at the price of\b": "at the cost of",
+    r"what (may )?stands? before\b": "prefix",
+    r"the share (that|of)\b": "the fraction",
+    r"something else than\b": "anything but",
+    r"minus the (sum|log|logarithm)\b": "the negative sum, the negative logarithm",
+    r"(?<!there )(is|are) no (improvement|parameters?|gpu|function of)\b": "is not a",
+    r"\w*Error: for (another|something|an? \w+ of another type)\b": "if `x` is not one of these",
+    r"device answers\b": "a CUDA device is available",
+    r"not even NaN\b": "may be NaN",
+    r"reads? (forward|backward|both ways)\b": "the forward or reverse direction",
+    r"asks? (\w+ )*for methods, never for classes\b": "requires methods, not base classes",
+    r"goes on bit for bit\b|goes on from\b": "continues, resumes",
+    r"whatever ended the run\b": "however the run ends",
+    r"(a|by) whole factors?\b": "integer factors",
+    r"is a sum and a weight\b": "weighted mean",
+    r"(is|are) answered with\b": "raises an error that gives the name",
+    r"one kernel each way\b": "one kernel forward and one backward",
+    r"generators? that lives? in\b": "the random generators of the model",
+    r"tokenisation\b|normalis(e|ation)\b|initialis(e|ation)\b|regularis(e|ation)\b": (
         "American spelling: -ization"
     ),
-    r"\boptimis(e|ation)\b|\bserialis(e|ation)\b|\brecognis(e|ing)\b": "American spelling: -iz-",
-    r"\b(minim|maxim|summar|vector|parallel|quant|general)is(e[ds]?|ing|ation)\b": (
+    r"optimis(e|ation)\b|serialis(e|ation)\b|recognis(e|ing)\b": "American spelling: -iz-",
+    r"(minim|maxim|summar|vector|parallel|quant|general)is(e[ds]?|ing|ation)\b": (
         "American spelling: -iz-"
     ),
-    r"\b(custom|visual|organ|util|penal|real)is(e[ds]?|ing|ation)\b": "American spelling: -iz-",
-    r"\blicence\b|\bcolours?\b|\bbehaviour\b|\bneighbours?\b|\bcentre\b": "American spelling",
-    r"\b(un)?labelled\b|\bmodell(ed|ing)\b|\bgrey\b|\btowards\b|\banalyse\b": "American spelling",
+    r"(custom|visual|organ|util|penal|real)is(e[ds]?|ing|ation)\b": "American spelling: -iz-",
+    r"licence\b|colours?\b|behaviour\b|neighbours?\b|centre\b": "American spelling",
+    r"(un)?labelled\b|modell(ed|ing)\b|grey\b|towards\b|analyse\b": "American spelling",
 }
+
+# All at once: to search for each alone takes five times as long.
+ANY_PHRASE = re.compile(rf"\b(?:{'|'.join(f'(?:{p})' for p in PHRASES)})", re.IGNORECASE)
 
 # Files and the phrases that they may have, with the reason.
 ALLOWED = {
@@ -152,10 +155,10 @@ def control_characters(text):
 
 def phrases(text):
     """Yield the line number of each phrase to avoid, and what to say instead."""
-    for number, line in enumerate(text.split("\n"), 1):
-        for pattern, instead in PHRASES.items():
-            if match := re.search(pattern, line, re.IGNORECASE):
-                yield number, f"{match[0]!r}: say {instead}"
+    for match in ANY_PHRASE.finditer(text):
+        number = text.count("\n", 0, match.start()) + 1
+        matching = (p for p in PHRASES if re.compile(p, re.IGNORECASE).match(text, match.start()))
+        yield number, f"{match[0]!r}: say {PHRASES[next(matching)]}"
 
 
 def other_forms(source):
