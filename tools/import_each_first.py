@@ -1,29 +1,33 @@
-"""Import each module of each package first, in an interpreter of its own.
+"""Import each module of each package first, in a process of its own.
 
 The packages that contain the module are empty: their `__init__` does not run, so that no import
-order of theirs hides a cycle. A module that needs an optional dependency which is not installed is
-skipped; a package itself must import without any.
+order of theirs hides a cycle. What the packages require from elsewhere is imported once, before all
+processes, where the system can fork. A module that needs an optional dependency which is not
+installed is skipped; a package itself must import without any.
 
     python tools/import_each_first.py             # all packages
     python tools/import_each_first.py nn-tensor   # one, or nn_tensor.ops with what is below it
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
+import io
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 
-MISSING = 3  # the exit status of a process that lacks an optional dependency
+IMPORTED, MISSING, FAILED = range(3)  # results of a process
 
 
 def import_first(module, optional):
     """Import a module with empty packages in place of those that contain it.
 
-    Exits with the status `MISSING`, and prints the name, where a module of `optional` is missing.
+    Returns the result, and the name of the missing module where one of `optional` is missing.
     """
     parents = module.split(".")[:-1]
     for depth in range(1, len(parents) + 1):
@@ -36,15 +40,49 @@ def import_first(module, optional):
         missing = (error.name or "").partition(".")[0]
         if missing not in optional:
             raise
-        print(missing)
-        sys.exit(MISSING)
+        return MISSING, missing
+    return IMPORTED, ""
 
 
-def run_first(module, optional, environment):
-    """Import a module first in a new process; return its exit status and what it printed."""
-    command = [sys.executable, __file__, "--first", module, *optional]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return result.returncode, (result.stdout + result.stderr).strip()
+def report_import(connection, module, optional, sources, bytecode):
+    """Send the result of `import_first` in this process, or the traceback of its error."""
+    sys.path[:0] = sources
+    sys.pycache_prefix, sys.dont_write_bytecode = bytecode, False
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            result = import_first(module, optional)
+        except BaseException:
+            result = FAILED, traceback.format_exc().strip()
+    connection.send(result)
+
+
+def run_first(context, *arguments):
+    """Import a module first in a new process; return the result and what it says."""
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=report_import, args=(sender, *arguments))
+    process.start()
+    sender.close()
+    with receiver:
+        try:
+            return receiver.recv()
+        except EOFError:
+            return FAILED, "the process ended without a result"
+        finally:
+            process.join()
+
+
+def start_method(packages):
+    """Return how processes start: forked from one that has what the packages require, or new."""
+    from workspace import import_names
+
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    ours = {package.name for package in packages}
+    required = {name for package in packages for name in package.requirements(extras=False)} - ours
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([top for name in required for top in import_names(name)])
+    return context
 
 
 def optional_names(packages, root):
@@ -61,11 +99,11 @@ def optional_names(packages, root):
 
 def main(arguments=None, root=None):
     """Report every module that cannot be imported first."""
-    from workspace import ROOT, find_packages, source_path
+    from workspace import ROOT, find_packages
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="packages or modules, by default all")
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes at a time")
     parser.add_argument("--traceback", action="store_true", help="show whole tracebacks")
     options = parser.parse_args(arguments)
     root = root or ROOT
@@ -76,20 +114,19 @@ def main(arguments=None, root=None):
     if not modules:
         sys.exit(f"there is no module {', '.join(options.names)}")
     optional = optional_names(packages, root)
+    sources = [str(package.source.parent) for package in packages]
+    context = start_method(packages)
     failed = skipped = 0
     with tempfile.TemporaryDirectory() as bytecode, ThreadPoolExecutor(options.jobs) as pool:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": source_path(packages),
-            "PYTHONPYCACHEPREFIX": bytecode,
-        }
-        environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        results = pool.map(lambda module: run_first(module, optional, environment), modules)
-        for module, (status, output) in zip(modules, results, strict=True):
-            if status == MISSING and "." in module:
+
+        def run(module):
+            return run_first(context, module, optional, sources, bytecode)
+
+        for module, (result, output) in zip(modules, pool.map(run, modules), strict=True):
+            if result == MISSING and "." in module:
                 skipped += 1
                 print(f"skipped {module}: {output} is not installed")
-            elif status:
+            elif result != IMPORTED:
                 failed += 1
                 reason = output if options.traceback else output.rpartition("\n")[2]
                 print(f"FAILED {module}: {reason}")
@@ -98,7 +135,4 @@ def main(arguments=None, root=None):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--first"]:
-        import_first(sys.argv[2], sys.argv[3:])
-    else:
-        main()
+    main()

@@ -61,6 +61,11 @@ def test_a_package_that_needs_an_optional_dependency_fails(workspace, report):
     assert report("nn_a")[0] == "FAILED nn_a: not_installed"
 
 
+def test_a_module_that_ends_the_process_fails(workspace, report):
+    workspace.module("nn-a", "_x.py", "import os\nos._exit(0)\n")
+    assert report("nn_a._x")[0] == "FAILED nn_a._x: the process ended without a result"
+
+
 def test_a_traceback_is_shown_on_demand(workspace, report):
     workspace.module("nn-a", "_x.py", "1 / 0\n")
     assert any("_x.py" in line for line in report("--traceback", "nn_a._x"))
