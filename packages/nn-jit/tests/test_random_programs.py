@@ -1,10 +1,14 @@
 """Programs made at random, with their gradients, under `jit`: equal to plain runs."""
 
+import os
+
 import nn_tensor
 import numpy as np
 import pytest
 from nn_jit import jit
 from nn_tensor import Tensor, no_grad
+
+COMPILED = int(os.environ.get("NN_JIT_PROGRAMS", "20"))  # 60 on demand
 
 UNARY = [
     nn_tensor.exp,
@@ -86,8 +90,10 @@ def make(seed):
     return step, parameters, buffer
 
 
-@pytest.mark.parametrize("fuse", [False, True])
-@pytest.mark.parametrize("seed", range(60))
+# Compiled loops are new machine code for each program, which takes a second.
+@pytest.mark.parametrize(
+    ("seed", "fuse"), [(s, False) for s in range(60)] + [(s, True) for s in range(COMPILED)]
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_random_program_is_equal(seed, fuse):
     plain, parameters, buffer = make(seed)
