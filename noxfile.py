@@ -5,7 +5,8 @@
 """The checks of this workspace: `uv run noxfile.py`, or `nox` where it is installed.
 
 The default sessions use the Python that runs nox. On demand: `-s matrix` tests on every supported
-Python that is found here. What follows `--` goes to pytest.
+Python that is found here, `-s isolation-full` all tests of each wheel, `-s "cuda-standin(full)"`
+all tests for CUDA without a GPU. What follows `--` goes to pytest.
 
 The sessions for CUDA are skipped where no driver is found, and their tests where no CUDA device is
 available; NN_REQUIRE_CUDA=1 makes that a failure. NN_CUDA=12 or 13 chooses the CuPy to install; by
@@ -37,12 +38,17 @@ PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"][
 DEVICES = ["cpu", "cuda"]
 CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
 PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist
-TABLES = ["test_cases", "test_half_precision"]  # modules of tests with most of the cases
+# What no version of a requirement changes: checks of the tables, and tests of processes.
+UNCHANGED = "test_case and (memory_layout or inputs_unchanged or recording or gradients)"
+UNCHANGED += " or half_precision or test_crash or test_hostile or other_processors"
 SKIPS_WITHOUT_PYTORCH = "pytest.importorskip('torch", "pytest.importorskip('transformers"
 NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
 each_device = nox.parametrize("device", DEVICES, ids=DEVICES)
+each_resolution = nox.parametrize(
+    "resolution", ["highest", "lowest-direct"], ids=["newest", "oldest"]
+)
 
 
 def group(name):
@@ -63,6 +69,11 @@ def pytest_options(packages, device):
         return [f"--device={device}"]
     options = MANIFEST["tool"]["pytest"]["ini_options"]["addopts"]
     return ["-o", f"addopts={' '.join(options[: options.index('-p')])}"]
+
+
+def parallel(package):
+    """Choose the processes of tests; the one with a module of nn-kernels compiles its kernels."""
+    return [*PARALLEL, "--dist=loadfile"] if package == "nn-kernels" else PARALLEL
 
 
 def with_siblings(package):
@@ -114,8 +125,8 @@ def test_package(session, package, device):
     if device != "cpu" and "nn-tensor" not in needed:
         session.skip(f"{package} computes on the CPU alone")
     further = [*group("parallel"), *compared_with(package)]
-    parallel = PARALLEL if device == "cpu" else []  # tests would share the memory of one GPU
-    run_tests(session, needed, [*parallel, f"packages/{package}/tests"], device, *further)
+    processes = parallel(package) if device == "cpu" else []  # they would share one GPU's memory
+    run_tests(session, needed, [*processes, f"packages/{package}/tests"], device, *further)
 
 
 @nox.session(tags=["fast"])
@@ -196,12 +207,13 @@ def install_standin(session):
         session.install(CUPY_OF_STANDIN)
     except nox.command.CommandFailed:
         session.skip(f"{CUPY_OF_STANDIN} cannot be had")
-    session.install(*editable(PACKAGES), *group("test"), *group("examples"))
+    needed = [name for part in ("test", "parallel", "examples") for name in group(part)]
+    session.install(*editable(PACKAGES), *needed)
 
 
 def run_on_standin(session, *paths, **env):
     """Run tests for CUDA on the stand-in."""
-    command = ["python", "tools/cuda_on_cpu", "-m", "pytest", "--device=cuda", *paths]
+    command = ["python", "tools/cuda_on_cpu", "-m", "pytest", *PARALLEL, "--device=cuda", *paths]
     session.run(*command, *session.posargs, env=env)
 
 
@@ -285,13 +297,15 @@ def oracle(session):
     session.run("python", "-m", "pytest", rows, "-k", "pytorch", *options, *session.posargs)
 
 
-@nox.session
-@nox.parametrize("resolution", ["highest", "lowest-direct"], ids=["newest", "oldest"])
-def isolation(session, resolution):
-    """Test each wheel outside the checkout, with the newest or oldest that it declares.
+def check_wheels(session, resolution, choose, extras=(), env=None):
+    """Test each wheel alone and outside the checkout, with the newest or oldest that it declares.
 
-    With the newest, the session `tests` has run the tables of cases already, and all tests of the
-    packages that require nothing else there: of these, only those of the package as such are left.
+    Args:
+        session: the session of nox.
+        resolution: the one of uv.
+        choose: a function that returns the tests of a package, with options of pytest.
+        extras: arguments of uv that choose extras of nn-tensor.
+        env: variables of the environment for the tests.
     """
     session.install("uv")
     start = session.python or sys.executable
@@ -310,8 +324,7 @@ def isolation(session, resolution):
             install = ["uv", "pip", "install", "-q", "-p", str(python), "--no-sources"]
             # Only wheels: the oldest NumPy that a new Python can use is the oldest built for it.
             declared = ["-c", str(ours), "--only-binary", ":all:", "--resolution", resolution]
-            if resolution != "highest" and package == "nn-tensor":
-                declared += ["--extra", "fast"]  # the oldest numba, with the oldest NumPy
+            declared += extras if package == "nn-tensor" else ()
             session.run(*install, *declared, str(built[package]), "-r", f"{source}/pyproject.toml")
             module = package.replace("-", "_")
             session.run(*isolated, "tools/import_check.py", module, external=True)
@@ -324,13 +337,32 @@ def isolation(session, resolution):
             session.chdir(home)
             settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
             settings += pytest_options(with_siblings(package), "cpu")
-            chosen = ["tests"]
-            if resolution == "highest":
-                settings += [f"--ignore=tests/{name}.py" for name in TABLES]
-                if "nn-tensor" not in with_siblings(package):
-                    chosen = ["tests/test_package.py"]
-            pytest = [*isolated, "-m", "pytest", *settings, *PARALLEL, *chosen, *session.posargs]
-            session.run(*pytest, external=True)
+            pytest = [*isolated, "-m", "pytest", *settings, *choose(package), *session.posargs]
+            session.run(*pytest, external=True, env=env)
+
+
+@nox.session
+@each_resolution
+def isolation(session, resolution):
+    """Test each wheel alone, with the newest or oldest that it declares, where these matter.
+
+    With the newest, the session `tests` has run all tests already: only those of the package as
+    such are left. With the oldest, all are but `UNCHANGED`. The session `isolation-full` runs all.
+    """
+    if resolution == "highest":
+        check_wheels(session, resolution, lambda package: ["tests/test_package.py"])
+    else:
+        chosen = ["-k", f"not ({UNCHANGED})", "tests"]
+        few = {"NN_KERNELS_SHAPES": "5"}  # random ones: `tests` has run more
+        check_wheels(session, resolution, lambda package: [*parallel(package), *chosen], env=few)
+
+
+@nox.session(name="isolation-full", default=False)
+@each_resolution
+def isolation_full(session, resolution):
+    """Run all tests of each wheel alone, with the newest or oldest that it declares."""
+    extras = ["--extra", "fast"] if resolution != "highest" else []  # the oldest numba
+    check_wheels(session, resolution, lambda package: [*parallel(package), "tests"], extras)
 
 
 @nox.session(default=False)
