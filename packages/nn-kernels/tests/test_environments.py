@@ -13,6 +13,13 @@ import pytest
 
 TESTS, SOURCES = Path(__file__).parent, Path(nn_kernels.__file__).parent
 
+on_demand = pytest.mark.skipif(
+    int(os.environ.get("NN_KERNELS_SHAPES", "0")) < 1000,
+    reason="on demand: NN_KERNELS_SHAPES is below 1,000",
+)
+# With AVX2, and without AVX (compiling for it takes long, and few processors need it).
+PROCESSORS = ["haswell", pytest.param("x86-64", marks=on_demand)]
+
 
 @pytest.fixture
 def cache_of(tmp_path_factory):
@@ -67,7 +74,7 @@ print(WIDE)
 """
 
 
-@pytest.mark.parametrize("processor", ["haswell", "x86-64"])  # with AVX2, and without AVX
+@pytest.mark.parametrize("processor", PROCESSORS)
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="processors of AMD, Intel"
 )
@@ -77,10 +84,7 @@ def test_other_processors(processor, cache_of):
 
 
 @pytest.mark.parametrize("processor", ["haswell", "x86-64"])
-@pytest.mark.skipif(
-    int(os.environ.get("NN_KERNELS_SHAPES", "0")) < 1000,
-    reason="on demand: NN_KERNELS_SHAPES is below 1,000",
-)
+@on_demand
 def test_all_kernels_on_other_processors(processor, tmp_path):
     modules = [str(path) for path in TESTS.glob("test_*.py") if path.name != Path(__file__).name]
     arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", *modules]
@@ -128,7 +132,7 @@ print("right")
 """
 
 
-@pytest.mark.parametrize("processor", [None, "haswell", "x86-64"])
+@pytest.mark.parametrize("processor", [None, *PROCESSORS])
 @pytest.mark.skipif(
     not sys.platform.startswith("linux") or platform.machine() != "x86_64",
     reason="memory is protected by mprotect, processors are those of AMD and Intel",
