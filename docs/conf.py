@@ -72,6 +72,7 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navigation_depth": 3,
+    "collapse_navigation": True,  # each page lists its own section: all of them take long to build
     "navigation_with_keys": False,
     "footer_start": [],
     "footer_end": [],
