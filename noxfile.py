@@ -73,7 +73,8 @@ def pytest_options(packages, device):
 
 def parallel(package):
     """Choose the processes of tests; the one with a module of nn-kernels compiles its kernels."""
-    return [*PARALLEL, "--dist=loadfile"] if package == "nn-kernels" else PARALLEL
+    by_module = ["--dist=loadfile", "--no-loadscope-reorder"] if package == "nn-kernels" else []
+    return [*PARALLEL, *by_module]
 
 
 def with_siblings(package):
@@ -303,7 +304,8 @@ def check_wheels(session, resolution, choose, extras=(), env=None):
     Args:
         session: the session of nox.
         resolution: the one of uv.
-        choose: a function that returns the tests of a package, with options of pytest.
+        choose: a function that returns the tests of a package, with options of pytest; if there
+            are none, the wheel is installed and imported, and its README run.
         extras: arguments of uv that choose extras of nn-tensor.
         env: variables of the environment for the tests.
     """
@@ -329,6 +331,8 @@ def check_wheels(session, resolution, choose, extras=(), env=None):
             module = package.replace("-", "_")
             session.run(*isolated, "tools/import_check.py", module, external=True)
             session.run(*isolated, "tools/run_snippets.py", f"{source}/README.md", external=True)
+            if not (chosen := choose(package)):
+                continue
             session.run(*install, *group("test"), *group("parallel"))
             # without machine code that numba keeps beside sources, whose modules had other names
             shutil.copytree(
@@ -337,8 +341,14 @@ def check_wheels(session, resolution, choose, extras=(), env=None):
             session.chdir(home)
             settings = ["-c", str(ROOT / "pyproject.toml"), "--rootdir", str(home)]
             settings += pytest_options(with_siblings(package), "cpu")
-            pytest = [*isolated, "-m", "pytest", *settings, *choose(package), *session.posargs]
+            pytest = [*isolated, "-m", "pytest", *settings, *chosen, *session.posargs]
             session.run(*pytest, external=True, env=env)
+
+
+def tests_of_package(package):
+    """List the tests of a package as such: what it imports, shows and leaves alone."""
+    found = (ROOT / "packages" / package).glob("tests/test_package.py")
+    return [f"tests/{path.name}" for path in found]
 
 
 @nox.session
@@ -346,11 +356,11 @@ def check_wheels(session, resolution, choose, extras=(), env=None):
 def isolation(session, resolution):
     """Test each wheel alone, with the newest or oldest that it declares, where these matter.
 
-    With the newest, the session `tests` has run all tests already: only those of the package as
-    such are left. With the oldest, all are but `UNCHANGED`. The session `isolation-full` runs all.
+    With the newest, the session `tests` has run all tests already: only those of a package as such
+    are left. With the oldest, all are but `UNCHANGED`. The session `isolation-full` runs all.
     """
     if resolution == "highest":
-        check_wheels(session, resolution, lambda package: ["tests/test_package.py"])
+        check_wheels(session, resolution, tests_of_package)
     else:
         chosen = ["-k", f"not ({UNCHANGED})", "tests"]
         few = {"NN_KERNELS_SHAPES": "5"}  # random ones: `tests` has run more
