@@ -30,6 +30,8 @@ def pytest_report_header():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Say what reached the device."""
-    counts = ", ".join(f"{kind} {count}" for kind, count in recorder.total().items())
-    terminalreporter.write_line(f"CUDA stand-in: {counts}")
+    """Say what reached the device, unless the tests ran in processes of pytest-xdist."""
+    total = recorder.total()
+    if any(total.values()):
+        counts = ", ".join(f"{kind} {count}" for kind, count in total.items())
+        terminalreporter.write_line(f"CUDA stand-in: {counts}")
