@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 from nn_tensor import Tensor, arange, exp, grad, no_grad, randn, where, zeros
-from nn_tensor.extend import Observer, current_observer, external, mark_dirty, observe
+from nn_tensor.extend import Observer, current_observer, external, mark_dirty, noted, observe
 
 
 class Log(Observer):
@@ -201,6 +201,23 @@ def test_externals_are_told_and_not_what_is_inside_them():
     assert result.item() == 3.0
     assert log.events == [("external", "largest")]
     assert not log.calls
+
+
+def test_functions_of_arrays_are_told_as_operations_and_not_what_is_inside_them():
+    log = Log()
+    x = Tensor([1.0, 3.0])
+
+    def doubled(array, factor):
+        assert type(array) is np.ndarray
+        (x * 2).data.max()
+        return array * factor
+
+    assert noted(doubled, x, 2).tolist() == [2, 6]
+    with observe(log):
+        assert noted(doubled, x, 2).tolist() == [2, 6]
+        noted(doubled, x, 2, label="twice")
+    assert log.labels == ["doubled", "twice"]
+    assert not log.events
 
 
 def test_drawing_and_creating_are_told():

@@ -184,14 +184,29 @@ def noted(
 ) -> Any:
     """Call a function of arrays outside of an operation, and tell the observer of it.
 
-    It gets arrays in place of the Tensors among `arguments`.
+    Unlike one that `external` calls, it gives the same results for the same arguments: a program
+    that is replayed may replace it by other functions that do.
+
+    Args:
+        function: a function of arrays and other values.
+        arguments: Tensors, in whose place it gets arrays, and other values.
+        label: a name for readers, by default that of the function.
+        writes: whether it writes into its first argument, and nothing else is needed of it.
+
+    >>> import numpy as np
+    >>> from nn_tensor import Tensor
+    >>> from nn_tensor.extend import noted
+    >>> noted(np.add, Tensor([1.0, 3.0]), Tensor([2.0, 0.0]))
+    array([3., 3.], dtype=float32)
     """
     arrays = tuple([x._data if isinstance(x, Variable) else x for x in arguments])
-    result = function(*arrays)
-    if observers and (observer := current_observer()) is not None:
-        label = label or function.__name__
-        observer.inputs(label, arguments, arrays)
-        observer.computed(function, arrays, {}, result, label, writes)
+    if not observers or (observer := current_observer()) is None:
+        return function(*arrays)
+    with paused():
+        result = function(*arrays)
+    label = label or function.__name__
+    observer.inputs(label, arguments, arrays)
+    observer.computed(function, arrays, {}, result, label, writes)
     return result
 
 

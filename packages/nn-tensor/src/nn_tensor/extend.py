@@ -72,7 +72,7 @@ from nn_tensor._matrix_product import is_large_product, matrix_product
 from nn_tensor._modes import current_modes, is_anomaly_detected
 from nn_tensor._numpy_memory import empty_aligned, small_buffers
 from nn_tensor._numpy_steps import Step, numpy_steps
-from nn_tensor._observe import Observer, current_observer, external, observe
+from nn_tensor._observe import Observer, current_observer, external, noted, observe
 from nn_tensor._op import op
 from nn_tensor._row_kernel import RowKernel
 from nn_tensor._state_dict import FORMAT_VERSION, METADATA_KEY, StateDictReader, write_array
@@ -140,6 +140,7 @@ __all__ = [
     "named_leaves",
     "names_elsewhere",
     "needs_grad_of",
+    "noted",
     "new_tensor",
     "numpy_steps",
     "observe",
