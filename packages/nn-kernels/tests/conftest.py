@@ -24,7 +24,7 @@ def pytest_pycollect_makemodule(module_path, parent):
 def share_short_jobs(monkeypatch):
     from nn_kernels import _threads
 
-    monkeypatch.setattr(_threads, "_SHORT", 0)
+    monkeypatch.setattr(_threads, "WAKES", 0)
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ Every thread has a range of consecutive parts, the same one in each job of as ma
 has written in one kernel is in the cache of its processor in the next. Its word is the *ticket*:
 the number of the job, and below it the number of parts of its range not taken yet. A part is taken
 by exchanging the ticket for the next lower one, which succeeds for one thread only, and for none
-once another job has begun. A thread that has done its own range goes on with those of the others.
+once another job has begun. A thread that has done its own range goes on with those of the others,
+after a microsecond: in short jobs they may be late, and would find their parts in no cache.
 The caller takes parts like the workers, and then waits for those that others took: if no worker
-wakes up, it has computed all of them itself.
+wakes up, it has computed all of them itself. Where a kernel consists of several jobs, the caller
+goes on to the next one in compiled code: that takes half a microsecond.
 
 How a kernel is divided into parts depends on the shapes, never on the number of threads: so do the
 results.
@@ -19,6 +21,7 @@ results.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -30,11 +33,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba.core import types
 
-from nn_kernels._atomics import add, call, compare_exchange, load, pause, store
+from nn_kernels._atomics import add, call, compare_exchange, integers, load, pause, store
 from nn_kernels._compile import Job, jit, subroutine
 
 __all__ = [
     "POOLED",
+    "WAKES",
     "BoundJob",
     "Run",
     "Words",
@@ -50,13 +54,15 @@ __all__ = [
 _ADDRESS, _ARGUMENTS, _DONE, _TICKETS, _LINE = 0, 1, 8, 16, 8  # each group on its own cache line
 _POLLS = 100_000  # about 250 microseconds: a step goes from one kernel to the next in less
 _LAST_POLLS = 2_000
-_SHORT = 50_000  # nanoseconds: a shorter job is done by its caller before a worker wakes up
+_PATIENCE = 400  # polls, about a microsecond: a thread that is late may still take its own parts
+WAKES = 50_000  # nanoseconds: a shorter job is done by its caller before a worker wakes up
 _SHORT_FOR_AWAKE = 10_000  # the same where the workers are still polling after the job before
 
 
 @subroutine(returns=types.int64)
-def _take(state, thread, threads):  # type: ignore[no-untyped-def]
-    for n in range(threads):
+def _take(state, thread, threads, most):  # type: ignore[no-untyped-def]
+    """Return a part of the first of `most` threads that has one, from this one on; or -1."""
+    for n in range(most):
         place = _TICKETS + (thread + n) % threads * _LINE
         while True:
             ticket = load(state, place)
@@ -74,45 +80,60 @@ def _serve(state, thread, threads, polls):  # type: ignore[no-untyped-def]
     """Compute parts until `polls` consecutive polls have found none."""
     idle = 0
     while idle < polls:
-        part = _take(state, thread, threads)
+        part = _take(state, thread, threads, 1)
+        if part >= 0:
+            idle = 0
+        elif idle >= _PATIENCE:
+            part = _take(state, thread, threads, threads)
         if part < 0:
             idle += 1
         else:
             call(state[_ADDRESS], state[_ARGUMENTS], part, thread)
             add(state, _DONE, 1)
-            idle = 0
 
 
-@jit()
-def _run(state, threads, job, address, arguments, parts):  # type: ignore[no-untyped-def]
+@subroutine()
+def _share(state, threads, job, address, arguments, parts):  # type: ignore[no-untyped-def]
     """Offer a job to the workers, take part in it, and wait until all of it is done."""
     state[_ADDRESS] = address
     state[_ARGUMENTS] = arguments
     store(state, _DONE, 0)
-    first = 0
-    for thread in range(threads):
-        place = _TICKETS + thread * _LINE
+    for n in range(threads):
+        thread = threads - 1 - n  # the caller begins last
+        place, first = _TICKETS + thread * _LINE, parts * thread // threads
         end = parts * (thread + 1) // threads
         state[place + 1] = end
         store(state, place, (job << 32) | (end - first))
-        first = end
-    while True:
-        part = _take(state, 0, threads)
+    idle = 0
+    while idle == 0 or load(state, _DONE) != parts:
+        part = _take(state, 0, threads, 1 if idle < _PATIENCE else threads)
         if part < 0:
-            break
-        call(address, arguments, part, 0)
-        add(state, _DONE, 1)
-    polls = 0
-    while load(state, _DONE) != parts:
-        polls += 1
-        if polls > _POLLS:
-            pause()
+            idle += 1
+            if idle > _POLLS:
+                pause()
+        else:
+            call(address, arguments, part, 0)
+            add(state, _DONE, 1)
 
 
 @jit()
-def _run_alone(address, arguments, parts):  # type: ignore[no-untyped-def]
-    for part in range(parts):
-        call(address, arguments, part, 0)
+def _run(state, threads, number, table, count, arguments):  # type: ignore[no-untyped-def]
+    """Share the jobs of a `_table`, which get consecutive numbers."""
+    jobs = integers(table)
+    for n in range(count):
+        address, parts = jobs[2 * n + 1], jobs[2 * n + 2]
+        if parts > 1:
+            _share(state, threads, (number + n) & 0x7FFFFFFF, address, arguments, parts)
+        else:
+            call(address, arguments, 0, 0)
+
+
+@jit()
+def _run_alone(table, count, arguments):  # type: ignore[no-untyped-def]
+    jobs = integers(table)
+    for n in range(count):
+        for part in range(jobs[2 * n + 2]):
+            call(jobs[2 * n + 1], arguments, part, 0)
 
 
 class _Worker:
@@ -154,13 +175,14 @@ class _Pool:
         self.workers = [_Worker(self.state, number, threads) for number in range(1, threads)]
 
     def is_awake(self) -> bool:
-        return not any(worker.asleep for worker in self.workers)
+        return True not in [worker.asleep for worker in self.workers]  # a generator takes longer
 
-    def run(self, address: int, arguments: int, parts: int) -> None:
-        self.jobs += 1
-        for worker in self.workers[: parts - 1]:
+    def run(self, table: array[int], arguments: int) -> None:
+        number, count = self.jobs + 1, len(table) // 2
+        self.jobs += count
+        for worker in self.workers[: table[0] - 1]:
             worker.wake()
-        _run(self.state, self.threads, self.jobs & 0x7FFFFFFF, address, arguments, parts)
+        _run(self.state, self.threads, number, table.buffer_info()[0], count, arguments)
 
 
 _word_at = c_size_t.from_address
@@ -274,14 +296,24 @@ def address(x: Any) -> int:
     return _word_at(id(x) + _DATA).value
 
 
+def _numbers(values: Sequence[Any]) -> array[int]:
+    """Return integers, and the addresses of arrays."""
+    # calls of `address` and tests of integers, of which there are many, would take longer
+    return array(
+        "q",
+        [
+            x
+            if type(x) is int
+            else _word_at(id(x) + _DATA).value
+            if isinstance(x, np.ndarray)
+            else x
+            for x in values
+        ],
+    )
+
+
 def _address_by_interface(x: Any) -> int:
     return int(x.__array_interface__["data"][0])
-
-
-def _numbers(values: Sequence[Any]) -> array[int]:
-    """Return integers, and the addresses of arrays, without a call of `address` for each."""
-    kind, word_at, data = np.ndarray, _word_at, _DATA
-    return array("q", [word_at(id(x) + data).value if isinstance(x, kind) else x for x in values])
 
 
 def _numbers_by_interface(values: Sequence[Any]) -> array[int]:
@@ -297,31 +329,46 @@ def _estimate(arguments: Sequence[Any]) -> int:
     return sum(x.size for x in arguments if isinstance(x, np.ndarray)) // 3
 
 
-def _run_numbers(job: Job, numbers: Callable[[int], array[int]], parts: int, work: int) -> None:
-    """Run a job that reads the numbers, which are given for a number of threads."""
-    if parts > 1 and get_num_threads() > 1 and _is_long(work):
+@functools.lru_cache(1024)
+def _table(job: Job | tuple[Job, ...], parts: int | tuple[int, ...]) -> array[int]:
+    """Return the largest number of parts, and the address and the number of parts of each job."""
+    if isinstance(job, Job):
+        return array("q", (parts, job.address, parts))  # type: ignore[arg-type]
+    assert not isinstance(parts, int)
+    pairs = ((j.address, n) for j, n in zip(job, parts, strict=True))
+    return array("q", [max(parts), *(number for pair in pairs for number in pair)])
+
+
+def _run_numbers(table: array[int], numbers: array[int], work: int) -> None:
+    """Run jobs that read the numbers: the address of a workspace, which is set here, and so on."""
+    if table[0] > 1 and get_num_threads() > 1 and _is_long(work):
         pool = _get_pool()
         if not pool.lock.locked():
             # Ctrl-C after a call of `acquire` would leave it locked; `with` cannot be interrupted
             # there. In the rare case that another caller has just locked it, this one waits.
             with pool.lock:
-                given = numbers(pool.threads)  # kept while the job runs
-                pool.run(job.address, given.buffer_info()[0], parts)
+                _set_workspace(numbers, pool.threads)
+                pool.run(table, numbers.buffer_info()[0])
             return
-    given = numbers(1)
-    _run_alone(job.address, given.buffer_info()[0], parts)
+    _set_workspace(numbers, 1)
+    _run_alone(table.buffer_info()[0], len(table) // 2, numbers.buffer_info()[0])
+
+
+def _set_workspace(numbers: array[int], threads: int) -> None:
+    _workspace(numbers[1] * threads)
+    numbers[0] = _local.address
 
 
 def _is_long(work: int) -> bool:
     """Return whether the workers can take a share of a job before the caller has done it."""
     pool = _pool
-    return work >= _SHORT or (work >= _SHORT_FOR_AWAKE and pool is not None and pool.is_awake())
+    return work >= WAKES or (work >= _SHORT_FOR_AWAKE and pool is not None and pool.is_awake())
 
 
 def run(
-    job: Job,
+    job: Job | tuple[Job, ...],
     arguments: Sequence[Any],
-    parts: int,
+    parts: int | tuple[int, ...],
     memory: int = 0,
     work: int | None = None,
     further: array[int] | None = None,
@@ -331,9 +378,10 @@ def run(
 
     Args:
         job: the job. It reads the address of a workspace, the distance in elements between those of
-            two threads, and the arguments.
+            two threads, and the arguments. Of several jobs each begins once the one before is done;
+            all read the same arguments.
         arguments: integers, and contiguous arrays, of which the job gets the addresses.
-        parts: the number of parts.
+        parts: the number of parts, of several jobs those of each.
         memory: the number of float32 elements of workspace per thread.
         work: the time that one thread needs, in nanoseconds, roughly; by default that of one pass
             over the arrays.
@@ -341,17 +389,14 @@ def run(
         alone: whether the kernel does nothing beside this but make arrays, and the integers depend
             on shapes and strides alone, none an address: the job can be run for other arrays.
     """
-    distance = _distance(memory)
-
-    def numbers(threads: int) -> array[int]:
-        _workspace(distance * threads)
-        given = _numbers([_local.address, distance, *arguments])
-        return given if further is None else given + further
-
+    numbers = _numbers([0, _distance(memory), *arguments])
+    if further is not None:
+        numbers += further
     work = _estimate(arguments) if work is None else work
     if _local.runs is not None:
-        _local.runs.append(Run(job, arguments, parts, memory, work, alone))
-    _run_numbers(job, numbers, parts, work)
+        given = arguments if further is None else [*arguments, *further]
+        _local.runs.append(Run(job, given, parts, memory, work, alone))
+    _run_numbers(_table(job, parts), numbers, work)
 
 
 class Words(np.ndarray[Any, Any]):
@@ -373,9 +418,9 @@ def new_words() -> Any:
 class Run(NamedTuple):
     """The arguments of a call of `run`."""
 
-    job: Job
+    job: Job | tuple[Job, ...]
     arguments: Sequence[Any]
-    parts: int
+    parts: int | tuple[int, ...]
     memory: int
     work: int
     alone: bool
@@ -396,27 +441,23 @@ class BoundJob:
     It is called with the number of parts, and with the nanoseconds that one thread needs.
 
     Args:
-        job: the job.
+        job: the job, or several as for `run`.
         arguments: integers and arrays.
         memory: the number of float32 elements of workspace per thread.
     """
 
-    def __init__(self, job: Job, arguments: Sequence[Any], memory: int = 0) -> None:
+    def __init__(
+        self, job: Job | tuple[Job, ...], arguments: Sequence[Any], memory: int = 0
+    ) -> None:
         self._job, self._arguments = job, list(arguments)  # kept as long as the addresses
-        self._distance = _distance(memory)
-        self._numbers = _numbers([0, self._distance, *arguments])
+        self._numbers = _numbers([0, _distance(memory), *arguments])
 
-    def __call__(self, parts: int, work: int) -> None:
-        _run_numbers(self._job, self._given, parts, work)
+    def __call__(self, parts: int | tuple[int, ...], work: int) -> None:
+        _run_numbers(_table(self._job, parts), self._numbers, work)
 
     def set(self, place: int, value: int) -> None:
         """Replace an argument by an integer."""
         self._numbers[2 + place] = value
-
-    def _given(self, threads: int) -> array[int]:
-        _workspace(self._distance * threads)
-        self._numbers[0] = _local.address
-        return self._numbers
 
 
 def _distance(memory: int) -> int:
