@@ -57,13 +57,14 @@ def attention_gradient():
     return zeros(2, 3, 5, 4), *attention()[:4], [weights], ATTENTION
 
 
-def attend_token(rotated=False, masked=False, new=True):
+def attend_token(rotated=False, masked=False, new=True, counted=False):
     angles = zeros(1, 2) if rotated else None
     projections = (zeros(6, 8), zeros(8), zeros(6, 6), zeros(6)) if new else (None,) * 4
     return (
         zeros(2, 6), zeros(6), zeros(6), 1e-5, True, zeros(6, 8), zeros(8), *projections,
         zeros(6, 6), zeros(6), angles, angles, zeros(2, 2, 5, 4), zeros(2, 2, 5, 3),
-        zeros(2, 5, dtype=bool) if masked else None, 4,
+        zeros(2, 5, dtype=bool) if masked else zeros(2, dtype=np.int64) if counted else None,
+        np.array([4]) if counted else 4,
     )  # fmt: skip
 
 
@@ -99,6 +100,7 @@ CALLS = [
     ),
     ("attend_token", attend_token, {}),
     ("attend_token", lambda: attend_token(new=False), {15: {0}, 16: {0}}),
+    ("attend_token", lambda: attend_token(counted=True), {}),
     (
         "attend_token",
         lambda: attend_token(rotated=True, masked=True),

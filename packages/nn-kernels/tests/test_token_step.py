@@ -2,9 +2,12 @@
 
 import math
 import os
+import threading
 
+import nn_kernels
 import numpy as np
 import pytest
+from nn_kernels.jobs import job_of
 from nn_kernels.token_step import attend_token, feed_forward_token
 
 SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "40"))  # 2,000 on demand
@@ -47,7 +50,8 @@ def attention(
     queries = queries.reshape(rows, heads, -1, d)
     scores = queries @ keys[:, :, :stop].swapaxes(-1, -2) / math.sqrt(d)
     if mask is not None:
-        scores = np.where(mask[:, None, None, :stop], scores, -np.inf)
+        allowed = mask[:, :stop] if mask.ndim == 2 else np.arange(stop) >= mask[:, None]
+        scores = np.where(allowed[:, None, None], scores, -np.inf)
     e = np.exp(scores - scores.max(-1, keepdims=True))
     mixed = e / e.sum(-1, keepdims=True) @ values[:, :, :stop]
     out = x + project(mixed.reshape(rows, -1), wo, bo)
@@ -91,7 +95,8 @@ def attention_arguments(seed):
     angles = (None, None)
     if new and seed % 5 == 2:
         of_rows = rng.random((rows if seed % 2 else 1, half)) * 7
-        angles = np.cos(of_rows).astype("f"), np.sin(of_rows).astype("f")
+        table = np.concatenate([np.cos(of_rows), np.sin(of_rows)], axis=1).astype("f")
+        angles = table[:, :half], table[:, half:]
     mask = None
     if seed % 2:
         mask = rng.random((1 if seed % 3 else rows, stop + 2)) < 0.6
@@ -145,6 +150,94 @@ def test_a_row_has_the_same_result_in_a_batch_as_alone():
     np.testing.assert_array_equal(attend_token(*arguments), alone)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_padding_as_counts_and_the_number_of_positions_in_an_array(seed):
+    arguments = attention_arguments(seed)
+    rows, stop = len(arguments[0]), arguments[18]
+    arguments[17] = np.random.default_rng(seed).integers(0, stop, rows)
+    wide = as_float64(arguments)
+    copies = [x.copy() if isinstance(x, np.ndarray) else x for x in arguments]
+    copies[17] = np.arange(stop) >= arguments[17][:, None]
+    expected = attend_token(*copies)
+    np.testing.assert_allclose(attention(*wide), expected, **CLOSE)
+    for number in (stop, np.array([stop])):
+        arguments[18] = number
+        np.testing.assert_array_equal(attend_token(*arguments), expected)
+        np.testing.assert_array_equal(arguments[15], copies[15])
+
+
+def large_arguments(rows, seed=0):
+    """Return arguments of both sublayers whose parts are several heads, or units, and rests."""
+    _, normal, _ = draw(seed)
+    size, heads, d, inner = 208, 13, 16, 333
+    vectors = [1 + normal(size), normal(size), 1e-5, False]
+    projections = [normal(*shape) for _ in range(4) for shape in ((size, size), (size,))]
+    keys, values = (normal(rows, heads, 20, d) for _ in range(2))
+    attention = [normal(rows, size), *vectors, *projections, None, None, keys, values, None, 11]
+    network = [normal(size, inner), normal(inner), normal(inner, size), normal(size), "gelu"]
+    return attention, [normal(rows, size), *vectors, *network]
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8, 9])
+def test_results_do_not_depend_on_the_number_of_threads(rows):
+    of_attention, of_network = large_arguments(rows)
+    before, found = nn_kernels.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            nn_kernels.set_num_threads(threads)
+            for _ in range(20):
+                results = attend_token(*of_attention), feed_forward_token(*of_network)
+                found.append(b"".join(x.tobytes() for x in (*results, *of_attention[15:17])))
+    finally:
+        nn_kernels.set_num_threads(before)
+    assert len(set(found)) == 1
+    np.testing.assert_allclose(results[0], attention(*as_float64(of_attention)), **CLOSE)
+    np.testing.assert_allclose(results[1], feed_forward(*as_float64(of_network)), **CLOSE)
+
+
+def test_callers_in_several_threads_get_their_own_results():
+    arguments = [large_arguments(1, seed)[1] for seed in range(4)]
+    expected, wrong = [feed_forward_token(*given) for given in arguments], []
+
+    def work(number):
+        for _ in range(200):
+            if not np.array_equal(feed_forward_token(*arguments[number]), expected[number]):
+                wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert not any(thread.is_alive() for thread in threads)
+    assert not wrong
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_jobs_that_are_run_again_read_the_number_of_positions(rows):
+    arguments, of_network = large_arguments(rows)
+    x, keys, values = arguments[0], arguments[15], arguments[16]
+    job = job_of(
+        lambda: [feed_forward_token(*of_network)],
+        [of_network[0], *(a for a in of_network[1:] if isinstance(a, np.ndarray))],
+        [feed_forward_token(*of_network)],
+    )
+    assert job is not None
+    stop = arguments[18] = np.array([11])
+    inputs = [a for a in arguments if isinstance(a, np.ndarray)]
+    job = job_of(lambda: [attend_token(*arguments)], inputs, [attend_token(*arguments)])
+    found = np.empty_like(x)
+    for count in (12, 20, 3):
+        stop[0] = count
+        job(*(inputs[n] for n in job.inputs), found)
+        written = keys.copy(), values.copy()
+        keys[:, :, count - 1] = values[:, :, count - 1] = 0
+        np.testing.assert_array_equal(attend_token(*arguments), found)
+        np.testing.assert_array_equal((keys, values), written)
+    arguments[18] = 11  # a number, which may be another one the next time
+    assert job_of(lambda: [attend_token(*arguments)], inputs[:-1], [found]) is None
+
+
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_go_through(special):
     _, normal, _ = draw(1)
@@ -177,6 +270,8 @@ def test_others_are_left_to_the_reference():
         (6, np.ones(3, "f")), (7, wk[:, :-1]), (9, wv[:-1]), (11, wo[:-1]),
         (13, np.ones((9, 1), "f")), (15, arguments[15][..., ::-1]), (16, arguments[16][:, :, :-1]),
         (17, np.ones((1, arguments[18] - 1), bool)), (18, 0), (18, arguments[15].shape[2] + 1),
+        (17, np.zeros(len(x) + 1, int)), (17, np.zeros(len(x), np.int32)), (18, np.array([0])),
+        (18, np.array([1, 1])), (18, np.array([1.0])),
     ):  # fmt: skip
         if place == 13:
             assert attend_token(*arguments[:13], value, value, *arguments[15:]) is NotImplemented

@@ -37,6 +37,7 @@ __all__ = [
     "multiply_2",
     "multiply_3",
     "multiply_row",
+    "multiply_row_half",
     "multiply_row_wide",
 ]
 
@@ -51,20 +52,25 @@ PER_NANOSECOND = 40 if WIDE else 20  # multiplications of a thread, about
 def _panel_product(rows: int, vectors: int) -> Any:
     """Return c[m, :16 * vectors] = sum over k of a[k, m] * b[offsets[k] : + 16 * vectors].
 
-    From a first offset `k0` other than 0 on, the sum is added to what c holds.
+    From a first offset `k0` other than 0 on, the sum is added to what c holds. An integer in place
+    of the offsets is the distance between rows of b.
     """
 
     @intrinsic
     def multiply(typing, a, a0, b, b0, offsets, k0, count, c, c0, step):  # type: ignore[no-untyped-def]
         n = types.intp
-        signature = types.void(a, n, b, n, offsets, n, n, c, n, n)
+        is_distance = isinstance(offsets, types.Integer)
+        signature = types.void(a, n, b, n, n if is_distance else offsets, n, n, c, n, n)
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             kinds = signature.args
-            a, b, offsets, c = (
+            a, b, c = (
                 pointer(context, builder, kinds[i], arguments[i], arguments[i + 1])
-                for i in (0, 2, 4, 7)
+                for i in (0, 2, 7)
             )
+            offsets = arguments[4]
+            if not is_distance:
+                offsets = pointer(context, builder, kinds[4], offsets, arguments[5])
             count, step = arguments[6], arguments[9]
             v = VectorBuilder(builder)
             entry = builder.block
@@ -85,7 +91,10 @@ def _panel_product(rows: int, vectors: int) -> Any:
                 value.add_incoming(index(0), entry)
                 value.add_incoming(index(0), resume)
             totals = [[builder.phi(ZERO.type) for _ in range(vectors)] for _ in range(rows)]
-            row = builder.gep(b, [builder.load(builder.gep(offsets, [k]))])
+            if is_distance:
+                row = builder.gep(b, [builder.mul(k, offsets)])
+            else:
+                row = builder.gep(b, [builder.load(builder.gep(offsets, [k]))])
             bs = [v.load(row, index(LANES * i)) for i in range(vectors)]
             panel = builder.gep(a, [ka])
             after = []
@@ -117,6 +126,7 @@ multiply_1 = _panel_product(ROWS, 1)
 multiply_2 = _panel_product(ROWS, min(2, VECTORS))
 multiply_3 = _panel_product(ROWS, VECTORS)
 multiply_row = _panel_product(1, 1)
+multiply_row_half = _panel_product(1, 4 if WIDE else 2)
 multiply_row_wide = _panel_product(1, 8 if WIDE else 4)
 
 

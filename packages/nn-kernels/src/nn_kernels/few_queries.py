@@ -35,55 +35,64 @@ _ALL = np.ones((1, 1, 1, 1), bool)
 
 
 @subroutine("contract")
-def _add_values(weights, values, places, count, width, out):  # type: ignore[no-untyped-def]
+def _add_values(weights, values, step, count, width, out):  # type: ignore[no-untyped-def]
     whole = width - width % LANES
     for i in range(0, whole, LANES):
-        multiply_row(weights, 0, values, i, places, 0, count, out, i, 0)
+        multiply_row(weights, 0, values, i, step, 0, count, out, i, 0)
     for i in range(whole, width):
         total = _ZERO
         for t in range(count):
-            total += weights[t] * values[places[t] + i]
+            total += weights[t] * values[t * step + i]
         out[i] = total
 
 
 @subroutine()
-def fill_places(places, step):  # type: ignore[no-untyped-def]
-    """Write where rows begin that are `step` elements apart."""
-    for j in range(places.size):
-        places[j] = j * step
-
-
-@subroutine()
 def attend(  # type: ignore[no-untyped-def]
-    query, keys, key_step, values, places, count, allowed, masked, scale, scores, out
-):
+    query, width, keys, key_step, values, value_step, features, count, padding, allowed, of_mask,
+    scale, scores, out,
+):  # fmt: skip
     """Write the attention of one query to `count` keys, of which a mask may allow some.
 
-    `places` say where the values begin, and `scores` is memory for as many floats.
+    Args:
+        query: the place of the query.
+        width: the number of floats of a query, and of a key.
+        keys: the place of the first key.
+        key_step: the distance between keys, in floats.
+        values: the place of the first value.
+        value_step: as `key_step`.
+        features: the number of floats of a value, and of the result.
+        count: the number of keys.
+        padding: the number of the first keys, which are left out.
+        allowed: the place of what a mask says of the keys.
+        of_mask: 1, 0 if one element is for all keys, or -1 without a mask.
+        scale: the factor of the scores.
+        scores: memory for as many as there are keys.
+        out: the place of the result.
     """
     for t in range(count):
-        product = sum_of_products(query.size, at(query, 0), at(keys, t * key_step))
-        scores[t] = product * scale
-    if masked:
+        scores[t] = sum_of_products(width, query, at(keys, t * key_step)) * scale
+    for j in range(min(padding, count)):
+        scores[j] = _LEAST
+    if of_mask >= 0:
         for j in range(count):
-            if not allowed[j if allowed.size > 1 else 0]:
+            if not allowed[j * of_mask]:
                 scores[j] = _LEAST
     largest = maximum_of(count, at(scores, 0))
     shift = _ZERO if math.isinf(largest) else largest
     total = exp_and_sum(count, at(scores, 0), at(scores, 0), shift)
-    _add_values(scores, values, places, count, out.size, out)
+    _add_values(scores, values, value_step, count, features, out)
     factor = _ONE if total == _ZERO else _ONE / total
-    for i in range(out.size):
+    for i in range(features):
         out[i] *= factor
 
 
 @jit()
 def _attend(query, key, value, mask, masked, scale, out):  # type: ignore[no-untyped-def]
-    batch, heads, targets, _ = query.shape
-    count = value.shape[2]
-    scores, places = np.empty(count, np.float32), np.empty(count, np.int64)
-    fill_places(places, value.strides[2] // 4)
-    step = key.strides[2] // 4
+    (batch, heads, targets, width), (count, features) = query.shape, value.shape[2:]
+    scores, of_mask = np.empty(count, np.float32), -1
+    if masked:
+        of_mask = 1 if mask.shape[3] > 1 else 0
+    steps = key.strides[2] // 4, value.strides[2] // 4
     for b in range(batch):
         for h in range(heads):
             keys = floats(key.ctypes.data + b * key.strides[0] + h * key.strides[1])
@@ -94,8 +103,9 @@ def _attend(query, key, value, mask, masked, scale, out):  # type: ignore[no-unt
                     h if mask.shape[1] > 1 else 0,
                     t if mask.shape[2] > 1 else 0,
                 ]
-                rows = query[b, h, t], keys, step, values, places
-                attend(*rows, count, allowed, masked, scale, scores, out[b, h, t])
+                of_query, result = at(query[b, h, t], 0), at(out[b, h, t], 0)
+                rows = of_query, width, keys, steps[0], values, steps[1], features, count
+                attend(*rows, 0, allowed, of_mask, scale, at(scores, 0), result)
 
 
 def has_rows(x: Any) -> bool:
