@@ -100,7 +100,7 @@ def plan_buffers(program: Program) -> dict[int, Any]:
     waiting: dict[int, list[Any]] = {}  # by the last use
     for position, call in enumerate(program.calls):
         for value in call.results if call.fills else []:
-            end, size = ends.get(id(value), count), value.nbytes
+            end, size = ends.get(id(value), position), value.nbytes  # nobody may use it at all
             if end == count or not size or not value.shape or value.axes is None:
                 continue
             fitting = [n for n, memory in enumerate(free) if size <= memory.nbytes <= 2 * size]
