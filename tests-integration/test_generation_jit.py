@@ -6,11 +6,13 @@ import threading
 
 import numpy as np
 import pytest
+from nn_jit import JitError, jit
 from nn_tensor import Tensor, autocast, no_grad, use_kernels
 from nn_transformer import LanguageModel, Transformer, beam_search, generate
 from nn_transformer.decoding.prompts import read_prompts
 from nn_transformer.decoding.recorded_session import new_session
 from nn_transformer.decoding.session import inference_mode
+from nn_transformer.modules.static_kv_cache import StaticDecoderCache, count_position, new_state
 
 PROMPTS = [
     [[1, 2, 3]],
@@ -223,6 +225,34 @@ def test_two_threads_with_one_model():
     assert found == expected
 
 
+def test_sublayers_are_replayed_as_jobs():
+    pytest.importorskip("numba")
+    model = language_model()
+    for prompt in ([[1, 2, 3]], [[1], [2, 3]]):  # the second with padding
+        assert generate(model, prompt, 20, jit=True) == generate(model, prompt, 20)
+    for step in steps_of(model):
+        (program,) = step.explain().programs
+        labels = [label for label, _, _ in program.calls]
+        assert labels.count("attend_token") == labels.count("feed_forward_token") == 2
+        assert not {"attend_token", "feed_forward_token"} & {*program.externals}
+        assert "_token" not in program.source
+        assert "empty" not in program.source  # results that nobody uses stand in buffers too
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_a_full_cache_is_refused(kernels):
+    with use_kernels(kernels), no_grad():
+        model = language_model().eval()
+        buffer, tokens = Tensor(np.zeros((2, 2, 1, 4, 5, 6), np.float32)), Tensor([[1]])
+        state = Tensor(new_state(0, 0, None))
+        step = jit(lambda: model(tokens, cache=StaticDecoderCache(state, buffer)))
+        for _ in range(5):
+            step()
+            count_position(state.data)
+        with pytest.raises(ValueError, match="room for 5 positions, this is number 6"):
+            step()
+
+
 def test_few_programs_are_kept():
     model = language_model(d_ff=24)
     for rows in range(1, 20):
@@ -244,8 +274,6 @@ def test_a_model_that_cannot_be_recorded_says_where():
 
 
 def test_a_cache_that_grows_is_refused_by_jit():
-    from nn_jit import JitError, jit
-
     model = language_model().eval()
     cache = model.new_cache()
     step = jit(no_grad()(lambda tokens: model(tokens, cache=cache)))

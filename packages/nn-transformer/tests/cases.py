@@ -235,11 +235,14 @@ def _attention_of_token(rows: int, options: str) -> Callable[[Generator], list[A
         if "mask" in options:
             mask = rng.random((rows, stop)) < 0.5
             mask[:, -1] = True
+        number: Any = stop
+        if "counted" in options:
+            mask, number = rng.integers(0, stop, rows), np.array([stop])
         return [
             rng.normal(size=(rows, size)), rng.normal(size=size), rng.normal(size=size), 1e-5,
             "after" not in options, *projection(size, heads * group * d), *of_new,
             *projection(heads * group * d, size), *angles,
-            rng.normal(size=shape), rng.normal(size=shape), mask, stop,
+            rng.normal(size=shape), rng.normal(size=shape), mask, number,
         ]  # fmt: skip
 
     return draw
@@ -267,7 +270,15 @@ KERNELS = [
             tolerances={"float32": 2e-5},
         )
         for rows in (1, 3)
-        for options in ("", "bias", "after bias mask", "rotary", "memory", "memory mask bias")
+        for options in (
+            "",
+            "bias",
+            "after bias mask",
+            "rotary",
+            "memory",
+            "memory mask bias",
+            "counted",
+        )
     ),
     *(
         KernelCase(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from nn_tensor import Tensor, random_generator, stack
-from nn_tensor.extend import check_integer, check_number
+from nn_tensor.extend import array_of, check_integer, check_number
 
 from nn_transformer.decoding.prompts import GenerativeModel, read_prompts
 from nn_transformer.decoding.recorded_session import check_jit, new_session
@@ -19,16 +19,16 @@ __all__ = ["generate"]
 _NO_ROWS = np.zeros(1, bool)
 
 
-def _greedy(logits: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _greedy(logits: Tensor) -> tuple[np.ndarray, list[float]]:
     """Return the token with the largest logit of each row, and that logit."""
     if logits.device == "cpu":
-        values = logits.data
+        values = array_of(logits)
         tokens = values.argmax(-1)
-        return tokens, values[np.arange(len(tokens)), tokens]
+        return tokens, [values.item(row, token) for row, token in enumerate(tokens.tolist())]
     # read together: a device is waited for once
     found = stack([x.astype(np.float64) for x in (logits.argmax(-1), logits.max(-1))])
     tokens, largest = found.numpy()
-    return tokens.astype(np.int64), largest
+    return tokens.astype(np.int64), largest.tolist()
 
 
 def generate(

@@ -18,17 +18,24 @@ import numpy as np
 from nn_tensor import Tensor
 from nn_tensor.extend import (
     array_module,
+    array_of,
     check_bool,
     current_modes,
     device_of,
     device_scope,
+    new_tensor,
     put,
 )
 
 from nn_transformer.decoding.prompts import GenerativeModel, Prompts
 from nn_transformer.decoding.session import DecodingSession
 from nn_transformer.models.transformer import Transformer
-from nn_transformer.modules.static_kv_cache import StaticDecoderCache, new_state
+from nn_transformer.modules.static_kv_cache import (
+    StaticDecoderCache,
+    count_position,
+    new_state,
+    selected_state,
+)
 
 __all__ = ["RecordedSession", "check_jit", "new_session"]
 
@@ -136,6 +143,7 @@ class RecordedSession(DecodingSession):
         self._capacity = min(model.max_seq_len, _round_up(longest))
         self._arguments: list[Tensor] = []  # of the step, after the tokens
         self._step: Step | None = None
+        self._on_host = model.device == "cpu"
         self._rows = 0  # of the batch that is computed; those at its end may have ended
 
     def step(self, tokens: np.ndarray) -> Tensor:
@@ -151,9 +159,9 @@ class RecordedSession(DecodingSession):
         if self._step is None:
             steps = _RecordedSteps.of(self._model)
             self._step = steps.get(self._model, tuple(x.shape for x in self._arguments))
-        ids = Tensor(tokens, device=self._model.device)
+        ids = new_tensor(tokens) if self._on_host else Tensor(tokens, device=self._model.device)
         logits = self._step(ids, *self._arguments)
-        self._arguments[0].data[0] += 1
+        count_position(array_of(self._arguments[0]))
         return logits if rows == self._rows else logits[:rows]
 
     def _fill(self, rows: int) -> None:
@@ -187,9 +195,8 @@ class RecordedSession(DecodingSession):
         size = max(size, len(rows))
         index = np.concatenate([rows, np.full(size - len(rows), rows[0])])
         state, *others = self._arguments
-        length, sources, *padding = state.data.tolist()
-        counts = np.array(padding, np.int64)[index] if padding else None
-        self._arguments[0] = Tensor(new_state(length, sources, counts), device="cpu")
+        length, _, sources, *_ = state.data.tolist()
+        self._arguments[0] = Tensor(selected_state(state.data, index), device="cpu")
         # the buffer, the encoder's output, and its mask: where they have the rows, and how many
         # positions of them are used
         for n, (x, axis, used) in enumerate(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,19 +38,17 @@ def _restrict(probabilities: Array, mask: Array) -> Array:
 def _softmax(logits: Array, temperature: float) -> Array:
     logits = logits.astype(np.float64)
     largest = logits.max(axis=-1, keepdims=True)
-    check_largest(largest)
+    check_largest(largest.ravel().tolist())
     with np.errstate(over="ignore"):  # far below the largest, at a very low temperature
         exponentials = np.exp((logits - largest) / temperature)
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-def check_largest(largest: Array) -> None:
+def check_largest(largest: Sequence[float]) -> None:
     """Raise unless the largest logit of each row is finite; NaN counts as the largest."""
-    if not np.isfinite(largest).all():
-        raise ValueError(
-            f"logits: the model's largest is {largest[~np.isfinite(largest)][0]}, expected finite "
-            "numbers"
-        )
+    if not all(map(math.isfinite, largest)):
+        wrong = next(x for x in largest if not math.isfinite(x))
+        raise ValueError(f"logits: the model's largest is {wrong}, expected finite numbers")
 
 
 def top_k_mask(values: Array, k: Array) -> Array:

@@ -19,6 +19,8 @@ from nn_tensor.extend import (
     device_of,
     device_scope,
     external,
+    new_tensor,
+    noted,
     put,
 )
 
@@ -26,19 +28,38 @@ from nn_transformer.modules.few_queries import attend_few_queries
 from nn_transformer.modules.kv_cache import Angles, DecoderCache, KVCache
 from nn_transformer.modules.token_step import attend_token
 
-__all__ = ["StaticDecoderCache", "StaticKVCache", "new_state"]
+__all__ = [
+    "StaticDecoderCache",
+    "StaticKVCache",
+    "count_position",
+    "new_state",
+    "selected_state",
+]
 
 Array = Any
 
-# Where the state has the number of positions so far, and of the encoder's output; the rest is the
-# number of padding tokens of each row, where there are any.
-_LENGTH, _SOURCES, _PADDING = 0, 1, 2
+# Where the state has the number of positions so far, the same with the new one, and the number of
+# those of the encoder's output; the rest is the number of padding tokens of each row, where there
+# are any.
+_LENGTH, _STOP, _SOURCES, _PADDING = 0, 1, 2, 3
 
 
 def new_state(length: int, sources: int, padding: np.ndarray | None) -> np.ndarray:
     """Return the state that a `StaticDecoderCache` reads, integers on the host."""
     counts = [] if padding is None else padding.tolist()
-    return np.array([length, sources, *counts], np.int64)
+    return np.array([length, length + 1, sources, *counts], np.int64)
+
+
+def count_position(state: np.ndarray) -> None:
+    """Count a new position in the state."""
+    state[_LENGTH] += 1
+    state[_STOP] += 1
+
+
+def selected_state(state: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return the state of these rows."""
+    padding = state[_PADDING:]
+    return np.concatenate([state[:_PADDING], padding[rows] if len(padding) else padding])
 
 
 class StaticKVCache(KVCache):
@@ -74,13 +95,14 @@ class StaticKVCache(KVCache):
         """Return what `KVCache.attend_token` does."""
         cache = self._cache
         operands = x, cache.buffer, cache.state, self._layer, *parameters, *angles
-        return Tensor(external(_attend_token, *operands))
+        # told as an operation: what it writes into the buffer, a replay writes there again
+        return new_tensor(noted(_attend_token, *operands))
 
     def attend_token_to_memory(self, x: Tensor, parameters: list[Any], mask: Any) -> Tensor:
         """Return what `KVCache.attend_token_to_memory` does."""
         cache = self._cache
         operands = x, cache.memory, cache.memory_mask, cache.state, self._layer, *parameters
-        return Tensor(external(_attend_token_to_memory, *operands))
+        return new_tensor(noted(_attend_token_to_memory, *operands))
 
 
 class StaticDecoderCache(DecoderCache):
@@ -111,6 +133,7 @@ class StaticDecoderCache(DecoderCache):
     def begin(self, batch: int, length: int, num_layers: int) -> None:
         """Check that there is one new position for each row."""
         assert (batch, length, num_layers) == (self.buffer.shape[2], 1, len(self.layers))
+        external(_check_room, self.state, self.max_length)
 
     def commit(self, batch: int, length: int) -> None:
         """Leave it to the caller to count the position."""
@@ -131,35 +154,33 @@ def _positions(state: np.ndarray, device: Device) -> Array:
     return put(np.maximum(length - padding, 0)[:, None], device)
 
 
-def _new_position(
-    buffer: Array, state: np.ndarray, layer: int
-) -> tuple[Array, Array, Array | None, int]:
-    """Return keys and values of a layer, the mask ``(rows, positions)``, and how many there are."""
-    stop = int(state[_LENGTH]) + 1
-    capacity = buffer.shape[-2]
-    if stop > capacity:
-        raise ValueError(f"the KV cache has room for {capacity} positions, this is number {stop}")
-    allowed = None
-    if len(state) > _PADDING:
-        allowed = put(np.arange(stop) >= state[_PADDING:, None], device_of(buffer))
-    return buffer[layer, 0], buffer[layer, 1], allowed, stop
+def _check_room(state: np.ndarray, capacity: int) -> None:
+    if state[_LENGTH] >= capacity:
+        raise ValueError(
+            f"the KV cache has room for {capacity} positions, this is number {state[_STOP]}"
+        )
 
 
 def _append_and_attend(
     query: Array, key: Array, value: Array, buffer: Array, state: np.ndarray, layer: int
 ) -> Array:
     with device_scope(buffer):
-        keys, values, allowed, stop = _new_position(buffer, state, layer)
+        keys, values, stop = buffer[layer, 0], buffer[layer, 1], int(state[_STOP])
         keys[:, :, stop - 1] = key[:, :, 0]
         values[:, :, stop - 1] = value[:, :, 0]
-        mask = True if allowed is None else allowed[:, None, None]
+        mask: Any = True
+        if len(state) > _PADDING:
+            allowed = np.arange(stop) >= state[_PADDING:, None]
+            mask = put(allowed[:, None, None], device_of(buffer))
         return _attend(query, keys[:, :, :stop], values[:, :, :stop], mask)
 
 
 def _attend_token(
     x: Array, buffer: Array, state: np.ndarray, layer: int, *parameters: Any
 ) -> Array:
-    return attend_token(np, x, *parameters, *_new_position(buffer, state, layer))
+    padding = state[_PADDING:] if len(state) > _PADDING else None
+    positions = buffer[layer, 0], buffer[layer, 1], padding, state[_STOP : _STOP + 1]
+    return attend_token(np, x, *parameters, *positions)
 
 
 def _attend_token_to_memory(
@@ -167,7 +188,7 @@ def _attend_token_to_memory(
 ) -> Array:
     keys, values = memory[layer]
     allowed = None if mask is None else mask[:, 0, 0]
-    given = None, None, keys, values, allowed, int(state[_SOURCES])
+    given = None, None, keys, values, allowed, state[_SOURCES : _SOURCES + 1]
     return attend_token(np, x, *parameters, *given)
 
 

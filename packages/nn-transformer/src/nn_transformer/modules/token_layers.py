@@ -12,9 +12,9 @@ from nn_tensor.extend import (
     array_of,
     current_modes,
     current_observer,
-    external,
     is_anomaly_detected,
     new_tensor,
+    noted,
 )
 
 from nn_transformer.modules.decoder_layer import DecoderLayer
@@ -77,7 +77,7 @@ def run_token(
         y = kv.attend_token(y, own, angles, own_mask)
         if cross is not None:
             y = kv.attend_token_to_memory(y, cross, of_memory)
-        y = new_tensor(external(feed_forward_token, np, y, *feed_forward))
+        y = new_tensor(noted(feed_forward_token, np, y, *feed_forward))
     return y.reshape(rows, 1, d_model)
 
 

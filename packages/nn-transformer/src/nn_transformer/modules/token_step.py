@@ -59,16 +59,18 @@ def attend_token(
     keys: Array,
     values: Array,
     mask: Array | None,
-    stop: int,
+    stop: int | Array,
 ) -> Array:
     """Return the attention sublayer for one token of each row, ``(rows, d_model)``.
 
     The norm comes `first`, or after the residual connection. Key and value of the token are
     written to `keys` and `values`, ``(rows, kv_heads, positions, d_head)``, at ``stop - 1``, unless
     `key` is None. A row attends to the positions before `stop` that a mask ``(1 or rows,
-    positions)`` allows. The rotary embedding is that of queries and keys, ``(1 or rows, d / 2)``.
+    positions)`` allows; or a mask of int64, ``(rows,)``, says how many of the first it leaves out.
+    `stop` may be an array ``(1,)``, which is read anew in each replay. The rotary embedding is that
+    of queries and keys, ``(1 or rows, d / 2)``.
     """
-    rows, (_, heads, _, width) = len(x), keys.shape
+    rows, (_, heads, _, width), stop = len(x), keys.shape, int(np.asarray(stop).item())
     given = _normalized(xp, x, norm, norm_bias, epsilon) if first else x
 
     def project(weights: Array, bias: Array | None) -> Array:
@@ -84,6 +86,8 @@ def attend_token(
     keys, values = keys[:, :, :stop], values[:, :, :stop]
     if len(keys) != rows:
         keys, values = (xp.broadcast_to(a, (rows, *a.shape[1:])) for a in (keys, values))
+    if mask is not None and mask.ndim == 1:
+        mask = np.arange(stop) >= mask[:, None]
     allowed = True if mask is None else mask[:, None, None, :stop]
     scale = 1 / math.sqrt(width)
     mixed = attend_few_queries.reference(xp, queries, keys, values, allowed, scale)
