@@ -70,7 +70,8 @@ def attend_token(
     `stop` may be an array ``(1,)``, which is read anew in each replay. The rotary embedding is that
     of queries and keys, ``(1 or rows, d / 2)``.
     """
-    rows, (_, heads, _, width), stop = len(x), keys.shape, int(np.asarray(stop).item())
+    rows, (_, heads, _, width) = len(x), keys.shape
+    stop = stop if isinstance(stop, int) else int(stop.item())
     given = _normalized(xp, x, norm, norm_bias, epsilon) if first else x
 
     def project(weights: Array, bias: Array | None) -> Array:
@@ -87,7 +88,7 @@ def attend_token(
     if len(keys) != rows:
         keys, values = (xp.broadcast_to(a, (rows, *a.shape[1:])) for a in (keys, values))
     if mask is not None and mask.ndim == 1:
-        mask = np.arange(stop) >= mask[:, None]
+        mask = xp.arange(stop) >= xp.asarray(mask)[:, None]
     allowed = True if mask is None else mask[:, None, None, :stop]
     scale = 1 / math.sqrt(width)
     mixed = attend_few_queries.reference(xp, queries, keys, values, allowed, scale)
