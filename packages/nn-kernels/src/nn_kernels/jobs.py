@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nn_kernels._compile import Job
 from nn_kernels._threads import BoundJob, Run, Words, address, new_words, runs_of
 
 __all__ = ["KernelJob", "job_of"]
@@ -77,6 +78,7 @@ class KernelJob:
         In the place of arrays that are others each time stands None: the function is given these.
         """
         run, layouts = self._run, self._layouts
+        first = run.job if isinstance(run.job, Job) else run.job[0]
         for x, layout in zip(arrays, layouts, strict=True):
             _check(x, layout)
         free = [number for number, x in enumerate(arrays) if x is None]
@@ -103,7 +105,7 @@ class KernelJob:
             words[0] = 0  # Ctrl-C may have come before the last call looked
             bound(*given)
             if words[0]:
-                raise IndexError(f"{run.job.name}: an index is out of range")
+                raise IndexError(f"{first.name}: an index is out of range")
 
         return checked if self._words else bound
 
