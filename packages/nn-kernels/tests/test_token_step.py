@@ -238,6 +238,23 @@ def test_jobs_that_are_run_again_read_the_number_of_positions(rows):
     assert job_of(lambda: [attend_token(*arguments)], inputs[:-1], [found]) is None
 
 
+def test_jobs_that_are_run_again_stay_within_their_arrays():
+    arguments, _ = large_arguments(1)
+    stop = arguments[18] = np.array([11])
+    buffers = np.zeros((2, 1, 13, 22, 16), np.float32)
+    arguments[15:17] = buffers[:, :, :, 1:-1]
+    inputs = [a for a in arguments if isinstance(a, np.ndarray)]
+    job = job_of(lambda: [attend_token(*arguments)], inputs, [attend_token(*arguments)])
+    for stop[0] in (0, -5, 21, 1 << 40):
+        job(*(inputs[n] for n in job.inputs), np.empty_like(arguments[0]))
+        assert not buffers[:, :, :, [0, -1]].any()
+    stop[0] = 11
+    arguments[17] = np.ones((1, 19), bool)  # too short for the last position
+    assert attend_token(*arguments) is NotImplemented
+    arguments[17] = np.ones((1, 20), bool)
+    assert attend_token(*arguments) is not NotImplemented
+
+
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_go_through(special):
     _, normal, _ = draw(1)

@@ -253,7 +253,9 @@ def _heads_job(a, part, thread):  # type: ignore[no-untyped-def]
     used = _memory_of_rows(rows, size)
     scores = at(memory, used + size)
     block = at(scores, a[_ROOM])
-    stop = min(integers(a[_STOP_IN])[0], a[_ROOM]) if a[_STOP_IN] else a[_STOP]
+    stop = a[_STOP]
+    if a[_STOP_IN]:  # it may be any number when the job is run again
+        stop = max(1, min(integers(a[_STOP_IN])[0], a[_ROOM]))
     _begin(a, memory, at(memory, used))
     keys, values = floats(a[_KEYS]), floats(a[_VALUES])
     of_keys = a[_KEYS_ROW], a[_KEYS_HEAD], a[_KEYS_STEP]

@@ -213,7 +213,8 @@ def attend_token(
         keys: ``(rows, kv_heads, positions, d)``; 1 for all rows if `key` is None.
         values: ``(rows, kv_heads, positions, e)``.
         mask: booleans, ``(1 or rows, at least stop)``, or None; or int64, ``(rows,)``: how many of
-            the first positions of each row are left out.
+            the first positions of each row are left out. Booleans are for all positions where
+            `stop` is an array.
         stop: the number of positions to attend to: an integer, or int64 ``(1,)``, which a program
             that is replayed reads anew.
     """
@@ -248,7 +249,8 @@ def attend_token(
             return NotImplemented
         mask, padding = None, mask
     elif mask is not None:
-        if mask.dtype != bool or mask.ndim != 2 or mask.shape[1] < count:
+        most = keys.shape[2] if is_array else count  # that a job which is run again may read
+        if mask.dtype != bool or mask.ndim != 2 or mask.shape[1] < most:
             return NotImplemented
         mask = np.ascontiguousarray(mask)
     plan = _attention_plan(
