@@ -11,7 +11,7 @@ import nn_kernels
 import numpy as np
 import pytest
 from nn_kernels import _threads
-from nn_kernels.activations import relu
+from nn_kernels.activations import _BLOCK, relu
 from nn_kernels.convolution import conv2d
 
 WINDOWS = (3, 3), (1, 1), (1, 1, 1, 1), (1, 1), "auto"
@@ -72,6 +72,15 @@ def test_short_jobs_are_done_by_their_caller(monkeypatch):
     assert _threads._get_pool().jobs == jobs
     conv2d(x, w, 0.0, WINDOWS, 1)
     assert _threads._get_pool().jobs > jobs
+
+
+@pytest.mark.parametrize("parts", [8, 9, 12, 20])
+def test_few_parts_are_those_of_the_threads_that_are_woken_up(parts):
+    nn_kernels.set_num_threads(12)
+    relu(np.ones((parts, _BLOCK), np.float32))
+    ends = _threads._get_pool().state[_threads._TICKETS + 1 :: _threads._LINE].tolist()
+    assert len({0, *ends[:parts]}) == 1 + min(parts, 12)
+    assert ends[-1] == parts
 
 
 def test_another_number_of_threads_leaves_none_behind():

@@ -98,10 +98,11 @@ def _share(state, threads, job, address, arguments, parts):  # type: ignore[no-u
     state[_ADDRESS] = address
     state[_ARGUMENTS] = arguments
     store(state, _DONE, 0)
+    sharing = min(threads, parts)  # the first threads, which have been woken up
     for n in range(threads):
         thread = threads - 1 - n  # the caller begins last
-        place, first = _TICKETS + thread * _LINE, parts * thread // threads
-        end = parts * (thread + 1) // threads
+        place, first = _TICKETS + thread * _LINE, parts * min(thread, sharing) // sharing
+        end = parts * min(thread + 1, sharing) // sharing
         state[place + 1] = end
         store(state, place, (job << 32) | (end - first))
     idle = 0
