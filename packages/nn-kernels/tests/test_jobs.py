@@ -252,6 +252,20 @@ def test_an_index_out_of_range():
     assert job_of(function, [x, indices], function()) is None  # the reference raises
 
 
+def test_an_index_out_of_range_in_several_jobs():
+    x, indices = np.ones((30, 20), np.float32), np.zeros(30, int)
+    job = job_of(
+        lambda: [*cross_entropy(x, indices, None, 0.0)],
+        [x, indices],
+        [*cross_entropy(x, indices, None, 0.0)],
+    )
+    job._run = job._run._replace(job=(job._run.job,), parts=(job._run.parts,))
+    out = [np.empty_like(a) for a in cross_entropy(x, indices, None, 0.0)]
+    job(x, indices, *out)
+    with pytest.raises(IndexError, match=r"^cross_entropy: an index is out of range$"):
+        job(x, indices + 20, *out)
+
+
 def test_an_index_out_of_range_before_an_interrupt(monkeypatch):
     x, indices = np.ones((30, 20), np.float32), np.zeros(30, int)
     results = cross_entropy(x, indices, None, 0.0)
