@@ -93,7 +93,6 @@ class KernelJob:
             else:
                 arguments[place] = address(arrays[number]) + offset
         job = BoundJob(run.job, arguments, run.memory)
-        first = run.job[0] if isinstance(run.job, tuple) else run.job
 
         def bound(*given: Any, kept: Any = arrays) -> None:
             for x, number in zip(given, free, strict=True):
