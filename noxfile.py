@@ -215,7 +215,7 @@ def install_standin(session):
 
 def run_on_standin(session, *paths, **env):
     """Run tests for CUDA on the stand-in."""
-    command = ["python", "tools/cuda_on_cpu", "-m", "pytest", *PARALLEL, "--device=cuda", *paths]
+    command = ["python", "tools/cuda_on_cpu", "-m", "pytest", "--device=cuda", *paths]
     session.run(*command, *session.posargs, env=env)
 
 
@@ -223,7 +223,7 @@ def run_on_standin(session, *paths, **env):
 def cuda_standin(session):
     """Test the stand-in for CUDA, and on it the budgets and every kernel against its reference."""
     install_standin(session)
-    run_on_standin(session, "tools/cuda_on_cpu/tests", "-m", "not slow")
+    run_on_standin(session, *PARALLEL, "tools/cuda_on_cpu/tests", "-m", "not slow")
     run_on_standin(session, "packages", "-k", "implementations")
 
 
