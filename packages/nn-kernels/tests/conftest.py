@@ -4,7 +4,9 @@ Without numba, which compiles the kernels, every module of tests is skipped with
 """
 
 import importlib.util
+import threading
 
+import numpy as np
 import pytest
 
 
@@ -31,7 +33,6 @@ def share_short_jobs(monkeypatch):
 def assert_same_with_any_threads():
     """Return a function that compares what another one computes with 1, 2 and 3 threads."""
     import nn_kernels
-    import numpy as np
 
     before = nn_kernels.get_num_threads()
 
@@ -46,3 +47,26 @@ def assert_same_with_any_threads():
 
     yield check
     nn_kernels.set_num_threads(before)
+
+
+@pytest.fixture
+def assert_same_for_several_callers():
+    """Return a function that compares results of threads that call a kernel at the same time."""
+
+    def check(function, calls, times):
+        expected, wrong = [function(*given) for given in calls], []
+
+        def work(number):
+            for _ in range(times):
+                if not np.array_equal(function(*calls[number]), expected[number]):
+                    wrong.append(number)
+
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(len(calls))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=120)
+        assert not any(thread.is_alive() for thread in threads)
+        assert not wrong
+
+    return check

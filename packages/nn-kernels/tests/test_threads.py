@@ -45,23 +45,9 @@ def run(script):
     )
 
 
-def test_callers_in_several_threads_get_their_own_results():
-    inputs = [arrays(seed) for seed in range(4)]
-    expected = [conv2d(*pair, 0.0, WINDOWS, 1) for pair in inputs]
-    wrong = []
-
-    def work(number):
-        for _ in range(30):
-            if not np.array_equal(conv2d(*inputs[number], 0.0, WINDOWS, 1), expected[number]):
-                wrong.append(number)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert not any(thread.is_alive() for thread in threads)
-    assert not wrong
+def test_callers_in_several_threads_get_their_own_results(assert_same_for_several_callers):
+    calls = [(*arrays(seed), 0.0, WINDOWS, 1) for seed in range(4)]
+    assert_same_for_several_callers(conv2d, calls, 30)
 
 
 def test_short_jobs_are_done_by_their_caller(monkeypatch):

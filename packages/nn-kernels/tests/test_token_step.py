@@ -2,7 +2,6 @@
 
 import math
 import os
-import threading
 
 import nn_kernels
 import numpy as np
@@ -195,22 +194,9 @@ def test_results_do_not_depend_on_the_number_of_threads(rows):
     np.testing.assert_allclose(results[1], feed_forward(*as_float64(of_network)), **CLOSE)
 
 
-def test_callers_in_several_threads_get_their_own_results():
-    arguments = [large_arguments(1, seed)[1] for seed in range(4)]
-    expected, wrong = [feed_forward_token(*given) for given in arguments], []
-
-    def work(number):
-        for _ in range(200):
-            if not np.array_equal(feed_forward_token(*arguments[number]), expected[number]):
-                wrong.append(number)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert not any(thread.is_alive() for thread in threads)
-    assert not wrong
+def test_callers_in_several_threads_get_their_own_results(assert_same_for_several_callers):
+    calls = [large_arguments(1, seed)[1] for seed in range(4)]
+    assert_same_for_several_callers(feed_forward_token, calls, 200)
 
 
 @pytest.mark.parametrize("rows", [1, 3])

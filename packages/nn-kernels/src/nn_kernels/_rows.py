@@ -21,7 +21,7 @@ from numba.core import cgutils, types
 from nn_kernels._compile import intrinsic
 from nn_kernels._vectors import keep_rolled, pointer
 
-__all__ = ["Vector", "at", "row_loop"]
+__all__ = ["Vector", "at", "fill", "row_loop"]
 
 _BYTES = 64
 _TOGETHER = 4  # vectors of sums: an addition waits for the one before
@@ -310,3 +310,9 @@ def row_loop(written: int = 0, sums: int = 0, largest: int = 0) -> Callable[[Any
         return loop
 
     return decorate
+
+
+@row_loop(written=1)
+def fill(value: Any) -> Any:
+    """Write one value to all elements of a row."""
+    return value

@@ -12,7 +12,7 @@ import numpy as np
 
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit
-from nn_kernels._rows import at, row_loop
+from nn_kernels._rows import at, fill, row_loop
 from nn_kernels._threads import new_words, run
 
 __all__ = ["segment_sum", "take_rows"]
@@ -26,11 +26,6 @@ _ZERO = np.float32(0)
 @row_loop(written=1)
 def _copy(x: Any) -> Any:
     return x
-
-
-@row_loop(written=1)
-def _fill(value: Any) -> Any:
-    return value
 
 
 @row_loop(written=1)
@@ -73,7 +68,7 @@ def _sum_job(a, part, thread):  # type: ignore[no-untyped-def]
     width = min(_COLUMNS, columns - first)
     if a[9]:
         for n in range(count):
-            _fill(width, at(out, n * columns + first), _ZERO)
+            fill(width, at(out, n * columns + first), _ZERO)
     if _add(out, tokens, rows, places, count, columns, first, width):
         words[0] = 1
 

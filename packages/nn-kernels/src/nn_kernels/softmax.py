@@ -17,7 +17,7 @@ from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit, subroutine
 from nn_kernels._exponential import exp_and_sum, log, maximum_of
-from nn_kernels._rows import at, row_loop
+from nn_kernels._rows import at, fill, row_loop
 from nn_kernels._sums import sum_of_products
 from nn_kernels._threads import new_words, run
 
@@ -37,11 +37,6 @@ def _sum(x: Any, shift: Any) -> Any:
 @row_loop(written=1)
 def _scale(x: Any, factor: Any) -> Any:
     return x * factor
-
-
-@row_loop(written=1)
-def _fill(value: Any) -> Any:
-    return value
 
 
 @row_loop(written=1)
@@ -98,7 +93,7 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
     for row in range(first, last):
         start = row * count
         if scaled and scale[row] == _ZERO:
-            _fill(count, at(exponentials, start), _ZERO)
+            fill(count, at(exponentials, start), _ZERO)
             losses[row], totals[row] = _ZERO, _ONE
             continue
         if classes[row] < 0 or classes[row] >= count:
@@ -108,7 +103,7 @@ def _cross_entropy_rows(  # type: ignore[no-untyped-def]
         shift = _LEAST if shift < _LEAST else shift  # in a row of -inf only
         total = exp_and_sum(count, at(exponentials, start), at(logits, start), shift)
         if math.isnan(total) and _has_nan(logits, start, count):
-            _fill(count, at(exponentials, start), total)
+            fill(count, at(exponentials, start), total)
         total = _ONE if total < _ONE else total
         chosen = logits[np.uintp(start + classes[row])] - shift
         if smoothing != _ZERO:
