@@ -81,14 +81,15 @@ def test_cross_entropy_of_any_size_is_the_same(shape, smoothing, monkeypatch):
 
 
 def test_what_is_not_finite():
-    x = np.zeros((4, 2000), np.float32)
-    x[0], x[1, 3], x[2, 5], x[3, 7] = -np.inf, np.nan, np.inf, -np.nan
+    x = np.full((5, 2000), 90, np.float32)  # e^90 is infinite
+    x[0], x[1, 3], x[2, 5], x[3, 7], x[4, 8:10] = -np.inf, np.nan, np.inf, -np.nan, (np.inf, np.nan)
     y = softmax(x, -1)
     assert (y[0] == 0).all()
     assert np.isnan(y[1]).all()
     assert np.isnan(y[3]).all()
-    assert np.isnan(y[2, 5])
-    losses = cross_entropy(x, np.array([0, 0, 0, 0]), None, 0.0)[0]
+    assert np.isnan(y[4]).all()
+    np.testing.assert_array_equal(y[2], np.where(x[2] == np.inf, np.nan, 0))
+    losses = cross_entropy(x, np.zeros(5, int), None, 0.0)[0]
     assert losses[0] == np.inf
     assert np.isnan(losses[1:]).all()
 

@@ -96,8 +96,8 @@ def log(x: Vector) -> Vector:
 
 @row_loop(written=1, sums=1)
 def exp_and_sum(x: Vector, shift: Vector) -> tuple[Vector, Vector]:
-    """Write the exponentials of the elements minus a shift; return their sum."""
-    e = exp(x - shift)
+    """Write the exponentials of the elements minus their maximum, 0 below e^-86; return the sum."""
+    e = exp_of_negative(x - shift)
     return e, e
 
 

@@ -39,6 +39,12 @@ def _scale(x: Any, factor: Any) -> Any:
     return x * factor
 
 
+@row_loop(written=1, sums=1)
+def _infinities_and_sum(x: Any) -> Any:
+    y = x.constant(0.0).where(x < float("inf"), x)
+    return y, y
+
+
 @row_loop(written=1)
 def _project(g: Any, y: Any, mean: Any) -> Any:
     return y * (g - mean)
@@ -64,8 +70,11 @@ def _softmax_job(a, part, thread):  # type: ignore[no-untyped-def]
     for row in range(part * a[6], min((part + 1) * a[6], rows)):
         start = row * count
         largest = maximum_of(count, at(x, start))
-        shift = _ZERO if math.isinf(largest) else largest
-        total = exp_and_sum(count, at(out, start), at(x, start), shift)
+        if largest == np.inf:
+            total = _infinities_and_sum(count, at(out, start), at(x, start))
+        else:
+            shift = _ZERO if largest == -np.inf else largest
+            total = exp_and_sum(count, at(out, start), at(x, start), shift)
         if total != _ZERO:
             _scale(count, at(out, start), at(out, start), _ONE / total)
 
