@@ -5,7 +5,8 @@
 Each row has candidates that compute the same: the packages with compiled kernels (nn) and with
 NumPy alone, and variants of PyTorch. Their results are compared first, then they take turns in one
 process (see measure.py). The ratio is PyTorch's time over that of nn, for the fastest variant of
-PyTorch: above 1, nn is faster. Memory is kept by both sides (`nn_tensor.reuse_memory`). `--cpu`
+PyTorch: above 1, nn is faster. Training steps are recorded by nn-jit too, as some of PyTorch are
+compiled. Memory is kept by both sides (`nn_tensor.reuse_memory`). `--cpu`
 gives the CPU time of one thread instead of the wall-clock time of all: it depends less on what
 else runs on the machine, and says nothing about how well threads share the work.
 """
@@ -29,6 +30,7 @@ from against_pytorch_rows import ROWS
 from measure import blas_kernel, times_side_by_side
 from nn_tensor import reuse_memory
 
+OURS = "nn", "nn, jit", "nn, NumPy"
 SAMPLE = 0.02  # seconds: of shorter calls several are timed at once
 TOLERANCE = 1e-4  # of results, relative to the largest element; steps change their parameters
 
@@ -76,6 +78,9 @@ def cpu_times(candidates, calls, rounds):
 def measure(row, rounds, cpu=False):
     """Return for each candidate the median and the quartiles of its time, in microseconds."""
     candidates = check_results(row, ROWS[row]())
+    for function in candidates.values():
+        for _ in range(3):  # recorded, and compared with the plain run
+            function()
     start = time.perf_counter()
     for function in candidates.values():
         function()
@@ -87,14 +92,14 @@ def measure(row, rounds, cpu=False):
 def show(row, quartiles):
     """Return a row of the table."""
     medians = {name: middle for name, (_, middle, _) in quartiles.items()}
-    ours, alone = medians["nn"], medians["nn, NumPy"]
-    peers = {name: t for name, t in medians.items() if not name.startswith("nn")}
+    ours = [medians.get(name) for name in OURS]
+    peers = {name: t for name, t in medians.items() if name not in OURS}
     spread = max((high - low) / middle for low, middle, high in quartiles.values())
     best = min(peers, key=peers.__getitem__, default=None)
-    cells = [row, f"{ours:.0f}", f"{alone:.0f}", *["–"] * 3, f"{spread:.0%}"]
-    if best:
-        ratios = f"{peers[best] / ours:.2f}", f"{peers[best] / alone:.2f}"
-        cells[3:6] = f"{peers[best]:.0f} ({best})", *ratios
+    cells = [row, *(f"{t:.0f}" if t else "–" for t in ours)]
+    cells.append(f"{peers[best]:.0f} ({best})" if best else "–")
+    cells += [f"{peers[best] / t:.2f}" if best and t else "–" for t in ours]
+    cells.append(f"{spread:.0%}")
     return f"| {' | '.join(cells)} |"
 
 
@@ -120,8 +125,9 @@ def main(arguments: list[str] | None = None) -> None:
     conditions = f"Python {platform.python_version()}, NumPy {np.__version__}, {blas_kernel()}"
     what = "CPU time of one thread" if arguments.cpu else f"{os.cpu_count()} processors"
     print(f"{conditions}, {what}, {arguments.rounds} rounds\n")
-    print("| row, times in µs | nn | nn, NumPy | PyTorch | ratio | ratio, NumPy | spread |")
-    print("|---|--:|--:|--:|--:|--:|--:|")
+    ratios = [name.replace("nn", "ratio", 1) for name in OURS]
+    print(f"| row, times in µs | {' | '.join([*OURS, 'PyTorch', *ratios])} | spread |")
+    print(f"|---{'|--:' * (2 * len(OURS) + 2)}|")
     found = {}
     for row in rows:
         found[row] = measure(row, arguments.rounds, arguments.cpu)

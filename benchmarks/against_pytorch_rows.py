@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from compare_programs import make_convnet, make_language_model, make_mlp
 from convolution import find_torch, make_step
+from nn_jit import jit
 from nn_layers import (
     GELU,
     BaseModel,
@@ -140,13 +141,13 @@ def cross_entropy() -> Candidates:
 def training_row(make_model, make_network, x, classes, channels_last=False) -> Candidates:
     """Return training steps with Adam."""
 
-    def ours():
+    def ours(*transform):
         model = make_model()
         optimizer, loss_fn = Adam(model.parameters, lr=1e-4), SoftmaxCrossEntropyLoss()
-        step = make_step(model, loss_fn, optimizer, Tensor(x), Tensor(classes))
+        step = make_step(model, loss_fn, optimizer, Tensor(x), Tensor(classes), *transform)
         return lambda: [step()]
 
-    candidates = {"nn": ours(), "nn, NumPy": with_numpy(ours())}
+    candidates = {"nn": ours(), "nn, jit": ours(jit), "nn, NumPy": with_numpy(ours())}
     if not torch:
         return candidates
 
@@ -316,13 +317,13 @@ def nano_gpt() -> Candidates:
     tokens = np.random.default_rng(1).integers(0, 65, (12, 65))
     x, y = (np.ascontiguousarray(part) for part in (tokens[:, :-1], tokens[:, 1:]))
 
-    def ours():
+    def ours(*transform):
         model, loss_fn = make_language_model(64, bias=False), SoftmaxCrossEntropyLoss()
         optimizer = Adam(model.parameters, lr=1e-4)
-        step = make_step(model, loss_fn, optimizer, Tensor(x), Tensor(y))
+        step = make_step(model, loss_fn, optimizer, Tensor(x), Tensor(y), *transform)
         return lambda: [step()]
 
-    candidates = {"nn": ours(), "nn, NumPy": with_numpy(ours())}
+    candidates = {"nn": ours(), "nn, jit": ours(jit), "nn, NumPy": with_numpy(ours())}
     if torch:
 
         def peer(fused):
@@ -352,7 +353,6 @@ def transformer(device="cpu") -> Candidates:
 
     source, target, wanted = random(32, 20, 256), random(32, 22, 256), random(32, 22, 256, seed=1)
     model = Transformer(8, 8, d_model=256, num_heads=4, num_layers=6, d_ff=1024, dropout=0.0)
-    candidates: Candidates = {}
     peers = {}
     if torch:
         network = torch.nn.Transformer(256, 4, 6, 6, 1024, 0.0, batch_first=True)
@@ -362,29 +362,27 @@ def transformer(device="cpu") -> Candidates:
         peers = {"eager": (network, False), "fused Adam": (copy.deepcopy(network), True)}
     model.train()
     model.set_device(device)
-    parameters = [*model.encoder.parameters, *model.decoder.parameters]
-    optimizer = Adam(parameters, lr=1e-4)
     s, t, w = (Tensor(a, device=device) for a in (source, target, wanted))
     mask = causal_mask(22).to(device)
 
-    def make_ours(model, optimizer):
-        def ours():
-            memory = model.encoder.run(s, None)
-            difference = model.decoder.run(t, memory, mask, None) - w
+    def ours(transform=lambda step: step):
+        trained = copy.deepcopy(model)
+        parameters = [*trained.encoder.parameters, *trained.decoder.parameters]
+        optimizer = Adam(parameters, lr=1e-4)
+
+        @transform
+        def step():
+            memory = trained.encoder.run(s, None)
+            difference = trained.decoder.run(t, memory, mask, None) - w
             loss = (difference * difference).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            return [loss.numpy()]
+            return loss
 
-        return ours
+        return lambda: [step().numpy()]
 
-    alone = copy.deepcopy(model)
-    rest = Adam([*alone.encoder.parameters, *alone.decoder.parameters], lr=1e-4)
-    candidates |= {
-        "nn": make_ours(model, optimizer),
-        "nn, NumPy": with_numpy(make_ours(alone, rest)),
-    }
+    candidates = {"nn": ours(), "nn, jit": ours(jit), "nn, NumPy": with_numpy(ours())}
 
     def make_theirs(network, fused):
         network = network.to(device)

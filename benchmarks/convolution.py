@@ -117,17 +117,18 @@ def make_networks():
     return {"nn": ours, **steps}
 
 
-def make_step(model, loss_fn, optimizer, x, y):
-    """Return the step, which reads the same for both frameworks."""
+def make_step(model, loss_fn, optimizer, x, y, transform=lambda step: step):
+    """Return the step, which reads the same for both frameworks; `transform` may be `jit`."""
 
+    @transform
     def step():
         loss = loss_fn(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
-    return step
+    return lambda: step().item()
 
 
 def find_torch():
