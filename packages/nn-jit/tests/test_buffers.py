@@ -229,6 +229,31 @@ def test_functions_of_numpy_are_part_of_fused_calls_of_small_arrays():
     assert counts[0] == 1 < counts[1]
 
 
+def test_elementwise_operations_of_large_arrays_are_jobs_of_several_threads():
+    pytest.importorskip("numba")
+    bias = Tensor(np.linspace(-1, 1, 600, dtype=np.float32), requires_grad=True)
+
+    def step(x):
+        bias.zero_grad()
+        y = (x + bias) * 0.5
+        (y * y + tanh(y)).sum().backward()
+        return y, bias.grad
+
+    fast = jit(step)
+    for x in batches(300, 600):
+        wanted = step(x)
+        assert all(
+            a.numpy().tobytes() == b.numpy().tobytes() for a, b in zip(fast(x), wanted, strict=True)
+        )
+    (program,) = fast.explain().programs
+    assert program.loops > 1
+    tiny = jit(lambda x: x + 1)
+    for x in [*batches(3, 4), *batches(300, 600)]:
+        tiny(x)
+    assert [p.loops for p in tiny.explain().programs] == [0, 0]
+    assert "out=" not in tiny.explain().programs[1].source
+
+
 def test_kernels_that_are_one_job_are_replayed_as_that():
     pytest.importorskip("numba")
     weights = Tensor(np.linspace(-1, 1, 64 * 64, dtype=np.float32).reshape(64, 64))

@@ -117,6 +117,57 @@ def test_arrays_that_are_broadcast():
     assert len(check(call.steps, [v])) == 4
 
 
+# Shapes of a result and of what is repeated in it, with 2^17 elements and more.
+SHARED = [
+    ((131_072,), ()),
+    ((17, 3, 2600), (2600,)),
+    ((17, 3, 2600), (17, 3, 1)),
+    ((17, 3, 2600), (3, 2600)),
+    ((17, 3, 2600), (17, 1, 1)),
+    ((363, 363), (363, 1)),
+    ((363, 363), (1, 363)),
+    ((1, 200_001), (1,)),
+]
+REPEATED_IN_THE_MIDDLE = (4, 64, 513), (1, 64, 1)
+
+
+@pytest.mark.parametrize(("shape", "repeated"), [*SHARED, REPEATED_IN_THE_MIDDLE])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_arrays(shape, repeated, dtype):
+    call, x, y = Recorder(), values(shape, dtype), values(shape, dtype, 1)
+    z = call(np.multiply, call(np.add, x, values(repeated, dtype, 2)), 0.5)
+    chosen = call(np.where, call(np.greater, y, 0.0), z, y)
+    check(call.steps, [chosen])
+    check(call.steps, [z, chosen])
+    call.steps.clear()
+    if (shape, repeated) != REPEATED_IN_THE_MIDDLE:
+        check(call.steps, [call(np.add, values(repeated, dtype), x)])
+
+
+def test_large_arrays_in_another_order():
+    call, x = Recorder(), values((300, 500), np.float32)
+    check(call.steps, [call(np.add, call(np.add, x, x.copy()), np.asfortranarray(x))])
+
+
+def test_large_arrays_whose_layout_changes_later():
+    call, x = Recorder(), values((300, 500), np.float32)
+    y = call(np.add, x, 1.0)
+    _, function = compile_steps(call.steps, [y])
+    other = values((300, 500), np.float32, 1)
+    function(np.asfortranarray(other), y)
+    np.testing.assert_array_equal(y, other + np.float32(1))
+
+
+def test_comparisons_of_large_arrays():
+    call, x = Recorder(), values((300, 500), np.float32)
+    check(call.steps, [call(np.less, call(np.add, x, 1.0), 0.5)])
+
+
+def test_a_single_call_of_small_arrays_is_left_to_numpy():
+    call, x = Recorder(), values((300,), np.float32)
+    assert compile_steps(call.steps, [call(np.add, x, 1.0)]) is None
+
+
 def test_what_is_left_alone():
     x = np.ones((4, 6), np.float32)
 

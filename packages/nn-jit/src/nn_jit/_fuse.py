@@ -21,7 +21,8 @@ def fuse(program: Program) -> None:
             run.append(call)
             continue
         outputs = [c.results[0] for c in run if ends.get(id(c.results[0]), -1) >= position]
-        calls += [_fused(run, outputs)] if len(run) > 1 and outputs else run
+        fused = _fused(run, outputs) if outputs else None
+        calls += run if fused is None else [fused]
         run.clear()
         if call is not None:
             (run if _is_fusable(call) else calls).append(call)
@@ -45,9 +46,13 @@ def _fits(run: list[Call], call: Call) -> bool:
     return len(arguments) < _MOST and all(c.results[0].shape == shape for c in run[:1])
 
 
-def _fused(run: list[Call], outputs: list[Value]) -> Call:
-    arrays, function = compile_steps([*map(_step, run)], outputs)
-    label = "fused: " + ", ".join(call.label for call in run)
+def _fused(run: list[Call], outputs: list[Value]) -> Call | None:
+    compiled = compile_steps([*map(_step, run)], outputs)
+    if compiled is None:
+        return None
+    arrays, function = compiled
+    label = ", ".join(call.label for call in run)
+    label = f"fused: {label}" if len(run) > 1 else label
     fused = Call("fused", label, function, run[0].place, tuple(arrays), results=outputs)
     for k, value in enumerate(outputs):
         value.source, value.path = fused, (k,)

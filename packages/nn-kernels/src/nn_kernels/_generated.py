@@ -19,7 +19,7 @@ from nn_kernels._compile import Job, compile_function
 from nn_kernels._threads import BoundJob
 from nn_kernels._ufunc_loops import call_unary
 
-__all__ = ["compile_parts", "compile_source"]
+__all__ = ["compile_job", "compile_parts", "compile_source"]
 
 
 @functools.cache
@@ -63,7 +63,13 @@ def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int],
     >>> x
     array([10., 11., 12.], dtype=float32)
     """
-    return functools.partial(BoundJob, Job(_module_of(source).run))
+    return functools.partial(BoundJob, compile_job(source))
+
+
+@functools.cache
+def compile_job(source: str) -> Job:
+    """Return the job whose text is that of `compile_parts`."""
+    return Job(_module_of(source).run)
 
 
 def _module_of(source: str) -> ModuleType:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from nn_kernels._generated import compile_source
+from nn_kernels._generated import compile_job, compile_source
+from nn_kernels._threads import run
 from nn_kernels._ufunc_loops import ufunc_loop
 
 __all__ = ["compile_steps", "is_elementwise"]
@@ -41,6 +42,8 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _BOOL = np.dtype(bool)
 # Elements, from which on the call from Python is a small part of the time of a loop of NumPy's.
 _MANY = 1 << 14
+_SHARED = 1 << 17  # elements, from which on several threads compute
+_PART = 1 << 14  # elements of a part
 
 
 def _is_array(x: Any) -> bool:
@@ -123,8 +126,10 @@ def _loop_of(step: Any) -> tuple[int, int] | None:
     return ufunc_loop(function, x.dtype)
 
 
-def compile_steps(steps: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[Any], Any]:
+def compile_steps(steps: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[Any], Any] | None:
     """Compile calls of NumPy, whose results have one shape, to one function.
+
+    Several threads compute results of 2^17 elements and more.
 
     Args:
         steps: calls for which `is_elementwise` is true, in order; see there.
@@ -132,7 +137,8 @@ def compile_steps(steps: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[An
 
     Returns:
         The arrays among the operands that are no results; and a function of these, and then of
-        arrays in C order to write the outputs into, which share no memory with any other.
+        arrays in C order to write the outputs into, which share no memory with any other. None
+        for a single call, where NumPy is as fast.
 
     >>> import numpy as np
     >>> from types import SimpleNamespace
@@ -149,6 +155,11 @@ def compile_steps(steps: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[An
     >>> out
     array([2.        , 5.43656366])
     """
+    shared = _SharedWriter(steps, outputs)
+    if shared.is_possible():
+        return shared.given, shared.function()
+    if len(steps) == 1:
+        return None
     writer = _Writer(steps, outputs)
     function = compile_source(writer.source())
     if writer.loops:  # their addresses are not part of the text, which is kept on disk
@@ -218,6 +229,12 @@ class _Writer:
 
     def _loop(self, stage: list[tuple[int, Any]]) -> list[str]:
         """Return the lines of a loop over the elements."""
+        axes = range(len(self.shape))
+        lines = ["    " * n + f"for i{n} in range(y0.shape[{n}]):" for n in axes]
+        return lines + ["    " * len(axes) + line for line in self._body(stage)]
+
+    def _body(self, stage: list[tuple[int, Any]]) -> list[str]:
+        """Return the lines that compute one element."""
         here: dict[int, str] = {}  # results of this stage
         body = []
         for number, step in stage:
@@ -228,14 +245,11 @@ class _Writer:
             ]
             here[id(step.result)] = f"v{number}"
             body.append(f"v{number} = {_text(step).format(*operands)}")
-        body += [
+        return body + [
             f"{self._element(step.result)} = {here[id(step.result)]}"
             for _, step in stage
             if id(step.result) in self.memory
         ]
-        axes = range(len(self.shape))
-        lines = ["    " * n + f"for i{n} in range(y0.shape[{n}]):" for n in axes]
-        return lines + ["    " * len(axes) + line for line in body]
 
     def _element(self, x: Any) -> str:
         """Return the element of an array that belongs to those of the results in a loop."""
@@ -247,3 +261,70 @@ class _Writer:
             for k, n in enumerate(x.shape)
         ]
         return f"{self.memory[id(x)]}[{', '.join(places)}]"
+
+
+class _SharedWriter(_Writer):
+    """Writes the text of a job, of which several threads compute parts.
+
+    The axes are divided in two, so that each operand is repeated along all axes of a side or none:
+    those of the first side are the rows, those of the second the columns, if any are needed.
+    """
+
+    def __init__(self, steps: Sequence[Any], outputs: Sequence[Any]) -> None:
+        super().__init__(steps, outputs)
+        axes = range(len(self.shape), -1, -1)
+        self.axis = next((axis for axis in axes if self._divides(axis)), None)
+        self.rows, self.columns = map(math.prod, self._sides(self.shape))
+        self.part = max(1, _PART // max(1, self.columns))  # rows of it
+
+    def _sides(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        whole = (1,) * (len(self.shape) - len(shape)) + shape
+        return whole[: self.axis], whole[self.axis :]
+
+    def _divides(self, axis: int) -> bool:
+        self.axis = axis
+        wholes = self._sides(self.shape)
+        return all(
+            side == whole or math.prod(side) == 1
+            for x in self.given
+            for side, whole in zip(self._sides(x.shape), wholes, strict=True)
+        )
+
+    def is_possible(self) -> bool:
+        """Return whether the job can be written, and there is enough to compute."""
+        arrays = [*self.given, *self.outputs]
+        fits = all(_is_contiguous(x) and x.dtype in _FLOATS for x in arrays)
+        large = self.rows * self.columns >= _SHARED
+        return large and fits and self.axis is not None and len(self.stages) == 1
+
+    def function(self) -> Callable[..., None]:
+        """Return a function of arrays, and of arrays in C order to write the outputs into."""
+        job, given = compile_job(self.source()), len(self.given)
+        sizes = self.part, self.rows, self.columns
+        parts = -(-self.rows // self.part)
+
+        def compute(*arrays: Any) -> None:
+            contiguous = [np.ascontiguousarray(x) for x in arrays[:given]]
+            run(job, [*sizes, *contiguous, *arrays[given:]], parts)
+
+        return compute
+
+    def source(self) -> str:
+        """Return the text of a module with the function ``run`` of a job, for all sizes."""
+        lines = ["part_rows, rows, columns = np.uintp(a[2]), np.uintp(a[3]), np.uintp(a[4])"]
+        for place, x in enumerate([*self.given, *self.outputs], 5):
+            kind = "floats" if x.dtype == np.float32 else "doubles"
+            lines.append(f"{self.memory[id(x)]} = {kind}(a[{place}])")
+        lines.append("first = np.uintp(part) * part_rows")
+        lines.append("for i in range(first, min(first + part_rows, rows)):")
+        lines += ["    for j in range(columns):"] if self.columns > 1 else []
+        indent = "        " if self.columns > 1 else "    "
+        lines += [indent + line for line in self._body(self.stages[0])]
+        body = "".join(f"    {line}\n" for line in lines)
+        return f"import numpy as np\n\n\ndef run(a, part, thread):\n{body}"
+
+    def _element(self, x: Any) -> str:
+        rows, columns = map(math.prod, self._sides(x.shape))
+        row = "i * columns" if columns > 1 else "i"
+        terms = [row] * (rows > 1) + ["j"] * (columns > 1)
+        return f"{self.memory[id(x)]}[{' + '.join(terms) or 'np.uintp(0)'}]"

@@ -35,8 +35,10 @@ def is_elementwise(step: Step) -> bool:
 
 def compile_steps(
     steps: Sequence[Step], outputs: Sequence[Any]
-) -> tuple[list[Any], Callable[..., None]]:
+) -> tuple[list[Any], Callable[..., None]] | None:
     """Compile steps whose results have one shape to one function.
+
+    Several threads compute results of 2^17 elements and more.
 
     Args:
         steps: those for which `is_elementwise` is true, in order.
@@ -44,7 +46,8 @@ def compile_steps(
 
     Returns:
         The arrays among the operands that are no results; and a function of these, and then of
-        arrays in C order to write the outputs into, which share no memory with any other.
+        arrays in C order to write the outputs into, which share no memory with any other. None
+        for a single step, where NumPy is as fast.
 
     >>> import numpy as np
     >>> from nn_tensor.extend import Step, compile_steps, is_elementwise
@@ -57,4 +60,6 @@ def compile_steps(
     """
     import nn_kernels.elementwise
 
-    return nn_kernels.elementwise.compile_steps(steps, outputs)
+    compiled: tuple[list[Any], Callable[..., None]] | None
+    compiled = nn_kernels.elementwise.compile_steps(steps, outputs)
+    return compiled
