@@ -84,6 +84,7 @@ MASKED = {2: {3}, 3: {0, 1, 2, 3}}  # an axis of a mask may have one element
 
 # The kernel, its arguments, and for the number of an argument the axes that may have any length.
 CALLS = [
+    ("add", lambda: (zeros(4, 5), zeros(4, 5), zeros(4, 5)), {}),
     (
         "attend_few_queries",
         lambda: (zeros(2, 3, 2, 8), zeros(2, 3, 7, 8), zeros(2, 3, 7, 4), True, 0.5),

@@ -130,6 +130,17 @@ CASES = [
         for name in ("_large_product", "_large_linear")
         for shape in ((3, 4, 5), (33, 500, 65), (300, 20, 70))
     ),
+    *(
+        KernelCase(
+            KERNELS["add_large"],
+            None,
+            lambda rng, shape=shape: [*rng.normal(size=(2, *shape)), None],
+            str(shape),
+            dtypes=("float16", "float32", "float64"),
+            tolerances=dict.fromkeys(("float16", "float32", "float64"), 0),
+        )
+        for shape in ((), (0, 3), (3, 5), (3, 50_001))
+    ),
     KernelCase(
         KERNELS["add_at"],
         inputs=[np.zeros((5, 3)), np.array([0, 4, 0, -1]), ("normal", (4, 3))],
@@ -193,6 +204,25 @@ def test_gradient_of_relu_of_many_elements(dtype: str) -> None:
         like = wanted[::-1] if x.strides[0] < 0 else wanted.reshape(x.shape)
         np.testing.assert_array_equal(found, like, strict=True)
         assert found.base is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_sums_of_many_elements(dtype: str, device: str) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(3, 400, 500)).astype(dtype)
+    x, y, z = (Tensor(a, requires_grad=True, device=device) for a in values)
+    for given in ((x, y), (x, y.T.reshape(400, 500)), (x, z[0]), (x[:, :1], y), (x, 2)):
+        wanted = np.add(*(a.numpy() if isinstance(a, Tensor) else a for a in given))
+        np.testing.assert_array_equal(sum(given[1:], given[0]).numpy(), wanted, strict=True)
+    with pytest.raises(ValueError, match="add"):
+        x + y.reshape(500, 400)
+    first, second, third = rng.normal(size=(3, 400, 500)).astype(dtype)
+    (x * first + x * second + x * third + (x + x)).sum().backward()
+    wanted = np.add(np.add(first, second, dtype=dtype), third, dtype=dtype) + np.asarray(2, dtype)
+    tolerance = {"float16": 1e-2, "float32": 1e-6, "float64": 1e-14}[dtype]
+    np.testing.assert_allclose(x.grad.numpy(), wanted, rtol=0, atol=10 * tolerance)
+    for given, array in zip((x, y, z), values, strict=True):
+        np.testing.assert_array_equal(given.numpy(), array)
 
 
 class TestAddAt:

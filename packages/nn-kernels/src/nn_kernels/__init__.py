@@ -7,7 +7,8 @@ first needed. `nn_kernels.convolution` has those of convolution, `nn_kernels.poo
 `nn_kernels.token_step` the layers of a transformer for one token, `nn_kernels.activations` ReLU,
 `nn_kernels.gelu` GELU, `nn_kernels.softmax` softmax and cross-entropy, `nn_kernels.batch_norm`
 batch normalization, `nn_kernels.layer_norm` layer normalization, `nn_kernels.embedding` embeddings,
-`nn_kernels.dropout` dropout, and `nn_kernels.matmul` products of matrices.
+`nn_kernels.dropout` dropout, `nn_kernels.arithmetic` sums of large arrays, and `nn_kernels.matmul`
+products of matrices.
 `nn_kernels.elementwise` compiles elementwise calls of NumPy to one function, and `nn_kernels.jobs`
 runs the job of a kernel again for other arrays.
 `set_num_threads` sets the number of threads.
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 # Where the implementations are, so that only those that are needed are imported.
 _MODULES = {
     "apply_dropout": "dropout",
+    "add": "arithmetic",
     "attend_few_queries": "few_queries",
     "attend_token": "token_step",
     "attention": "attention",

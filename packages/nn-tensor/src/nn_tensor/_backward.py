@@ -13,6 +13,7 @@ from nn_tensor._errors import describe
 from nn_tensor._fit import IndexedGradient, as_gradient
 from nn_tensor._graph import Edge, Node, Parent
 from nn_tensor._hooks import run_hooks
+from nn_tensor._large_sums import add_large, is_large
 from nn_tensor._versions import check_saved, versions
 
 __all__ = ["BackwardPass", "Gradient"]
@@ -140,9 +141,12 @@ class BackwardPass:
                 insort(waiting, parent, key=_sequence)
 
     def add_to_total(self, parent: Parent, gradient: Gradient) -> None:
-        if parent in self.owned:
+        total, owned = self.totals[parent], parent in self.owned
+        if is_large(total):
+            self.totals[parent] = add_large(np, total, gradient, total if owned else None)
+        elif owned:
             self.totals[parent] += gradient
         else:
-            self.totals[parent] = self.totals[parent] + gradient
-            if not self.create_graph:
-                self.owned.add(parent)
+            self.totals[parent] = total + gradient
+        if not self.create_graph:
+            self.owned.add(parent)

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from nn_tensor._large_sums import add_large, is_large
 from nn_tensor._op import op
 from nn_tensor.ops.elementwise import log
 from nn_tensor.ops.indexing import where
@@ -31,7 +32,7 @@ def add(xp: Any, x: Any, y: Any, /) -> Any:
     >>> add(Tensor([1.0, 2.0]), 10)
     Tensor([11., 12.])
     """
-    return xp.add(x, y)
+    return add_large(xp, x, y, None) if is_large(x) else xp.add(x, y)
 
 
 @add.gradient("x")
