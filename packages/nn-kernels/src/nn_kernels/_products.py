@@ -27,6 +27,7 @@ __all__ = [
     "TAPS",
     "TAPS_1",
     "VECTORS",
+    "copy_in_parts",
     "dot_block",
     "dot_products",
     "dot_products_1",
@@ -256,6 +257,23 @@ def dot_block(typing, g, g0, g_row, x, x0, x_row, places, d, d0):  # type: ignor
         builder.cbranch(builder.icmp_signed("<", next_p, places), loop, end)
         builder.position_at_end(end)
         v.store(v.add(v.load(d, index(0)), v.sums(after)), d, index(0))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def copy_in_parts(typing, x, x0, d, d0, step):  # type: ignore[no-untyped-def]
+    """Write 16 elements in parts of `ROWS`: d[i * step + m] = x[i * ROWS + m]."""
+    n = types.intp
+    signature = types.void(x, n, d, n, n)
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kinds = signature.args
+        x = pointer(context, builder, kinds[0], arguments[0], arguments[1])
+        d = pointer(context, builder, kinds[2], arguments[2], arguments[3])
+        v = VectorBuilder(builder)
+        v.store_parts(v.load(x, index(0)), d, arguments[4], ROWS)
         return context.get_dummy_value()
 
     return signature, generate

@@ -25,6 +25,7 @@ from nn_kernels._compile import Job, subroutine
 from nn_kernels._products import (
     ROWS,
     VECTORS,
+    copy_in_parts,
     interleave_16,
     interleave_rows,
     multiply,
@@ -40,6 +41,7 @@ _LEAST = 1 << 16  # multiplications of a matrix of a stack
 _DEPTH = 384  # terms of the sums that are added up at a time
 _BLOCK_ROWS, _BLOCK_COLUMNS = 128, 384  # of a part
 _COLUMNS = 16 * VECTORS  # of a panel of y
+_TOGETHER = 2  # vectors of 16 rows that are copied at a time, if columns are contiguous
 _FEW_ROWS = 64  # for which a panel of y is not copied, if its rows are contiguous
 _MANY_TERMS, _FEW_ELEMENTS = 256, 1 << 14  # of a product that is divided by its terms
 _PARTS = 16  # of a stack of matrices
@@ -57,16 +59,20 @@ def _pack_rows(x, start, row_step, step, rows, count, panel):  # type: ignore[no
         for k in range(whole, count):
             for m in range(ROWS):
                 panel[ROWS * k + m] = x[start + m * row_step + k]
-    elif rows == ROWS and row_step == 1:
-        for k in range(count):
-            source, target = np.uintp(start + k * step), np.uintp(ROWS * k)
-            for m in range(np.uintp(ROWS)):
-                panel[target + m] = x[source + m]
     else:
         for k in range(count):
             for m in range(ROWS):
                 value = x[start + m * row_step + k * step] if m < rows else np.float32(0)
                 panel[ROWS * k + m] = value
+
+
+@subroutine()
+def _pack_vectors(x, start, step, vectors, count, left):  # type: ignore[no-untyped-def]
+    """Write panels of rows of `x` whose elements stand side by side, 16 rows as a vector."""
+    for k in range(count):
+        for vector in range(vectors):
+            place = 16 * vector * count + ROWS * k
+            copy_in_parts(x, start + k * step + 16 * vector, left, place, ROWS * count)
 
 
 @subroutine()
@@ -120,7 +126,13 @@ def _multiply_block(  # type: ignore[no-untyped-def]
     for k0 in range(0, terms, depth):
         count = min(depth, terms - k0)
         resumes = 1 if k0 or has_bias else 0
-        for panel in range(panels):
+        whole = (row1 - row0) // 16 if x_row == 1 else 0
+        for vector in range(0, whole, _TOGETHER):
+            _pack_vectors(
+                x, row0 + 16 * vector + k0 * x_step, x_step, min(_TOGETHER, whole - vector), count,
+                at(left, 16 * vector * count),
+            )  # fmt: skip
+        for panel in range(16 // ROWS * whole, panels):
             row = row0 + panel * ROWS
             _pack_rows(
                 x, row * x_row + k0 * x_step, x_row, x_step, min(ROWS, row1 - row), count,
