@@ -117,7 +117,7 @@ def test_arrays_that_are_broadcast():
     assert len(check(call.steps, [v])) == 4
 
 
-# Shapes of a result and of what is repeated in it, with 2^17 elements and more.
+# Shapes of a result and of what is repeated in it, with 2^16 elements and more.
 SHARED = [
     ((131_072,), ()),
     ((17, 3, 2600), (2600,)),

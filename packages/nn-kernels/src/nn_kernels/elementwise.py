@@ -42,7 +42,7 @@ _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 _BOOL = np.dtype(bool)
 # Elements, from which on the call from Python is a small part of the time of a loop of NumPy's.
 _MANY = 1 << 14
-_SHARED = 1 << 17  # elements, from which on several threads compute
+_SHARED = 1 << 16  # elements, from which on several threads compute
 _PART = 1 << 14  # elements of a part
 
 
@@ -129,7 +129,7 @@ def _loop_of(step: Any) -> tuple[int, int] | None:
 def compile_steps(steps: Sequence[Any], outputs: Sequence[Any]) -> tuple[list[Any], Any] | None:
     """Compile calls of NumPy, whose results have one shape, to one function.
 
-    Several threads compute results of 2^17 elements and more.
+    Several threads compute results of 2^16 elements and more.
 
     Args:
         steps: calls for which `is_elementwise` is true, in order; see there.

@@ -38,7 +38,7 @@ def compile_steps(
 ) -> tuple[list[Any], Callable[..., None]] | None:
     """Compile steps whose results have one shape to one function.
 
-    Several threads compute results of 2^17 elements and more.
+    Several threads compute results of 2^16 elements and more.
 
     Args:
         steps: those for which `is_elementwise` is true, in order.

@@ -10,7 +10,7 @@ from nn_tensor._kernel import kernel
 
 __all__ = ["add_large", "is_large"]
 
-_LARGE = 1 << 17  # elements, up to which NumPy is as fast
+_LARGE = 1 << 16  # elements, up to which NumPy is as fast
 _ndarray = np.ndarray
 
 
