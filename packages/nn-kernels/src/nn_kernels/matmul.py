@@ -31,7 +31,7 @@ from nn_kernels._products import (
     multiply,
 )
 from nn_kernels._rows import at
-from nn_kernels._threads import POOLED, address, new_words, run
+from nn_kernels._threads import POOLED, address, get_num_threads, new_words, run
 from nn_kernels._vectors import FUSED
 
 __all__ = ["linear", "matmul"]
@@ -39,7 +39,7 @@ __all__ = ["linear", "matmul"]
 _SINGLE = 1 << 18  # multiplications, up to which BLAS libraries take one thread, which is faster
 _LEAST = 1 << 16  # multiplications of a matrix of a stack
 _DEPTH = 384  # terms of the sums that are added up at a time
-_BLOCK_ROWS, _BLOCK_COLUMNS = 128, 384  # of a part
+_BLOCKS = (256, 768), (128, 384)  # rows and columns of a part: large ones are copied less often
 _COLUMNS = 16 * VECTORS  # of a panel of y
 _TOGETHER = 2  # vectors of 16 rows that are copied at a time, if columns are contiguous
 _FEW_ROWS = 64  # for which a panel of y is not copied, if its rows are contiguous
@@ -216,12 +216,14 @@ def _offsets(step: int) -> Any:
     return np.arange(_DEPTH + 1) * step
 
 
-def _blocks(rows: int, columns: int, matrices: int) -> tuple[int, int, int, int]:
+def _blocks(rows: int, columns: int, matrices: int, threads: int) -> tuple[int, int, int, int]:
     """Return rows and columns of a part, the number of parts in a row of them, and of a matrix."""
-    down = -(-rows // _BLOCK_ROWS)
+    for most_rows, most_columns in _BLOCKS:
+        down, across = -(-rows // most_rows), -(-columns // most_columns)
+        if matrices * down * across >= 2 * threads:
+            break
     if matrices == 1 and down == 1 and rows >= 4 * _COLUMNS:
         down = 2
-    across = -(-columns // _BLOCK_COLUMNS)
     if matrices * down * across % 2:  # the parts are divided among the threads
         if columns >= rows:
             across += 1
@@ -288,11 +290,13 @@ def _plan(
     y_shape: tuple[int, ...],
     y_strides: tuple[int, ...],
     out_strides: tuple[int, ...] | None,
+    threads: int,
 ) -> _Plan | None:
     """Return the plan of a product, None where BLAS or the reference computes it.
 
     Args:
         out_strides: None for a new array in C order.
+        threads: the number that parts are made for; the results do not depend on it.
     """
     if min(len(x_shape), len(y_shape)) < 2 or y_shape[:-1] != (*x_shape[:-2], x_shape[-1]):
         return None
@@ -316,7 +320,7 @@ def _plan(
     if in_halves := in_halves and terms % 2 == 0:
         terms, matrices, out_steps = terms // 2, 2, (columns, 1)
         starts = 2, 0, terms * x_steps[1], 0, terms * y_steps[0], 0, rows * columns
-    block_rows, block_columns, across, blocks = _blocks(rows, columns, matrices)
+    block_rows, block_columns, across, blocks = _blocks(rows, columns, matrices, threads)
     copies = y_steps[1] != 1 or block_rows > _FEW_ROWS
     together, offsets = -(-matrices // _PARTS), _offsets(y_steps[0])
     numbers = [
@@ -362,7 +366,8 @@ def _product(x: Any, y: Any, bias: Any, out: Any) -> Any:
     is_given = out is not None
     if is_given and (out.shape != shape or out.dtype != _FLOAT32 or not out.flags.writeable):
         return NotImplemented
-    plan = _plan(x.shape, x.strides, y.shape, y.strides, out.strides if is_given else None)
+    out_strides = out.strides if is_given else None
+    plan = _plan(x.shape, x.strides, y.shape, y.strides, out_strides, get_num_threads())
     if plan is None:
         return NotImplemented
     if not is_given:
