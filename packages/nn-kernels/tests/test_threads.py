@@ -103,6 +103,34 @@ if not child:
     os._exit(0 if same else 1)
 print(same, os.waitpid(child, 0)[1])
 """
+_FORK_WHILE_A_THREAD_COMPILES = """
+import sys
+from llvmlite.binding import ffi
+from nn_kernels._compile import Job
+from numba.core.compiler_lock import global_compiler_lock
+
+def job(a, part, thread):
+    a[0] = part
+
+def hold(lock):
+    with lock:
+        held.set()
+        forked.wait(1)  # in vain: the fork waits for this thread
+
+warnings.simplefilter("ignore")
+for lock in global_compiler_lock, ffi.lib._lock:
+    held, forked = threading.Event(), threading.Event()
+    other = threading.Thread(target=hold, args=(lock,))
+    other.start()
+    held.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os._exit(0 if Job(job).address else 1)
+    forked.set()
+    other.join()
+    print(os.waitpid(child, 0)[1], Job(job).address > 0)
+"""
 _INTERRUPT = """
 caught = 0
 for _ in range(5):
@@ -140,6 +168,12 @@ print(_threads._pool.lock.locked())
 def test_fork():
     done = run(_START + _FORK)
     assert done.stdout == "True 0\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_a_child_compiles_when_another_thread_was_compiling():
+    done = run(_START + _FORK_WHILE_A_THREAD_COMPILES)
+    assert done.stdout == "0 True\n0 True\n", done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a process is interrupted otherwise")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
@@ -11,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import numba
 import numba.extending
+from llvmlite.binding import ffi
 from numba import types
 from numba.core.compiler import Flags, compile_internal
 from numba.core.compiler_lock import global_compiler_lock
@@ -124,6 +126,25 @@ def _lower(context: Any, library: Any, function: Any, signature: Any, settings: 
     # as what numba links: it does not stay where all calls are inlined
     library.get_function(result.fndesc.mangled_name).linkage = "linkonce_odr"
     return result.fndesc
+
+
+_held = contextlib.ExitStack()
+
+
+def _before_fork() -> None:
+    """Wait until no other thread compiles: in the child nobody would release the locks it has."""
+    _held.enter_context(global_compiler_lock)
+    _held.enter_context(ffi.lib._lock)
+
+
+def _after_fork() -> None:
+    _held.pop_all().close()  # emptied first: the next thread that forks may have the locks at once
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
+    )
 
 
 class Job:
