@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Sequence
 from types import FunctionType
@@ -47,8 +48,8 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
     compiled_kernels_run()  # so that they are not imported while reads are watched
     recorder = _Recorder(leaves)
     watcher = Watcher(recorder.guards.reads, bool(parameters))
-    with observe(recorder), watcher.watch():
-        result = function(*args, **kwargs)
+    with observe(recorder):
+        result = watcher.watch(functools.partial(function, *args, **kwargs))
     output = map_structure(recorder.output, result)
     guards, states = recorder.guards, list(recorder.states.values())
     # one that is reached from elsewhere too: a replay could not tell which was meant

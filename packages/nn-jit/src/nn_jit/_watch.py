@@ -7,7 +7,6 @@ code names, and whatever is reached from these and from its arguments by attribu
 
 from __future__ import annotations
 
-import contextlib
 import dis
 import functools
 import gc
@@ -15,7 +14,7 @@ import inspect
 import sys
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import partial
 from sys import getrefcount
 from types import CellType, CodeType, FrameType, FunctionType, MemberDescriptorType, ModuleType
@@ -88,19 +87,19 @@ class Watcher:
         self.functions: dict[Any, list[FunctionType]] = {}
         self.reached: dict[int, Any] = {}  # other than by an argument
 
-    @contextlib.contextmanager
-    def watch(self) -> Iterator[None]:
-        """Watch the calls of this thread."""
+    def watch(self, function: Callable[[], Any]) -> Any:
+        """Call a function, watch the calls of this thread, and return its result."""
         before: Any = sys.getprofile()
         pause, resume = (getattr(before, n, lambda: None) for n in ("disable", "enable"))
-        pause()  # a cProfile
-        sys.setprofile(self._profile)
-        try:
-            yield
+        try:  # no context manager, before whose end Ctrl-C may come: it would not stop
+            pause()  # a cProfile
+            sys.setprofile(self._profile)
+            result = function()
         finally:
             sys.setprofile(before if callable(before) else None)
             resume()
         self._drop_changed()
+        return result
 
     def _profile(self, frame: FrameType, event: str, _: Any) -> None:
         if event != "call" or current_observer() is None:  # which an external has not

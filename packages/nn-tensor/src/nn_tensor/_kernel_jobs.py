@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from nn_tensor._kernel import compiled_kernels_run
-from nn_tensor._observe import current_observer, paused
+from nn_tensor._observe import unobserved
 from nn_tensor._structures import leaves_of
 
 __all__ = ["kernel_job"]
@@ -52,7 +51,10 @@ def kernel_job(
     def call() -> list[Any]:
         return [x for x in leaves_of(function(*arguments, **options)) if x is not None]
 
-    with paused() if current_observer() else contextlib.nullcontext():
-        import nn_kernels.jobs
+    return unobserved(_job_of, call, inputs, results)
 
-        return nn_kernels.jobs.job_of(call, inputs, results)
+
+def _job_of(*arguments: Any) -> Any:
+    import nn_kernels.jobs
+
+    return nn_kernels.jobs.job_of(*arguments)

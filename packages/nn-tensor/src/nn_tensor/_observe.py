@@ -28,8 +28,8 @@ __all__ = [
     "noted",
     "observe",
     "observers",
-    "paused",
     "read",
+    "unobserved",
 ]
 
 Array = Any
@@ -111,23 +111,25 @@ def observe(observer: Observer) -> Iterator[None]:
     thread = get_ident()
     if thread in observers:
         raise RuntimeError("observe: this thread is observed already; observers do not nest")
-    before = modes.call
-    observers[thread], modes.call = observer, before | OBSERVE
+    observers[thread] = observer
+    modes.call |= OBSERVE
     try:
         yield
     finally:
         del observers[thread]
-        modes.call = before
+        modes.call &= ~OBSERVE  # perhaps late, after Ctrl-C: blocks around this one have ended
 
 
-@contextlib.contextmanager
-def paused() -> Iterator[None]:
-    """Let nothing be observed in this thread, which is observed."""
+def unobserved(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function, and tell the observer of this thread, if it has one, nothing of it."""
+    observer = current_observer()
+    if observer is None:
+        return function(*arguments)
     thread, before = get_ident(), modes.call
-    observer = observers.pop(thread)
-    modes.call = before & ~OBSERVE
-    try:
-        yield
+    try:  # no context manager, before whose end Ctrl-C may come: it would not restore them
+        del observers[thread]
+        modes.call = before & ~OBSERVE
+        return function(*arguments)
     finally:
         observers[thread], modes.call = observer, before
 
@@ -170,8 +172,7 @@ def external(
     arrays = [x._data if isinstance(x, Variable) else x for x in arguments] if arguments else []
     if not observers or (observer := current_observer()) is None:
         return function(*arrays)
-    with paused():
-        result = function(*arrays)
+    result = unobserved(function, *arrays)
     if type(result) in (int, float, bool):
         result = new_variable(np.asarray(result))
     observer.inputs(function.__name__, arguments, arrays)
@@ -202,8 +203,7 @@ def noted(
     arrays = tuple([x._data if isinstance(x, Variable) else x for x in arguments])
     if not observers or (observer := current_observer()) is None:
         return function(*arrays)
-    with paused():
-        result = function(*arrays)
+    result = unobserved(function, *arrays)
     label = label or function.__name__
     observer.inputs(label, arguments, arrays)
     observer.computed(function, arrays, {}, result, label, writes)
