@@ -1,5 +1,7 @@
 """Checks, hooks, calls in calls, threads and exceptions."""
 
+import os
+import signal
 import threading
 
 import nn_tensor
@@ -133,6 +135,34 @@ def test_observing_and_recording_exclude_each_other():
     f = jit(lambda x: x * 2)
     with observe(Observer()), pytest.raises(JitError, match="do not nest"):
         f(inputs()[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork while there are threads
+def test_a_child_calls_a_function_that_another_thread_was_running():
+    runs, ends = threading.Event(), threading.Event()
+
+    @jit
+    def double(x):
+        runs.set()
+        ends.wait()
+        return x * 2
+
+    x = Tensor([1.0])
+    other = threading.Thread(target=double, args=(x,))
+    other.start()
+    runs.wait()
+    child = os.fork()
+    ends.set()
+    if not child:
+        signal.alarm(60)
+        try:
+            assert double(x).item() == 2
+            os._exit(0)
+        finally:
+            os._exit(1)
+    other.join()
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_two_threads_with_one_function():

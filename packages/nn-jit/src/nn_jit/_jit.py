@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
+from weakref import WeakSet
 
 from nn_tensor.extend import caller, check_bool, current_observer, is_anomaly_detected
 
@@ -58,6 +60,7 @@ class JitFunction(Generic[P, R]):
         self._instance: Any = None  # of a method
         self._attribute: str | None = None  # of its class
         self.clear()
+        _functions.add(self)
 
     def clear(self) -> None:
         """Remove all programs: the next calls record anew.
@@ -208,6 +211,22 @@ class JitFunction(Generic[P, R]):
         with self._lock:
             programs = [ProgramExplanation.of(p) for ps in self._programs.values() for p in ps]
             return Explanation(self._name, len(self._programs), programs, [*self._changes])
+
+
+_functions: WeakSet[JitFunction[Any, Any]] = WeakSet()
+
+
+def _after_fork() -> None:
+    """Let go of functions that other threads were running: those stayed in the parent."""
+    for function in list(_functions):
+        if function._lock.acquire(blocking=False):
+            function._lock.release()
+        else:
+            function._lock, function._running = threading.RLock(), False
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @overload
