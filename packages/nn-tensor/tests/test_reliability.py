@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nn_tensor import Tensor, cumprod, exp, grad, no_grad, tanh
+from nn_tensor import Tensor, _tensor, cumprod, exp, grad, no_grad, tanh
+from nn_tensor._observe import observers
+from nn_tensor._versions import versions
+from nn_tensor.extend import Observer, observe
 
 
 def chain(x: Tensor, length: int) -> Tensor:
@@ -243,6 +247,46 @@ def test_memory_of_a_cumulative_product() -> None:
         assert tracemalloc.get_traced_memory()[1] < 100 * x.data.nbytes
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of a fork while there are threads
+def test_a_child_has_no_locks_and_observers_of_threads_that_stayed_in_the_parent() -> None:
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with _tensor._accumulating, versions._lock, observe(Observer()):
+            held.set()
+            forked.wait()
+
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    child = os.fork()
+    forked.set()
+    if not child:
+        signal.alarm(60)
+        try:
+            x = Tensor([1.0], requires_grad=True)
+            for _ in range(2):
+                (x * x).sum().backward()
+            with no_grad():
+                x += 1
+            assert x.grad is not None
+            assert x.grad.item() == 4
+            assert not observers
+            os._exit(0)
+        finally:
+            os._exit(1)
+    other.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_array_is_changed_while_the_same_thread_counts_a_change() -> None:
+    with versions._lock:  # as when a signal handler runs there
+        x = Tensor([1.0])
+        x += 1
+    assert x.item() == 2
 
 
 def test_threads_with_models_of_their_own() -> None:

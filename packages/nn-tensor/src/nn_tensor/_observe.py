@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from _thread import get_ident
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -87,6 +88,17 @@ class Observer:
 
 observers: dict[int, Observer] = {}
 """By thread; empty where nobody looks, which is what the fast paths test."""
+
+
+def _after_fork() -> None:
+    """Forget the threads that stayed in the parent: a new one may get the number of one of them."""
+    for thread in [*observers]:
+        if thread != get_ident():
+            del observers[thread]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 @contextlib.contextmanager

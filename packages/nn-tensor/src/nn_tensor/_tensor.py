@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -52,6 +53,16 @@ def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
 
 
 _accumulating = threading.Lock()  # threads with graphs of their own may share a leaf
+
+
+def _after_fork() -> None:
+    """Unlock: the thread that accumulates a gradient may have stayed in the parent."""
+    global _accumulating
+    _accumulating = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _reflected(operation: Callable[..., Tensor]) -> Callable[[Any, ArrayLike], Tensor]:

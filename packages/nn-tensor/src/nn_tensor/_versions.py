@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 import weakref
 from typing import Any
@@ -25,7 +26,10 @@ class _Versions:
     def __init__(self) -> None:
         self.current = 0
         self._last: dict[int, list[Any]] = {}  # version and weak reference
-        self._lock = threading.Lock()
+        self.unlock()
+
+    def unlock(self) -> None:
+        self._lock = threading.RLock()  # a signal handler may change arrays too
 
     def mark(self, *arrays: Array) -> None:
         """Count a change of the memory of `arrays`."""
@@ -60,6 +64,8 @@ def _owner(array: Array) -> Array:
 
 
 versions = _Versions()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=versions.unlock)  # a thread of the parent may have had it
 
 
 def check_saved(node: Node, create_graph: bool) -> None:
