@@ -89,19 +89,25 @@ class Watcher:
 
     def watch(self, function: Callable[[], Any]) -> Any:
         """Call a function, watch the calls of this thread, and return its result."""
-        before: Any = sys.getprofile()
+        # Profilers are told of functions in C too, before each call: where Ctrl-C comes then, it is
+        # left out, and a `with` block leaves its lock locked. Tracing goes by them.
+        get: Any = sys.gettrace
+        replace: Any = sys.settrace
+        if get() is not None:  # a debugger, which goes on
+            get, replace = sys.getprofile, sys.setprofile
+        before = get()
         pause, resume = (getattr(before, n, lambda: None) for n in ("disable", "enable"))
         try:  # no context manager, before whose end Ctrl-C may come: it would not stop
             pause()  # a cProfile
-            sys.setprofile(self._profile)
+            replace(self._called)
             result = function()
         finally:
-            sys.setprofile(before if callable(before) else None)
+            replace(before if callable(before) else None)
             resume()
         self._drop_changed()
         return result
 
-    def _profile(self, frame: FrameType, event: str, _: Any) -> None:
+    def _called(self, frame: FrameType, event: str, _: Any) -> None:
         if event != "call" or current_observer() is None:  # which an external has not
             return
         code, module = frame.f_code, _top(frame.f_globals.get("__name__", ""))
