@@ -82,6 +82,42 @@ def test_another_number_of_threads_leaves_none_behind():
     assert not any(thread.is_alive() for thread in workers)
 
 
+def finishes(function):
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    thread.join(60)
+    return not thread.is_alive()
+
+
+def test_a_signal_handler_runs_kernels_while_the_pool_starts(monkeypatch):
+    x, handled = np.ones((512, 512), np.float32), []
+
+    class Interrupted(_threads._Worker):
+        def __init__(self, *arguments):
+            if not handled:
+                handled.append(None)
+                relu(x)
+            super().__init__(*arguments)
+
+    nn_kernels.set_num_threads(2)
+    monkeypatch.setattr(_threads, "_Worker", Interrupted)
+    assert finishes(lambda: relu(x))
+    assert handled
+
+
+def test_a_signal_handler_sets_the_number_of_threads_while_a_kernel_runs(monkeypatch):
+    run, results = _threads._run, []
+
+    def interrupted(*arguments):
+        nn_kernels.set_num_threads(3)
+        run(*arguments)
+
+    monkeypatch.setattr(_threads, "_run", interrupted)
+    x = np.linspace(-1, 1, 1 << 18, dtype=np.float32).reshape(512, 512)
+    assert finishes(lambda: results.append(relu(x)))
+    np.testing.assert_array_equal(results[0], np.maximum(x, 0))
+
+
 _START = """
 import os, signal, threading, warnings
 import numpy as np

@@ -158,7 +158,10 @@ class _Worker:
     def wake(self) -> None:
         if self.asleep:
             self.asleep = False
-            self.bell.release()
+            try:  # noqa: SIM105 - Ctrl-C may come while `suppress` is called
+                self.bell.release()
+            except RuntimeError:  # another thread has just rung it
+                pass
 
     def stop(self) -> None:
         self.stopped = True
@@ -191,7 +194,7 @@ _DATA = object.__basicsize__  # the first field of an array in memory (`PyArrayO
 
 POOLED = sys.platform.startswith("linux")  # elsewhere the pool has not been tested
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may run kernels while the pool starts
 _pool: _Pool | None = None
 _threads: int | None = None
 
@@ -249,24 +252,23 @@ def set_num_threads(number: int) -> None:
         raise ValueError(f"number: expected at least 1, got {number}")
     with _lock:
         old, _pool, _threads = _pool, None, int(number)
-    if old is not None:
-        with old.lock:
-            for worker in old.workers:
-                worker.stop()
+    for worker in old.workers if old is not None else ():
+        worker.stop()
 
 
 def _get_pool() -> _Pool:
     global _pool
-    with _lock:
-        if _pool is None:
-            _pool = _Pool(get_num_threads())
-        return _pool
+    pool = _pool
+    if pool is None:
+        with _lock:
+            pool = _pool = _pool or _Pool(get_num_threads())
+    return pool
 
 
 def _after_fork() -> None:
     """Drop the pool: its threads stayed in the parent."""
     global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+    _pool, _lock = None, threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
