@@ -18,6 +18,7 @@ from nn_tensor._device import device_scope, is_array
 from nn_tensor._modes import Switch, modes
 
 __all__ = [
+    "REFUSE",
     "Kernel",
     "compile_parts",
     "compiled_kernels_run",
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 _CHOICES = ("auto", "reference")
-_REFUSE = "refuse"
+REFUSE = "refuse"
 
 
 @functools.cache
@@ -137,7 +138,7 @@ class Kernel:
                 result = self._compiled(*arguments)
                 if result is not NotImplemented:
                     return result
-        elif modes.kernels == _REFUSE and _has_kernels():
+        elif modes.kernels == REFUSE and _has_kernels():
             if self._steps is not None:
                 return self._steps(xp, *arguments)
             if self.cpu_implementation is not None:
@@ -174,17 +175,17 @@ class refuse_compiled_kernels(Switch):  # noqa: N801
     """
 
     _mode = "kernels"
-    _value = _REFUSE
+    _value = REFUSE
 
     def __enter__(self) -> None:
         modes.saved.append(("kernels", modes.kernels))
         if modes.kernels == "auto":
-            modes.kernels = _REFUSE
+            modes.kernels = REFUSE
 
 
 def refuses_compiled_kernels() -> bool:
     """Return whether this thread is inside `refuse_compiled_kernels`, and looks at symbols."""
-    return bool(modes.kernels == _REFUSE)
+    return bool(modes.kernels == REFUSE)
 
 
 def compiled_kernels_run() -> bool:

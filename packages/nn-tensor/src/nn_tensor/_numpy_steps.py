@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from nn_tensor._kernel import refuse_compiled_kernels, use_kernels
+from nn_tensor._kernel import REFUSE
 from nn_tensor._matrix_product import is_large_product, matrix_product
+from nn_tensor._modes import modes
 
 __all__ = ["Step", "numpy_steps"]
 
@@ -62,8 +63,8 @@ def _same_bits(a: Any, b: Any) -> bool:
 def _product_of(x: Any, y: Any) -> tuple[Callable[..., Any], Any]:
     """Return the function by which operations multiply matrices of these sizes, and the result."""
     if is_large_product(x, y):
-        with use_kernels("auto"):  # the compiled kernel of a product is the product
-            return _large_product, matrix_product(x, y)
+        # the compiled kernel of a product is the product
+        return _large_product, _run_with("auto", matrix_product, x, y)
     result = np.matmul(x, y)
     # `dot` is without the overhead of a generalized ufunc, and the same where BLAS takes strides
     are_same = all(a.ndim == 2 and a.itemsize in a.strides for a in (x, y))
@@ -218,9 +219,10 @@ def numpy_steps(
         return []
     count = len(arguments)
     named = dict(zip(options, given[count:], strict=True))
+    # compiled kernels may differ from the steps at NaN or -0
+    kernels = REFUSE if modes.kernels == "auto" else modes.kernels
     try:
-        with refuse_compiled_kernels():  # which may differ from the steps at NaN or -0
-            symbol = function(*given[:count], **named)
+        symbol = _run_with(kernels, function, *given[:count], **named)
     except Exception:  # whatever a function raises that is given something it does not know
         return []
     if not isinstance(symbol, _Symbol) or not steps or symbol is not steps[-1].result:
@@ -231,6 +233,16 @@ def numpy_steps(
         step._replace(operands=tuple(map(_array, step.operands)), result=step.result.array)
         for step in steps
     ]
+
+
+def _run_with(kernels: str, function: Any, *arguments: Any, **options: Any) -> Any:
+    """Call a function with a choice of kernels; a `with` block may stay in force after Ctrl-C."""
+    before = modes.kernels
+    try:
+        modes.kernels = kernels
+        return function(*arguments, **options)
+    finally:
+        modes.kernels = before
 
 
 def _array(x: Any) -> Any:
