@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 from collections.abc import Sequence
 from types import FunctionType
@@ -49,7 +48,7 @@ def record(function: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> tupl
     recorder = _Recorder(leaves)
     watcher = Watcher(recorder.guards.reads, bool(parameters))
     with observe(recorder):
-        result = watcher.watch(functools.partial(function, *args, **kwargs))
+        result = watcher.watch(lambda: function(*args, **kwargs))
     output = map_structure(recorder.output, result)
     guards, states = recorder.guards, list(recorder.states.values())
     # one that is reached from elsewhere too: a replay could not tell which was meant
