@@ -383,3 +383,10 @@ def test_freezing_tied_weights():
     model = Tied().freeze()
     assert model.parameters == []
     assert len(model.unfreeze().parameters) == 3
+
+
+@pytest.mark.parametrize("module", [Dense(2, 2), Sequential(Dense(2, 2))])
+def test_an_attribute_is_set_while_another_thread_lists_the_parameters(module):
+    for number, _ in enumerate(module._children()):
+        setattr(module, f"other{number}", None)
+    assert len(module.parameters) == 2

@@ -58,7 +58,7 @@ class Sequential(BaseModel):
             self.set_device(device)
 
     def _children(self) -> Iterable[tuple[Any, Any]]:
-        return chain(enumerate(self.layers), vars(self).items())
+        return chain(enumerate(self.layers), super()._children())
 
     def forward(self, x: Any) -> Tensor:
         """Return the output of the last layer."""

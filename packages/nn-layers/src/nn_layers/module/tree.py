@@ -40,7 +40,7 @@ class ModuleNode:
         return f"{type(self).__name__}({inside})" if inside else type(self).__name__
 
     def _children(self) -> Iterable[tuple[Any, Any]]:
-        return vars(self).items()
+        return list(vars(self).items())  # as they are: another thread may set an attribute
 
 
 class Entry(NamedTuple):
