@@ -134,7 +134,7 @@ _held = contextlib.ExitStack()
 def _before_fork() -> None:
     """Wait until no other thread compiles: in the child nobody would release the locks it has."""
     _held.enter_context(global_compiler_lock)
-    _held.enter_context(ffi.lib._lock)
+    _held.enter_context(getattr(ffi.lib, "_lock", contextlib.nullcontext()))  # it is private
 
 
 def _after_fork() -> None:
