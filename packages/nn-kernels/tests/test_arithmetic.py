@@ -9,6 +9,7 @@ from nn_kernels.arithmetic import add
 SHAPES = int(os.environ.get("NN_KERNELS_SHAPES", "50"))  # 2,000 on demand
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # inf - inf
 @pytest.mark.parametrize("seed", range(SHAPES))
 def test_add(seed):
     rng = np.random.default_rng(seed)
