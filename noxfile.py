@@ -41,7 +41,10 @@ PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist
 # What no version of a requirement changes: checks of the tables, tests of processes, and compiling
 # for another processor, which takes long.
 UNCHANGED = "test_case and (memory_layout or inputs_unchanged or recording or gradients)"
-UNCHANGED += " or half_precision or test_crash or test_hostile or haswell"
+UNCHANGED += " or half_precision or test_crash or test_hostile or test_workers"
+# Checks of the values in a table, and modules of nn-kernels that compile one kernel of each kind.
+VALUES = "test_case and (forward or implementations or trajectory)"
+KINDS_OF_KERNELS = ["compile", "generated", "matmul", "package", "rows", "softmax"]
 SKIPS_WITHOUT_PYTORCH = "pytest.importorskip('torch", "pytest.importorskip('transformers"
 NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
@@ -352,20 +355,33 @@ def tests_of_package(package):
     return [f"tests/{path.name}" for path in found]
 
 
+def tests_of_versions(package):
+    """List the tests of a package that an old version of a requirement may change.
+
+    Packages that compute with the operations of nn-tensor call NumPy through them: of those, the
+    values of their tables are compared.
+    """
+    if package == "nn-kernels":
+        return [f"tests/test_{name}.py" for name in KINDS_OF_KERNELS]
+    has_table = (ROOT / "packages" / package / "tests" / "test_cases.py").exists()
+    if has_table and package != "nn-tensor":
+        return ["tests/test_cases.py", "-k", VALUES]
+    return [*(parallel(package) if has_table else []), "tests", "-k", f"not ({UNCHANGED})"]
+
+
 @nox.session
 @each_resolution
 def isolation(session, resolution):
     """Test each wheel alone, with the newest or oldest that it declares, where these matter.
 
     With the newest, the session `tests` has run all tests already: only those of a package as such
-    are left. With the oldest, all are but `UNCHANGED`. The session `isolation-full` runs all.
+    are left. With the oldest, see `tests_of_versions`. The session `isolation-full` runs all.
     """
     if resolution == "highest":
         check_wheels(session, resolution, tests_of_package)
     else:
-        chosen = ["-k", f"not ({UNCHANGED})", "tests"]
         few = {"NN_KERNELS_SHAPES": "5"}  # random ones: `tests` has run more
-        check_wheels(session, resolution, lambda package: [*parallel(package), *chosen], env=few)
+        check_wheels(session, resolution, tests_of_versions, env=few)
 
 
 @nox.session(name="isolation-full", default=False)
