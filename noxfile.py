@@ -366,7 +366,7 @@ def tests_of_versions(package):
     has_table = (ROOT / "packages" / package / "tests" / "test_cases.py").exists()
     if has_table and package != "nn-tensor":
         return ["tests/test_cases.py", "-k", VALUES]
-    return [*(parallel(package) if has_table else []), "tests", "-k", f"not ({UNCHANGED})"]
+    return [*parallel(package), "tests", "-k", f"not ({UNCHANGED})"]
 
 
 @nox.session
