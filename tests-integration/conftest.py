@@ -8,7 +8,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
-sys.path.insert(0, str(Path(__file__).parent))  # training_run.py is a program as well
+sys.path.insert(0, str(Path(__file__).parent))  # for training_run.py
 
 collect_ignore = ["downstream"]  # checked by the session of that name, as installed
 

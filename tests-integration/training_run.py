@@ -1,15 +1,9 @@
-"""A run with everything that is random, for the tests of its resume; as a program it can be killed.
-
-python training_run.py FOLDER step 7     is killed after step 7
-python training_run.py FOLDER full 7     can write no more than 4 kB of a file after step 7
-python training_run.py FOLDER batch 20   is killed within the forward pass of batch 20, where those
-                                         of the validation are counted too
-"""
+"""A run with everything that is random, for the tests of its resume; in a process it is killed."""
 
 import errno
 import os
 import signal
-import sys
+import traceback
 
 import numpy as np
 from nn_data import Loader
@@ -166,11 +160,23 @@ def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    folder, where, at = sys.argv[1:]
+def run(folder, where, at, errors):
+    """Train in this process, which is to be stopped, and send the error if there is one.
+
+    Args:
+        folder: for all that is written.
+        where: ``"step"`` kills the process after step `at`, ``"full"`` lets it write no more than
+            4 kB of a file from then on, ``"batch"`` kills it within the forward pass of that batch,
+            where those of the validation are counted too.
+        at: a number from 1.
+        errors: a connection.
+    """
     after_step = {"step": kill, "full": no_more_than_4_kb}.get(where)
-    events = [] if after_step is None else [Event(int(at), after_step)]
+    events = [] if after_step is None else [Event(at, after_step)]
     trainer, loader, given = build(folder, *events)
     if where == "batch":
-        trainer.event_at, trainer.event = int(at), kill
-    trainer.fit(loader, **given)
+        trainer.event_at, trainer.event = at, kill
+    try:
+        trainer.fit(loader, **given)
+    except BaseException:
+        errors.send(traceback.format_exc())
