@@ -31,6 +31,9 @@ nox.options.reuse_venv = "yes"
 # A Python that is not here is skipped, also where CI is set.
 nox.options.error_on_missing_interpreters = False
 
+# Each process would compile again all modules that it imports, and each one of pytest all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 ROOT = Path(__file__).resolve().parent
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 MANIFEST = nox.project.load_toml(ROOT / "pyproject.toml")
@@ -46,6 +49,12 @@ UNCHANGED += " or half_precision or test_crash or test_hostile or test_workers"
 VALUES = "test_case and (forward or implementations or trajectory)"
 KINDS_OF_KERNELS = ["compile", "generated", "matmul", "package", "rows", "softmax"]
 SKIPS_WITHOUT_PYTORCH = "pytest.importorskip('torch", "pytest.importorskip('transformers"
+# Kernels are in the tables of their packages; those of nn-tensor have one of their own.
+TABLE_WITHOUT_KERNELS = "packages/nn-tensor/tests/test_cases.py"
+TESTS_OF_KERNELS = [
+    "packages/nn-tensor/tests/test_kernels.py",
+    "packages/nn-transformer/tests/test_scaled_dot_product_attention.py",
+]
 NVRTC = ["nvidia-cuda-nvrtc==13.*", "nvidia-cuda-runtime==13.*"]
 
 each_package = nox.parametrize("package", PACKAGES, ids=PACKAGES)
@@ -180,8 +189,8 @@ def downstream(session):
 @nox.session(tags=["fast"])
 def tools(session):
     """Test the tools of this workspace themselves."""
-    session.install(*editable(["nn-tensor"]), *group("tools"))
-    session.run("python", "-m", "pytest", "tools/tests", *session.posargs)
+    session.install(*editable(["nn-tensor"]), *group("tools"), *group("parallel"))
+    session.run("python", "-m", "pytest", *PARALLEL, "tools/tests", *session.posargs)
 
 
 @nox.session
@@ -227,7 +236,9 @@ def cuda_standin(session):
     """Test the stand-in for CUDA, and on it the budgets and every kernel against its reference."""
     install_standin(session)
     run_on_standin(session, *PARALLEL, "tools/cuda_on_cpu/tests", "-m", "not slow")
-    run_on_standin(session, "packages", "-k", "implementations")
+    tables = {*ROOT.glob("packages/*/tests/test_cases.py")} - {ROOT / TABLE_WITHOUT_KERNELS}
+    kernels = [*map(str, sorted(tables)), *TESTS_OF_KERNELS]
+    run_on_standin(session, *PARALLEL, *kernels, "-k", "implementations")
 
 
 @nox.session(name="cuda-standin(full)", default=False)
