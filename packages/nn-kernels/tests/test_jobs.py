@@ -118,6 +118,15 @@ def same(found, wanted):
     return all(a.tobytes() == b.tobytes() for a, b in zip(found, wanted, strict=True))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def little_garbage():
+    """Leave what there is already, with all tests, out of the collections of garbage."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture(params=[1, 2])
 def threads(request):
     before = nn_kernels.get_num_threads()

@@ -108,15 +108,15 @@ def _of_products() -> list[LayerCase]:
 
 def _of_poolings() -> list[LayerCase]:
     rows = []
-    for layer, count in ((nl.MaxPool1D, SOME), (nl.AvgPool1D, MANY)):
+    for layer in (nl.MaxPool1D, nl.AvgPool1D):  # windows of MANY are those of the operations
         rows += [
-            _layer(layer, (1, 1, count), "time", kernel_size=count, stride=1),
+            _layer(layer, (1, 1, SOME), "time", kernel_size=SOME, stride=1),
             _layer(layer, (1, 1, 300), "overlap", kernel_size=100, stride=1, padding=50),
             _layer(layer, (MANY, 1, 2), "batch", kernel_size=2),
         ]
     for layer in (nl.MaxPool2D, nl.AvgPool2D):
         rows += [
-            _layer(layer, (1, 1, MANY, 1), "rows", kernel_size=(MANY, 1), stride=1),
+            _layer(layer, (1, 1, SOME, 1), "rows", kernel_size=(SOME, 1), stride=1),
             _layer(layer, (1, 1, 1, SOME), "columns", kernel_size=(1, SOME), stride=1),
             _layer(layer, (1, 1, 40, 30), "overlap", kernel_size=(20, 16), stride=1, padding=5),
             _layer(layer, (MANY, 1, 2, 2), "batch", kernel_size=2),
