@@ -13,7 +13,7 @@ def test_character_model_trains_and_generates(load_example, tmp_path, monkeypatc
     monkeypatch.setattr(module, "reuse_memory", lambda: False)  # not for the other tests
     (tmp_path / "text.txt").write_text(LINE * 20, encoding="utf-8")
     data = ["--data", str(tmp_path / "text.txt")]
-    module.main([*data, "--steps", "40", "--characters", "50"])
+    module.main([*data, "--steps", "20", "--characters", "50"])
     output = capsys.readouterr().out
     loss = float(output.split("validation loss ")[1].split()[0])
     assert loss < 2.6  # 25 characters: 3.2 before the first step

@@ -13,7 +13,7 @@ LINE = "To be, or not to be, that is the question:\nWhether 'tis nobler in the m
 def example(load_example, monkeypatch):
     pytest.importorskip("matplotlib")
     module = load_example("shakespeare")
-    monkeypatch.setattr(module, "EVAL_INTERVAL", 10)
+    monkeypatch.setattr(module, "EVAL_INTERVAL", 5)
     monkeypatch.setattr(module, "reuse_memory", lambda: False)  # not for the other tests
     return module
 
@@ -42,23 +42,23 @@ def state(path="shakespeare.safetensors"):
 
 
 def test_trains_and_generates(example, folder, capsys):
-    output = run(example, capsys, "--steps", 40, "--start", "To be")
+    output = run(example, capsys, "--steps", 20, "--start", "To be")
     assert "804,096" not in output  # the text has fewer characters than Shakespeare
     losses = [float(x) for x in re.findall(r"validation loss ([\d.]+)$", output, re.MULTILINE)]
     assert len(losses) == 4
     assert losses[-1] < 2.6  # 25 characters: 3.2 before the first step
-    assert re.search(r"^40 steps in [\d.]+ s, [\d.]+ ms per step$", output, re.MULTILINE)
+    assert re.search(r"^20 steps in [\d.]+ s, [\d.]+ ms per step$", output, re.MULTILINE)
     page = output[output.index("To be") :].rstrip("\n")
     assert set(page) <= set(LINE)
     assert len(page) >= 100
     assert (folder / "shakespeare.png").read_bytes().startswith(b"\x89PNG")
-    again = run(example, capsys, "--steps", 40, "--start", "To be", "--generate")
-    assert again.startswith("resumes from step 40")
+    again = run(example, capsys, "--steps", 20, "--start", "To be", "--generate")
+    assert again.startswith("resumes from step 20")
     assert again[again.index("To be") :].rstrip("\n") == page
 
 
 def test_resumed_run_is_bit_for_bit_equal(example, folder, capsys, monkeypatch):
-    run(example, capsys, "--steps", 20)
+    run(example, capsys, "--steps", 10)
     whole = state()
     (folder / "shakespeare.safetensors").unlink()
 
@@ -75,9 +75,9 @@ def test_resumed_run_is_bit_for_bit_equal(example, folder, capsys, monkeypatch):
 
     monkeypatch.setattr(example, "validate", stop_at_the_second)
     with pytest.raises(Stopped):
-        run(example, capsys, "--steps", 20)
+        run(example, capsys, "--steps", 10)
     monkeypatch.setattr(example, "validate", validate)
-    assert "resumes from step 10" in run(example, capsys, "--steps", 20)
+    assert "resumes from step 5" in run(example, capsys, "--steps", 10)
     resumed = state()
     assert whole.keys() == resumed.keys()
     for key, array in whole.items():
