@@ -41,6 +41,7 @@ PACKAGES = [Path(member).name for member in MANIFEST["tool"]["uv"]["workspace"][
 DEVICES = ["cpu", "cuda"]
 CUPY_OF_STANDIN = "cupy-cuda13x==14.2.*"
 PARALLEL = ["-n", "auto", "--maxprocesses=4"]  # options of pytest-xdist
+BY_MODULE = [*PARALLEL, "--dist=loadfile"]  # the tests of a module share what they compile
 # What no version of a requirement changes: checks of the tables, tests of processes, and compiling
 # for another processor, which takes long.
 UNCHANGED = "test_case and (memory_layout or inputs_unchanged or recording or gradients)"
@@ -86,8 +87,7 @@ def pytest_options(packages, device):
 
 def parallel(package):
     """Choose the processes of tests; the one with a module of nn-kernels compiles its kernels."""
-    by_module = ["--dist=loadfile", "--no-loadscope-reorder"] if package == "nn-kernels" else []
-    return [*PARALLEL, *by_module]
+    return [*BY_MODULE, *(["--no-loadscope-reorder"] if package == "nn-kernels" else [])]
 
 
 def with_siblings(package):
@@ -207,7 +207,7 @@ def integration(session, device):
     """Test the packages together on a device, and the examples."""
     parts = ("parallel", "examples", "figures", "translation", "serving")
     needed = [name for part in parts for name in group(part)]
-    run_tests(session, PACKAGES, [*PARALLEL, "tests-integration"], device, *needed)
+    run_tests(session, PACKAGES, [*BY_MODULE, "tests-integration"], device, *needed)
 
 
 def install_standin(session):
