@@ -200,6 +200,25 @@ def test_gradients_accumulate_over_calls():
     agree(None, inputs(12), make)
 
 
+@pytest.mark.parametrize("clears", [False, True])
+def test_gradients_that_are_sums_of_constants_and_others(clears):
+    """What is the same in each replay is kept as it was before more was added to it."""
+
+    def make():
+        w = Tensor(np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3), requires_grad=True)
+
+        def step(x):
+            if clears:
+                w.zero_grad()
+            ((w * x).mean() + (w + w).mean() + (w[:3].sum() + w[1:].sum() + w.sum())).backward()
+            w.sum().backward()
+            return w.grad
+
+        return step
+
+    assert replays(agree(None, inputs(6, (4, 3)), make)) > 1
+
+
 def test_a_gradient_kept_outside_is_not_overwritten():
     w = Tensor([1.0, 2.0, 3.0], requires_grad=True)
 

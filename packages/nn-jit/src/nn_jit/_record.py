@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from types import FunctionType
 from typing import Any, NoReturn
@@ -206,9 +205,6 @@ class _Recorder(Observer):
                 "that of the Tensor it meets",
                 "return an array from the external: np.asarray(number, dtype)",
             )
-        if function is operator.iadd and type(result) is np.ndarray:
-            # the sum of gradients, to which no other reference exists: as good as a new array
-            return self.step(Step(np.add, arguments, {}, result, "add", out=2), result)
         steps = [] if writes else numpy_steps(function, arguments, options, result)
         if steps:
             for step in steps[:-1]:

@@ -91,12 +91,9 @@ class _ObservedPass(BackwardPass):
         super().receive(gradient, edge, grad, node)
 
     def add_to_total(self, parent: Parent, gradient: Gradient) -> None:
-        total = self.totals[parent]
-        if parent in self.owned:
-            noted(operator.iadd, total, gradient, label="add", writes=True)
-        else:
-            self.totals[parent] = noted(operator.add, total, gradient)
-            self.owned.add(parent)
+        # never in place: the observer may keep the values of an array that it was told of
+        self.totals[parent] = noted(operator.add, self.totals[parent], gradient)
+        self.owned.add(parent)
 
 
 def copy_array(array: Any) -> Any:

@@ -463,7 +463,7 @@ class Tensor(Variable):
                     elif observer is None:  # the total is ours, what was before may be somebody's
                         total += before._data
                     else:
-                        noted(operator.iadd, total, before, label="add", writes=True)
+                        total = noted(operator.add, total, before)
             self._grad = total if isinstance(total, Tensor) else Tensor(total)
         if observer is not None:
             observer.gradient_set(self)
