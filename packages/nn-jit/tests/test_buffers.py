@@ -250,8 +250,9 @@ def test_elementwise_operations_of_large_arrays_are_jobs_of_several_threads():
     tiny = jit(lambda x: x + 1)
     for x in [*batches(3, 4), *batches(300, 600)]:
         tiny(x)
-    assert [p.loops for p in tiny.explain().programs] == [0, 0]
-    assert "out=" not in tiny.explain().programs[1].source
+    of_few, of_many = (program.source for program in tiny.explain().programs)
+    assert "add_" in of_few
+    assert "add_" not in of_many
 
 
 def test_kernels_that_are_one_job_are_replayed_as_that():
