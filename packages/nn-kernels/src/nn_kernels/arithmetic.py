@@ -36,7 +36,8 @@ def add(x: Any, y: Any, out: Any) -> Any:
     Args:
         x: an array.
         y: an array.
-        out: the array to write to, which may be `x` or `y`; None for a new one.
+        out: the array to write to, `x` or `y` or one that shares no memory with them; None for a
+            new one.
     """
     for array in (x, y) if out is None else (x, y, out):
         if not isinstance(array, np.ndarray) or array.dtype != np.float32:
