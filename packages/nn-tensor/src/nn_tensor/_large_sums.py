@@ -8,15 +8,15 @@ import numpy as np
 
 from nn_tensor._kernel import kernel
 
-__all__ = ["add_large", "is_large"]
+__all__ = ["LARGE", "add_large", "is_large"]
 
-_LARGE = 1 << 16  # elements, up to which NumPy is as fast
+LARGE = 1 << 16  # elements, up to which NumPy is as fast
 _ndarray = np.ndarray
 
 
 def is_large(x: Any) -> bool:
     """Return whether `x` is an array of NumPy with so many elements that `add_large` pays."""
-    return type(x) is _ndarray and x.size >= _LARGE
+    return type(x) is _ndarray and x.size >= LARGE
 
 
 @kernel

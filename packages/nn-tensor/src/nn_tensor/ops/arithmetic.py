@@ -3,7 +3,9 @@
 import math
 from typing import Any
 
-from nn_tensor._large_sums import add_large, is_large
+import numpy as np
+
+from nn_tensor._large_sums import LARGE, add_large
 from nn_tensor._op import op
 from nn_tensor.ops.elementwise import log
 from nn_tensor.ops.indexing import where
@@ -23,6 +25,8 @@ __all__ = [
     "subtract",
 ]
 
+_ndarray = np.ndarray
+
 
 @op
 def add(xp: Any, x: Any, y: Any, /) -> Any:
@@ -32,7 +36,9 @@ def add(xp: Any, x: Any, y: Any, /) -> Any:
     >>> add(Tensor([1.0, 2.0]), 10)
     Tensor([11., 12.])
     """
-    return add_large(xp, x, y, None) if is_large(x) else xp.add(x, y)
+    if type(x) is _ndarray and x.size >= LARGE:  # a call of `is_large` would slow down small sums
+        return add_large(xp, x, y, None)
+    return xp.add(x, y)
 
 
 @add.gradient("x")
