@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from nn_kernels import _ufunc_loops
+from nn_kernels import _ufunc_loops, elementwise
 from nn_kernels._ufunc_loops import ufunc_loop
 from nn_kernels.elementwise import compile_steps, is_elementwise
 
@@ -156,6 +156,20 @@ def test_large_arrays_whose_layout_changes_later():
     other = values((300, 500), np.float32, 1)
     function(np.asfortranarray(other), y)
     np.testing.assert_array_equal(y, other + np.float32(1))
+
+
+def test_large_arrays_are_compiled_once_for_all_sizes_and_numbers(monkeypatch):
+    texts, compile_job = set(), elementwise.compile_job
+
+    def remember(text):
+        texts.add(text)
+        return compile_job(text)
+
+    monkeypatch.setattr(elementwise, "compile_job", remember)
+    for shape, number in (((300, 500), 0.1), ((301, 500), 3), ((7, 8, 9000), np.float32(-0.0))):
+        call, x = Recorder(), values(shape, np.float32)
+        check(call.steps, [call(np.multiply, x, number)])
+    assert len(texts) == 1
 
 
 def test_comparisons_of_large_arrays():

@@ -390,7 +390,8 @@ def run(
             over the arrays.
         further: arguments after these, integers that a caller has collected before.
         alone: whether the kernel does nothing beside this but make arrays, and the integers depend
-            on shapes and strides alone, none an address: the job can be run for other arrays.
+            on shapes, strides and the number of threads alone, none an address: the job can be run
+            for other arrays.
     """
     numbers = _numbers([0, _distance(memory), *arguments])
     if further is not None:

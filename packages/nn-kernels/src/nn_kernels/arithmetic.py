@@ -40,7 +40,7 @@ def add(x: Any, y: Any, out: Any) -> Any:
             new one.
     """
     for array in (x, y) if out is None else (x, y, out):
-        if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+        if type(array) is not np.ndarray or array.dtype != np.float32:
             return NotImplemented
         if array.shape != x.shape or not array.flags.c_contiguous:
             return NotImplemented

@@ -240,7 +240,7 @@ class _Writer:
         for number, step in stage:
             dtype = _common_dtype(step)
             operands = [
-                here.get(id(x)) or self._element(x) if _is_array(x) else f"np.{dtype}({float(x)!r})"
+                here.get(id(x)) or self._element(x) if _is_array(x) else self._number(x, dtype)
                 for x in step.operands
             ]
             here[id(step.result)] = f"v{number}"
@@ -250,6 +250,9 @@ class _Writer:
             for _, step in stage
             if id(step.result) in self.memory
         ]
+
+    def _number(self, x: Any, dtype: Any) -> str:
+        return f"np.{dtype}({float(x)!r})"
 
     def _element(self, x: Any) -> str:
         """Return the element of an array that belongs to those of the results in a loop."""
@@ -267,64 +270,73 @@ class _SharedWriter(_Writer):
     """Writes the text of a job, of which several threads compute parts.
 
     The axes are divided in two, so that each operand is repeated along all axes of a side or none:
-    those of the first side are the rows, those of the second the columns, if any are needed.
+    those of the first side are the rows, those of the second the columns, if any are needed. Sizes
+    and numbers are not part of the text, which is compiled once for all of them.
     """
 
     def __init__(self, steps: Sequence[Any], outputs: Sequence[Any]) -> None:
         super().__init__(steps, outputs)
+        self.numbers: list[Any] = []  # arrays of one element
         axes = range(len(self.shape), -1, -1)
         self.axis = next((axis for axis in axes if self._divides(axis)), None)
-        self.rows, self.columns = map(math.prod, self._sides(self.shape))
-        self.part = max(1, _PART // max(1, self.columns))  # rows of it
 
-    def _sides(self, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _sides(self, shape: tuple[int, ...], axis: int | None) -> list[tuple[int, ...]]:
         whole = (1,) * (len(self.shape) - len(shape)) + shape
-        return whole[: self.axis], whole[self.axis :]
+        return [whole[:axis], whole[axis:]]
 
     def _divides(self, axis: int) -> bool:
-        self.axis = axis
-        wholes = self._sides(self.shape)
+        wholes = self._sides(self.shape, axis)
         return all(
             side == whole or math.prod(side) == 1
             for x in self.given
-            for side, whole in zip(self._sides(x.shape), wholes, strict=True)
+            for side, whole in zip(self._sides(x.shape, axis), wholes, strict=True)
         )
 
     def is_possible(self) -> bool:
         """Return whether the job can be written, and there is enough to compute."""
         arrays = [*self.given, *self.outputs]
         fits = all(_is_contiguous(x) and x.dtype in _FLOATS for x in arrays)
-        large = self.rows * self.columns >= _SHARED
-        return large and fits and self.axis is not None and len(self.stages) == 1
+        return math.prod(self.shape) >= _SHARED and fits and self.axis is not None
 
     def function(self) -> Callable[..., None]:
         """Return a function of arrays, and of arrays in C order to write the outputs into."""
         job, given = compile_job(self.source()), len(self.given)
-        sizes = self.part, self.rows, self.columns
-        parts = -(-self.rows // self.part)
+        rows, columns = map(math.prod, self._sides(self.shape, self.axis))
+        part_rows = max(1, _PART // columns)
+        first = [part_rows, rows, columns, *self.numbers]
+        parts = -(-rows // part_rows)
 
         def compute(*arrays: Any) -> None:
             contiguous = [np.ascontiguousarray(x) for x in arrays[:given]]
-            run(job, [*sizes, *contiguous, *arrays[given:]], parts)
+            run(job, [*first, *contiguous, *arrays[given:]], parts)
 
         return compute
 
     def source(self) -> str:
-        """Return the text of a module with the function ``run`` of a job, for all sizes."""
+        """Return the text of a module with the function ``run`` of a job."""
+        (stage,) = self.stages  # of large arrays nothing is left to loops of NumPy's
+        body = self._body(stage)
         lines = ["part_rows, rows, columns = np.uintp(a[2]), np.uintp(a[3]), np.uintp(a[4])"]
-        for place, x in enumerate([*self.given, *self.outputs], 5):
+        arrays = [(f"n{n}", x) for n, x in enumerate(self.numbers)]
+        arrays += [(self.memory[id(x)], x) for x in (*self.given, *self.outputs)]
+        for place, (name, x) in enumerate(arrays, 5):
             kind = "floats" if x.dtype == np.float32 else "doubles"
-            lines.append(f"{self.memory[id(x)]} = {kind}(a[{place}])")
+            lines.append(f"{name} = {kind}(a[{place}])")
+        lines += [f"v{name} = {name}[0]" for name, _ in arrays[: len(self.numbers)]]
         lines.append("first = np.uintp(part) * part_rows")
         lines.append("for i in range(first, min(first + part_rows, rows)):")
-        lines += ["    for j in range(columns):"] if self.columns > 1 else []
-        indent = "        " if self.columns > 1 else "    "
-        lines += [indent + line for line in self._body(self.stages[0])]
-        body = "".join(f"    {line}\n" for line in lines)
-        return f"import numpy as np\n\n\ndef run(a, part, thread):\n{body}"
+        has_columns = math.prod(self._sides(self.shape, self.axis)[1]) > 1
+        lines += ["    for j in range(columns):"] if has_columns else []
+        indent = "        " if has_columns else "    "
+        text = "".join(f"    {line}\n" for line in [*lines, *(indent + line for line in body)])
+        return f"import numpy as np\n\n\ndef run(a, part, thread):\n{text}"
+
+    def _number(self, x: Any, dtype: Any) -> str:
+        self.numbers.append(np.full(1, x, dtype))
+        return f"vn{len(self.numbers) - 1}"
 
     def _element(self, x: Any) -> str:
-        rows, columns = map(math.prod, self._sides(x.shape))
+        rows, columns = map(math.prod, self._sides(x.shape, self.axis))
         row = "i * columns" if columns > 1 else "i"
         terms = [row] * (rows > 1) + ["j"] * (columns > 1)
         return f"{self.memory[id(x)]}[{' + '.join(terms) or 'np.uintp(0)'}]"

@@ -16,7 +16,7 @@ from numba.core import types
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, jit, subroutine
-from nn_kernels._exponential import exp_and_sum, log, maximum_of
+from nn_kernels._exponential import exp, exp_and_sum, log, maximum_of
 from nn_kernels._rows import at, fill, row_loop
 from nn_kernels._sums import sum_of_products
 from nn_kernels._threads import new_words, run
@@ -40,9 +40,9 @@ def _scale(x: Any, factor: Any) -> Any:
 
 
 @row_loop(written=1, sums=1)
-def _infinities_and_sum(x: Any) -> Any:
-    y = x.constant(0.0).where(x < float("inf"), x)
-    return y, y
+def _exp_and_sum_of_any(x: Any) -> Any:
+    e = exp(x)
+    return e, e
 
 
 @row_loop(written=1)
@@ -71,7 +71,7 @@ def _softmax_job(a, part, thread):  # type: ignore[no-untyped-def]
         start = row * count
         largest = maximum_of(count, at(x, start))
         if largest == np.inf:
-            total = _infinities_and_sum(count, at(out, start), at(x, start))
+            total = _exp_and_sum_of_any(count, at(out, start), at(x, start))
         else:
             shift = _ZERO if largest == -np.inf else largest
             total = exp_and_sum(count, at(out, start), at(x, start), shift)
