@@ -88,12 +88,12 @@ def run(a, part, thread):
 
 @pytest.mark.parametrize("work", [0, 10_000_000])
 def test_parts_of_a_job(folder, work):
-    compile_parts.cache_clear()
+    _generated.compile_job.cache_clear()
     x = np.arange(12, dtype=np.float32)
     for _ in range(2):  # the second time from what is on disk
         y = np.zeros(14)
         compile_parts(PARTS)((x, y, 3, np.array([4])))(3, work)
         np.testing.assert_array_equal(y, [*(x * 3), 0, 0])
-        compile_parts.cache_clear()
+        _generated.compile_job.cache_clear()
     assert len(list(folder.glob("*.py"))) == 1
     assert list(folder.rglob("*.nbc"))

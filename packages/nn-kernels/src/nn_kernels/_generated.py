@@ -42,7 +42,6 @@ def compile_source(source: str) -> Callable[..., Any]:
     return compiled
 
 
-@functools.cache
 def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int], None]]:
     """Return a function that binds a job, whose text is compiled as by `compile_source`.
 
