@@ -94,7 +94,7 @@ def log(x: Vector) -> Vector:
     return (low + f + n * _LN2_HIGH).where(x < float("inf"), x)
 
 
-@row_loop(written=1, sums=1)
+@row_loop(written=1, sums=1, prefetch=1)
 def exp_and_sum(x: Vector, shift: Vector) -> tuple[Vector, Vector]:
     """Write the exponentials of the elements minus their maximum, 0 below e^-86; return the sum."""
     e = exp_of_negative(x - shift)

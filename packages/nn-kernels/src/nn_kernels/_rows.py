@@ -144,6 +144,12 @@ class _Writer:
         arguments = [address, _I32(align), mask, self.spread(self.type(0))]
         return _call(self.builder, f"llvm.masked.load.{self.suffix}.p0", self.vector, arguments)
 
+    def prefetch(self, place: Any, i: Any) -> None:
+        """Ask for the line of the cache with an element."""
+        address = self.builder.bitcast(self.builder.gep(place, [i]), cgutils.voidptr_t)
+        arguments = [address, _I32(0), _I32(3), _I32(1)]  # data, to be read, soon
+        _call(self.builder, "llvm.prefetch.p0", ir.VoidType(), arguments)
+
     def _store(self, value: Any, place: Any, i: Any, mask: Any) -> None:
         address, align = self._address(place, i), self.element.bitwidth // 8
         if mask is None:
@@ -193,8 +199,13 @@ class _Writer:
         keep_rolled(builder.module, branch)
         builder.position_at_end(after)
 
-    def loop(self, count: Any, reduce: _Sums, arrays: tuple[Any, ...]) -> list[Any]:
-        """Compute all elements; return vectors whose elements are to be reduced."""
+    def loop(
+        self, count: Any, reduce: _Sums, arrays: tuple[Any, ...], fetched: list[Any]
+    ) -> list[Any]:
+        """Compute all elements; return vectors whose elements are to be reduced.
+
+        Of the places in `fetched` the row after this one is brought into the cache.
+        """
         builder, step = self.builder, self.lanes * _TOGETHER
         whole, most = (builder.and_(count, _I64(-n)) for n in (self.lanes, step))
         kind, start = self.vector, self.spread(self.type(reduce.start))
@@ -203,6 +214,8 @@ class _Writer:
             builder.store(start, place)
 
         def add(places: list[Any], i: Any, mask: Any = None) -> None:
+            for place in fetched:
+                self.prefetch(place, builder.add(i, count))
             for place, value in zip(places, self.step(i, mask, *arrays), strict=True):
                 old = builder.load(place)
                 new = reduce.combine(builder, old, value)
@@ -266,7 +279,9 @@ def at(typing, array, start):  # type: ignore[no-untyped-def]
     return types.CPointer(array.dtype)(array, types.intp), generate
 
 
-def row_loop(written: int = 0, sums: int = 0, largest: int = 0) -> Callable[[Any], Any]:
+def row_loop(
+    written: int = 0, sums: int = 0, largest: int = 0, prefetch: int = 0
+) -> Callable[[Any], Any]:
     """Return a decorator that makes an expression of one element a loop over those of a row.
 
     The loop is called within a compiled kernel, with the number of elements, places (see `at`) and
@@ -278,6 +293,8 @@ def row_loop(written: int = 0, sums: int = 0, largest: int = 0) -> Callable[[Any
         written: the number of results that are written.
         sums: the number of results of which the loop returns the sums over the row.
         largest: the number of results of which it returns the largest; NaN is passed over.
+        prefetch: of how many of the places that are read the next row is brought into the cache
+            meanwhile. A loop that reads rows faster than memory delivers them then need not wait.
     """
     reduce = _Largest(largest) if largest else _Sums(sums)
 
@@ -299,7 +316,7 @@ def row_loop(written: int = 0, sums: int = 0, largest: int = 0) -> Callable[[Any
                     else:
                         numbers.append(writer.spread(value))
                 arrays = places[:written], places[written:], numbers
-                totals = writer.loop(arguments[0], reduce, arrays)
+                totals = writer.loop(arguments[0], reduce, arrays, arrays[1][:prefetch])
                 values = [reduce.result(writer, total) for total in totals]
                 if not values:
                     return context.get_dummy_value()
