@@ -24,6 +24,14 @@ _ndarray = np.ndarray
 _sequence = attrgetter("sequence")
 
 
+def _is_among(x: Any, values: tuple[Any, ...]) -> bool:
+    """Return whether `x` is one of some values, not only equal to it."""
+    for value in values:  # noqa: SIM110 - a generator takes twice the time
+        if value is x:
+            return True
+    return False
+
+
 class BackwardPass:
     """The gradients that have been computed so far, and the nodes that wait for theirs."""
 
@@ -118,7 +126,7 @@ class BackwardPass:
             node.debug.check_gradient(edge[0], grad, gradient)
         if type(parent) is not Node and parent not in self.totals:
             array = gradient._data if self.create_graph else gradient
-            if array.base is not None or any(gradient is value for value in (grad, *edge[1])):
+            if array.base is not None or _is_among(gradient, (grad, *edge[1])):
                 gradient = self.copied(gradient)  # the leaf keeps it, and must not share it
         self.add(parent, gradient)
 

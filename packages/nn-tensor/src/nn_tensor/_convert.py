@@ -120,6 +120,8 @@ def array_module(x: Any) -> Any:
     >>> array_module(Tensor([1.0])).__name__
     'numpy'
     """
+    if type(x) is np.ndarray:
+        return np
     return namespace_of(x._data if isinstance(x, Variable) else x)
 
 

@@ -379,8 +379,10 @@ def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]
     edges: tuple[Edge, ...] = ()
     for rule in info.rules:
         chosen = rule.inputs(parents)
-        if chosen.count(None) < len(chosen):
-            edges += ((rule, rule.save(known), *chosen),)
+        for parent in chosen:
+            if parent is not None:
+                edges += ((rule, rule.save(known), *chosen),)
+                break
     return edges
 
 

@@ -346,6 +346,8 @@ class Tensor(Variable):
 
     def astype(self, dtype: Any) -> Tensor:
         """Return it in another data type; itself if it has that type already."""
+        if dtype is self._data.dtype:
+            return self
         parsed = parse_dtype(dtype)
         return self if parsed == self._data.dtype else ops.cast(self, parsed)
 
@@ -420,12 +422,13 @@ class Tensor(Variable):
             ones = noted(self.xp.ones_like, self)
             return Tensor(ones) if create_graph else ones
         seed = self._like("gradient", gradient)
-        try:
-            seed = seed.broadcast_to(self.shape)
-        except ValueError:
-            raise ValueError(
-                f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
-            ) from None
+        if seed.shape != self.shape:
+            try:
+                seed = seed.broadcast_to(self.shape)
+            except ValueError:
+                raise ValueError(
+                    f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
+                ) from None
         if self._node is None:
             seed = seed.copy()
         return seed if create_graph else seed._data
