@@ -176,11 +176,18 @@ def inference_row(batch) -> Candidates:
     model.eval()
     x = Tensor(images)
 
-    def ours():
-        with no_grad():
-            return [model(x).numpy()]
+    def ours(function):
+        def predict():
+            with no_grad():
+                return [function(x).numpy()]
 
-    candidates = {"nn": ours, "nn, NumPy": with_numpy(ours)}
+        return predict
+
+    candidates = {
+        "nn": ours(model),
+        "nn, jit": ours(jit(model)),
+        "nn, NumPy": with_numpy(ours(model)),
+    }
     if torch:
 
         def peer(memory_format, compiled=False):
