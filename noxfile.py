@@ -4,9 +4,10 @@
 # ///
 """The checks of this workspace: `uv run noxfile.py`, or `nox` where it is installed.
 
-The default sessions use the Python that runs nox. On demand: `-s matrix` tests on every supported
-Python that is found here, `-s isolation-full` all tests of each wheel, `-s "cuda-standin(full)"`
-all tests for CUDA without a GPU. What follows `--` goes to pytest.
+The first runs the default sessions, some at the same time: see tools/run_sessions.py. They use the
+Python that runs nox. On demand: `-s matrix` tests on every supported Python that is found here,
+`-s isolation-full` all tests of each wheel, `-s "cuda-standin(full)"` all tests for CUDA without a
+GPU. What follows `--` goes to pytest.
 
 The sessions for CUDA are skipped where no driver is found, and their tests where no CUDA device is
 available; NN_REQUIRE_CUDA=1 makes that a failure. NN_CUDA=12 or 13 chooses the CuPy to install; by
@@ -439,4 +440,9 @@ def docs(session):
 
 
 if __name__ == "__main__":
-    nox.main()
+    if sys.argv[1:]:
+        nox.main()
+    sys.path.insert(0, str(ROOT / "tools"))
+    import run_sessions
+
+    sys.exit(run_sessions.run(__file__))
