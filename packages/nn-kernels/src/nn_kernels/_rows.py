@@ -293,8 +293,8 @@ def row_loop(
         written: the number of results that are written.
         sums: the number of results of which the loop returns the sums over the row.
         largest: the number of results of which it returns the largest; NaN is passed over.
-        prefetch: of how many of the places that are read the next row is brought into the cache
-            meanwhile. A loop that reads rows faster than memory delivers them then need not wait.
+        prefetch: the number of places that are read of which the next row is brought into the
+            cache meanwhile. A loop that reads faster than memory delivers then need not wait.
     """
     reduce = _Largest(largest) if largest else _Sums(sums)
 
