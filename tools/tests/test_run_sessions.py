@@ -30,7 +30,12 @@ def second(session):
 def third(session):
     session.error("on demand")
 """
-RUN = "import sys, run_sessions; sys.exit(run_sessions.run(sys.argv[1]))"
+# Where this runs in the background of a shell, programs ignore interrupts unless they say so.
+RUN = """
+import signal, sys, run_sessions
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(run_sessions.run(sys.argv[1]))
+"""
 TOOLS = Path(run_sessions.__file__).parent
 
 

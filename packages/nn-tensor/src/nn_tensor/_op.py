@@ -379,10 +379,8 @@ def _edges(info: Declaration, inputs: Values, known: Values) -> tuple[Edge, ...]
     edges: tuple[Edge, ...] = ()
     for rule in info.rules:
         chosen = rule.inputs(parents)
-        for parent in chosen:
-            if parent is not None:
-                edges += ((rule, rule.save(known), *chosen),)
-                break
+        if not {None}.issuperset(chosen):
+            edges += ((rule, rule.save(known), *chosen),)
     return edges
 
 
