@@ -18,7 +18,15 @@ from llvmlite import ir
 from numba.core import types
 
 from nn_kernels._compile import intrinsic, subroutine
-from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, pointer
+from nn_kernels._vectors import (
+    LANES,
+    WIDE,
+    ZERO,
+    VectorBuilder,
+    call_prefetch,
+    index,
+    pointer,
+)
 
 __all__ = [
     "DOT_ROWS",
@@ -40,6 +48,7 @@ __all__ = [
     "multiply_row",
     "multiply_row_half",
     "multiply_row_wide",
+    "prefetch",
 ]
 
 ROWS = 8 if WIDE else 4  # of a panel of weights
@@ -260,6 +269,18 @@ def dot_block(typing, g, g0, g_row, x, x0, x_row, places, d, d0):  # type: ignor
         return context.get_dummy_value()
 
     return signature, generate
+
+
+@intrinsic
+def prefetch(typing, x, x0):  # type: ignore[no-untyped-def]
+    """Ask for the line of the cache with an element, which may lie beyond the end of `x`."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        start = pointer(context, builder, signature.args[0], arguments[0], index(0))
+        call_prefetch(builder, start, arguments[1])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), generate
 
 
 @intrinsic

@@ -19,7 +19,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 
 from nn_kernels._compile import intrinsic
-from nn_kernels._vectors import keep_rolled, pointer
+from nn_kernels._vectors import call_prefetch, keep_rolled, pointer
 
 __all__ = ["Vector", "at", "fill", "row_loop"]
 
@@ -144,12 +144,6 @@ class _Writer:
         arguments = [address, _I32(align), mask, self.spread(self.type(0))]
         return _call(self.builder, f"llvm.masked.load.{self.suffix}.p0", self.vector, arguments)
 
-    def prefetch(self, place: Any, i: Any) -> None:
-        """Ask for the line of the cache with an element."""
-        address = self.builder.bitcast(self.builder.gep(place, [i]), cgutils.voidptr_t)
-        arguments = [address, _I32(0), _I32(3), _I32(1)]  # data, to be read, soon
-        _call(self.builder, "llvm.prefetch.p0", ir.VoidType(), arguments)
-
     def _store(self, value: Any, place: Any, i: Any, mask: Any) -> None:
         address, align = self._address(place, i), self.element.bitwidth // 8
         if mask is None:
@@ -215,7 +209,7 @@ class _Writer:
 
         def add(places: list[Any], i: Any, mask: Any = None) -> None:
             for place in fetched:
-                self.prefetch(place, builder.add(i, count))
+                call_prefetch(builder, place, builder.add(i, count))
             for place, value in zip(places, self.step(i, mask, *arrays), strict=True):
                 old = builder.load(place)
                 new = reduce.combine(builder, old, value)

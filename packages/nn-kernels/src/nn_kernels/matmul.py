@@ -29,6 +29,7 @@ from nn_kernels._products import (
     interleave_16,
     interleave_rows,
     multiply,
+    prefetch,
 )
 from nn_kernels._rows import at
 from nn_kernels._threads import POOLED, address, get_num_threads, new_words, run
@@ -41,7 +42,8 @@ _LEAST = 1 << 16  # multiplications of a matrix of a stack
 _DEPTH = 384  # terms of the sums that are added up at a time
 _BLOCKS = (256, 768), (128, 384)  # rows and columns of a part: large ones are copied less often
 _COLUMNS = 16 * VECTORS  # of a panel of y
-_TOGETHER = 2  # vectors of 16 rows that are copied at a time, if columns are contiguous
+_TOGETHER = 4  # vectors of 16 rows that are copied at a time, if columns are contiguous
+_AHEAD = 16  # rows that are fetched before they are copied: they lie in other pages of memory
 _FEW_ROWS = 64  # for which a panel of y is not copied, if its rows are contiguous
 _MANY_TERMS, _FEW_ELEMENTS = 256, 1 << 14  # of a product that is divided by its terms
 _PARTS = 16  # of a stack of matrices
@@ -72,6 +74,7 @@ def _pack_vectors(x, start, step, vectors, count, left):  # type: ignore[no-unty
     for k in range(count):
         for vector in range(vectors):
             place = 16 * vector * count + ROWS * k
+            prefetch(x, start + (k + _AHEAD) * step + 16 * vector)
             copy_in_parts(x, start + k * step + 16 * vector, left, place, ROWS * count)
 
 
@@ -81,6 +84,8 @@ def _pack_columns(x, start, step, column_step, count, columns, width, panel):  #
     if column_step == 1:
         for k in range(count):
             source, target = np.uintp(start + k * step), np.uintp(width * k)
+            for n in range(0, columns, 16):
+                prefetch(x, start + (k + _AHEAD) * step + n)
             for n in range(np.uintp(columns)):
                 panel[target + n] = x[source + n]
             for n in range(np.uintp(columns), np.uintp(width)):
