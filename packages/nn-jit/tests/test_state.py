@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jit_parts import agree, assert_same, inputs, replays
 from nn_jit import JitError, jit
-from nn_tensor import Tensor, exp, no_grad, zeros
+from nn_tensor import Tensor, exp, grad, no_grad, zeros
 from nn_tensor.extend import mark_dirty
 
 # Arguments
@@ -68,6 +68,25 @@ def test_an_argument_that_is_a_parameter():
         return p.grad
 
     agree(f, [(x, w) for x in inputs()])
+
+
+@pytest.mark.parametrize("calls", ["backward", "grad"])
+def test_the_gradient_of_a_result_that_is_reached_from_elsewhere(calls):
+    w = Tensor([1.0, 2.0, 3.0], requires_grad=True)
+    gradient = Tensor([1.0, 2.0, 4.0])
+
+    def f(x):
+        w.zero_grad()
+        if calls == "grad":
+            return grad(x * w, w, gradient)
+        (x * w).backward(gradient)
+        return w.grad
+
+    fast = jit(f)
+    for x in inputs():
+        gradient.data = 2 * gradient.data
+        assert_same(fast(x), f(x))
+    assert replays(fast) > 1
 
 
 def test_a_parameter_that_is_an_argument_and_reached_from_elsewhere():

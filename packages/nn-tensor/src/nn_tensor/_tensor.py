@@ -422,7 +422,7 @@ class Tensor(Variable):
             ones = noted(self.xp.ones_like, self)
             return Tensor(ones) if create_graph else ones
         seed = self._like("gradient", gradient)
-        if seed.shape != self.shape:
+        if seed.shape != self.shape or observers:  # an observer is told where the array comes from
             try:
                 seed = seed.broadcast_to(self.shape)
             except ValueError:
