@@ -761,3 +761,19 @@ class TestUnbroadcast:
     def test_what_does_not_broadcast(self) -> None:
         with pytest.raises(ValueError, match=r"\(4,\).*\(2, 3\)"):
             unbroadcast_grad(np.ones((2, 3)), (4,))
+
+
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_a_hook_cannot_change_the_gradient_that_was_given(create_graph: bool) -> None:
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    gradient = np.ones(2, np.float32)
+
+    def double(g: Tensor) -> None:
+        with no_grad():
+            g *= 2
+
+    y.register_hook(double)
+    with pytest.raises(ValueError, match="read-only"):
+        y.backward(gradient, create_graph=create_graph)
+    assert gradient.tolist() == [1, 1]

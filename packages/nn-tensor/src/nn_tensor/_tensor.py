@@ -422,13 +422,17 @@ class Tensor(Variable):
             ones = noted(self.xp.ones_like, self)
             return Tensor(ones) if create_graph else ones
         seed = self._like("gradient", gradient)
-        if seed.shape != self.shape or observers:  # an observer is told where the array comes from
-            try:
-                seed = seed.broadcast_to(self.shape)
-            except ValueError:
-                raise ValueError(
-                    f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
-                ) from None
+        if self._node is not None and seed.shape == self.shape and not (create_graph or observers):
+            array = seed._data.view()
+            if type(array) is np.ndarray:
+                array.flags.writeable = False  # a hook or a rule shall not change the caller's
+            return array
+        try:  # which tells an observer where the array comes from
+            seed = seed.broadcast_to(self.shape)
+        except ValueError:
+            raise ValueError(
+                f"gradient: shape {seed.shape} does not broadcast to this Tensor's {self.shape}"
+            ) from None
         if self._node is None:
             seed = seed.copy()
         return seed if create_graph else seed._data
