@@ -1,11 +1,11 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["nox>=2025.10.16"]
+# dependencies = ["nox>=2026.10.20"]
 # ///
 """The checks of this workspace: `uv run noxfile.py`, or `nox` where it is installed.
 
-The first runs the default sessions, some at the same time: see tools/run_sessions.py. They use the
-Python that runs nox. On demand: `-s matrix` tests on every supported Python that is found here,
+The first runs the default sessions two at a time on two processors, as `nox -j 2` does. They use
+the Python that runs nox. On demand: `-s matrix` tests on every supported Python that is found here,
 `-s isolation-full` all tests of each wheel, `-s "cuda-standin(full)"` all tests for CUDA without a
 GPU. What follows `--` goes to pytest.
 
@@ -26,9 +26,10 @@ from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.10.16"
+nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.reuse_venv = "yes"
+nox.options.allow_parallel = True
 # A Python that is not here is skipped, also where CI is set.
 nox.options.error_on_missing_interpreters = False
 
@@ -192,6 +193,17 @@ def tools(session):
     """Test the tools of this workspace themselves."""
     session.install(*editable(["nn-tensor"]), *group("tools"), *group("parallel"))
     session.run("python", "-m", "pytest", *PARALLEL, "tools/tests", *session.posargs)
+
+
+@nox.session
+def docs(session):
+    """Build the pages and the API reference, with warnings as errors, and search them."""
+    session.install(*editable(PACKAGES), *group("docs"), *group("tabular"))
+    shutil.rmtree(ROOT / "docs" / "reference" / "generated", ignore_errors=True)
+    strict = ["-q", "-E", "-W", "--keep-going", "-j", "auto"]
+    session.run("sphinx-build", *strict, "docs", "docs/_build")
+    session.run("python", "tools/check_pages.py", "docs/_build")
+    session.run("python", "-m", "pytest", "tools/tests/test_reference.py", *session.posargs)
 
 
 @nox.session
@@ -428,21 +440,8 @@ def matrix(session, package, device):
     test_package(session, package, device)
 
 
-@nox.session
-def docs(session):
-    """Build the pages and the API reference, with warnings as errors, and search them."""
-    session.install(*editable(PACKAGES), *group("docs"), *group("tabular"))
-    shutil.rmtree(ROOT / "docs" / "reference" / "generated", ignore_errors=True)
-    strict = ["-q", "-E", "-W", "--keep-going", "-j", "auto"]
-    session.run("sphinx-build", *strict, "docs", "docs/_build")
-    session.run("python", "tools/check_pages.py", "docs/_build")
-    session.run("python", "-m", "pytest", "tools/tests/test_reference.py", *session.posargs)
-
-
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        nox.main()
-    sys.path.insert(0, str(ROOT / "tools"))
-    import run_sessions
-
-    sys.exit(run_sessions.run(__file__))
+    # Many sessions use one processor, or wait for a download or for the last of their tests.
+    if not sys.argv[1:] and not extras_for("cuda"):  # they would share one GPU's memory
+        sys.argv.append(f"--parallel={min(4, 1 + (os.cpu_count() or 1) // 2)}")
+    nox.main()
