@@ -276,8 +276,7 @@ def prefetch(typing, x, x0):  # type: ignore[no-untyped-def]
     """Ask for the line of the cache with an element, which may lie beyond the end of `x`."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        start = pointer(context, builder, signature.args[0], arguments[0], index(0))
-        call_prefetch(builder, start, arguments[1])
+        call_prefetch(builder, pointer(context, builder, signature.args[0], *arguments))
         return context.get_dummy_value()
 
     return types.void(x, types.intp), generate

@@ -209,7 +209,7 @@ class _Writer:
 
         def add(places: list[Any], i: Any, mask: Any = None) -> None:
             for place in fetched:
-                call_prefetch(builder, place, builder.add(i, count))
+                call_prefetch(builder, builder.gep(place, [builder.add(i, count)]))
             for place, value in zip(places, self.step(i, mask, *arrays), strict=True):
                 old = builder.load(place)
                 new = reduce.combine(builder, old, value)

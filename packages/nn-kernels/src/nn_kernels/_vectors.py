@@ -68,12 +68,12 @@ def pointer(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> An
     return builder.gep(array, [place])
 
 
-def call_prefetch(builder: Any, base: Any, place: Any) -> None:
-    """Ask for the line of the cache with an element, which may lie beyond the end of an array."""
+def call_prefetch(builder: Any, address: Any) -> None:
+    """Ask for the line of the cache with an address, which may lie beyond the end of an array."""
     number = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-    address = builder.bitcast(builder.gep(base, [place]), cgutils.voidptr_t)
+    address = builder.bitcast(address, cgutils.voidptr_t)
     builder.call(function, [address, number(0), number(3), number(1)])  # data, to be read, soon
 
 
