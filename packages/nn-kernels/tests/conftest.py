@@ -4,6 +4,9 @@ Without numba, which compiles the kernels, every module of tests is skipped with
 """
 
 import importlib.util
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -27,6 +30,22 @@ def share_short_jobs(monkeypatch):
     from nn_kernels import _threads
 
     monkeypatch.setattr(_threads, "WAKES", 0)
+
+
+def _run_python(arguments, folder, path=(), **variables):
+    """Run Python with machine code kept in a folder, or where numba keeps it."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, path), *sys.path]))
+    environment |= {"NUMBA_CACHE_DIR": str(folder)} | variables
+    environment = {name: value for name, value in environment.items() if value}
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.fixture
+def run_python():
+    """Return a function that runs Python with its machine code in a folder."""
+    return _run_python
 
 
 @pytest.fixture

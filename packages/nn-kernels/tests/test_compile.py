@@ -4,7 +4,8 @@ import threading
 
 import numpy as np
 import pytest
-from nn_kernels import _compile
+from nn_kernels import _lowering
+from nn_kernels._atomics import floats, integers
 from nn_kernels._compile import Job, compile_function, subroutine
 from numba.core import types
 from numba.core.compiler_lock import global_compiler_lock
@@ -23,12 +24,12 @@ def add_twice(x, count, value):
     add(x, 0, count // 2, value)
 
 
-@subroutine("contract", returns=types.float64)
+@subroutine("contract", returns="float64")
 def product_and_sum(x, y, z):
     return x * y + z
 
 
-@subroutine(returns=types.UniTuple(types.int64, 2))
+@subroutine(returns="UniTuple(int64, 2)")
 def halves(n):
     return n // 2, n - n // 2
 
@@ -50,13 +51,13 @@ def test_subroutines(dtype):
 
 
 def test_a_subroutine_is_lowered_once_for_each_types_of_arguments(monkeypatch):
-    lower, lowered = _compile._lower, []
+    lower, lowered = _lowering._lower, []
 
-    def count(context, library, function, signature, settings):
-        lowered.append(signature.args[0].dtype)
-        return lower(context, library, function, signature, settings)
+    def count(library, function, kinds, returns, flags):
+        lowered.append(kinds[0].dtype)
+        return lower(library, function, kinds, returns, flags)
 
-    monkeypatch.setattr(_compile, "_lower", count)
+    monkeypatch.setattr(_lowering, "_lower", count)
     text = "def run(x, y):\n    add(x, 0, 1, 2.0)\n    add(y, 0, 1, 2)\n    add(x, 1, 1, 2.0)\n"
     names = {"add": add}
     exec(text, names)  # what no file has is not loaded from the cache
@@ -64,9 +65,16 @@ def test_a_subroutine_is_lowered_once_for_each_types_of_arguments(monkeypatch):
     assert lowered == [types.float64, types.int64]
 
 
-def test_a_subroutine_is_not_called_from_python():
-    with pytest.raises(NotImplementedError):
-        halves(3)
+def test_a_subroutine_is_called_from_python_as_well():
+    x = np.zeros(3)
+    add_twice(x, 2, 1.5)
+    np.testing.assert_array_equal(x, [3, 1.5, 0])
+    assert halves(5) == (2, 3)
+
+
+def test_an_intrinsic_is_called_by_compiled_functions_alone():
+    with pytest.raises(NotImplementedError, match="place is called by compiled functions alone"):
+        floats(0)
 
 
 def test_a_subroutine_of_other_types_raises_the_error_of_numba():
@@ -75,11 +83,11 @@ def test_a_subroutine_of_other_types_raises_the_error_of_numba():
 
 
 def first(a, part, thread):
-    add_twice(np.zeros(3), 2, part)
+    add_twice(integers(a[0]), 2, part)
 
 
 def second(a, part, thread):
-    add_twice(np.zeros(3), 1, part)
+    add_twice(integers(a[0]), 1, part)
 
 
 def test_a_thread_that_compiles_may_ask_for_an_address_that_others_wait_for():

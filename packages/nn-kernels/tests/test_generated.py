@@ -2,7 +2,6 @@
 
 import pathlib
 
-import numba
 import numpy as np
 import pytest
 from nn_kernels import _generated, compile_parts, compile_source
@@ -16,7 +15,7 @@ def run(x, y):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     compile_source.cache_clear()
     yield tmp_path
     compile_source.cache_clear()
@@ -59,7 +58,7 @@ def test_a_file_that_cannot_be_written_leaves_nothing_behind(folder, monkeypatch
 def test_without_a_folder_it_is_compiled_all_the_same(monkeypatch, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    monkeypatch.setattr(_generated, "_folder", lambda: file / "inside")
+    monkeypatch.setattr(_generated, "folder_of_user", lambda: file / "inside")
     compile_source.cache_clear()
     run(SOURCE.format(7), 7)
     compile_source.cache_clear()
@@ -90,10 +89,10 @@ def run(a, part, thread):
 def test_parts_of_a_job(folder, work):
     _generated.compile_job.cache_clear()
     x = np.arange(12, dtype=np.float32)
-    for _ in range(2):  # the second time from what is on disk
+    for _ in range(2):  # the second time with what is on disk
         y = np.zeros(14)
         compile_parts(PARTS)((x, y, 3, np.array([4])))(3, work)
         np.testing.assert_array_equal(y, [*(x * 3), 0, 0])
         _generated.compile_job.cache_clear()
-    assert len(list(folder.glob("*.py"))) == 1
-    assert list(folder.rglob("*.nbc"))
+    assert len(list(folder.rglob("nn_kernels_generated_*.o"))) == 1
+    assert not list(folder.glob("*.py"))

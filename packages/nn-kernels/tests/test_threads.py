@@ -53,11 +53,11 @@ def test_callers_in_several_threads_get_their_own_results(assert_same_for_severa
 def test_short_jobs_are_done_by_their_caller(monkeypatch):
     monkeypatch.undo()
     x, w = arrays(0)
-    jobs = _threads._get_pool().jobs
+    jobs = _threads._get_pool().state[_threads._JOBS].item()
     conv2d(x[:1, :, :4, :4], w, 0.0, WINDOWS, 1)
-    assert _threads._get_pool().jobs == jobs
+    assert _threads._get_pool().state[_threads._JOBS] == jobs
     conv2d(x, w, 0.0, WINDOWS, 1)
-    assert _threads._get_pool().jobs > jobs
+    assert _threads._get_pool().state[_threads._JOBS] > jobs
 
 
 @pytest.mark.parametrize("parts", [8, 9, 12, 20])
@@ -106,13 +106,13 @@ def test_a_signal_handler_runs_kernels_while_the_pool_starts(monkeypatch):
 
 
 def test_a_signal_handler_sets_the_number_of_threads_while_a_kernel_runs(monkeypatch):
-    run, results = _threads._run, []
+    run, results = _threads._Pool.run, []
 
-    def interrupted(*arguments):
+    def interrupted(pool, *arguments):
         nn_kernels.set_num_threads(3)
-        run(*arguments)
+        run(pool, *arguments)
 
-    monkeypatch.setattr(_threads, "_run", interrupted)
+    monkeypatch.setattr(_threads._Pool, "run", interrupted)
     x = np.linspace(-1, 1, 1 << 18, dtype=np.float32).reshape(512, 512)
     assert finishes(lambda: results.append(relu(x)))
     np.testing.assert_array_equal(results[0], np.maximum(x, 0))

@@ -18,6 +18,7 @@ import sys as _sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nn_kernels import _objects
 from nn_kernels._compile import compile_function as compile_function
 from nn_kernels._generated import compile_parts as compile_parts
 from nn_kernels._generated import compile_source as compile_source
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not _objects.any_exists():  # else numba has compiled before, with the same versions
+    import numba as _numba  # noqa: F401 - it raises ImportError if it is too old for this NumPy
 
 # Where the implementations are, so that only those that are needed are imported.
 _MODULES = {

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
-from nn_kernels._compile import intrinsic
+from nn_kernels._compile import cgutils, intrinsic, types
 
 __all__ = [
     "add",
@@ -27,6 +26,7 @@ __all__ = [
     "integers",
     "load",
     "pause",
+    "room_for_floats",
     "store",
     "unsigned_bytes",
     "unsigned_shorts",
@@ -117,15 +117,26 @@ def pause(typing):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         kind = ir.FunctionType(ir.IntType(32), [])
-        from numba.core import cgutils
-
         builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
         return context.get_dummy_value()
 
     return types.void(), generate
 
 
-def _place(element: Any, kind: Any, name: str) -> Any:
+def room_for_floats(count: int) -> Any:
+    """Return an intrinsic that gives a place on the stack, until its caller returns."""
+
+    @intrinsic
+    def room(typing):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return cgutils.alloca_once(builder, ir.FloatType(), size=count)
+
+        return types.CPointer(types.float32)(), generate
+
+    return room
+
+
+def _place(element: str, kind: Any, name: str) -> Any:
     """Return an intrinsic that makes an address a place, which is indexed like an array."""
 
     @intrinsic
@@ -133,30 +144,30 @@ def _place(element: Any, kind: Any, name: str) -> Any:
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             return builder.inttoptr(arguments[0], kind.as_pointer())
 
-        return types.CPointer(element)(types.int64), generate
+        return types.CPointer(getattr(types, element))(types.int64), generate
 
     place.__doc__ = f"Return the place of {name} at an address; nothing checks where they end."
     return place
 
 
-doubles = _place(types.float64, ir.DoubleType(), "float64")
-floats = _place(types.float32, ir.FloatType(), "float32")
-integers = _place(types.int64, _I64, "int64")
-unsigned_bytes = _place(types.uint8, ir.IntType(8), "bytes")
-unsigned_shorts = _place(types.uint16, ir.IntType(16), "uint16")
+doubles = _place("float64", ir.DoubleType(), "float64")
+floats = _place("float32", ir.FloatType(), "float32")
+integers = _place("int64", _I64, "int64")
+unsigned_bytes = _place("uint8", ir.IntType(8), "bytes")
+unsigned_shorts = _place("uint16", ir.IntType(16), "uint16")
 
 
-def _array(element: Any, kind: Any, name: str) -> Any:
+def _array(element: str, kind: Any) -> Any:
     """Return an intrinsic that makes an address an array of unknown length."""
 
     @intrinsic
     def array(typing, address):  # type: ignore[no-untyped-def]
-        result = types.Array(element, 1, "C")
+        item = ir.Constant(_I64, getattr(types, element).bitwidth // 8)
+        result = types.Array(getattr(types, element), 1, "C")
 
         def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
             made = context.make_array(result)(context, builder)
             size = ir.Constant(_I64, 1 << 48)
-            item = ir.Constant(_I64, element.bitwidth // 8)
             context.populate_array(
                 made,
                 data=builder.inttoptr(arguments[0], kind.as_pointer()),
@@ -169,10 +180,10 @@ def _array(element: Any, kind: Any, name: str) -> Any:
 
         return result(types.int64), generate
 
-    array.__doc__ = f"Return the array of {name} at an address; nothing checks where it ends."
+    array.__doc__ = f"Return the array of {element} at an address; nothing checks where it ends."
     return array
 
 
-double_array = _array(types.float64, ir.DoubleType(), "float64")
-float_array = _array(types.float32, ir.FloatType(), "float32")
-integer_array = _array(types.int64, _I64, "int64")
+double_array = _array("float64", ir.DoubleType())
+float_array = _array("float32", ir.FloatType())
+integer_array = _array("int64", _I64)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
-from nn_kernels._compile import intrinsic
+from nn_kernels._compile import intrinsic, types
 from nn_kernels._exponential import exp_of_negative
 from nn_kernels._rows import Vector
 from nn_kernels._vectors import LANES, WIDE, ZERO, VectorBuilder, index, keep_rolled, pointer

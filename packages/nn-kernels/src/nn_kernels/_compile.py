@@ -1,43 +1,124 @@
-"""Compilation by numba: when a function is first called, kept in numba's cache where it can be."""
+"""Compilation: when a function is first called or its address is asked for, and kept on disk.
+
+Nothing here imports numba before it compiles. What is decorated is a `Definition`, which numba asks
+for its type where a function that it compiles calls it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
-import inspect
+import importlib
+import itertools
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import numba
-import numba.extending
+import llvmlite.binding as llvm
 from llvmlite.binding import ffi
-from numba import types
-from numba.core.compiler import Flags, compile_internal
-from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
 
-__all__ = ["Job", "compile_function", "intrinsic", "jit", "subroutine"]
+from nn_kernels import _objects, _target
 
-intrinsic: Any = numba.extending.intrinsic  # it adds a parameter, which type checkers miss
-
-_JOB = types.void(types.CPointer(types.int64), types.int64, types.int64)
-_SUBROUTINE = {
-    "nopython": True,  # else numba would compile what it cannot type for its object mode
-    "error_model": "numpy",
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
+__all__ = [
+    "Job",
+    "cgutils",
+    "compile_function",
+    "errors",
+    "intrinsic",
+    "subroutine",
+    "types",
+]
 
 
-def _decorate(decorator: Callable[..., Any], function: Callable[..., Any], settings: Any) -> Any:
-    """Decorate with a cache, or without one if neither the source's folder nor the user's has."""
-    cache = os.path.isfile(function.__code__.co_filename)  # what was typed into a console has none
-    try:
-        return decorator(**settings, cache=cache)(function)
-    except RuntimeError:  # numba found no folder that it can write to: compile in each process
-        return decorator(**settings)(function)
+class _Module:
+    """A module that is imported when something of it is first used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self._name), name)
+
+
+types: Any = _Module("numba.core.types")
+cgutils: Any = _Module("numba.core.cgutils")
+errors: Any = _Module("numba.core.errors")
+
+
+class Definition:
+    """A function that compiled functions call.
+
+    Args:
+        function: the function.
+        describe: returns numba's type of it.
+    """
+
+    def __init__(self, function: Callable[..., Any], describe: Callable[[], Any]) -> None:
+        functools.update_wrapper(self, function)
+        self._describe = describe
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what numba asks for: an attribute from then on."""
+        if name != "_numba_type_":
+            raise AttributeError(name)
+        self._numba_type_ = self._describe()
+        return self._numba_type_
+
+    def __call__(self, *arguments: Any) -> Any:
+        raise NotImplementedError(f"{self.__name__} is called by compiled functions alone")
+
+
+class Subroutine(Definition):
+    """A function that compiled functions call, and Python with arrays."""
+
+    def __init__(
+        self, function: Callable[..., Any], describe: Callable[[], Any], flags: Sequence[str]
+    ) -> None:
+        super().__init__(function, describe)
+        self._flags = flags
+        self._compiled: Callable[..., Any] | None = None
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._compiled is None:
+            self._compiled = _dispatcher(self.__wrapped__, {"fastmath": set(self._flags)})
+        return self._compiled(*arguments)
+
+
+def intrinsic(function: Callable[..., Any]) -> Any:
+    """Declare a function that returns a signature, and a function that writes LLVM's text."""
+
+    def describe() -> Any:
+        from nn_kernels import _lowering
+
+        return _lowering.type_of_intrinsic(function)
+
+    return Definition(function, describe)
+
+
+def subroutine(*flags: str, returns: str = "none") -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator for a function that compiled functions call, and are compiled with.
+
+    It is only lowered, into the library of its caller, and optimized with it: that takes half the
+    time of a function that is compiled by itself, as it is where Python calls it, with arrays.
+
+    Args:
+        flags: LLVM's floating-point flags, of which none breaks NaN. `contract` allows fused
+            multiply-adds, `reassoc` other orders of sums, `arcp` reciprocals, `nsz` ignores the
+            sign of zero.
+        returns: the type of the result, by numba's name.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        def describe() -> Any:
+            from nn_kernels import _lowering
+
+            return _lowering.type_of_subroutine(function, flags, returns)
+
+        return Subroutine(function, describe, flags)
+
+    return decorate
 
 
 def compile_function(function: Callable[..., Any], reassociate: bool = False) -> Any:
@@ -57,75 +138,25 @@ def compile_function(function: Callable[..., Any], reassociate: bool = False) ->
     >>> compile_function(total)(np.ones(3))
     3.0
     """
-    settings: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-    if reassociate:
-        settings["fastmath"] = {"reassoc"}
-    return _decorate(numba.njit, function, settings)
+    return _dispatcher(function, {"fastmath": {"reassoc"}} if reassociate else {})
 
 
-def jit(*flags: str) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator that compiles with LLVM's floating-point flags, of which none breaks NaN.
+def _dispatcher(function: Callable[..., Any], settings: dict[str, Any]) -> Any:
+    import numba
 
-    `contract` allows fused multiply-adds, `reassoc` other orders of sums, `arcp` reciprocals,
-    `nsz` ignores the sign of zero.
-    """
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        settings = {"nogil": True, "error_model": "numpy", "fastmath": set(flags)}
-        return _decorate(numba.njit, function, settings)
-
-    return decorate
+    settings = {"nogil": True, "error_model": "numpy", **settings}
+    cache = os.path.isfile(function.__code__.co_filename)  # what was typed into a console has none
+    try:
+        return numba.njit(cache=cache, **settings)(function)
+    except RuntimeError:  # numba found no folder that it can write to: compile in each process
+        return numba.njit(**settings)(function)
 
 
-_defined: Any = WeakKeyDictionary()  # of a library of numba: the subroutines that are part of it
-
-
-def subroutine(*flags: str, returns: Any = types.none) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator for a function that compiled functions call, and are compiled with.
-
-    A function of `jit` is compiled by itself, with what is needed to call it from Python, and again
-    where it is called. This one is only lowered, into the library of its caller, and optimized with
-    it: that takes half the time.
-
-    Args:
-        flags: those of LLVM, as for `jit`.
-        returns: the type of the result, one of numba.
-    """
-    settings = {**_SUBROUTINE, "fastmath": set(flags)}
-
-    def decorate(function: Callable[..., Any]) -> Any:
-        def definition(typing: Any, *kinds: Any) -> Any:
-            return returns(*kinds), generate
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            library = context.active_code_library
-            defined = _defined.setdefault(library, {})
-            key = function, signature.args
-            if key not in defined:
-                defined[key] = _lower(context, library, function, signature, settings)
-            return context.call_internal(builder, defined[key], signature, arguments)
-
-        first = inspect.Parameter("typing", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-        parameters = inspect.signature(function).parameters.values()
-        described: Any = functools.update_wrapper(definition, function)
-        described.__signature__ = inspect.Signature([first, *parameters])
-        return intrinsic(described)
-
-    return decorate
-
-
-def _lower(context: Any, library: Any, function: Any, signature: Any, settings: Any) -> Any:
-    """Add a function to a library of numba that is being made; return its description."""
-    flags: Any = Flags()
-    cpu_target.options.parse_as_flags(flags, settings)
-    flags.no_compile = True
-    result = compile_internal(
-        context.typing_context, context, library, function, signature.args, signature.return_type,
-        flags, {},
-    )  # fmt: skip
-    # as what numba links: it does not stay where all calls are inlined
-    library.get_function(result.fndesc.mangled_name).linkage = "linkonce_odr"
-    return result.fndesc
+def _locks() -> list[Any]:
+    """Return the locks of what compiles, of numba only if it was imported."""
+    found = [getattr(ffi.lib, "_lock", contextlib.nullcontext())]  # it is private
+    compiler = sys.modules.get("numba.core.compiler_lock")
+    return [compiler.global_compiler_lock, *found] if compiler else found
 
 
 _held = contextlib.ExitStack()
@@ -133,8 +164,8 @@ _held = contextlib.ExitStack()
 
 def _before_fork() -> None:
     """Wait until no other thread compiles: in the child nobody would release the locks it has."""
-    _held.enter_context(global_compiler_lock)
-    _held.enter_context(getattr(ffi.lib, "_lock", contextlib.nullcontext()))  # it is private
+    for lock in _locks():
+        _held.enter_context(lock)
 
 
 def _after_fork() -> None:
@@ -146,25 +177,68 @@ if hasattr(os, "register_at_fork"):
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
 
+_ENTRY = "job"
+_C_FUNCTION = ctypes.CFUNCTYPE(None)
+_numbers = itertools.count()
+
+
+@functools.cache
+def _linker() -> Any:
+    return llvm.create_lljit_compiler(_target.MACHINE)
+
+
+def _link(code: bytes) -> int:
+    """Put machine code into memory, where it stays, and return its address.
+
+    It may be running when all that is left of the process is the thread that runs it.
+    """
+    builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
+    library = builder.export_symbol(_ENTRY).link(_linker(), f"nn_kernels_{next(_numbers)}")
+    address = int(library[_ENTRY])
+    library.detach()
+    return address
+
 
 class Job:
     """A function that computes one part of a kernel, compiled to an address that threads call.
 
     The function is given a pointer to 64-bit integers (sizes, and addresses of arrays), the number
     of the part, and the number of the thread, which selects a workspace.
+
+    Args:
+        function: a function of a module, in numba's subset of Python.
+        key: the name of the machine code on disk, by default made from the function's source.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function, self.name = function, function.__name__.strip("_").removesuffix("_job")
+    def __init__(self, function: Callable[..., Any], key: str | None = None) -> None:
+        self._function, self._key = function, key
+        self.name = function.__name__.strip("_").removesuffix("_job")
 
     def __getattr__(self, name: str) -> Any:
-        """Return the address of the machine code: `address`, an attribute from then on."""
+        """Return the machine code's `address`, or the `function` there: attributes from then on.
+
+        The latter is called with instances of `c_size_t`. If it had types of arguments, to convert
+        integers, a call would take twice the time.
+        """
+        if name == "function":
+            self.function = _C_FUNCTION(self.address)
+            return self.function
         if name != "address":
             raise AttributeError(name)
+        key = self._key or _objects.key_of(self._function)
+        code = None if key is None else _objects.load(key)
+        if code is None:
+            return self._compile(key)
+        return vars(self).setdefault("address", _link(code))
+
+    def _compile(self, key: str | None) -> Any:
+        from nn_kernels import _lowering
+
         # No other lock: a thread that has this one may ask for an address.
-        with global_compiler_lock:
+        with _lowering.global_compiler_lock:
             if "address" not in vars(self):
-                settings = {"sig": _JOB, "nopython": True, "error_model": "numpy"}
-                self._compiled = _decorate(numba.cfunc, self._function, settings)  # owns the code
-                self.address = int(self._compiled.address)
+                code = _lowering.compile_object(self._function, _ENTRY)
+                if key is not None:
+                    _objects.save(key, code)
+                self.address = _link(code)
             return self.address

@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels._compile import subroutine
 from nn_kernels._pairs import max_of_some_windows
@@ -44,7 +43,7 @@ class Epilogue(NamedTuple):
 NO_EPILOGUE = Epilogue()
 
 
-@subroutine(returns=types.float32)
+@subroutine(returns="float32")
 def lower_bound(relu):  # type: ignore[no-untyped-def]
     """Return the number that replaces what is not above it."""
     return np.float32(0) if relu else np.float32(-np.inf)

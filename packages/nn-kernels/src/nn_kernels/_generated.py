@@ -5,19 +5,18 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numba
-
-from nn_kernels._atomics import double_array, float_array, integer_array
+from nn_kernels._atomics import double_array, doubles, float_array, floats, integer_array, integers
 from nn_kernels._compile import Job, compile_function
+from nn_kernels._objects import folder_of_user, write
 from nn_kernels._threads import BoundJob
 from nn_kernels._ufunc_loops import call_unary
+
+_ARRAYS = {"doubles": double_array, "floats": float_array, "integers": integer_array}
 
 __all__ = ["compile_job", "compile_parts", "compile_source"]
 
@@ -51,9 +50,10 @@ def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int],
 
     Args:
         source: a module's text, with ``run(arguments, part, thread)``. Its arguments are a pointer
-            to 64-bit integers, of which those given (for arrays their addresses, see ``floats``,
-            ``doubles`` and ``integers``) begin at ``arguments[2]``; the part; and a number that no
-            two parts have that run at the same time.
+            to 64-bit integers, of which those given (for arrays their addresses) begin at
+            ``arguments[2]``; the part; and a number that no two parts have that run at the same
+            time. ``floats(address)``, ``doubles(address)`` and ``integers(address)`` are indexed by
+            one integer each; nothing checks where they end. It cannot make arrays.
 
     >>> import numpy as np
     >>> text = "def run(a, part, thread):\\n    floats(a[2])[part] = a[3] + part\\n"
@@ -68,32 +68,29 @@ def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int],
 @functools.cache
 def compile_job(source: str) -> Job:
     """Return the job whose text is that of `compile_parts`."""
-    return Job(_module_of(source).run)
+    name = _name_of(source)
+    places = {"doubles": doubles, "floats": floats, "integers": integers}
+    return Job(_run(ModuleType(name), source, f"<{name}>", places).run, name)
+
+
+def _name_of(source: str) -> str:
+    return f"nn_kernels_generated_{hashlib.sha256(source.encode()).hexdigest()[:24]}"
 
 
 def _module_of(source: str) -> ModuleType:
-    key = f"{numba.__version__} {sys.version_info[:2]} {source}"
-    name = f"nn_kernels_generated_{hashlib.sha256(key.encode()).hexdigest()[:24]}"
-    module = _module_of_file(name, source) or _module_of_text(name, source)
+    name = _name_of(source)
+    module = _module_of_file(name, source) or _run(ModuleType(name), source, f"<{name}>")
     sys.modules[name] = module  # numba's cache loads by the name of the module
     return module
-
-
-def _folder() -> Path:
-    folder = getattr(numba.config, "CACHE_DIR", "")
-    if folder:
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nn_kernels"
 
 
 def _module_of_file(name: str, source: str) -> ModuleType | None:
     """Return the module of a file with this text, written if there is none; None if it fails."""
     try:
-        path, text = _folder() / f"{name}.py", source.encode()
+        path, text = folder_of_user() / f"{name}.py", source.encode()
         # a file with another text was damaged, as its name is made of the text
         if not path.exists() or path.read_bytes() != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write(path, text)
+            write(path, text)
     except (OSError, RuntimeError):  # no folder that can be written to, or no home
         return None
     specification = importlib.util.spec_from_file_location(name, path)
@@ -103,22 +100,9 @@ def _module_of_file(name: str, source: str) -> ModuleType | None:
     return _run(module, source, str(path))
 
 
-def _write(path: Path, text: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all."""
-    part = path.with_suffix(f".{os.getpid()}.{os.urandom(4).hex()}.part")
-    try:
-        part.write_bytes(text)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _module_of_text(name: str, source: str) -> ModuleType:
-    return _run(ModuleType(name), source, f"<{name}>")
-
-
-def _run(module: ModuleType, source: str, filename: str) -> ModuleType:
-    arrays = {"doubles": double_array, "floats": float_array, "integers": integer_array}
-    vars(module).update(arrays, call_unary=call_unary)
+def _run(
+    module: ModuleType, source: str, filename: str, names: dict[str, Any] = _ARRAYS
+) -> ModuleType:
+    vars(module).update(names, call_unary=call_unary)
     exec(compile(source, filename, "exec"), vars(module))
     return module

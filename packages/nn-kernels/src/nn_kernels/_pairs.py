@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
-from nn_kernels._compile import intrinsic
+from nn_kernels._compile import intrinsic, types
 from nn_kernels._vectors import LANES, ZERO, VectorBuilder, index, pointer
 
 __all__ = ["max_of_16_windows", "max_of_some_windows", "unpool_lower_row", "unpool_upper_row"]

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, intrinsic, subroutine
+from nn_kernels._compile import Job, intrinsic, subroutine, types
 from nn_kernels._threads import aligned, run
 from nn_kernels._vectors import VectorBuilder, index, pointer
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
 
-from nn_kernels._compile import intrinsic, subroutine
+from nn_kernels._compile import intrinsic, subroutine, types
 from nn_kernels._vectors import (
     LANES,
     WIDE,

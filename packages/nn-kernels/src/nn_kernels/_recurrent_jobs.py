@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from nn_kernels._atomics import float_array as floats
 from nn_kernels._atomics import integers
-from nn_kernels._compile import Job, intrinsic, jit, subroutine
+from nn_kernels._compile import Job, intrinsic, subroutine, types
 from nn_kernels._recurrent_rows import (
     gru_backward_row,
     gru_before_backward_end,
@@ -114,12 +113,14 @@ _rows_3, _rows_2, _rows_1 = (_product(ROWS, min(n, _VECTORS)) for n in (3, 2, 1)
 _row_3, _row_2, _row_1 = (_product(1, min(n, _VECTORS)) for n in (3, 2, 1))
 
 
-@jit()
-def _width(rest):  # type: ignore[no-untyped-def]
+def _width(rest: int) -> int:
     """Return how many of the vectors that are left are multiplied together."""
     if rest >= _VECTORS and rest != _VECTORS + 1:
         return _VECTORS
     return min(2, rest, _VECTORS)
+
+
+_width_of = subroutine(returns="int64")(_width)
 
 
 def panels(weights: Any) -> Any:
@@ -146,7 +147,7 @@ def _multiply(x, x0, x_step, n, taps, weights, columns, product):  # type: ignor
     vectors = columns // LANES
     v = 0
     while v < vectors:
-        width = _width(vectors - v)
+        width = _width_of(vectors - v)
         c, b, step = LANES * v, LANES * v * taps, LANES * width
         v += width
         if n > ROWS // 4:

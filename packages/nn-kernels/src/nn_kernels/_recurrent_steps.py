@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels import _recurrent_shapes as shapes
-from nn_kernels._compile import compile_function, subroutine
+from nn_kernels._compile import subroutine
 from nn_kernels._recurrent_rows import (
     gru_backward_row,
     gru_forward_row,
@@ -16,11 +15,11 @@ from nn_kernels._recurrent_rows import (
 
 __all__ = ["gru_backward", "gru_forward", "lstm_backward", "lstm_forward"]
 
-_are_inside = subroutine(returns=types.boolean)(shapes.are_inside)
-_gru_backward_fits = subroutine(returns=types.boolean)(shapes.gru_backward_fits)
-_gru_forward_fits = subroutine(returns=types.boolean)(shapes.gru_forward_fits)
-_lstm_backward_fits = subroutine(returns=types.boolean)(shapes.lstm_backward_fits)
-_lstm_forward_fits = subroutine(returns=types.boolean)(shapes.lstm_forward_fits)
+_are_inside = subroutine(returns="boolean")(shapes.are_inside)
+_gru_backward_fits = subroutine(returns="boolean")(shapes.gru_backward_fits)
+_gru_forward_fits = subroutine(returns="boolean")(shapes.gru_forward_fits)
+_lstm_backward_fits = subroutine(returns="boolean")(shapes.lstm_backward_fits)
+_lstm_forward_fits = subroutine(returns="boolean")(shapes.lstm_forward_fits)
 
 
 @subroutine()
@@ -40,7 +39,7 @@ def _multiply(x, weights, columns, product):  # type: ignore[no-untyped-def]
             product[j] += x0 * w0[j]
 
 
-@compile_function
+@subroutine(returns="boolean")
 def lstm_forward(  # type: ignore[no-untyped-def]
     gates, product, recurrent, bias, cells, activated, hidden, spans, first, last, multiply
 ):
@@ -66,7 +65,7 @@ def lstm_forward(  # type: ignore[no-untyped-def]
     return True
 
 
-@compile_function
+@subroutine(returns="boolean")
 def lstm_backward(  # type: ignore[no-untyped-def]
     grad_gates,
     grad_hidden,
@@ -110,7 +109,7 @@ def lstm_backward(  # type: ignore[no-untyped-def]
     return True
 
 
-@compile_function
+@subroutine(returns="boolean")
 def gru_forward(  # type: ignore[no-untyped-def]
     gates, product, recurrent, bias, candidates, hidden, spans, first, last, multiply
 ):
@@ -130,7 +129,7 @@ def gru_forward(  # type: ignore[no-untyped-def]
     return True
 
 
-@compile_function
+@subroutine(returns="boolean")
 def gru_backward(  # type: ignore[no-untyped-def]
     grad_gates,
     grad_hidden,

@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
-from numba.core import cgutils, types
 
-from nn_kernels._compile import intrinsic
+from nn_kernels._compile import cgutils, intrinsic, types
 from nn_kernels._vectors import call_prefetch, keep_rolled, pointer
 
 __all__ = ["Vector", "at", "fill", "row_loop"]

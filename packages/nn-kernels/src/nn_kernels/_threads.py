@@ -31,10 +31,9 @@ from ctypes import c_size_t
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels._atomics import add, call, compare_exchange, integers, load, pause, store
-from nn_kernels._compile import Job, jit, subroutine
+from nn_kernels._compile import Job, subroutine
 
 __all__ = [
     "POOLED",
@@ -47,11 +46,13 @@ __all__ = [
     "get_num_threads",
     "new_words",
     "run",
+    "run_here",
     "runs_of",
     "set_num_threads",
 ]
 
-_ADDRESS, _ARGUMENTS, _DONE, _TICKETS, _LINE = 0, 1, 8, 16, 8  # each group on its own cache line
+_ADDRESS, _ARGUMENTS, _THREADS, _JOBS = 0, 1, 2, 3
+_DONE, _TICKETS, _LINE = 8, 16, 8  # each group on its own cache line
 _POLLS = 100_000  # about 250 microseconds: a step goes from one kernel to the next in less
 _LAST_POLLS = 2_000
 _PATIENCE = 400  # polls, about a microsecond: a thread that is late may still take its own parts
@@ -59,7 +60,7 @@ WAKES = 50_000  # nanoseconds: a shorter job is done by its caller before a work
 _SHORT_FOR_AWAKE = 10_000  # the same where the workers are still polling after the job before
 
 
-@subroutine(returns=types.int64)
+@subroutine(returns="int64")
 def _take(state, thread, threads, most):  # type: ignore[no-untyped-def]
     """Return a part of the first of `most` threads that has one, from this one on; or -1."""
     for n in range(most):
@@ -75,10 +76,9 @@ def _take(state, thread, threads, most):  # type: ignore[no-untyped-def]
     return -1
 
 
-@jit()
-def _serve(state, thread, threads, polls):  # type: ignore[no-untyped-def]
+def _serve_job(state, thread, polls):  # type: ignore[no-untyped-def]
     """Compute parts until `polls` consecutive polls have found none."""
-    idle = 0
+    idle, threads = 0, state[_THREADS]
     while idle < polls:
         part = _take(state, thread, threads, 1)
         if part >= 0:
@@ -117,29 +117,42 @@ def _share(state, threads, job, address, arguments, parts):  # type: ignore[no-u
             add(state, _DONE, 1)
 
 
-@jit()
-def _run(state, threads, number, table, count, arguments):  # type: ignore[no-untyped-def]
-    """Share the jobs of a `_table`, which get consecutive numbers."""
-    jobs = integers(table)
-    for n in range(count):
+def _run_job(state, table, arguments):  # type: ignore[no-untyped-def]
+    """Share the jobs of a `_Table`, which get consecutive numbers."""
+    jobs, threads = integers(table), state[_THREADS]
+    for n in range(jobs[0]):
         address, parts = jobs[2 * n + 1], jobs[2 * n + 2]
+        state[_JOBS] += 1
         if parts > 1:
-            _share(state, threads, (number + n) & 0x7FFFFFFF, address, arguments, parts)
+            _share(state, threads, state[_JOBS] & 0x7FFFFFFF, address, arguments, parts)
         else:
             call(address, arguments, 0, 0)
 
 
-@jit()
-def _run_alone(table, count, arguments):  # type: ignore[no-untyped-def]
-    jobs = integers(table)
-    for n in range(count):
+def _run_alone_job(jobs, arguments, _):  # type: ignore[no-untyped-def]
+    for n in range(jobs[0]):
         for part in range(jobs[2 * n + 2]):
             call(jobs[2 * n + 1], arguments, part, 0)
 
 
+_SERVE, _RUN, _RUN_ALONE = Job(_serve_job), Job(_run_job), Job(_run_alone_job)
+_NOTHING = c_size_t(0)
+
+
+class _Table:
+    """The jobs of a kernel in memory: their number, and address and number of parts of each."""
+
+    def __init__(self, jobs: Sequence[Job], parts: Sequence[int]) -> None:
+        pairs = zip(jobs, parts, strict=True)
+        self._words = array("q", [len(jobs), *(x for job, n in pairs for x in (job.address, n))])
+        self.place = c_size_t(self._words.buffer_info()[0])
+        self.most = max(parts)
+
+
 class _Worker:
-    def __init__(self, state: Any, number: int, threads: int) -> None:
-        self.state, self.number, self.threads = state, number, threads
+    def __init__(self, state: Any, number: int) -> None:
+        self.state, self.number = state, c_size_t(number)
+        self._function = _SERVE.function  # compiled here: a process may end while a worker compiles
         self.asleep = self.stopped = False
         self.bell = threading.Lock()
         self.bell.acquire()
@@ -147,13 +160,16 @@ class _Worker:
 
     def _loop(self) -> None:
         while True:
-            _serve(self.state, self.number, self.threads, _POLLS)
+            self._serve(_POLLS)
             self.asleep = True
             if self.stopped:  # perhaps before it was asleep, so that nobody rings the bell
                 return
             # A caller may have seen it awake while it waited for the GIL, to say that it is not.
-            _serve(self.state, self.number, self.threads, _LAST_POLLS)
+            self._serve(_LAST_POLLS)
             self.bell.acquire()
+
+    def _serve(self, polls: int) -> None:
+        self._function(c_size_t(address(self.state)), self.number, c_size_t(polls))
 
     def wake(self) -> None:
         if self.asleep:
@@ -175,18 +191,17 @@ class _Pool:
         self.lock = threading.Lock()
         self.threads = threads
         self.state = np.zeros(_TICKETS + threads * _LINE, np.int64)
-        self.jobs = 0
-        self.workers = [_Worker(self.state, number, threads) for number in range(1, threads)]
+        self.state[_THREADS] = threads
+        self._place, self._run = c_size_t(address(self.state)), _RUN.function
+        self.workers = [_Worker(self.state, number) for number in range(1, threads)]
 
     def is_awake(self) -> bool:
         return True not in [worker.asleep for worker in self.workers]  # a generator takes longer
 
-    def run(self, table: array[int], arguments: int) -> None:
-        number, count = self.jobs + 1, len(table) // 2
-        self.jobs += count
-        for worker in self.workers[: table[0] - 1]:
+    def run(self, table: _Table, arguments: c_size_t) -> None:
+        for worker in self.workers[: table.most - 1]:
             worker.wake()
-        _run(self.state, self.threads, number, table.buffer_info()[0], count, arguments)
+        self._run(self._place, table.place, arguments)
 
 
 _word_at = c_size_t.from_address
@@ -337,28 +352,29 @@ def _estimate(arguments: Sequence[Any]) -> int:
 
 
 @functools.lru_cache(1024)
-def _table(job: Job | tuple[Job, ...], parts: int | tuple[int, ...]) -> array[int]:
-    """Return the largest number of parts, and the address and the number of parts of each job."""
-    if isinstance(job, Job):
-        return array("q", (parts, job.address, parts))  # type: ignore[arg-type]
-    assert not isinstance(parts, int)
-    pairs = ((j.address, n) for j, n in zip(job, parts, strict=True))
-    return array("q", [max(parts), *(number for pair in pairs for number in pair)])
+def _table(job: Job | tuple[Job, ...], parts: int | tuple[int, ...]) -> _Table:
+    jobs = (job,) if isinstance(job, Job) else job
+    return _Table(jobs, (parts,) if isinstance(parts, int) else parts)
 
 
-def _run_numbers(table: array[int], numbers: array[int], work: int) -> None:
+def _place_of(numbers: array[int]) -> c_size_t:
+    """Return their address as functions of C are given it, whose calls convert no integers."""
+    return c_size_t(numbers.buffer_info()[0])
+
+
+def _run_numbers(table: _Table, numbers: array[int], place: c_size_t, work: int) -> None:
     """Run jobs that read the numbers: the address of a workspace, which is set here, and so on."""
-    if table[0] > 1 and get_num_threads() > 1 and _is_long(work):
+    if table.most > 1 and get_num_threads() > 1 and _is_long(work):
         pool = _get_pool()
         if not pool.lock.locked():
             # Ctrl-C after a call of `acquire` would leave it locked; `with` cannot be interrupted
             # there. In the rare case that another caller has just locked it, this one waits.
             with pool.lock:
                 _set_workspace(numbers, pool.threads)
-                pool.run(table, numbers.buffer_info()[0])
+                pool.run(table, place)
             return
     _set_workspace(numbers, 1)
-    _run_alone(table.buffer_info()[0], len(table) // 2, numbers.buffer_info()[0])
+    _RUN_ALONE.function(table.place, place, _NOTHING)
 
 
 def _set_workspace(numbers: array[int], threads: int) -> None:
@@ -404,7 +420,13 @@ def run(
     if _local.runs is not None:
         given = arguments if further is None else [*arguments, *further]
         _local.runs.append(Run(job, given, parts, memory, work, alone))
-    _run_numbers(_table(job, parts), numbers, work)
+    _run_numbers(_table(job, parts), numbers, _place_of(numbers), work)
+
+
+def run_here(job: Job, arguments: Sequence[Any], parts: int) -> None:
+    """Run a short job that needs no workspace in this thread, with less Python than `run`."""
+    numbers = _numbers([0, 0, *arguments])
+    _RUN_ALONE.function(_table(job, parts).place, _place_of(numbers), _NOTHING)
 
 
 class Words(np.ndarray[Any, Any]):
@@ -459,9 +481,10 @@ class BoundJob:
     ) -> None:
         self._job, self._arguments = job, list(arguments)  # kept as long as the addresses
         self._numbers = _numbers([0, _distance(memory), *arguments])
+        self._place = _place_of(self._numbers)
 
     def __call__(self, parts: int | tuple[int, ...], work: int) -> None:
-        _run_numbers(_table(self._job, parts), self._numbers, work)
+        _run_numbers(_table(self._job, parts), self._numbers, self._place, work)
 
     def set(self, place: int, value: int) -> None:
         """Replace an argument by an integer."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels._atomics import float_of, floats, integers, unsigned_bytes
 from nn_kernels._compile import Job, subroutine
@@ -67,12 +66,12 @@ def rooms_of(rows: int) -> int:
     return 1 if rows == 1 else -(-rows // ROWS) * ROWS
 
 
-@subroutine(returns=types.int64)
+@subroutine(returns="int64")
 def _lanes(rows):  # type: ignore[no-untyped-def]
     return 1 if rows == 1 else ROWS
 
 
-@subroutine(returns=types.int64)
+@subroutine(returns="int64")
 def _memory_of_rows(rows, count):  # type: ignore[no-untyped-def]
     """Return the number of floats of panels of some rows."""
     return (rows + _lanes(rows) - 1) // _lanes(rows) * _lanes(rows) * count

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
 
-from nn_kernels._compile import compile_function, intrinsic
+from nn_kernels._compile import cgutils, intrinsic, types
 
 __all__ = ["call_unary", "ufunc_loop"]
 
@@ -67,8 +66,15 @@ def call_unary(typing, function, data, count, x, out):  # type: ignore[no-untype
     return types.void(types.int64, types.int64, types.intp, x, out), generate
 
 
-def _call(function, data, count, x, out):  # type: ignore[no-untyped-def]
-    call_unary(function, data, count, x, out)
+_LOOP = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
+
+
+def _call(function: int, data: int, x: Any, out: Any) -> None:
+    """Call the loop at an address as NumPy does."""
+    arrays, steps = (x.ctypes.data, out.ctypes.data), (x.itemsize, out.itemsize)
+    counts = (ctypes.c_ssize_t * 1)(x.size)
+    given = (ctypes.c_void_p * 2)(*arrays), counts, (ctypes.c_ssize_t * 2)(*steps)
+    _LOOP(function)(*given, data)
 
 
 @functools.cache
@@ -91,14 +97,13 @@ def ufunc_loop(ufunc: np.ufunc, dtype: Any) -> tuple[int, int] | None:
     function, data = head.functions[number], head.data[number] if head.data else 0
     if not function:
         return None
-    run = compile_function(_call)
     with np.errstate(all="ignore"):
         for count in _SAMPLES:
             x = np.linspace(-2, 2, count, dtype=dtype)
             x[: count // 4] = [np.nan, np.inf, -0.0, -np.inf, 1e-40, 1e30, 0, 1][: count // 4]
             wanted, out = ufunc(x).tobytes(), np.empty_like(x)
             for place in (out, x):
-                run(function, data or 0, count, x, place)
+                _call(function, data or 0, x, place)
                 if place.tobytes() != wanted:
                     return None
     return function, data or 0

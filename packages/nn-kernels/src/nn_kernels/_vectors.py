@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import llvmlite.binding
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.core import config as numba_config
+
+from nn_kernels._compile import cgutils, types
+from nn_kernels._target import FUSED, WIDE
 
 __all__ = [
     "FUSED",
@@ -30,30 +30,6 @@ _FLOAT = ir.FloatType()
 _VECTOR = ir.VectorType(_FLOAT, LANES)
 _MASK = ir.VectorType(ir.IntType(1), LANES)
 ZERO = ir.Constant(_VECTOR, [0.0] * LANES)
-
-
-config: Any = numba_config  # its attributes are set when it is imported
-
-
-def _has_wide_registers() -> bool:
-    """Return whether there are 32 registers of 16 floats (AVX-512), as numba is told."""
-    if config.CPU_FEATURES is not None:
-        return "+avx512f" in config.CPU_FEATURES
-    if config.CPU_NAME is not None:
-        return False
-    return bool(llvmlite.binding.get_host_cpu_features().get("avx512f", False))
-
-
-def _has_fused_multiply_add() -> bool:
-    """Return whether a multiply-add is one instruction of x86, as numba is told."""
-    if config.CPU_FEATURES is not None:
-        return "+fma" in config.CPU_FEATURES
-    has = llvmlite.binding.get_host_cpu_features().get("fma", False)
-    return bool(has) and config.CPU_NAME != "generic"
-
-
-WIDE = _has_wide_registers()
-FUSED = _has_fused_multiply_add()
 
 
 def index(value: int) -> Any:

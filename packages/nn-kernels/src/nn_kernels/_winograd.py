@@ -56,9 +56,6 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
     tile_rows, tile_columns = (rows + 3) // 4, (columns + 3) // 4
     v_step, m_step = channels * tiles + 16, panels * ROWS * tiles + 16
     u_step = panels * channels * ROWS + 16
-    offsets = np.empty(channels, np.intp)
-    for c in range(channels):
-        offsets[c] = c * tiles
     row0 = part * block
     row1 = min(row0 + block, total)
     used = (row1 - row0) * tile_columns
@@ -72,9 +69,9 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
                 weights = f * u_step + panel * channels * ROWS
                 place = f * m_step + panel * ROWS * tiles + t
                 if used - t > 16:
-                    multiply_2(u, weights, v, f * v_step + t, offsets, 0, channels, m, place, tiles)
+                    multiply_2(u, weights, v, f * v_step + t, tiles, 0, channels, m, place, tiles)
                 else:
-                    multiply_1(u, weights, v, f * v_step + t, offsets, 0, channels, m, place, tiles)
+                    multiply_1(u, weights, v, f * v_step + t, tiles, 0, channels, m, place, tiles)
     index, pooled, bound = unsigned_bytes(a[21]), a[21] != 0, lower_bound(a[22] != 0)
     write_outputs(
         m, m_step, tiles, lines, line, bias, out, 0, count, count,

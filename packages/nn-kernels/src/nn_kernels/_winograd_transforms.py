@@ -16,9 +16,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core import types
 
-from nn_kernels._compile import intrinsic, subroutine
+from nn_kernels._atomics import room_for_floats
+from nn_kernels._compile import intrinsic, subroutine, types
 from nn_kernels._products import ROWS
 from nn_kernels._vectors import LANES, ZERO, VectorBuilder, index, pointer
 
@@ -293,6 +293,10 @@ def _transform_sums(typing, du, du0, step, kernels):  # type: ignore[no-untyped-
     return signature, generate
 
 
+_KERNELS = 16 * 9 + 7  # of 16 pairs of channels; vectors may end behind the last
+_room_for_kernels = room_for_floats(_KERNELS)
+
+
 @subroutine()
 def transform_weights(  # type: ignore[no-untyped-def]
     w, outputs, channels, flip, group, first, last, u, step, panel
@@ -302,7 +306,9 @@ def transform_weights(  # type: ignore[no-untyped-def]
     It is (36, panels, last - first, ROWS), the 36 a step apart. With `flip`, the weights are
     (channels, outputs, 3, 3) and rotated by 180 degrees.
     """
-    kernels = np.zeros(16 * 9 + 7, np.float32)
+    kernels = _room_for_kernels()
+    for i in range(_KERNELS):
+        kernels[i] = 0
     output, w_step = 16 * group, 9 if flip else 9 * channels
     count, panel_step = min(16, outputs - output), (last - first) * ROWS
     for c in range(first, last):
@@ -337,7 +343,7 @@ def weight_gradient(  # type: ignore[no-untyped-def]
         blocks: the number of blocks, one after the other.
         width: the number of channels of a block.
     """
-    kernels = np.empty(16 * 9 + 7, np.float32)
+    kernels = _room_for_kernels()
     for part in range(1, parts):
         for f in range(36):
             s = np.uintp(start + f * step)

@@ -12,8 +12,8 @@ import numpy as np
 
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, jit, subroutine
-from nn_kernels._threads import run
+from nn_kernels._compile import Job, subroutine
+from nn_kernels._threads import run, run_here
 
 __all__ = ["relu", "select_positive"]
 
@@ -29,7 +29,7 @@ def _relu_block(x, out, start, count):  # type: ignore[no-untyped-def]
         out[start + i] = zero if v <= zero else v  # NaN stays, -0.0 becomes 0.0
 
 
-@jit()
+@subroutine()
 def _select_block(x, y, out, start, count):  # type: ignore[no-untyped-def]
     zero, start = np.float32(0), np.uintp(start)
     for i in range(np.uintp(count)):
@@ -68,10 +68,9 @@ def select_positive(x: Any, y: Any) -> Any:
     if x.shape != y.shape or not x.ndim or (arrays := contiguous_float32(x, y)) is None:
         return NotImplemented
     x, y = arrays
+    out, parts = np.empty_like(x), -(-x.size // _BLOCK)
     if x.size < _FEW:
-        out = np.empty(x.shape, np.float32)
-        _select_block(x.reshape(-1), y.reshape(-1), out.reshape(-1), 0, x.size)
-        return out
-    out = np.empty_like(x)
-    run(_SELECT, (x, y, out, x.size), -(-x.size // _BLOCK), alone=True)
+        run_here(_SELECT, (x, y, out, x.size), parts)
+    else:
+        run(_SELECT, (x, y, out, x.size), parts, alone=True)
     return out

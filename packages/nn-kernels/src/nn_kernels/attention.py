@@ -40,7 +40,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels._atomics import float_of, floats, integers, unsigned_bytes
 from nn_kernels._attention_lanes import (
@@ -139,7 +138,7 @@ def _mask_scores(s, s0, queries, keys, kind, address, m0, m_row, m_key):  # type
                 s[s0 + LANES * j + i] = _MINUS_INFINITY
 
 
-_keys_of, _rounded = (subroutine(returns=types.int64)(f) for f in (keys_of, rounded))
+_keys_of, _rounded = (subroutine(returns="int64")(f) for f in (keys_of, rounded))
 
 
 @subroutine()

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, subroutine
@@ -56,7 +55,7 @@ def _gradient_of_pairs(g, out, plane, height, width, rows, columns):  # type: ig
     fill_last_with_zeros(out, plane, height, width, np.float32(0))
 
 
-@subroutine(returns=types.UniTuple(types.int64, 2))
+@subroutine(returns="UniTuple(int64, 2)")
 def _range_inside(size, count, stride, shift):  # type: ignore[no-untyped-def]
     """Return the first and the last window, plus 1, whose element is inside the image.
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
 
 from nn_kernels._atomics import floats, integers, unsigned_shorts
-from nn_kernels._compile import Job, intrinsic, subroutine
+from nn_kernels._compile import Job, intrinsic, subroutine, types
 from nn_kernels._threads import run
 
 __all__ = ["apply_dropout"]

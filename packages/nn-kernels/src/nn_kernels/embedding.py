@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats, integers
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._rows import at, fill, row_loop
 from nn_kernels._threads import new_words, run
 
@@ -33,7 +33,7 @@ def _sum(x: Any, y: Any) -> Any:
     return x + y
 
 
-@jit()
+@subroutine(returns="int64")
 def _add(out, tokens, rows, places, count, columns, first, width):  # type: ignore[no-untyped-def]
     """Add some columns of the rows to those of `out`; return how many tokens are none of its rows.
 

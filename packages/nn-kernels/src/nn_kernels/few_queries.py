@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import jit, subroutine
+from nn_kernels._compile import subroutine
 from nn_kernels._exponential import exp_and_sum, maximum_of
 from nn_kernels._products import multiply_row
 from nn_kernels._rows import at
@@ -86,7 +86,7 @@ def attend(  # type: ignore[no-untyped-def]
         out[i] *= factor
 
 
-@jit()
+@subroutine()
 def _attend(query, key, value, mask, masked, scale, out):  # type: ignore[no-untyped-def]
     (batch, heads, targets, width), (count, features) = query.shape, value.shape[2:]
     scores, of_mask = np.empty(count, np.float32), -1

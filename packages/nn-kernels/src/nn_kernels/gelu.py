@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels._atomics import floats
-from nn_kernels._compile import Job, jit, subroutine
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._exponential import polynomial
 from nn_kernels._rows import Vector, at, row_loop
 from nn_kernels._threads import run
@@ -96,18 +95,18 @@ def _backward(g, x, out, start, count):  # type: ignore[no-untyped-def]
     _gradient(count, at(out, start), at(g, start), at(x, start))
 
 
-@subroutine(returns=types.float64)
+@subroutine(returns="float64")
 def _gate_in_double(v):  # type: ignore[no-untyped-def]
     return 0.5 * (1 + math.erf(v * _HALF_ROOT))
 
 
-@jit()
+@subroutine()
 def _forward_in_double(x, out):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         out[i] = max(x[i], -_SATURATION) * _gate_in_double(x[i])
 
 
-@jit()
+@subroutine()
 def _backward_in_double(g, x, out):  # type: ignore[no-untyped-def]
     for i in range(x.size):
         v = min(max(x[i], -_SATURATION), _SATURATION)

@@ -20,7 +20,7 @@ import numpy as np
 
 from nn_kernels._arrays import contiguous
 from nn_kernels._atomics import float_array as floats
-from nn_kernels._compile import Job, jit
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._rows import at, row_loop
 from nn_kernels._sums import sum_of, sum_of_squares
 from nn_kernels._threads import run
@@ -89,7 +89,7 @@ def _fill(value: Any) -> Any:
     return value, value
 
 
-@jit()
+@subroutine()
 def _forward(x, normal, out, inverse, weights, bias, options, first, last, count):  # type: ignore[no-untyped-def]
     """Standardize rows; `weights` and `bias` may be empty, and `normal` is then the result."""
     one, share = x.dtype.type(1), x.dtype.type(1 / count)
@@ -111,7 +111,7 @@ def _forward(x, normal, out, inverse, weights, bias, options, first, last, count
             _standardize(count, target, source, mean, scale)
 
 
-@jit()
+@subroutine()
 def _backward(g, normal, inverse, out, center, first, last, count):  # type: ignore[no-untyped-def]
     share = g.dtype.type(1 / count)
     for row in range(first, last):
@@ -122,7 +122,7 @@ def _backward(g, normal, inverse, out, center, first, last, count):  # type: ign
         _project(count, target, *arrays, mean, product * share, inverse[row])
 
 
-@jit()
+@subroutine()
 def _scaled_backward(  # type: ignore[no-untyped-def]
     g, normal, inverse, weights, out, for_weights, for_bias, center, first, last, count, place
 ):
@@ -136,7 +136,7 @@ def _scaled_backward(  # type: ignore[no-untyped-def]
         _project_weighted(count, at(out, start), *arrays, mean, product * share, inverse[row])
 
 
-@jit()
+@subroutine()
 def _scale_backward(g, x, weights, out, for_weights, for_bias, first, last, count, place):  # type: ignore[no-untyped-def]
     sums = at(for_weights, place), at(for_bias, place)
     _fill(count, *sums, g.dtype.type(0))

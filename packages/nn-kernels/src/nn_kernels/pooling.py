@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nn_kernels._atomics import floats, unsigned_bytes
-from nn_kernels._compile import Job, jit, subroutine
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._pairs import max_of_16_windows, unpool_lower_row, unpool_upper_row
 from nn_kernels._windows import (
     belong,
@@ -147,7 +147,7 @@ def _unpool_job(a, part, thread):  # type: ignore[no-untyped-def]
 _MAX, _UNPOOL = Job(_max_job), Job(_unpool_job)
 
 
-@jit()
+@subroutine()
 def _unpool_all(g, index, out, planes, height, width, rows, columns, w):  # type: ignore[no-untyped-def]
     for plane in range(planes):
         _unpool_windows(g, index, out, plane, height, width, rows, columns, w)

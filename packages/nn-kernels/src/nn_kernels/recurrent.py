@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core.errors import TypingError
 
 from nn_kernels import _recurrent_jobs as jobs
 from nn_kernels import _recurrent_steps as steps
+from nn_kernels._compile import errors
 from nn_kernels._recurrent_shapes import (
     are_inside,
     gru_backward_fits,
@@ -61,7 +61,7 @@ def _loop(function: Any, *arguments: Any) -> Any:
     """Compute steps in loops, which return whether the arrays fit."""
     try:
         return None if function(*arguments) else NotImplemented
-    except TypingError:  # an array has another number of axes
+    except errors.TypingError:  # an array has another number of axes
         return NotImplemented
 
 

@@ -11,11 +11,10 @@ import math
 from typing import Any
 
 import numpy as np
-from numba.core import types
 
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats, integers
-from nn_kernels._compile import Job, jit, subroutine
+from nn_kernels._compile import Job, subroutine
 from nn_kernels._exponential import exp, exp_and_sum, log, maximum_of
 from nn_kernels._rows import at, fill, row_loop
 from nn_kernels._sums import sum_of_products
@@ -86,7 +85,7 @@ def _softmax_gradient_job(a, part, thread):  # type: ignore[no-untyped-def]
         _project(count, at(out, row * count), *arrays, sum_of_products(count, *arrays))
 
 
-@subroutine(returns=types.boolean)
+@subroutine(returns="boolean")
 def _has_nan(x, start, count):  # type: ignore[no-untyped-def]
     found = 0
     for i in range(np.uintp(start), np.uintp(start + count)):
@@ -94,7 +93,7 @@ def _has_nan(x, start, count):  # type: ignore[no-untyped-def]
     return found > 0
 
 
-@jit()
+@subroutine()
 def _cross_entropy_rows(  # type: ignore[no-untyped-def]
     logits, classes, scale, smoothing, words, losses, exponentials, totals, first, last, count,
     scaled,
@@ -134,7 +133,7 @@ def _cross_entropy_job(a, part, thread):  # type: ignore[no-untyped-def]
     _cross_entropy_rows(*given, *results, first, last, a[11], a[13])
 
 
-@jit()
+@subroutine()
 def _cross_entropy_gradient_rows(  # type: ignore[no-untyped-def]
     g, step, exponentials, totals, classes, smoothing, words, out, first, last, count
 ):

@@ -67,7 +67,8 @@ def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int],
     integers and contiguous arrays; the job finds the integers, and the addresses of the arrays,
     from ``arguments[2]`` on. What it returns runs the job, by several threads if it is long: it is
     called with the number of parts, and with the nanoseconds that one thread needs for all of them,
-    roughly. ``integers(address)`` is the array of int64 at an address.
+    roughly. The elements at an address are ``integers(address)[n]``, or those of ``floats`` and
+    ``doubles``. The text makes no arrays.
 
     >>> import numpy as np
     >>> from nn_tensor.extend import compile_parts
