@@ -365,7 +365,7 @@ def check_wheels(session, resolution, choose, extras=(), env=None):
             if not (chosen := choose(package)):
                 continue
             session.run(*install, *group("test"), *group("parallel"))
-            # without machine code that numba keeps beside sources, whose modules had other names
+            # without machine code beside the tests, whose modules had other names
             shutil.copytree(
                 source / "tests", home / "tests", ignore=shutil.ignore_patterns("__pycache__")
             )

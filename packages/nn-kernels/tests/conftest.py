@@ -33,7 +33,7 @@ def share_short_jobs(monkeypatch):
 
 
 def _run_python(arguments, folder, path=(), **variables):
-    """Run Python with machine code kept in a folder, or where numba keeps it."""
+    """Run Python with machine code kept in a folder, if one is named."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [*map(str, path), *sys.path]))
     environment |= {"NUMBA_CACHE_DIR": str(folder)} | variables

@@ -7,9 +7,10 @@ from pathlib import Path
 import nn_kernels
 import numpy as np
 import pytest
-from nn_kernels import _objects
+from nn_kernels import _objects, compile_parts
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job
+from nn_kernels._generated import compile_job
 from nn_kernels._threads import run
 
 SOURCES = Path(nn_kernels.__file__).parent
@@ -104,6 +105,48 @@ def test_the_folder_depends_on_versions_sources_and_processor(monkeypatch, tmp_p
     assert len(names) == 5
 
 
+def test_nothing_is_kept_where_a_source_has_changed_since_the_process_began(folder, monkeypatch):
+    assert _objects._name()
+    monkeypatch.setattr(_objects, "_name_of_sources", lambda: "another")
+    assert doubled(Job(_double)) == [0, 2, 4, 6]
+    assert not list(folder.rglob("double_*.o"))
+
+
+def test_nothing_is_kept_without_sources(folder, monkeypatch, tmp_path):
+    (tmp_path / "archive").mkdir()
+    monkeypatch.setattr(_objects, "_HERE", tmp_path / "archive")
+    monkeypatch.setattr(_objects, "_name", _objects._name_of_sources)
+    assert doubled(Job(_double)) == [0, 2, 4, 6]
+    assert not list(folder.rglob("*.o"))
+    assert not _objects.any_exists()
+
+
+def test_a_folder_that_cannot_be_looked_into(run_python):
+    for name in ("x" * 5000, "a\0b" if os.name == "nt" else "/proc/1/no"):
+        assert run_python(["-c", _RELU], name).stdout == "True\n"
+
+
+_GAMMA = """
+import math
+def run(a, part, thread):
+    floats(a[2])[part] = math.gamma(part + 1.0)
+"""
+
+
+def test_functions_that_only_numba_has_are_found_in_each_process(folder):
+    for _ in range(2):
+        compile_job.cache_clear()
+        x = np.empty(5, np.float32)
+        compile_parts(_GAMMA)((x,))(5, 100)
+        assert x.tolist() == [1, 1, 2, 6, 24]
+
+
+@pytest.mark.parametrize("statement", ["raise ValueError", "raise ValueError('no')", "assert part"])
+def test_a_job_that_raises_is_refused(statement):
+    with pytest.raises(TypeError, match="run: a job cannot raise"):
+        compile_parts(f"def run(a, part, thread):\n    {statement}\n")(())(1, 100)
+
+
 def test_folders_of_many_versions_are_not_kept(folder):
     others = [folder / f"nn_kernels_{number:024}" for number in range(20)]
     for age, path in enumerate(others):
@@ -176,3 +219,37 @@ def test_threads_that_load_at_once_find_one_address(run_python, tmp_path):
         "1 True\n",
         "1 False\n",
     ]
+
+
+_FORKS = """
+import os, sys, threading, time, warnings
+import numpy as np
+from nn_kernels import compile_parts
+warnings.simplefilter("ignore")  # newer Pythons warn of a fork while there are threads
+
+def compute(k):
+    x = np.zeros(2)
+    compile_parts(f"def run(a, p, t):\\n    doubles(a[2])[p] = {k}\\n")((x,))(2, 100)
+    assert x[1] == k
+
+pause = float(sys.argv[1])
+threads = [threading.Thread(target=compute, args=(k,)) for k in range(3)]
+for thread in threads: thread.start()
+children = []
+for k in range(3):
+    time.sleep(pause)
+    child = os.fork()
+    if not child:
+        compute(k + 10)
+        os._exit(0)
+    children.append(child)
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+@pytest.mark.parametrize("pause", ["0", "0.1", "0.4"])
+def test_forks_while_numba_is_imported_and_compiles(run_python, tmp_path, pause):
+    assert run_python(["-c", _RELU], tmp_path).returncode == 0  # numba is not imported at once
+    done = run_python(["-c", _FORKS, pause], tmp_path)
+    assert done.stdout == "[0, 0, 0]\n", done.stderr

@@ -36,7 +36,7 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-if not _objects.any_exists():  # else numba has compiled before, with the same versions
+if not _objects.any_exists():  # the folder's name has both versions, so that they fit
     import numba as _numba  # noqa: F401 - it raises ImportError if it is too old for this NumPy
 
 # Where the implementations are, so that only those that are needed are imported.

@@ -11,8 +11,10 @@ import ctypes
 import functools
 import importlib
 import itertools
+import logging  # noqa: F401 - numba imports it, see `register_at_fork` below
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,6 +49,21 @@ cgutils: Any = _Module("numba.core.cgutils")
 errors: Any = _Module("numba.core.errors")
 
 
+_importing = threading.RLock()
+_loaded: Any = None
+
+
+def _lowering() -> Any:
+    """Import numba and what uses it, with a lock of our own, which a fork waits for."""
+    global _loaded
+    if _loaded is None:
+        with _importing:
+            from nn_kernels import _lowering as loaded
+
+            _loaded = loaded
+    return _loaded
+
+
 class Definition:
     """A function that compiled functions call.
 
@@ -63,7 +80,10 @@ class Definition:
         """Return what numba asks for: an attribute from then on."""
         if name != "_numba_type_":
             raise AttributeError(name)
-        self._numba_type_ = self._describe()
+        try:
+            self._numba_type_ = self._describe()
+        except AttributeError as error:  # numba would take it for a missing attribute
+            raise RuntimeError(f"{self.__name__}: numba cannot describe it") from error
         return self._numba_type_
 
     def __call__(self, *arguments: Any) -> Any:
@@ -90,9 +110,7 @@ def intrinsic(function: Callable[..., Any]) -> Any:
     """Declare a function that returns a signature, and a function that writes LLVM's text."""
 
     def describe() -> Any:
-        from nn_kernels import _lowering
-
-        return _lowering.type_of_intrinsic(function)
+        return _lowering().type_of_intrinsic(function)
 
     return Definition(function, describe)
 
@@ -112,9 +130,7 @@ def subroutine(*flags: str, returns: str = "none") -> Callable[[Callable[..., An
 
     def decorate(function: Callable[..., Any]) -> Any:
         def describe() -> Any:
-            from nn_kernels import _lowering
-
-            return _lowering.type_of_subroutine(function, flags, returns)
+            return _lowering().type_of_subroutine(function, flags, returns)
 
         return Subroutine(function, describe, flags)
 
@@ -142,8 +158,7 @@ def compile_function(function: Callable[..., Any], reassociate: bool = False) ->
 
 
 def _dispatcher(function: Callable[..., Any], settings: dict[str, Any]) -> Any:
-    import numba
-
+    numba = _lowering().numba
     settings = {"nogil": True, "error_model": "numpy", **settings}
     cache = os.path.isfile(function.__code__.co_filename)  # what was typed into a console has none
     try:
@@ -152,27 +167,23 @@ def _dispatcher(function: Callable[..., Any], settings: dict[str, Any]) -> Any:
         return numba.njit(**settings)(function)
 
 
-def _locks() -> list[Any]:
-    """Return the locks of what compiles, of numba only if it was imported."""
-    found = [getattr(ffi.lib, "_lock", contextlib.nullcontext())]  # it is private
-    compiler = sys.modules.get("numba.core.compiler_lock")
-    return [compiler.global_compiler_lock, *found] if compiler else found
-
-
 _held = contextlib.ExitStack()
 
 
 def _before_fork() -> None:
     """Wait until no other thread compiles: in the child nobody would release the locks it has."""
-    for lock in _locks():
-        _held.enter_context(lock)
+    for _ in range(2):  # numba may have been imported while this thread waited
+        compiler = sys.modules.get("numba.core.compiler_lock")
+        _held.enter_context(getattr(compiler, "global_compiler_lock", contextlib.nullcontext()))
+        _held.enter_context(_importing)
+    _held.enter_context(getattr(ffi.lib, "_lock", contextlib.nullcontext()))  # it is private
 
 
 def _after_fork() -> None:
     _held.pop_all().close()  # emptied first: the next thread that forks may have the locks at once
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # after that of logging, so that it is called before it
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
@@ -187,16 +198,21 @@ def _linker() -> Any:
     return llvm.create_lljit_compiler(_target.MACHINE)
 
 
-def _link(code: bytes) -> int:
+def _link(name: str, code: bytes, imports: dict[str, int] | None = None) -> int:
     """Put machine code into memory, where it stays, and return its address.
 
     It may be running when all that is left of the process is the thread that runs it.
     """
     builder = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-    library = builder.export_symbol(_ENTRY).link(_linker(), f"nn_kernels_{next(_numbers)}")
-    address = int(library[_ENTRY])
+    for symbol, address in (imports or {}).items():
+        builder.import_symbol(symbol, address)
+    try:
+        library = builder.export_symbol(_ENTRY).link(_linker(), f"nn_kernels_{next(_numbers)}")
+    except RuntimeError as error:
+        raise RuntimeError(f"{name}: its machine code cannot be linked") from error
+    found = int(library[_ENTRY])
     library.detach()
-    return address
+    return found
 
 
 class Job:
@@ -229,16 +245,15 @@ class Job:
         code = None if key is None else _objects.load(key)
         if code is None:
             return self._compile(key)
-        return vars(self).setdefault("address", _link(code))
+        return vars(self).setdefault("address", _link(self.name, code))
 
     def _compile(self, key: str | None) -> Any:
-        from nn_kernels import _lowering
-
+        lowering = _lowering()
         # No other lock: a thread that has this one may ask for an address.
-        with _lowering.global_compiler_lock:
+        with lowering.global_compiler_lock:
             if "address" not in vars(self):
-                code = _lowering.compile_object(self._function, _ENTRY)
-                if key is not None:
+                code, imports = lowering.compile_object(self._function, _ENTRY)
+                self.address = _link(self.name, code, imports)
+                if key is not None and not imports:
                     _objects.save(key, code)
-                self.address = _link(code)
             return self.address

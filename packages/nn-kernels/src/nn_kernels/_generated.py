@@ -16,9 +16,15 @@ from nn_kernels._objects import folder_of_user, write
 from nn_kernels._threads import BoundJob
 from nn_kernels._ufunc_loops import call_unary
 
-_ARRAYS = {"doubles": double_array, "floats": float_array, "integers": integer_array}
-
 __all__ = ["compile_job", "compile_parts", "compile_source"]
+
+_FOR_FUNCTIONS = {
+    "doubles": double_array,
+    "floats": float_array,
+    "integers": integer_array,
+    "call_unary": call_unary,
+}
+_FOR_JOBS = {"doubles": doubles, "floats": floats, "integers": integers}
 
 
 @functools.cache
@@ -53,7 +59,11 @@ def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int],
             to 64-bit integers, of which those given (for arrays their addresses) begin at
             ``arguments[2]``; the part; and a number that no two parts have that run at the same
             time. ``floats(address)``, ``doubles(address)`` and ``integers(address)`` are indexed by
-            one integer each; nothing checks where they end. It cannot make arrays.
+            one integer each; nothing checks where they end. It makes no arrays, lists or
+            functions, and raises no exceptions.
+
+    Raises:
+        TypeError: if the text raises an exception (when the job is run first).
 
     >>> import numpy as np
     >>> text = "def run(a, part, thread):\\n    floats(a[2])[part] = a[3] + part\\n"
@@ -69,8 +79,7 @@ def compile_parts(source: str) -> Callable[[Sequence[Any]], Callable[[int, int],
 def compile_job(source: str) -> Job:
     """Return the job whose text is that of `compile_parts`."""
     name = _name_of(source)
-    places = {"doubles": doubles, "floats": floats, "integers": integers}
-    return Job(_run(ModuleType(name), source, f"<{name}>", places).run, name)
+    return Job(_run(ModuleType(name), source, f"<{name}>", _FOR_JOBS).run, name)
 
 
 def _name_of(source: str) -> str:
@@ -79,7 +88,9 @@ def _name_of(source: str) -> str:
 
 def _module_of(source: str) -> ModuleType:
     name = _name_of(source)
-    module = _module_of_file(name, source) or _run(ModuleType(name), source, f"<{name}>")
+    module = _module_of_file(name, source)
+    if module is None:
+        module = _run(ModuleType(name), source, f"<{name}>", _FOR_FUNCTIONS)
     sys.modules[name] = module  # numba's cache loads by the name of the module
     return module
 
@@ -97,12 +108,10 @@ def _module_of_file(name: str, source: str) -> ModuleType | None:
     if specification is None or specification.loader is None:
         return None
     module = importlib.util.module_from_spec(specification)
-    return _run(module, source, str(path))
+    return _run(module, source, str(path), _FOR_FUNCTIONS)
 
 
-def _run(
-    module: ModuleType, source: str, filename: str, names: dict[str, Any] = _ARRAYS
-) -> ModuleType:
-    vars(module).update(names, call_unary=call_unary)
+def _run(module: ModuleType, source: str, filename: str, names: dict[str, Any]) -> ModuleType:
+    vars(module).update(names)
     exec(compile(source, filename, "exec"), vars(module))
     return module

@@ -5,8 +5,10 @@ This module imports numba. It is imported when a job is compiled whose machine c
 
 from __future__ import annotations
 
+import ctypes
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +16,7 @@ import llvmlite.binding as llvm
 import numba
 import numba.extending
 from llvmlite import ir
+from numba.core import ir as numba_ir
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, Flags
@@ -40,7 +43,13 @@ from numba.core.untyped_passes import (
 
 from nn_kernels._target import MACHINE
 
-__all__ = ["compile_object", "global_compiler_lock", "type_of_intrinsic", "type_of_subroutine"]
+__all__ = [
+    "compile_object",
+    "global_compiler_lock",
+    "numba",
+    "type_of_intrinsic",
+    "type_of_subroutine",
+]
 
 _PASSES = (
     TranslateByteCode,
@@ -56,6 +65,7 @@ _PASSES = (
     NativeLowering,
     NoPythonBackend,
 )
+_RAISING = numba_ir.Raise, numba_ir.StaticRaise, numba_ir.DynamicRaise
 _WORD = ir.IntType(64)
 _JOB = types.void(types.CPointer(types.int64), types.int64, types.int64)
 _JOB_IN_C = ir.FunctionType(ir.VoidType(), [_WORD.as_pointer(), _WORD, _WORD])
@@ -94,7 +104,12 @@ def _lower(library: Any, function: Any, arguments: Any, returns: Any, flags: Any
     settings.no_compile = settings.no_cpython_wrapper = settings.no_cfunc_wrapper = True
     typing, target = cpu_target.typing_context, cpu_target.target_context
     compiler = _Compiler(typing, target, library, arguments, returns, settings, {})
-    return compiler.compile_extra(function).fndesc
+    description = compiler.compile_extra(function).fndesc
+    for block in compiler.state.func_ir.blocks.values():
+        for statement in block.body:
+            if isinstance(statement, _RAISING):  # nobody would see it
+                raise TypeError(f"{function.__name__}: a job cannot raise, {statement.loc}")
+    return description
 
 
 def type_of_intrinsic(function: Callable[..., Any]) -> Any:
@@ -139,13 +154,15 @@ def _entry(context: Any, description: Any, name: str) -> Any:
     return module
 
 
-def compile_object(function: Callable[..., Any], name: str) -> bytes:
-    """Return the machine code of a job, in which its function has a name.
+def compile_object(function: Callable[..., Any], name: str) -> tuple[bytes, dict[str, int]]:
+    """Return the machine code of a job, in which its function has a name, and what it needs.
 
-    The function is given a pointer to 64-bit integers and two of them. It makes no arrays.
+    The latter are the addresses in this process of functions of numba that it calls. The function
+    is given a pointer to 64-bit integers and two of them. It makes no arrays.
 
     Raises:
         numba.core.errors.TypingError: if it is not in numba's subset of Python.
+        TypeError: if it raises an exception.
     """
     context = cpu_target.target_context
     library = _Library(context.codegen(), name)
@@ -160,4 +177,12 @@ def compile_object(function: Callable[..., Any], name: str) -> bytes:
     options.slp_vectorization = False
     builder = llvm.create_pass_builder(MACHINE, options)
     builder.getModulePassManager().run(module, builder)
-    return bytes(MACHINE.emit_object(module))
+    called = [f.name for f in module.functions if f.is_declaration]
+    return bytes(MACHINE.emit_object(module)), _addresses_of(called)
+
+
+def _addresses_of(names: Sequence[str]) -> dict[str, int]:
+    """Return those of the functions that only numba has, and not the process."""
+    process = ctypes.CDLL(None) if os.name == "posix" else ctypes.cdll.msvcrt
+    own = [n for n in names if not n.startswith("llvm.") and not hasattr(process, n)]
+    return {name: address for name in own if (address := llvm.address_of_symbol(name))}

@@ -32,22 +32,29 @@ _KEPT = 16  # folders of other versions and processors
 def _version_of_numba() -> bytes:
     """Return the text that holds it; `importlib.metadata` takes 50 times as long."""
     found = importlib.util.find_spec("numba")
-    if found is None or found.origin is None:
+    if found is None:
         raise ModuleNotFoundError("No module named 'numba'", name="numba")
-    folder = Path(found.origin).parent
-    for name in ("_version.py", "__init__.py"):
-        if (folder / name).is_file():
-            return (folder / name).read_bytes()
-    raise ImportError(f"numba: no version found in {folder}", name="numba")
+    if found.origin and (text := Path(found.origin).parent / "_version.py").is_file():
+        return text.read_bytes()
+    from importlib.metadata import version
+
+    return version("numba").encode()
+
+
+def _name_of_sources() -> str:
+    sources = sorted(_HERE.glob("*.py"))
+    if not sources:  # compiled, or in an archive: what changes in them is not seen
+        return ""
+    parts = [_target.DESCRIPTION.encode(), _version_of_numba()]
+    parts += [llvmlite.__version__.encode(), np.__version__.encode()]
+    parts += [path.name.encode() + path.read_bytes() for path in sources]
+    return f"nn_kernels_{_digest_of(*parts).hex()[:24]}"
 
 
 @functools.cache
 def _name() -> str:
-    """Return the name of the folder."""
-    parts = [_target.DESCRIPTION.encode(), _version_of_numba()]
-    parts += [llvmlite.__version__.encode(), np.__version__.encode()]
-    parts += [path.name.encode() + path.read_bytes() for path in sorted(_HERE.glob("*.py"))]
-    return f"nn_kernels_{_digest_of(*parts).hex()[:24]}"
+    """Return the name of the folder, empty if nothing is kept."""
+    return _name_of_sources()
 
 
 def _digest_of(*parts: bytes) -> bytes:
@@ -70,6 +77,8 @@ def folder_of_user() -> Path:
 
 def _bases() -> list[Path]:
     """Return the folders to look into: beside the sources and the user's, or the chosen one."""
+    if not _name():
+        return []
     if os.environ.get("NUMBA_CACHE_DIR"):
         return [folder_of_user()]
     bases = [_HERE / "__pycache__"]
@@ -79,8 +88,14 @@ def _bases() -> list[Path]:
 
 
 def any_exists() -> bool:
-    """Return whether numba has compiled here before, with the same versions."""
-    return any((base / _name()).is_dir() for base in _bases())
+    """Return whether there is a folder of these versions, so that numba has worked with them."""
+    for base in _bases():
+        folder = base / _name()
+        if os.path.isdir(folder):  # the method of `Path` may raise PermissionError
+            with contextlib.suppress(OSError):
+                os.utime(folder)  # the oldest are deleted
+            return True
+    return False
 
 
 def key_of(function: Callable[..., Any]) -> str | None:
@@ -112,21 +127,27 @@ def load(key: str) -> bytes | None:
 
 
 def save(key: str, code: bytes) -> None:
-    """Write a file into the first folder that can be written to, if there is one."""
+    """Write a file into the first folder that can be written to, if there is one.
+
+    Nothing is written if a source has changed since the process began.
+    """
+    if _name_of_sources() != _name():
+        return
     for base in _bases():
         folder = base / _name()
         try:
             is_new = not folder.exists()
             write(folder / f"{key}.o", _digest_of(code) + code)
-            if is_new:
-                _drop_old(base)
         except OSError:
             continue
+        if is_new:
+            with contextlib.suppress(OSError):  # another process deletes them
+                _drop_old(base)
         return
 
 
 def _drop_old(base: Path) -> None:
-    """Delete what no process has written to for longest: each change of a source has a folder."""
+    """Delete those not used for longest: each change of a source has a folder."""
     folders = [path for path in base.glob(f"nn_kernels_{'?' * 24}") if path.is_dir()]
     folders.sort(key=lambda path: path.stat().st_mtime)
     for folder in folders[:-_KEPT]:

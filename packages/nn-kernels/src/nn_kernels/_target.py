@@ -25,6 +25,8 @@ def _name_and_features() -> tuple[str, str]:
             features = "" if name else llvm.get_host_cpu_features().flatten()
         except RuntimeError:  # LLVM cannot find out
             features = ""
+    if llvm.get_process_triple().startswith("x86_64"):
+        features = f"+64bit,{features}"  # a name that LLVM does not know would end the process
     return name or llvm.get_host_cpu_name(), features
 
 

@@ -423,10 +423,16 @@ def run(
     _run_numbers(_table(job, parts), numbers, _place_of(numbers), work)
 
 
-def run_here(job: Job, arguments: Sequence[Any], parts: int) -> None:
-    """Run a short job that needs no workspace in this thread, with less Python than `run`."""
-    numbers = _numbers([0, 0, *arguments])
-    _RUN_ALONE.function(_table(job, parts).place, _place_of(numbers), _NOTHING)
+def run_here(job: Job, arguments: Sequence[int], parts: int) -> None:
+    """Run a short job without a workspace in this thread, with a third of the Python of `run`.
+
+    Args:
+        job: the job.
+        arguments: two zeros, integers, and addresses of arrays.
+        parts: the number of parts.
+    """
+    numbers, table = array("q", arguments), _table(job, parts)
+    _RUN_ALONE.function(table.place, _place_of(numbers), _NOTHING)
 
 
 class Words(np.ndarray[Any, Any]):

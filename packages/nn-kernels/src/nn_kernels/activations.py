@@ -13,7 +13,7 @@ import numpy as np
 from nn_kernels._arrays import contiguous_float32
 from nn_kernels._atomics import floats
 from nn_kernels._compile import Job, subroutine
-from nn_kernels._threads import run, run_here
+from nn_kernels._threads import address, run, run_here
 
 __all__ = ["relu", "select_positive"]
 
@@ -70,7 +70,7 @@ def select_positive(x: Any, y: Any) -> Any:
     x, y = arrays
     out, parts = np.empty_like(x), -(-x.size // _BLOCK)
     if x.size < _FEW:
-        run_here(_SELECT, (x, y, out, x.size), parts)
+        run_here(_SELECT, (0, 0, address(x), address(y), address(out), x.size), parts)
     else:
         run(_SELECT, (x, y, out, x.size), parts, alone=True)
     return out
