@@ -73,7 +73,7 @@ def _multiply(  # type: ignore[no-untyped-def]
                 target = target0 + i * ROWS * step + 16 * v
                 multiply_3(weights, w0, planes, place, offsets, k0, count, products, target, step)
             v += VECTORS
-        elif rest >= 2 and VECTORS >= 2:
+        elif rest >= 2:
             for i in range(panels):
                 w0 = ((panel + i) * taps + k0) * ROWS
                 target = target0 + i * ROWS * step + 16 * v

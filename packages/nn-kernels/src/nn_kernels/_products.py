@@ -7,7 +7,7 @@ registers: these are written in LLVM's intermediate representation instead.
 
 With AVX-512 there are 32 registers of 16 floats. A block of 8 by 48 results takes 24 of them, three
 hold a row of b, and one a number of a: 24 multiply-adds for 11 loads. With 16 registers of 8
-floats, the blocks are smaller.
+floats, 4 by 24 results take 12 in the same way: 48 columns are computed in two passes.
 """
 
 from __future__ import annotations
@@ -51,11 +51,21 @@ __all__ = [
 ]
 
 ROWS = 8 if WIDE else 4  # of a panel of weights
-VECTORS = 3 if WIDE else 1  # of 16 columns, in the widest block
+VECTORS = 3  # of 16 columns, in the widest block
 TAPS = 6 if WIDE else 2  # columns of a block of dot products
 TAPS_1 = 9 if WIDE else 3
 DOT_ROWS = 4 if WIDE else 2
+_REGISTER = LANES if WIDE else LANES // 2  # its floats
+_SUMS = 24 if WIDE else 12  # registers for sums: a row of b, and a number of a, need some too
 PER_NANOSECOND = 40 if WIDE else 20  # multiplications of a thread, about
+
+
+def _passes(rows: int, vectors: int) -> tuple[int, list[list[int]]]:
+    """Return the length of vectors, and for each pass over the rows of b where they begin."""
+    lanes = LANES if WIDE or vectors % 3 else LANES // 2
+    columns = list(range(0, LANES * vectors, lanes))
+    most = max(1, _SUMS * _REGISTER // (lanes * rows))
+    return lanes, [columns[first : first + most] for first in range(0, len(columns), most)]
 
 
 def _panel_product(rows: int, vectors: int) -> Any:
@@ -80,50 +90,54 @@ def _panel_product(rows: int, vectors: int) -> Any:
             offsets = arguments[4]
             if not is_distance:
                 offsets = pointer(context, builder, kinds[4], offsets, arguments[5])
-            count, step = arguments[6], arguments[9]
-            v = VectorBuilder(builder)
-            entry = builder.block
-            resume, loop, end = (
-                builder.append_basic_block(name) for name in ("resume", "loop", "end")
-            )
-            builder.cbranch(builder.icmp_signed("==", arguments[5], index(0)), loop, resume)
-            builder.position_at_end(resume)
-            places = [
-                [builder.add(builder.mul(step, index(m)), index(LANES * i)) for i in range(vectors)]
-                for m in range(rows)
-            ]
-            held = [[v.load(c, place) for place in row] for row in places]
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            k, ka = builder.phi(ir.IntType(64)), builder.phi(ir.IntType(64))
-            for value in (k, ka):
-                value.add_incoming(index(0), entry)
-                value.add_incoming(index(0), resume)
-            totals = [[builder.phi(ZERO.type) for _ in range(vectors)] for _ in range(rows)]
-            if is_distance:
-                row = builder.gep(b, [builder.mul(k, offsets)])
-            else:
-                row = builder.gep(b, [builder.load(builder.gep(offsets, [k]))])
-            bs = [v.load(row, index(LANES * i)) for i in range(vectors)]
-            panel = builder.gep(a, [ka])
-            after = []
-            for m in range(rows):
-                factor = v.broadcast(builder.load(builder.gep(panel, [index(m)])))
-                after.append([v.multiply_add(factor, bs[i], totals[m][i]) for i in range(vectors)])
-            next_k, next_ka = builder.add(k, index(1)), builder.add(ka, index(rows))
-            k.add_incoming(next_k, loop)
-            ka.add_incoming(next_ka, loop)
-            for m in range(rows):
-                for i in range(vectors):
-                    totals[m][i].add_incoming(ZERO, entry)
-                    totals[m][i].add_incoming(held[m][i], resume)
-                    totals[m][i].add_incoming(after[m][i], loop)
-            builder.cbranch(builder.icmp_signed("<", next_k, count), loop, end)
-            builder.position_at_end(end)
-            for m in range(rows):
-                start = builder.mul(step, index(m))
-                for i in range(vectors):
-                    v.store(after[m][i], c, builder.add(start, index(LANES * i)))
+            k0, count, step = arguments[5], arguments[6], arguments[9]
+            lanes, passes = _passes(rows, vectors)
+            v = VectorBuilder(builder, lanes)
+            zero = v.constant(0.0)
+            for columns in passes:
+                entry = builder.block
+                resume, loop, end = (
+                    builder.append_basic_block(name) for name in ("resume", "loop", "end")
+                )
+                builder.cbranch(builder.icmp_signed("==", k0, index(0)), loop, resume)
+                builder.position_at_end(resume)
+                places = [
+                    [builder.add(builder.mul(step, index(m)), index(column)) for column in columns]
+                    for m in range(rows)
+                ]
+                held = [[v.load(c, place) for place in row] for row in places]
+                builder.branch(loop)
+                builder.position_at_end(loop)
+                k, ka = builder.phi(ir.IntType(64)), builder.phi(ir.IntType(64))
+                for value in (k, ka):
+                    value.add_incoming(index(0), entry)
+                    value.add_incoming(index(0), resume)
+                totals = [[builder.phi(zero.type) for _ in columns] for _ in range(rows)]
+                if is_distance:
+                    row = builder.gep(b, [builder.mul(k, offsets)])
+                else:
+                    row = builder.gep(b, [builder.load(builder.gep(offsets, [k]))])
+                bs = [v.load(row, index(column)) for column in columns]
+                panel = builder.gep(a, [ka])
+                after = []
+                for m in range(rows):
+                    factor = v.broadcast(builder.load(builder.gep(panel, [index(m)])))
+                    pairs = zip(bs, totals[m], strict=True)
+                    after.append([v.multiply_add(factor, x, total) for x, total in pairs])
+                next_k, next_ka = builder.add(k, index(1)), builder.add(ka, index(rows))
+                k.add_incoming(next_k, loop)
+                ka.add_incoming(next_ka, loop)
+                for m in range(rows):
+                    for total, before, value in zip(totals[m], held[m], after[m], strict=True):
+                        total.add_incoming(zero, entry)
+                        total.add_incoming(before, resume)
+                        total.add_incoming(value, loop)
+                builder.cbranch(builder.icmp_signed("<", next_k, count), loop, end)
+                builder.position_at_end(end)
+                for m in range(rows):
+                    start = builder.mul(step, index(m))
+                    for value, column in zip(after[m], columns, strict=True):
+                        v.store(value, c, builder.add(start, index(column)))
             return context.get_dummy_value()
 
         return signature, generate
@@ -132,7 +146,7 @@ def _panel_product(rows: int, vectors: int) -> Any:
 
 
 multiply_1 = _panel_product(ROWS, 1)
-multiply_2 = _panel_product(ROWS, min(2, VECTORS))
+multiply_2 = _panel_product(ROWS, 2)
 multiply_3 = _panel_product(ROWS, VECTORS)
 multiply_row = _panel_product(1, 1)
 multiply_row_half = _panel_product(1, 4 if WIDE else 2)

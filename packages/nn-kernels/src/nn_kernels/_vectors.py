@@ -62,16 +62,21 @@ def keep_rolled(module: Any, branch: Any) -> None:
 
 
 class VectorBuilder:
-    """Operations on vectors, written at the place of a builder."""
+    """Operations on vectors, written at the place of a builder.
 
-    def __init__(self, builder: Any) -> None:
-        self.builder = builder
-        kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
-        self._fma = cgutils.get_or_insert_function(builder.module, kind, "llvm.fma.v16f32")
+    Args:
+        builder: LLVM's builder.
+        lanes: the number of elements of what is loaded, repeated, multiplied and added.
+    """
+
+    def __init__(self, builder: Any, lanes: int = LANES) -> None:
+        self.builder, self.kind = builder, ir.VectorType(_FLOAT, lanes)
+        kind = ir.FunctionType(self.kind, [self.kind] * 3)
+        self._fma = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{lanes}f32")
 
     def load(self, base: Any, place: Any) -> Any:
-        """Return 16 elements, which need not be aligned."""
-        where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
+        """Return the elements of a vector, which need not be aligned."""
+        where = self.builder.bitcast(self.builder.gep(base, [place]), self.kind.as_pointer())
         value = self.builder.load(where)
         value.align = 4
         return value
@@ -100,8 +105,8 @@ class VectorBuilder:
         return self.builder.call(load, [where, ir.Constant(ir.IntType(32), 4), lanes, ZERO])
 
     def store(self, value: Any, base: Any, place: Any) -> None:
-        """Write 16 elements."""
-        where = self.builder.bitcast(self.builder.gep(base, [place]), _VECTOR.as_pointer())
+        """Write the elements of a vector."""
+        where = self.builder.bitcast(self.builder.gep(base, [place]), value.type.as_pointer())
         self.builder.store(value, where).align = 4
 
     def store_lanes(self, value: Any, base: Any, place: Any, lanes: Any, condition: Any) -> None:
@@ -135,11 +140,11 @@ class VectorBuilder:
 
     def constant(self, value: float) -> Any:
         """Return a vector of equal elements."""
-        return ir.Constant(_VECTOR, [value] * LANES)
+        return ir.Constant(self.kind, [value] * self.kind.count)
 
     def broadcast(self, scalar: Any) -> Any:
         """Return a vector of one element."""
-        return self._spread(scalar, _VECTOR)
+        return self._spread(scalar, self.kind)
 
     def broadcast_integer(self, scalar: Any) -> Any:
         """Return a vector of a 64-bit integer that fits in 32 bits."""
@@ -149,7 +154,8 @@ class VectorBuilder:
     def _spread(self, scalar: Any, kind: Any) -> Any:
         undefined = ir.Constant(kind, ir.Undefined)
         first = self.builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-        return self.shuffle(first, undefined, [0] * LANES)
+        places = ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+        return self.builder.shuffle_vector(first, undefined, places)
 
     def shuffle(self, x: Any, y: Any, places: Sequence[int]) -> Any:
         """Return elements of `x`, counted from 0, and of `y`, counted from 16."""

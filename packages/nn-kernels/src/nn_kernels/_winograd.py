@@ -18,7 +18,7 @@ import numpy as np
 from nn_kernels._atomics import floats, unsigned_bytes
 from nn_kernels._compile import Job
 from nn_kernels._epilogue import NO_EPILOGUE, Epilogue, lower_bound
-from nn_kernels._products import PER_NANOSECOND, ROWS, dot_block, multiply_1, multiply_2
+from nn_kernels._products import PER_NANOSECOND, ROWS, dot_block, multiply
 from nn_kernels._threads import aligned, get_num_threads, run
 from nn_kernels._winograd_tiles import (
     COLUMNS,
@@ -68,10 +68,10 @@ def _convolve_job(a, part, thread):  # type: ignore[no-untyped-def]
             for panel in range(panels):
                 weights = f * u_step + panel * channels * ROWS
                 place = f * m_step + panel * ROWS * tiles + t
-                if used - t > 16:
-                    multiply_2(u, weights, v, f * v_step + t, tiles, 0, channels, m, place, tiles)
-                else:
-                    multiply_1(u, weights, v, f * v_step + t, tiles, 0, channels, m, place, tiles)
+                vectors = min(COLUMNS // 16, (used - t + 15) // 16)
+                multiply(
+                    vectors, u, weights, v, f * v_step + t, tiles, 0, channels, m, place, tiles
+                )
     index, pooled, bound = unsigned_bytes(a[21]), a[21] != 0, lower_bound(a[22] != 0)
     write_outputs(
         m, m_step, tiles, lines, line, bias, out, 0, count, count,

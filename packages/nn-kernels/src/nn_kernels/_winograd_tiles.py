@@ -25,7 +25,8 @@ __all__ = [
     "write_outputs",
 ]
 
-COLUMNS = 32 if WIDE else 16  # of a block of products
+COLUMNS = 32 if WIDE else 48  # of a block of products, at most
+_TILES = 32 if WIDE else 16  # of whose multiples is the distance between two channels
 
 
 @subroutine()
@@ -124,7 +125,7 @@ def layout(
     tile_rows, tile_columns = -(-rows // 4), -(-columns // 4)
     total = batch * tile_rows
     block = min(max(tiles // tile_columns, 1), total)
-    tiles = -(-block * tile_columns // COLUMNS) * COLUMNS
+    tiles = -(-block * tile_columns // _TILES) * _TILES
     line = distance(4 * tiles + 16)
     lines_end = 12 * line + 64
     return block, total, tiles, line, lines_end, lines_end + 36 * (channels * tiles + 16) + 64
